@@ -1,0 +1,116 @@
+"""What a method is made of: stages, each a pure function of its inputs' hashes.
+
+A method declares stages (`plan`); one runner executes them. A stage's key hashes its function, its parameters and
+its inputs' keys, so resume, re-edits that cost only what changed, progress and streaming need no code of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from paintover_engine.media.keyframe import Keyframe
+    from paintover_engine.media.plate import Plate
+    from paintover_engine.media.source import SourceInfo
+
+Tensors = dict[str, "NDArray[Any]"]
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One cacheable step of a job.
+
+    function: name of the function in the method's module that computes it.
+    parameters: JSON values; with the inputs, all that its output depends on.
+    inputs: the stages whose output it reads.
+    roots: digests of what it reads that no stage made: the plate's fingerprint, a keyframe's digest.
+    frames: first and last frame number that it works on (inclusive), for progress and its label.
+    publishes: its function yields `ResultFrame`s, which the job streams; otherwise it returns tensors.
+    needs_keyframe: False for what can be prepared while the artist paints.
+    cost: expected work relative to the job's other stages; only ratios matter.
+    """
+
+    function: str
+    parameters: Mapping[str, Any]
+    inputs: tuple[Stage, ...]
+    roots: tuple[str, ...]
+    frames: tuple[int, int]
+    publishes: bool = False
+    needs_keyframe: bool = False
+    cost: float = 1.0
+    version: int = field(default=1)  # raise it when the function's output changes for the same inputs
+
+    @functools.cached_property
+    def key(self) -> str:
+        """64 hex digits that name this stage's output in the cache."""
+        described = {
+            "function": self.function,
+            "version": self.version,
+            "parameters": dict(self.parameters),
+            "inputs": [stage.key for stage in self.inputs],
+            "roots": self.roots,
+            "frames": self.frames,
+        }
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """ "flow 24-31": what progress shows."""
+        first, last = self.frames
+        return f"{self.function} {first}" if first == last else f"{self.function} {first}-{last}"
+
+
+@dataclass(frozen=True)
+class ResultFrame:
+    """One painted frame. Outside its window the matte is 0.
+
+    number: the frame's number in the shot.
+    window: x, y, width, height in the plate's pixels from the top left; width = height = 0 where nothing is painted.
+    painted: (height, width, 4) float16; RGB in the shot's own colour encoding (the same as `Plate.rgb`), A the matte 0..1.
+    confidence: 0 (do not trust it) to 1.
+    """
+
+    number: int
+    window: tuple[int, int, int, int]
+    painted: NDArray[np.float16]
+    confidence: float
+
+
+class Context(Protocol):
+    """What a stage's function may read."""
+
+    info: SourceInfo
+
+    def plate(self, number: int) -> Plate:
+        """The untouched frame; ascending runs are quickest."""
+
+    def keyframe(self, digest: str) -> Keyframe:
+        """The keyframe whose digest stands in the stage's roots."""
+
+    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
+        """The tensors of an input stage, memory-mapped, read-only."""
+
+    def check(self) -> None:
+        """Raises when the job was cancelled or paused; call it at least once a frame."""
+
+
+class StageFunction(Protocol):
+    """`function(context, stage)`: returns tensors, or yields ResultFrames where the stage publishes."""
+
+    def __call__(self, context: Context, stage: Stage) -> Tensors | Iterator[ResultFrame]: ...
+
+
+@dataclass(frozen=True)
+class KeyframeRef:
+    """A keyframe as a plan sees it: where it stands, and the digest of its picture and matte."""
+
+    frame: int
+    digest: str
