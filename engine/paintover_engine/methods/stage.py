@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from paintover_engine.media.info import SourceInfo
     from paintover_engine.media.keyframe import Keyframe
     from paintover_engine.media.plate import Plate
-    from paintover_engine.media.source import SourceInfo
 
 Tensors = dict[str, "NDArray[Any]"]
 
@@ -73,8 +73,8 @@ class ResultFrame:
     """One painted frame. Outside its window the matte is 0.
 
     number: the frame's number in the shot.
-    window: x, y, width, height in the plate's pixels from the top left; width = height = 0 where nothing is painted.
-    painted: (height, width, 4) float16; RGB in the shot's own colour encoding (the same as `Plate.rgb`), A the matte 0..1.
+    window: x, y, width, height in the plate's pixels from the top left; width = height = 0: nothing is painted.
+    painted: (height, width, 4) float16; RGB in the shot's own encoding (as `Plate.rgb`), A the matte 0..1.
     confidence: 0 (do not trust it) to 1.
     """
 

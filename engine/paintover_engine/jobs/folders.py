@@ -1,0 +1,85 @@
+"""Where the engine keeps things: one data folder, readable by its owner alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from paintover_engine.errors import Code, PaintoverError
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """The data folder and the names inside it.
+
+    State that must survive is `database`, `cache` and `results`; everything else can be rebuilt.
+    """
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        return self.root / "queue.sqlite"
+
+    @property
+    def cache(self) -> Path:
+        """Outputs of stages that publish nothing; may be evicted."""
+        return self.root / "cache"
+
+    @property
+    def results(self) -> Path:
+        """Painted frames; kept until their job is removed."""
+        return self.root / "results"
+
+    @property
+    def keyframes(self) -> Path:
+        """Keyframes as the engine read them, one file per digest."""
+        return self.root / "keyframes"
+
+    @property
+    def uploads(self) -> Path:
+        """Frames that hosts sent, one folder per shot."""
+        return self.root / "uploads"
+
+    @property
+    def token(self) -> Path:
+        return self.root / "token"
+
+    @property
+    def address(self) -> Path:
+        """Written once the daemon answers, removed when it stops."""
+        return self.root / "engine.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "engine.lock"
+
+    @property
+    def temporary(self) -> Path:
+        """Outputs being written; emptied at start. On the same disk as the cache, so that a rename publishes."""
+        return self.root / "temporary"
+
+    def create(self) -> None:
+        """Makes the folders, private to the owner.
+
+        Raises PaintoverError when the folder cannot be made or written."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if os.name == "posix":
+                self.root.chmod(0o700)
+            for folder in (self.cache, self.results, self.keyframes, self.uploads, self.temporary):
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise PaintoverError(
+                Code.PERMISSION_DENIED,
+                f"The data folder {self.root} cannot be written ({error.strerror}); "
+                "free it or choose another with --data-dir.",
+            ) from error
+
+
+def default_data_folder() -> Path:
+    """$PAINTOVER_DATA, else the platform's per-user data folder."""
+    return Path(os.environ.get("PAINTOVER_DATA") or platformdirs.user_data_dir("paintover", appauthor=False))

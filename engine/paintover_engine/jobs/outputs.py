@@ -1,0 +1,86 @@
+"""Stage outputs as arrays: what a worker reads and writes in the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from paintover_engine.jobs.store import Store, StoredFrame, frame_path
+from paintover_engine.media.keyframe import Keyframe
+from paintover_engine.methods.stage import ResultFrame, Stage, Tensors
+
+
+def save_tensors(store: Store, stage: Stage, tensors: Tensors) -> None:
+    """Keeps a stage's tensors under its key."""
+    with store.writing(stage.key, publishes=False) as folder:
+        save_file(
+            {name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / "tensors.safetensors"
+        )
+
+
+def load_tensors(store: Store, stage: Stage) -> Mapping[str, NDArray[Any]]:
+    """A stage's tensors."""
+    path = store.path(stage.key, publishes=False) / "tensors.safetensors"
+    with safe_open(path, framework="np") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+
+
+def save_frames(
+    store: Store, stage: Stage, frames: Iterable[ResultFrame], size: tuple[int, int]
+) -> list[tuple[int, float]]:
+    """Keeps a publishing stage's frames under its key; returns their numbers and confidences.
+
+    size: the plate's width and height."""
+    made = []
+    with store.writing(stage.key, publishes=True) as folder:
+        for frame in frames:
+            metadata = {
+                "number": str(frame.number),
+                "window": json.dumps(frame.window),
+                "size": json.dumps(size),
+                "confidence": f"{frame.confidence:.4f}",
+            }
+            painted = np.ascontiguousarray(frame.painted, dtype=np.float16)
+            save_file({"painted": painted}, frame_path(folder, frame.number), metadata=metadata)
+            made.append((frame.number, frame.confidence))
+    return made
+
+
+def load_painted(stored: StoredFrame) -> NDArray[np.float16]:
+    """A result frame's pixels, memory-mapped: (height, width, 4), RGB in the shot's encoding and the matte."""
+    _, _, width, height = stored.window
+    if not width or not height:
+        return np.zeros((0, 0, 4), np.float16)
+    return np.memmap(stored.path, np.float16, "r", stored.offset, (height, width, 4))
+
+
+def save_keyframe(path: Path, keyframe: Keyframe) -> None:
+    """Keeps a keyframe as the engine read it, so that later changes of the artist's file do not reach running jobs."""
+    tensors = {"working": keyframe.working}
+    if keyframe.matte is not None:
+        tensors["matte"] = keyframe.matte
+    metadata = {"frame": str(keyframe.frame), "digest": keyframe.digest, "notes": json.dumps(list(keyframe.notes))}
+    partial = path.with_suffix(".partial")
+    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, partial, metadata=metadata)
+    partial.replace(path)
+
+
+def load_keyframe(path: Path) -> Keyframe:
+    """A keyframe that `save_keyframe` kept."""
+    with safe_open(path, framework="np") as file:
+        names = set(file.keys())
+        metadata = file.metadata()
+        return Keyframe(
+            frame=int(metadata["frame"]),
+            working=file.get_tensor("working"),
+            matte=file.get_tensor("matte") if "matte" in names else None,
+            notes=tuple(json.loads(metadata["notes"])),
+            digest=metadata["digest"],
+        )

@@ -1,0 +1,143 @@
+"""Runs a job's stages against the store: in the worker process, and in-process for benchmarks and tests."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import Any
+
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from paintover_engine.compose.composite import composite
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs import outputs
+from paintover_engine.jobs.store import Store
+from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe import Keyframe
+from paintover_engine.media.mattes import open_matte_sink
+from paintover_engine.media.plate import Plate
+from paintover_engine.media.sink import open_sink
+from paintover_engine.media.source import open_source
+from paintover_engine.methods.registry import find_method
+from paintover_engine.methods.stage import KeyframeRef, Stage
+
+
+class Cancelled(PaintoverError):
+    """The job was cancelled or paused while a stage ran."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.CANCELLED, "The job was cancelled.")
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What running one stage gave: its time in seconds, and (number, confidence) of the frames it published."""
+
+    seconds: float
+    frames: list[tuple[int, float]]
+
+
+class Runner:
+    """One job's plan and what its stages need to run. It is the `Context` of its stages' functions.
+
+    cancelled: asked once a frame; True ends the stage with `Cancelled`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        info: SourceInfo,
+        method: str,
+        parameters: BaseModel,
+        keyframes: Sequence[KeyframeRef],
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.info = info
+        self.store = store
+        self.cancelled = cancelled
+        self._module: ModuleType = importlib.import_module(find_method(method).module)
+        self.stages: list[Stage] = self._module.plan(info, keyframes, parameters)
+        self._source = open_source(info)
+        self._keyframes: dict[str, Keyframe] = {}
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._source.close()
+
+    # What stages may read (methods.stage.Context).
+
+    def plate(self, number: int) -> Plate:
+        return self._source.read(number)
+
+    def keyframe(self, digest: str) -> Keyframe:
+        if digest not in self._keyframes:
+            path = self.store.folder.keyframes / f"{digest}.safetensors"
+            self._keyframes[digest] = outputs.load_keyframe(path)
+        return self._keyframes[digest]
+
+    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
+        return outputs.load_tensors(self.store, stage)
+
+    def check(self) -> None:
+        if self.cancelled():
+            raise Cancelled
+
+    # What runs them.
+
+    def run(self, stage: Stage) -> StageReport:
+        """Runs one stage whose inputs are in the store and keeps its output there."""
+        self.check()
+        started = time.perf_counter()
+        output = getattr(self._module, stage.function)(self, stage)
+        frames: list[tuple[int, float]] = []
+        if stage.publishes:
+            frames = outputs.save_frames(self.store, stage, output, (self.info.width, self.info.height))
+        else:
+            outputs.save_tensors(self.store, stage, output)
+        return StageReport(time.perf_counter() - started, frames)
+
+    def run_all(self) -> None:
+        """Runs every stage that is not in the store yet."""
+        for stage in self.stages:
+            if not self.store.has(stage.key, stage.publishes):
+                self.run(stage)
+
+    def deliver(
+        self,
+        path: str,
+        overwrite: bool,
+        mattes_path: str = "",
+        progress: Callable[[int], None] = lambda frames: None,
+    ) -> tuple[str, ...]:
+        """Composites the result into the plate at its native depth and writes it; whole, or nothing.
+
+        progress: called with the number of frames written so far. Returns notes for the user (what the format
+        could not hold)."""
+        stored = {
+            frame.number: frame for stage in self.stages if stage.publishes for frame in self.store.frames(stage.key)
+        }
+        with (
+            open_sink(path, self.info, overwrite) as sink,
+            open_matte_sink(mattes_path, self.info, overwrite) as mattes,
+        ):
+            for written, number in enumerate(range(self.info.first, self.info.last + 1), start=1):
+                self.check()
+                frame = stored[number]
+                painted = outputs.load_painted(frame)
+                sink.write(composite(self.plate(number), painted, frame.window))
+                mattes.write(number, painted, frame.window)
+                progress(written)
+            mattes.commit()
+            sink.commit()
+            return (*sink.notes, *mattes.notes)

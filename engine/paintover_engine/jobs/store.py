@@ -1,0 +1,116 @@
+"""The store of stage outputs: content-addressed, whole or not at all.
+
+A stage's output is a folder named by the stage's key, written elsewhere and renamed into place. Tensors and frames
+are safetensors files: a header of JSON, then raw samples that any program can map. This module reads headers only,
+so that the daemon needs no numpy; `paintover_engine.jobs.outputs` reads and writes pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from paintover_engine.jobs.folders import DataFolder
+
+
+@dataclass(frozen=True)
+class StoredFrame:
+    """Where a result frame's pixels lie: (height, width, 4) half floats at `offset` of `path`, RGB and matte.
+
+    window: x, y, width, height in the plate's pixels; size: the plate's width and height.
+    """
+
+    number: int
+    path: Path
+    offset: int
+    length: int
+    window: tuple[int, int, int, int]
+    size: tuple[int, int]
+    confidence: float
+
+
+class Store:
+    """Stage outputs by key under one data folder."""
+
+    def __init__(self, folder: DataFolder) -> None:
+        self.folder = folder
+
+    def path(self, key: str, publishes: bool) -> Path:
+        """The folder that holds, or will hold, a stage's output."""
+        return (self.folder.results if publishes else self.folder.cache) / key[:2] / key
+
+    def has(self, key: str, publishes: bool) -> bool:
+        return self.path(key, publishes).is_dir()
+
+    @contextlib.contextmanager
+    def writing(self, key: str, publishes: bool) -> Iterator[Path]:
+        """A folder to write a stage's output into; published when the block ends well, removed otherwise."""
+        draft = self.folder.temporary / f"{key[:16]}-{uuid.uuid4().hex[:8]}"
+        draft.mkdir(parents=True)
+        try:
+            yield draft
+            final = self.path(key, publishes)
+            final.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # somebody made the same output meanwhile: theirs is as good
+                try:
+                    draft.rename(final)
+                except OSError as error:
+                    if final.is_dir():
+                        raise FileExistsError from error
+                    raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def frames(self, key: str) -> list[StoredFrame]:
+        """The frames that a publishing stage made, ascending."""
+        return [read_header(path) for path in sorted(self.path(key, publishes=True).glob("*.safetensors"))]
+
+    def frame(self, key: str, number: int) -> StoredFrame:
+        """One of them; FileNotFoundError when the stage did not make it, or its output is gone."""
+        return read_header(frame_path(self.path(key, publishes=True), number))
+
+    def remove(self, key: str, publishes: bool) -> None:
+        """Takes an output away, whole: it is renamed out of sight first."""
+        doomed = self.folder.temporary / f"removed-{uuid.uuid4().hex[:8]}"
+        with contextlib.suppress(FileNotFoundError):
+            self.path(key, publishes).rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+    def clear_temporary(self) -> None:
+        """Removes what a killed writer left; for the holder of the folder's lock, before any worker runs."""
+        for leftover in self.folder.temporary.iterdir():
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+def frame_path(folder: Path, number: int) -> Path:
+    """The file of one frame in a publishing stage's folder. Negative numbers sort after 0, which nothing relies on."""
+    return folder / f"{number:08d}.safetensors"
+
+
+def read_header(path: Path) -> StoredFrame:
+    """What a frame file's header says (safetensors: 8 bytes of header length, JSON, samples)."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        total = os.fstat(file.fileno()).st_size
+    meta = header["__metadata__"]
+    x, y, width, height = json.loads(meta["window"])
+    full_width, full_height = json.loads(meta["size"])
+    return StoredFrame(
+        number=int(meta["number"]),
+        path=path,
+        offset=8 + size,
+        length=total - 8 - size,
+        window=(x, y, width, height),
+        size=(full_width, full_height),
+        confidence=float(meta["confidence"]),
+    )

@@ -1,0 +1,142 @@
+"""The methods that this engine has, described once: the CLI, the wire and every host build their controls from here.
+
+Light to import: no method's own module is loaded.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from paintover_engine.errors import Code, PaintoverError, nearest
+from paintover_engine.methods.parameters import DraftParameters
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method as front ends see it. `module` has its `plan` and its stages' functions."""
+
+    name: str
+    title: str
+    summary: str
+    parameters: type[BaseModel]
+    module: str
+    needs: tuple[str, ...] = ()
+    takes_model: bool = False
+
+
+METHODS: dict[str, MethodSpec] = {
+    spec.name: spec
+    for spec in (
+        MethodSpec(
+            name="draft",
+            title="Draft",
+            summary="Carries the edit by optical flow and the edit's own colours: no weights, no GPU, seconds.",
+            parameters=DraftParameters,
+            module="paintover_engine.methods.draft",
+        ),
+    )
+}
+
+
+class Kind(enum.Enum):
+    """What a control for a parameter looks like."""
+
+    FLOAT = "float"
+    INT = "int"
+    BOOL = "bool"
+    CHOICE = "choice"
+    STRING = "string"
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter as front ends see it; `default` is the text that a job's parameters take."""
+
+    name: str
+    title: str
+    help: str
+    kind: Kind
+    default: str
+    minimum: float | None
+    maximum: float | None
+    choices: tuple[str, ...]
+    unit: str
+    basic: bool
+
+
+def find_method(name: str) -> MethodSpec:
+    """The method of that name, or an error that names the nearest."""
+    if name not in METHODS:
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"There is no method '{name}'.{nearest(name, METHODS)}")
+    return METHODS[name]
+
+
+def describe_parameters(spec: MethodSpec) -> list[ParameterSpec]:
+    """A method's parameters, read off its pydantic model."""
+    schema = spec.parameters.model_json_schema()["properties"]
+    return [_describe(name, field, schema[name]) for name, field in spec.parameters.model_fields.items()]
+
+
+def _describe(name: str, field: FieldInfo, schema: Mapping[str, Any]) -> ParameterSpec:
+    choices = tuple(str(choice) for choice in schema.get("enum", ()))
+    kinds = {"number": Kind.FLOAT, "integer": Kind.INT, "boolean": Kind.BOOL, "string": Kind.STRING}
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return ParameterSpec(
+        name=name,
+        title=field.title or name.replace("_", " ").capitalize(),
+        help=field.description or "",
+        kind=Kind.CHOICE if choices else kinds[schema["type"]],
+        default=text(field.default),
+        minimum=schema.get("minimum"),
+        maximum=schema.get("maximum"),
+        choices=choices,
+        unit=str(extra.get("unit", "")),
+        basic=bool(extra.get("basic", False)),
+    )
+
+
+def text(value: Any) -> str:
+    """A parameter's value as text: "true", "0.5", "fine"."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def read_parameters(spec: MethodSpec, given: Mapping[str, str]) -> BaseModel:
+    """A job's parameters from text.
+
+    Raises PaintoverError that names the parameter, what it takes, and the nearest name for an unknown one."""
+    for name in given:
+        if name not in spec.parameters.model_fields:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT,
+                f"The method {spec.name} has no parameter '{name}'.{nearest(name, spec.parameters.model_fields)}",
+            )
+    try:
+        return spec.parameters.model_validate_strings(dict(given))
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        described = next(p for p in describe_parameters(spec) if p.name == name)
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"The parameter {name} of {spec.name} takes {takes(described)}, not '{given[name]}'.",
+        ) from error
+
+
+def takes(parameter: ParameterSpec) -> str:
+    """ "a number from 0 to 8", "one of fast, fine": the values a parameter takes, for people."""
+    if parameter.kind is Kind.CHOICE:
+        return "one of " + ", ".join(parameter.choices)
+    if parameter.kind is Kind.BOOL:
+        return "true or false"
+    words = {Kind.FLOAT: "a number", Kind.INT: "a whole number", Kind.STRING: "a text"}[parameter.kind]
+    low, high = parameter.minimum, parameter.maximum
+    if low is not None and high is not None:
+        return f"{words} from {low:g} to {high:g}"
+    if low is not None:
+        return f"{words} of at least {low:g}"
+    return f"{words} of at most {high:g}" if high is not None else words

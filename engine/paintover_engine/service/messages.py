@@ -1,0 +1,161 @@
+"""From the core's words to the wire's."""
+
+from __future__ import annotations
+
+import re
+
+from paintover.v1 import engine_pb2, job_pb2, keyframe_pb2, shot_pb2
+
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
+from paintover_engine.methods.registry import Kind, MethodSpec, ParameterSpec, describe_parameters
+
+STATES = {state: getattr(job_pb2, f"JOB_STATE_{state.name}") for state in JobState}
+KINDS = {kind: getattr(engine_pb2, f"PARAMETER_KIND_{kind.name}") for kind in Kind}
+
+
+def shot_name(shot_id: str) -> str:
+    """ "shots/<id>"."""
+    return f"shots/{shot_id}"
+
+
+def job_name(job_id: int) -> str:
+    """ "jobs/<number>"."""
+    return f"jobs/{job_id}"
+
+
+def keyframe_name(key: str) -> str:
+    """ "shots/<id>/keyframes/<frame>-<digest>"."""
+    shot, rest = key.split("/")
+    return f"{shot_name(shot)}/keyframes/{rest}"
+
+
+def shot_id(name: str) -> str:
+    """The id in "shots/<id>"."""
+    return _match(r"shots/([0-9a-f]{12})", name, "shot", "shots/0123456789ab")
+
+
+def job_id(name: str) -> int:
+    """The number in "jobs/<number>"."""
+    return int(_match(r"jobs/(\d{1,15})", name, "job", "jobs/42"))
+
+
+def keyframe_id(name: str) -> str:
+    """The id in "shots/<id>/keyframes/<frame>-<digest>"."""
+    shot, rest = _match(
+        r"shots/([0-9a-f]{12}/keyframes/-?\d{1,12}-[0-9a-f]{12})", name, "keyframe", "shots/…/keyframes/…"
+    ).split("/keyframes/")
+    return f"{shot}/{rest}"
+
+
+def _match(pattern: str, name: str, what: str, example: str) -> str:
+    found = re.fullmatch(pattern, name)
+    if not found:
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"'{name}' is not a {what}'s name; they look like '{example}'.")
+    return found[1]
+
+
+def shot_message(shot: Shot) -> shot_pb2.Shot:
+    """A shot; of one whose frames are still to come, only its name and range."""
+    message = shot_pb2.Shot(name=shot_name(shot.id), source=shot.source, colorspace=shot.colorspace)
+    if shot.info is None:
+        assert shot.first is not None and shot.last is not None
+        message.range.first, message.range.last = shot.first, shot.last
+        return message
+    info = shot.info
+    message.range.first, message.range.last = info.first, info.last
+    message.width, message.height = info.width, info.height
+    message.rate_numerator, message.rate_denominator = info.rate.as_integer_ratio() if info.rate else (0, 1)
+    message.variable_frame_rate = info.variable_rate
+    message.format = info.format
+    message.colorspace = info.colorspace
+    message.pixel_aspect = float(info.pixel_aspect)
+    message.timecode = info.timecode
+    message.has_audio = info.has_audio
+    message.notes.extend(info.notes)
+    return message
+
+
+def keyframe_message(keyframe: StoredKeyframe) -> keyframe_pb2.Keyframe:
+    """A keyframe."""
+    return keyframe_pb2.Keyframe(
+        name=keyframe_name(keyframe.id),
+        frame=keyframe.frame,
+        has_matte=keyframe.has_matte,
+        notes=keyframe.notes,
+    )
+
+
+def spec_from(message: job_pb2.JobSpec) -> JobSpec:
+    """A job's description as a client gave it."""
+    return JobSpec(
+        method=message.method or "draft",
+        parameters=dict(message.parameters),
+        model=message.model,
+        keyframes=[keyframe_id(name) for name in message.keyframes],
+        output=message.output.path,
+        overwrite=message.output.overwrite,
+        mattes=message.output.mattes_path,
+        prepare_only=message.prepare_only,
+    )
+
+
+def job_message(job: Job, frames: list[JobFrame], suggested: list[int]) -> job_pb2.Job:
+    """A job with the given frames of it."""
+    spec = job.spec
+    return job_pb2.Job(
+        name=job_name(job.id),
+        state=STATES[job.state],
+        spec=job_pb2.JobSpec(
+            shot=shot_name(job.shot),
+            keyframes=[keyframe_name(key) for key in spec.keyframes],
+            method=spec.method,
+            parameters=dict(spec.parameters),
+            model=spec.model,
+            output=job_pb2.Output(path=spec.output, overwrite=spec.overwrite, mattes_path=spec.mattes),
+            prepare_only=spec.prepare_only,
+        ),
+        progress=job_pb2.Progress(
+            stages_total=job.progress.stages_total,
+            stages_done=job.progress.stages_done,
+            stages_found=job.progress.stages_found,
+            frames_total=job.progress.frames_total,
+            frames_done=job.frames_done,
+            fraction=job.progress.fraction,
+            seconds_left=job.progress.seconds_left,
+            stage=job.progress.stage,
+        ),
+        message=job.message,
+        create_time=job.created,
+        start_time=job.started or 0.0,
+        end_time=job.ended or 0.0,
+        priority=job.priority,
+        frames=[job_pb2.FrameSummary(number=frame.number, confidence=frame.confidence) for frame in frames],
+        suggested_keyframes=suggested,
+    )
+
+
+def method_message(spec: MethodSpec) -> engine_pb2.Method:
+    """A method with its parameters."""
+    return engine_pb2.Method(
+        name=spec.name,
+        title=spec.title,
+        summary=spec.summary,
+        needs=spec.needs,
+        parameters=[_parameter_message(parameter) for parameter in describe_parameters(spec)],
+    )
+
+
+def _parameter_message(parameter: ParameterSpec) -> engine_pb2.Parameter:
+    return engine_pb2.Parameter(
+        name=parameter.name,
+        title=parameter.title,
+        help=parameter.help,
+        kind=KINDS[parameter.kind],
+        default_value=parameter.default,
+        minimum=parameter.minimum,
+        maximum=parameter.maximum,
+        choices=parameter.choices,
+        unit=parameter.unit,
+        basic=parameter.basic,
+    )

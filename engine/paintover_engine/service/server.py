@@ -1,0 +1,161 @@
+"""The daemon: binds, answers, runs the queue, and leaves in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import filelock
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from paintover.v1 import (
+    engine_pb2,
+    engine_pb2_grpc,
+    frame_pb2,
+    frame_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    keyframe_pb2,
+    keyframe_pb2_grpc,
+    shot_pb2,
+    shot_pb2_grpc,
+)
+
+from paintover_engine import __version__
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs.engine import Engine
+from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.service import servicers
+from paintover_engine.service.guard import PROTOCOL, Guard, load_token
+
+log = logging.getLogger(__name__)
+
+MESSAGE_LIMIT = 64 * 2**20  # bytes: a keyframe sent inline
+LINGER_SECONDS = 5.0  # how long an ephemeral daemon waits for another client
+GRACE_SECONDS = 2.0
+LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:", "unix:")
+
+
+async def serve(folder: DataFolder, listen: str, ephemeral: bool, roots: Sequence[Path] = ()) -> None:
+    """Runs the daemon until it is told to stop.
+
+    listen: "127.0.0.1:0" (0: any free port) or "unix:/path".
+    ephemeral: ends by itself when no job is left and no client has been there for some seconds.
+    Raises PaintoverError when another daemon has the data folder, or the address cannot be had.
+    """
+    if not listen.startswith(LOOPBACK):
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"The address '{listen}' is not on this machine; listen on 127.0.0.1:PORT or unix:PATH.",
+        )
+    folder.create()
+    with _locked(folder):
+        engine = Engine(folder, roots)
+        guard = Guard(load_token(folder.token))
+        stopping = asyncio.Event()
+        idle_wanted = asyncio.Event()
+        if ephemeral:
+            idle_wanted.set()
+        server = grpc.aio.server(
+            interceptors=[guard],
+            options=[
+                ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+                ("grpc.so_reuseport", 0),  # two daemons never share a port
+            ],
+        )
+
+        def stop(when_idle: bool) -> None:
+            (idle_wanted if when_idle else stopping).set()
+
+        serving = _add_services(server, engine, stop)
+        try:
+            port = server.add_insecure_port(listen)
+        except RuntimeError as error:
+            raise PaintoverError(
+                Code.UNAVAILABLE, f"The address '{listen}' cannot be had; is it in use? Choose another with --listen."
+            ) from error
+        await server.start()
+        await engine.start()
+        await serving.set("", health_pb2.HealthCheckResponse.SERVING)
+        address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+        _write_address(folder, address)
+        log.info("engine %s (protocol %d) answers at %s", __version__, PROTOCOL, address)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # Windows has neither in asyncio
+                asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        idle = asyncio.create_task(_watch_idle(engine, guard, idle_wanted, stopping))
+        try:
+            await stopping.wait()
+        finally:
+            folder.address.unlink(missing_ok=True)
+            idle.cancel()
+            await serving.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+            await server.stop(GRACE_SECONDS)
+            await engine.stop()
+            log.info("engine stopped")
+
+
+@contextlib.contextmanager
+def _locked(folder: DataFolder) -> Iterator[None]:
+    lock = filelock.FileLock(folder.lock, timeout=0)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout as error:
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION,
+            f"Another engine ({_holder(folder)}) has the data folder {folder.root}; "
+            "use that one, stop it with `paintover stop`, or choose another --data-dir.",
+        ) from error
+
+
+def _holder(folder: DataFolder) -> str:
+    try:
+        found = json.loads(folder.address.read_text())
+        return f"pid {found['pid']} at {found['address']}"
+    except (OSError, ValueError, KeyError):
+        return "just starting or stopping"
+
+
+def _write_address(folder: DataFolder, address: str) -> None:
+    partial = folder.address.with_suffix(".partial")
+    partial.write_text(
+        json.dumps({"address": address, "pid": os.getpid(), "version": __version__, "protocol": PROTOCOL})
+    )
+    partial.replace(folder.address)
+
+
+def _add_services(server: grpc.aio.Server, engine: Engine, stop: Callable[[bool], None]) -> health.aio.HealthServicer:
+    engine_pb2_grpc.add_EngineServiceServicer_to_server(servicers.EngineServicer(engine, stop), server)
+    shot_pb2_grpc.add_ShotServiceServicer_to_server(servicers.ShotServicer(engine), server)
+    keyframe_pb2_grpc.add_KeyframeServiceServicer_to_server(servicers.KeyframeServicer(engine), server)
+    job_pb2_grpc.add_JobServiceServicer_to_server(servicers.JobServicer(engine), server)
+    frame_pb2_grpc.add_FrameServiceServicer_to_server(servicers.FrameServicer(engine), server)
+    serving = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(serving, server)
+    services = [
+        file.DESCRIPTOR.services_by_name[name].full_name
+        for file in (engine_pb2, shot_pb2, keyframe_pb2, job_pb2, frame_pb2, health_pb2)
+        for name in file.DESCRIPTOR.services_by_name
+    ]
+    reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
+    return serving
+
+
+async def _watch_idle(engine: Engine, guard: Guard, wanted: asyncio.Event, stopping: asyncio.Event) -> None:
+    """Ends the daemon once that is wanted, nothing runs and no client has been there for a while."""
+    await wanted.wait()
+    clock = asyncio.get_running_loop().time
+    since = clock()
+    while clock() - since < LINGER_SECONDS:
+        await asyncio.sleep(0.2)
+        if guard.active or engine.busy:
+            since = clock()
+    stopping.set()

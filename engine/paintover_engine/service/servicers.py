@@ -1,0 +1,338 @@
+"""The gRPC services: each call translates, asks the engine's core, and translates back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeAlias
+
+import grpc
+from paintover.v1 import (
+    engine_pb2,
+    engine_pb2_grpc,
+    frame_pb2,
+    frame_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    keyframe_pb2,
+    keyframe_pb2_grpc,
+    shot_pb2,
+    shot_pb2_grpc,
+)
+
+from paintover_engine import __version__
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs.engine import Engine
+from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState
+from paintover_engine.jobs.store import StoredFrame
+from paintover_engine.methods.registry import METHODS
+from paintover_engine.service import messages
+from paintover_engine.service.guard import PROTOCOL
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+CHUNK = 64 * 1024  # bytes of pixels a message: what gRPC moves best
+LARGEST_SIDE = 32768
+PREPARE_PRIORITY = -10  # behind every job that somebody waits for
+
+SAMPLES = {  # wire type: (safetensors' name, bytes a sample)
+    shot_pb2.SAMPLE_TYPE_UINT8: ("uint8", 1),
+    shot_pb2.SAMPLE_TYPE_UINT16: ("uint16", 2),
+    shot_pb2.SAMPLE_TYPE_HALF: ("float16", 2),
+    shot_pb2.SAMPLE_TYPE_FLOAT: ("float32", 4),
+}
+
+
+class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
+    """What this engine is; and its end."""
+
+    def __init__(self, engine: Engine, stop: Callable[[bool], None]) -> None:
+        self._engine = engine
+        self._stop = stop
+
+    async def GetEngine(self, request: engine_pb2.GetEngineRequest, context: Context) -> engine_pb2.GetEngineResponse:
+        waiting = self._engine.queue.jobs(JobState.QUEUED, JobState.WAITING_FOR_KEYFRAME)
+        running = self._engine.queue.jobs(JobState.RUNNING, JobState.PREPARING)
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+        return engine_pb2.GetEngineResponse(
+            engine=engine_pb2.Engine(
+                version=__version__,
+                protocol=PROTOCOL,
+                pid=os.getpid(),
+                data_folder=str(self._engine.folder.root),
+                data_folder_free_bytes=shutil.disk_usage(self._engine.folder.root).free,
+                devices=[engine_pb2.Device(name=f"{os.cpu_count()} CPU cores", kind="cpu", memory_bytes=memory)],
+                jobs_running=len(running),
+                jobs_waiting=len(waiting),
+            )
+        )
+
+    async def ListMethods(
+        self, request: engine_pb2.ListMethodsRequest, context: Context
+    ) -> engine_pb2.ListMethodsResponse:
+        return engine_pb2.ListMethodsResponse(methods=[messages.method_message(spec) for spec in METHODS.values()])
+
+    async def StopEngine(
+        self, request: engine_pb2.StopEngineRequest, context: Context
+    ) -> engine_pb2.StopEngineResponse:
+        self._stop(request.when_idle)
+        return engine_pb2.StopEngineResponse()
+
+
+class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
+    """Shots."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def CreateShot(self, request: shot_pb2.CreateShotRequest, context: Context) -> shot_pb2.CreateShotResponse:
+        if request.WhichOneof("from") == "frames_follow":
+            follow = request.frames_follow
+            shot = self._engine.create_uploaded_shot(
+                follow.key,
+                follow.range.first,
+                follow.range.last,
+                (follow.rate_numerator, follow.rate_denominator),
+                request.colorspace,
+            )
+        else:
+            given = request.HasField("range")
+            shot = await self._engine.create_shot(
+                request.path,
+                request.range.first if given else None,
+                request.range.last if given else None,
+                request.colorspace,
+            )
+        return shot_pb2.CreateShotResponse(shot=messages.shot_message(shot))
+
+    async def UploadFrames(
+        self, request_iterator: AsyncIterator[shot_pb2.UploadFramesRequest], context: Context
+    ) -> shot_pb2.UploadFramesResponse:
+        stored, header, data, due = 0, None, bytearray(), 0
+        async for request in request_iterator:
+            if request.WhichOneof("part") == "frame":
+                if header:
+                    raise _short(header, len(data), due)
+                header, due = request.frame, _byte_size(request.frame)
+                data = bytearray()
+            elif header is None:
+                raise PaintoverError(Code.INVALID_ARGUMENT, "Upload data came before a frame's header.")
+            else:
+                data += request.data
+            if header and len(data) > due:
+                raise _short(header, len(data), due)
+            if header and len(data) == due:
+                self._engine.store_uploaded_frame(
+                    messages.shot_id(header.shot),
+                    header.number,
+                    (header.height, header.width, header.channels),
+                    SAMPLES[header.type][0],
+                    bytes(data),
+                )
+                stored, header = stored + 1, None
+        if header:
+            raise _short(header, len(data), due)
+        return shot_pb2.UploadFramesResponse(frames_stored=stored)
+
+    async def GetShot(self, request: shot_pb2.GetShotRequest, context: Context) -> shot_pb2.GetShotResponse:
+        shot = self._engine.queue.shot(messages.shot_id(request.name))
+        return shot_pb2.GetShotResponse(shot=messages.shot_message(shot))
+
+    async def ListShots(self, request: shot_pb2.ListShotsRequest, context: Context) -> shot_pb2.ListShotsResponse:
+        return shot_pb2.ListShotsResponse(shots=[messages.shot_message(shot) for shot in self._engine.queue.shots()])
+
+    async def PrepareShot(self, request: shot_pb2.PrepareShotRequest, context: Context) -> shot_pb2.PrepareShotResponse:
+        spec = JobSpec(
+            method=request.method or "draft",
+            parameters=dict(request.parameters),
+            model=request.model,
+            keyframes=[],
+            output="",
+            overwrite=False,
+            mattes="",
+            prepare_only=True,
+        )
+        job = await self._engine.create_job(messages.shot_id(request.name), spec, priority=PREPARE_PRIORITY)
+        return shot_pb2.PrepareShotResponse(job=messages.job_name(job.id))
+
+    async def DeleteShot(self, request: shot_pb2.DeleteShotRequest, context: Context) -> shot_pb2.DeleteShotResponse:
+        self._engine.delete_shot(messages.shot_id(request.name))
+        return shot_pb2.DeleteShotResponse()
+
+
+class KeyframeServicer(keyframe_pb2_grpc.KeyframeServiceServicer):
+    """Keyframes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def PutKeyframe(
+        self, request: keyframe_pb2.PutKeyframeRequest, context: Context
+    ) -> keyframe_pb2.PutKeyframeResponse:
+        picture = _picture(request.picture)
+        if picture is None:
+            raise PaintoverError(Code.INVALID_ARGUMENT, "The keyframe has no picture; give a path or a file's bytes.")
+        shot = messages.shot_id(request.shot)
+        keyframe = await self._engine.put_keyframe(shot, request.frame, picture, _picture(request.matte))
+        return keyframe_pb2.PutKeyframeResponse(keyframe=messages.keyframe_message(keyframe))
+
+    async def ListKeyframes(
+        self, request: keyframe_pb2.ListKeyframesRequest, context: Context
+    ) -> keyframe_pb2.ListKeyframesResponse:
+        shot = self._engine.queue.shot(messages.shot_id(request.shot))
+        keyframes = self._engine.queue.keyframes(shot.id)
+        return keyframe_pb2.ListKeyframesResponse(keyframes=[messages.keyframe_message(k) for k in keyframes])
+
+    async def DeleteKeyframe(
+        self, request: keyframe_pb2.DeleteKeyframeRequest, context: Context
+    ) -> keyframe_pb2.DeleteKeyframeResponse:
+        self._engine.queue.delete_keyframe(messages.keyframe_id(request.name))
+        return keyframe_pb2.DeleteKeyframeResponse()
+
+
+class JobServicer(job_pb2_grpc.JobServiceServicer):
+    """Jobs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def _message(self, job: Job, frames: list[JobFrame] | None = None) -> job_pb2.Job:
+        suggested = self._engine.suggested_keyframes(job.id) if job.state is JobState.DONE else []
+        return messages.job_message(job, self._engine.queue.frames(job.id) if frames is None else frames, suggested)
+
+    async def CreateJob(self, request: job_pb2.CreateJobRequest, context: Context) -> job_pb2.CreateJobResponse:
+        shot = messages.shot_id(request.spec.shot)
+        job = await self._engine.create_job(shot, messages.spec_from(request.spec), request.priority)
+        return job_pb2.CreateJobResponse(job=self._message(job))
+
+    async def GetJob(self, request: job_pb2.GetJobRequest, context: Context) -> job_pb2.GetJobResponse:
+        return job_pb2.GetJobResponse(job=self._message(self._engine.queue.job(messages.job_id(request.name))))
+
+    async def ListJobs(self, request: job_pb2.ListJobsRequest, context: Context) -> job_pb2.ListJobsResponse:
+        return job_pb2.ListJobsResponse(jobs=[self._message(job, []) for job in self._engine.queue.jobs()])
+
+    async def WatchJobs(
+        self, request: job_pb2.WatchJobsRequest, context: Context
+    ) -> AsyncIterator[job_pb2.WatchJobsResponse]:
+        only = messages.job_id(request.job) if request.job else None
+        if only is not None:
+            self._engine.queue.job(only)
+        async for job, frames in self._engine.watch(only, request.from_sequence):
+            yield job_pb2.WatchJobsResponse(sequence=job.sequence, job=self._message(job, frames))
+
+    async def UpdateJob(self, request: job_pb2.UpdateJobRequest, context: Context) -> job_pb2.UpdateJobResponse:
+        number = messages.job_id(request.name)
+        job = self._engine.queue.job(number)
+        if request.HasField("priority"):
+            job = self._engine.set_priority(number, request.priority)
+        if request.HasField("paused"):
+            job = await self._engine.pause_job(number) if request.paused else self._engine.resume_job(number)
+        return job_pb2.UpdateJobResponse(job=self._message(job))
+
+    async def CancelJob(self, request: job_pb2.CancelJobRequest, context: Context) -> job_pb2.CancelJobResponse:
+        job = await self._engine.cancel_job(messages.job_id(request.name))
+        return job_pb2.CancelJobResponse(job=self._message(job))
+
+    async def RetryJob(self, request: job_pb2.RetryJobRequest, context: Context) -> job_pb2.RetryJobResponse:
+        return job_pb2.RetryJobResponse(job=self._message(self._engine.retry_job(messages.job_id(request.name))))
+
+    async def DeleteJob(self, request: job_pb2.DeleteJobRequest, context: Context) -> job_pb2.DeleteJobResponse:
+        self._engine.delete_job(messages.job_id(request.name))
+        return job_pb2.DeleteJobResponse()
+
+
+class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
+    """Frames."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def GetFrame(
+        self, request: frame_pb2.GetFrameRequest, context: Context
+    ) -> AsyncIterator[frame_pb2.GetFrameResponse]:
+        frame = await self._plate(request) if request.view == frame_pb2.VIEW_PLATE else self._result(request)
+        async for chunk in _chunks(frame, request.view, request.transport):
+            yield frame_pb2.GetFrameResponse(chunk=chunk)
+
+    async def StreamFrames(
+        self, request: frame_pb2.StreamFramesRequest, context: Context
+    ) -> AsyncIterator[frame_pb2.StreamFramesResponse]:
+        number = request.from_number if request.HasField("from_number") else None
+        async for frame in self._engine.stream(messages.job_id(request.job), number):
+            async for chunk in _chunks(frame, request.view, request.transport):
+                yield frame_pb2.StreamFramesResponse(chunk=chunk)
+
+    async def _plate(self, request: frame_pb2.GetFrameRequest) -> StoredFrame:
+        if request.parent.startswith("jobs/"):
+            shot = self._engine.queue.job(messages.job_id(request.parent)).shot
+        else:
+            shot = messages.shot_id(request.parent)
+        return await self._engine.plate_frame(shot, request.number)
+
+    def _result(self, request: frame_pb2.GetFrameRequest) -> StoredFrame:
+        job = self._engine.queue.job(messages.job_id(request.parent))
+        frame = self._engine.stored_frame(job.id, request.number)
+        if frame is None:
+            raise PaintoverError(Code.NOT_FOUND, f"Job {job.id} has not made frame {request.number} yet.")
+        return frame
+
+
+async def _chunks(frame: StoredFrame, view: int, transport: int) -> AsyncIterator[frame_pb2.FrameChunk]:
+    """A stored frame as the wire has it: its header, then its pixels unless the client maps them."""
+    x, y, width, height = frame.window
+    matte_only = view == frame_pb2.VIEW_MATTE
+    length = frame.length // 4 if matte_only else frame.length
+    header = frame_pb2.Frame(
+        number=frame.number,
+        width=frame.size[0],
+        height=frame.size[1],
+        data_window=frame_pb2.DataWindow(x=x, y=y, width=width, height=height),
+        channels=1 if matte_only else 4,
+        revision=frame.path.parent.name[:16],
+        final=True,
+        confidence=frame.confidence,
+        byte_size=length,
+    )
+    if transport == frame_pb2.TRANSPORT_MAPPED and not matte_only:
+        header.mapped.path, header.mapped.offset, header.mapped.length = str(frame.path), frame.offset, frame.length
+        yield frame_pb2.FrameChunk(frame=header)
+        return
+    yield frame_pb2.FrameChunk(frame=header)
+    with open(frame.path, "rb") as file:
+        file.seek(frame.offset)
+        while pixels := await asyncio.to_thread(file.read, 4 * CHUNK if matte_only else CHUNK):
+            yield frame_pb2.FrameChunk(data=_every_fourth_half(pixels) if matte_only else pixels)
+
+
+def _every_fourth_half(pixels: bytes) -> bytes:
+    """The matte of RGBA half floats."""
+    return memoryview(pixels).cast("H")[3::4].tobytes()
+
+
+def _picture(picture: keyframe_pb2.Picture) -> str | bytes | None:
+    given = picture.WhichOneof("from")
+    return getattr(picture, given) if given else None
+
+
+def _byte_size(header: shot_pb2.FrameHeader) -> int:
+    """The bytes that a frame's header announces; refuses what no frame is."""
+    sides = (header.width, header.height)
+    if (
+        not all(0 < side <= LARGEST_SIDE for side in sides)
+        or header.channels not in (1, 3, 4)
+        or header.type not in SAMPLES
+    ):
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"Frame {header.number} is announced as {header.width}x{header.height} with {header.channels} channels; "
+            f"frames have sides of 1 to {LARGEST_SIDE}, 1, 3 or 4 channels and a known sample type.",
+        )
+    return header.width * header.height * header.channels * SAMPLES[header.type][1]
+
+
+def _short(header: shot_pb2.FrameHeader, got: int, due: int) -> PaintoverError:
+    return PaintoverError(
+        Code.INVALID_ARGUMENT, f"Frame {header.number} has {got} bytes where its header announces {due}; send it again."
+    )

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs.queue import JobFrame, JobSpec, JobState, Queue, Shot, StoredKeyframe
+
+SPEC = JobSpec("draft", {"mode": "auto"}, "", ["s/0-aa"], "/out.mov", False, "", False)
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    queue = Queue(tmp_path / "queue.sqlite")
+    queue.put_shot(Shot("s", "/plate.mov", None, None, "", False, None))
+    yield queue
+    queue.close()
+
+
+def keyframe(name: str, frame: int) -> StoredKeyframe:
+    return StoredKeyframe(f"s/{frame}-{name}", "s", frame, name, False, ["converted"], True)
+
+
+def test_a_second_keyframe_of_a_frame_replaces_the_first_but_keeps_it_for_older_jobs(queue: Queue) -> None:
+    queue.put_keyframe(keyframe("aa", 3))
+    queue.put_keyframe(keyframe("bb", 3))
+    queue.put_keyframe(keyframe("cc", 1))
+    assert [k.digest for k in queue.keyframes("s")] == ["cc", "bb"]
+    assert queue.keyframe("s/3-aa").notes == ["converted"]
+    queue.put_keyframe(keyframe("aa", 3))
+    assert [k.digest for k in queue.keyframes("s")] == ["cc", "aa"]
+
+
+def test_an_unfinished_job_of_the_same_description_is_returned_instead_of_a_twin(queue: Queue) -> None:
+    first = queue.add_job("s", SPEC, 0)
+    assert queue.add_job("s", SPEC, 0).id == first.id
+    first.state = JobState.CANCELLED
+    queue.update_job(first)
+    assert queue.add_job("s", SPEC, 0).id != first.id
+
+
+def test_the_most_urgent_job_comes_first_then_the_oldest(queue: Queue) -> None:
+    made = [
+        queue.add_job("s", JobSpec(**{**vars(SPEC), "output": f"/{n}.mov"}), priority).id
+        for n, priority in enumerate([0, 5, 5, -1])
+    ]
+    assert [job.id for job in queue.jobs()] == [made[1], made[2], made[0], made[3]]
+
+
+def test_a_watcher_that_comes_back_sees_each_change_since_its_number(queue: Queue) -> None:
+    job = queue.add_job("s", SPEC, 0)
+    queue.add_frames(job, [JobFrame(0, "k0", 1.0)])
+    seen = job.sequence
+    assert queue.changed_jobs(seen + 1) == []
+    queue.add_frames(job, [JobFrame(1, "k1", 0.5), JobFrame(2, "k1", 0.25)])
+    (changed,) = queue.changed_jobs(seen + 1)
+    assert changed.frames_done == 3
+    assert [frame.number for frame in queue.frames(job.id, seen + 1)] == [1, 2]
+
+
+def test_progress_does_not_undo_what_a_client_did_meanwhile(queue: Queue) -> None:
+    running = queue.add_job("s", SPEC, 0)
+    stale = queue.job(running.id)
+    running.state = JobState.CANCELLED
+    queue.update_job(running)
+    stale.progress.fraction = 0.5
+    queue.update_progress(stale)
+    after = queue.job(running.id)
+    assert (after.state, after.progress.fraction) == (JobState.CANCELLED, 0.5)
+
+
+def test_all_is_there_after_reopening_and_numbers_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "queue.sqlite"
+    queue = Queue(path)
+    queue.put_shot(Shot("s", "/plate.mov", 1, 9, "ACEScg", False, None))
+    job = queue.add_job("s", SPEC, 3)
+    queue.add_frames(job, [JobFrame(0, "k0", 1.0)])
+    last = queue.sequence
+    queue.close()
+    again = Queue(path)
+    assert again.shot("s") == Shot("s", "/plate.mov", 1, 9, "ACEScg", False, None)
+    assert again.job(job.id).spec == SPEC
+    assert again.sequence == last
+    again.close()
+
+
+def test_removing_a_job_gives_back_only_results_that_no_other_job_shows(queue: Queue) -> None:
+    one = queue.add_job("s", SPEC, 0)
+    two = queue.add_job("s", JobSpec(**{**vars(SPEC), "output": "/b.mov"}), 0)
+    queue.add_frames(one, [JobFrame(0, "shared", 1.0), JobFrame(1, "own", 1.0)])
+    queue.add_frames(two, [JobFrame(0, "shared", 1.0)])
+    assert queue.delete_job(one.id) == ["own"]
+    assert queue.delete_job(two.id) == ["shared"]
+
+
+def test_a_shot_with_jobs_is_not_forgotten(queue: Queue) -> None:
+    job = queue.add_job("s", SPEC, 0)
+    with pytest.raises(PaintoverError, match=rf"still has jobs \({job.id}\)"):
+        queue.delete_shot("s")
+    queue.delete_job(job.id)
+    queue.delete_shot("s")
+    assert queue.shots() == []
+
+
+def test_a_queue_of_a_newer_version_is_refused_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "queue.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(PaintoverError, match="newer Paintover") as caught:
+        Queue(path)
+    assert caught.value.code is Code.FAILED_PRECONDITION
+
+
+def test_a_file_that_is_no_queue_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "queue.sqlite"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(PaintoverError, match="cannot be read"):
+        Queue(path)
+    assert path.read_bytes().startswith(b"not a database")

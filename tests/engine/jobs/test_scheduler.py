@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.scheduler import PlannedStage, missing
+from paintover_engine.jobs.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    folder = DataFolder(tmp_path)
+    folder.create()
+    return Store(folder)
+
+
+def stage(key: str, *inputs: str, publishes: bool = False) -> PlannedStage:
+    return PlannedStage(key, key, key, 1.0, publishes, False, inputs)
+
+
+PLAN = [stage("flow0"), stage("flow1"), stage("carry0", "flow0"), stage("out0", "carry0", publishes=True),
+        stage("carry1", "flow1", "carry0"), stage("out1", "carry1", publishes=True)]  # fmt: skip
+
+
+def keys(stages: list[PlannedStage]) -> list[str]:
+    return [planned.key for planned in stages]
+
+
+def test_a_new_plan_misses_all(store: Store) -> None:
+    assert keys(missing(PLAN, store)) == keys(PLAN)
+
+
+def test_finished_stages_are_not_run_again(store: Store) -> None:
+    for key, publishes in (("flow0", False), ("carry0", False), ("out0", True)):
+        with store.writing(key, publishes):
+            pass
+    assert keys(missing(PLAN, store)) == ["flow1", "carry1", "out1"]
+
+
+def test_an_evicted_input_of_a_finished_stage_is_not_made_again(store: Store) -> None:
+    for key, publishes in (("out0", True), ("out1", True)):
+        with store.writing(key, publishes):
+            pass
+    assert missing(PLAN, store) == []
+
+
+def test_an_evicted_input_that_is_still_needed_is_made_again(store: Store) -> None:
+    with store.writing("out0", True):
+        pass
+    assert keys(missing(PLAN, store)) == ["flow0", "flow1", "carry0", "carry1", "out1"]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from paintover_engine.jobs import outputs
+from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.store import Store
+from paintover_engine.methods.stage import ResultFrame, Stage
+
+STAGE = Stage("flow", {}, (), ("root",), (0, 1))
+RESULT = Stage("result", {}, (), ("root",), (0, 1), publishes=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    folder = DataFolder(tmp_path / "data")
+    folder.create()
+    return Store(folder)
+
+
+def test_tensors_come_back_as_they_were(store: Store) -> None:
+    tensors = {"flow": np.arange(12, dtype=np.int16).reshape(2, 3, 2), "cut": np.array([True])}
+    outputs.save_tensors(store, STAGE, tensors)
+    loaded = outputs.load_tensors(store, STAGE)
+    assert set(loaded) == set(tensors)
+    for name, value in tensors.items():
+        np.testing.assert_array_equal(loaded[name], value)
+
+
+def test_a_frame_can_be_mapped_from_where_its_header_says(store: Store) -> None:
+    painted = np.random.default_rng(1).random((3, 5, 4)).astype(np.float16)
+    empty = np.zeros((0, 0, 4), np.float16)
+    frames = [ResultFrame(7, (2, 1, 5, 3), painted, 0.75), ResultFrame(8, (0, 0, 0, 0), empty, 0.0)]
+    outputs.save_frames(store, RESULT, frames, (64, 48))
+    stored, nothing = store.frames(RESULT.key)
+    assert (stored.number, stored.window, stored.size, stored.confidence) == (7, (2, 1, 5, 3), (64, 48), 0.75)
+    with open(stored.path, "rb") as file:
+        file.seek(stored.offset)
+        assert file.read() == painted.tobytes()
+    assert stored.length == painted.nbytes
+    np.testing.assert_array_equal(outputs.load_painted(stored), painted)
+    assert nothing.length == 0
+    assert outputs.load_painted(nothing).shape == (0, 0, 4)
+
+
+def test_an_output_that_fails_half_way_leaves_nothing(store: Store) -> None:
+    def frames() -> object:
+        yield ResultFrame(0, (0, 0, 1, 1), np.zeros((1, 1, 4), np.float16), 1.0)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        outputs.save_frames(store, RESULT, frames(), (1, 1))  # type: ignore[arg-type]
+    assert not store.has(RESULT.key, publishes=True)
+    assert list(store.folder.temporary.iterdir()) == []
+
+
+def test_an_output_made_twice_at_once_is_kept_once(store: Store) -> None:
+    with store.writing(STAGE.key, publishes=False) as late:
+        outputs.save_tensors(store, STAGE, {"a": np.ones(1)})
+        (late / "tensors.safetensors").write_bytes(b"later")
+    assert outputs.load_tensors(store, STAGE)["a"] == 1
+
+
+def test_leftovers_of_a_killed_writer_are_cleared(store: Store) -> None:
+    (store.folder.temporary / "half").mkdir()
+    (store.folder.temporary / "half" / "x").write_text("x")
+    (store.folder.temporary / "picture").write_text("x")
+    store.clear_temporary()
+    assert list(store.folder.temporary.iterdir()) == []

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+from paintover_engine.errors import PaintoverError
+from paintover_engine.methods.registry import METHODS, Kind, describe_parameters, find_method, read_parameters
+
+
+def test_an_unknown_method_names_the_nearest() -> None:
+    with pytest.raises(PaintoverError, match="no method 'drafft'. Did you mean 'draft'?"):
+        find_method("drafft")
+
+
+def test_an_unknown_parameter_names_the_nearest() -> None:
+    with pytest.raises(PaintoverError, match="no parameter 'softnes'. Did you mean 'softness'?"):
+        read_parameters(METHODS["draft"], {"softnes": "1"})
+
+
+def test_a_value_out_of_range_says_what_the_parameter_takes() -> None:
+    with pytest.raises(PaintoverError, match=r"softness of draft takes a number from 0 to .*, not '-3'"):
+        read_parameters(METHODS["draft"], {"softness": "-3"})
+    with pytest.raises(PaintoverError, match=r"mode of draft takes one of auto, .*, not 'loud'"):
+        read_parameters(METHODS["draft"], {"mode": "loud"})
+
+
+@pytest.mark.parametrize("spec", METHODS.values(), ids=METHODS)
+def test_every_parameter_has_help_a_sane_range_and_a_default_that_is_valid(spec: object) -> None:
+    described = describe_parameters(spec)  # type: ignore[arg-type]
+    for parameter in described:
+        assert parameter.help.endswith("."), parameter.name
+        if parameter.kind in (Kind.FLOAT, Kind.INT):
+            # Resolve shows (0, 0) for a number without a range.
+            assert parameter.minimum is not None and parameter.maximum is not None, parameter.name
+            assert parameter.minimum < parameter.maximum
+    defaults = {parameter.name: parameter.default for parameter in described}
+    assert read_parameters(spec, defaults) == spec.parameters()  # type: ignore[arg-type, attr-defined]
