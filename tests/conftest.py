@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
 from paintover_bridge.client import Client, connect
 
 

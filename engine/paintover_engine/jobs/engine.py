@@ -217,7 +217,7 @@ class Engine:
 
     async def create_job(self, shot_id: str, spec: JobSpec, priority: int) -> Job:
         """Queues a job after checking all that can be checked before any work."""
-        shot, _ = await self._known(shot_id)
+        shot, info = await self._known(shot_id)
         method = find_method(spec.method)
         read_parameters(method, spec.parameters)
         if spec.model and not method.takes_model:
@@ -227,17 +227,26 @@ class Engine:
             raise PaintoverError(Code.INVALID_ARGUMENT, "A keyframe of another shot was named; name this shot's own.")
         if not keyframes and not spec.prepare_only:
             raise PaintoverError(Code.FAILED_PRECONDITION, "The shot has no keyframe yet; put one first.")
-        for path, what in ((spec.output, "The output"), (spec.mattes, "The matte output")):
-            if path:
-                self._allowed(path, what)
-                source = "" if shot.uploaded else shot.source
-                await self._look("check_output", path=path, source=source, overwrite=spec.overwrite)
+        await self._check_outputs(spec, info.path)
         names = [keyframe.id for keyframe in sorted(keyframes, key=lambda k: k.frame)]
         complete = dataclasses.replace(spec, keyframes=[] if spec.prepare_only else names)
         job = self.queue.add_job(shot.id, complete, priority)
         self._announce()
         self._scheduler.wake()
         return job
+
+    async def _check_outputs(self, spec: JobSpec, source: str) -> None:
+        if spec.output:
+            self._allowed(spec.output, "The output")
+        if spec.mattes:
+            self._allowed(spec.mattes, "The matte output")
+            if not spec.output or Path(spec.mattes) == Path(spec.output):
+                raise PaintoverError(
+                    Code.INVALID_ARGUMENT, "Mattes are written beside an output: give both, and different places."
+                )
+        await self._look(
+            "check_outputs", path=spec.output, mattes_path=spec.mattes, source=source, overwrite=spec.overwrite
+        )
 
     async def cancel_job(self, job_id: int) -> Job:
         return await self._halt(job_id, JobState.CANCELLED)

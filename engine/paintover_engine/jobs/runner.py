@@ -136,8 +136,10 @@ class Runner:
                 frame = stored[number]
                 painted = outputs.load_painted(frame)
                 sink.write(composite(self.plate(number), painted, frame.window))
-                mattes.write(number, painted, frame.window)
+                if mattes:
+                    mattes.write(number, painted, frame.window)
                 progress(written)
-            mattes.commit()
+            if mattes:
+                mattes.commit()
             sink.commit()
-            return (*sink.notes, *mattes.notes)
+            return tuple(sink.notes)

@@ -102,6 +102,9 @@ class Scheduler:
             self._end(job, JobState.FAILED, error.message)
         except WorkerDied as death:
             self._survive(job, death)
+        except Exception as error:  # a programming error ends its job, never the queue
+            log.exception("job %d", job.id)
+            self._end(job, JobState.FAILED, f"Internal error in the engine: {error}; its log has the details.")
 
     async def _call(self, job: Job, call: str, progress: Callable[[Any], None] | None = None, **arguments: Any) -> Any:
         """Calls the worker about a job; None when the job was cancelled or paused meanwhile."""

@@ -29,6 +29,7 @@ from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import load_keyframe
+from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.sink import check_output
 from paintover_engine.media.source import open_source, probe
 from paintover_engine.methods.registry import find_method, read_parameters
@@ -77,8 +78,12 @@ class Worker:
     def probe(self, path: str, first: int | None, last: int | None, colorspace: str) -> str:
         return probe(path, first, last, colorspace).to_json()
 
-    def check_output(self, path: str, source: str, overwrite: bool) -> None:
-        check_output(path, source, overwrite)
+    def check_outputs(self, path: str, mattes_path: str, source: str, overwrite: bool) -> None:
+        """Whether a job's outputs can be written; each may be "" for none."""
+        if path:
+            check_output(path, source, overwrite)
+        if mattes_path:
+            check_mattes(mattes_path, source, overwrite)
 
     def keyframe(self, info: str, frame: int, path: str, matte_path: str) -> Json:
         """Reads a keyframe, checks it against the plate and keeps it by its digest."""

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol
 
+import av
+import cv2
 import numpy as np
+import OpenImageIO as oiio
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from numpy.typing import NDArray
+
+from paintover_engine.media import colour
+
+Pixels = NDArray[Any]
+
+# To RGB exactly as ffmpeg does unasked, so that a frame exported with common tools and painted on differs only
+# where it was painted; back from RGB at swscale's best rounding.
+_TO_RGB = Interpolation.BICUBIC
+_FROM_RGB = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+_MATRICES = {  # by AVColorSpace
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
 
 
 class Plate(Protocol):
@@ -14,9 +38,25 @@ class Plate(Protocol):
     All arrays are upright, top row first, shape (height, width[, channels]).
     """
 
-    number: int
-    width: int
-    height: int
+    @property
+    def number(self) -> int:
+        """The frame's number in the shot."""
+        ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the native samples."""
+        ...
+
+    def native_rgb(self) -> Pixels:
+        """(H, W, 3) in the shot's own encoding, as uint8, uint16, float16 or float32 over their whole range."""
+        ...
 
     def rgb(self) -> NDArray[np.float32]:
         """(H, W, 3) in the shot's own encoding; integer samples scaled to 0..1, float samples as they are."""
@@ -30,3 +70,245 @@ class Plate(Protocol):
     def display(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8: `working` clipped to 0..1 and quantised; what flow and models see."""
         ...
+
+    def alpha(self) -> NDArray[np.float32] | None:
+        """(H, W) 0..1, None where the source has none."""
+        ...
+
+
+def to_display(working: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(H, W, 3) working RGB clipped to 0..1 and quantised to uint8; what is not a number becomes 0."""
+    scaled = np.nan_to_num(working * np.float32(255.0), nan=0.0, posinf=255.0, neginf=0.0)
+    display: NDArray[np.uint8] = np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+    return display
+
+
+def unit(samples: Pixels) -> NDArray[np.float32]:
+    """Integer samples over their type's maximum, float samples as they are, in float32."""
+    if np.issubdtype(samples.dtype, np.integer):
+        scaled = samples.astype(np.float32)
+        scaled *= np.float32(1.0 / np.iinfo(samples.dtype).max)
+        return scaled
+    return samples.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePlate:
+    """A frame of a sequence: its array as the file holds it, and the file's header.
+
+    pixels: (H, W, C) uint8, uint16, float16 or float32.
+    colours: the three channels that are red, green and blue (one channel three times for grey).
+    alpha_channel: its index, None where there is none.
+    spec: the file's header, None for uploaded frames.
+    """
+
+    number: int
+    pixels: Pixels
+    colours: tuple[int, int, int]
+    alpha_channel: int | None
+    colorspace: str
+    spec: oiio.ImageSpec | None = None
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.pixels.nbytes)
+
+    @property
+    def grey(self) -> bool:
+        """True where one channel holds the picture."""
+        return len(set(self.colours)) == 1
+
+    def native_rgb(self) -> Pixels:
+        """(H, W, 3) in the file's own samples; a view where the channels stand side by side."""
+        if self.colours == (0, 1, 2):
+            return self.pixels[..., :3]
+        return self.pixels[..., list(self.colours)]
+
+    def rgb(self) -> NDArray[np.float32]:
+        return unit(self.native_rgb())
+
+    def working(self) -> NDArray[np.float32]:
+        return colour.to_working(self.rgb(), self.colorspace)
+
+    def display(self) -> NDArray[np.uint8]:
+        if self.pixels.dtype == np.uint8 and not self.colorspace:
+            return np.ascontiguousarray(self.native_rgb())
+        return to_display(self.working())
+
+    def alpha(self) -> NDArray[np.float32] | None:
+        return None if self.alpha_channel is None else unit(self.pixels[..., self.alpha_channel])
+
+
+def plane_array(frame: av.VideoFrame, index: int) -> Pixels:
+    """(h, w) view of a frame's plane, writable, rows top first; the plane must hold one component."""
+    plane = frame.planes[index]
+    component = next(c for c in frame.format.components if c.plane == index)
+    kind: Any = np.uint8 if component.bits <= 8 else np.dtype("<u2")
+    if "f32" in frame.format.name:
+        kind = np.dtype("<f4")
+    elif "f16" in frame.format.name:
+        kind = np.dtype("<f2")
+    stride = abs(plane.line_size) // np.dtype(kind).itemsize
+    rows = np.frombuffer(plane, kind)[: stride * component.height].reshape(component.height, stride)  # type: ignore[call-overload]
+    return (rows if plane.line_size > 0 else rows[::-1])[:, : component.width]  # type: ignore[no-any-return]
+
+
+def matrix_of(frame: av.VideoFrame) -> Colorspace:
+    """The YUV matrix that a frame states; what players assume where it states none: BT.709 for HD, else BT.601."""
+    if frame.colorspace in _MATRICES:
+        return _MATRICES[frame.colorspace]
+    return Colorspace.ITU709 if max(frame.width, frame.height) >= 1280 or min(
+        frame.width, frame.height
+    ) > 576 else Colorspace.ITU601
+
+
+def range_of(frame: av.VideoFrame) -> ColorRange:
+    """Full or limited range of a frame's samples; what its format implies where it states none."""
+    if frame.color_range in (ColorRange.MPEG, ColorRange.JPEG):
+        return ColorRange(frame.color_range)
+    return ColorRange.JPEG if frame.format.is_rgb or frame.format.name.startswith("yuvj") else ColorRange.MPEG
+
+
+def convert(
+    frame: av.VideoFrame, pix_fmt: str, matrix: Colorspace | None = None, color_range: ColorRange | None = None
+) -> av.VideoFrame:
+    """A frame in another pixel format by swscale, same size; matrix and range stay the frame's unless given."""
+    return frame.reformat(
+        format=pix_fmt,
+        src_colorspace=matrix_of(frame),
+        dst_colorspace=matrix if matrix is not None else matrix_of(frame),
+        src_color_range=range_of(frame),
+        dst_color_range=color_range if color_range is not None else range_of(frame),
+        interpolation=_FROM_RGB if frame.format.is_rgb else _TO_RGB,
+        threads=1,
+    )
+
+
+def rgb_frame(rgb: NDArray[np.float32]) -> av.VideoFrame:
+    """(H, W, 3) 0..1, clipped, as a 16-bit planar RGB frame."""
+    frame = av.VideoFrame(rgb.shape[1], rgb.shape[0], "gbrp16le")
+    frame.color_range = ColorRange.JPEG
+    samples = np.clip(np.nan_to_num(rgb), 0.0, 1.0) * 65535.0 + 0.5
+    for plane, channel in enumerate((1, 2, 0)):
+        plane_array(frame, plane)[...] = samples[..., channel]
+    return frame
+
+
+def copy_tags(source: av.VideoFrame, target: av.VideoFrame) -> None:
+    """Gives a frame another's time and colour tags."""
+    target.pts, target.duration = source.pts, source.duration
+    if source.time_base is not None:
+        target.time_base = source.time_base
+    target.colorspace, target.color_range = source.colorspace, source.color_range
+    target.color_primaries, target.color_trc = source.color_primaries, source.color_trc
+
+
+def copy_frame(frame: av.VideoFrame) -> av.VideoFrame:
+    """A frame with its own copy of the planes, times and colour tags."""
+    copy = av.VideoFrame(frame.width, frame.height, frame.format.name)
+    copy_tags(frame, copy)
+    for plane in sorted({component.plane for component in frame.format.components}):
+        plane_array(copy, plane)[...] = plane_array(frame, plane)
+    return copy
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How a stored picture is made upright: mirrored left to right first, then turned by quarters anticlockwise."""
+
+    turns: int = 0
+    mirrored: bool = False
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> Orientation:
+        """From the frame's display matrix, to the nearest quarter turn."""
+        data: Any = frame.side_data.get("DISPLAYMATRIX")
+        if data is None:
+            return cls()
+        a, b, _, c, d = (int(value) for value in np.frombuffer(data, "<i4")[:5])
+        mirrored = a * d - b * c < 0
+        if mirrored:
+            a, b = -a, -b
+        # The matrix takes (1, 0) to (a, b) with y downward; an anticlockwise quarter turn takes it to (0, -1).
+        turns = round(np.arctan2(-b, a) / (np.pi / 2)) % 4
+        return cls(turns, mirrored)
+
+    def upright(self, pixels: Pixels) -> Pixels:
+        """A stored picture (H, W, …) as it is seen."""
+        return np.rot90(pixels[:, ::-1] if self.mirrored else pixels, self.turns)
+
+    def stored(self, pixels: Pixels) -> Pixels:
+        """An upright picture (H, W, …) as it is stored."""
+        turned = np.rot90(pixels, -self.turns)
+        return turned[:, ::-1] if self.mirrored else turned
+
+
+@dataclass(frozen=True, eq=False)
+class VideoPlate:
+    """A frame of a video: its decoded planes, as they are stored; the arrays that it gives are upright."""
+
+    number: int
+    frame: av.VideoFrame
+    orientation: Orientation
+    colorspace: str
+
+    @property
+    def width(self) -> int:
+        return self.frame.height if self.orientation.turns % 2 else self.frame.width
+
+    @property
+    def height(self) -> int:
+        return self.frame.width if self.orientation.turns % 2 else self.frame.height
+
+    @property
+    def nbytes(self) -> int:
+        return sum(plane.buffer_size for plane in self.frame.planes)
+
+    @property
+    def time(self) -> Fraction | None:
+        """Seconds in the source's own timeline."""
+        if self.frame.pts is None or self.frame.time_base is None:
+            return None
+        return self.frame.pts * self.frame.time_base
+
+    @property
+    def peak(self) -> float:
+        """The largest sample value of an integer plane; 1 for float ones."""
+        return 1.0 if "f" in self.frame.format.name[4:] else float(2 ** self.frame.format.components[0].bits - 1)
+
+    def _upright(self, pixels: Pixels) -> Pixels:
+        return np.ascontiguousarray(self.orientation.upright(pixels))
+
+    def native_rgb(self) -> Pixels:
+        """(H, W, 3) uint8 or uint16 over its whole range, or float32 as it is."""
+        if self.peak == 1.0:
+            planes = (2, 0, 1) if self.frame.format.is_rgb else (0, 0, 0)
+            return self._upright(np.stack([plane_array(self.frame, index) for index in planes], axis=2))
+        packed = convert(self.frame, "rgb24" if self.peak <= 255.0 else "rgb48le", color_range=ColorRange.JPEG)
+        return self._upright(packed.to_ndarray())
+
+    def rgb(self) -> NDArray[np.float32]:
+        return unit(self.native_rgb())
+
+    def working(self) -> NDArray[np.float32]:
+        return colour.to_working(self.rgb(), self.colorspace)
+
+    def display(self) -> NDArray[np.uint8]:
+        if self.colorspace or self.peak == 1.0:
+            return to_display(self.working())
+        native = self.native_rgb()
+        return native if native.dtype == np.uint8 else cv2.convertScaleAbs(native, alpha=255.0 / 65535.0)
+
+    def alpha(self) -> NDArray[np.float32] | None:
+        index = next((c.plane for c in self.frame.format.components if c.is_alpha), None)
+        if index is None:
+            return None
+        return self._upright(plane_array(self.frame, index).astype(np.float32) / np.float32(self.peak))

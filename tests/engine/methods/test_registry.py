@@ -6,12 +6,12 @@ from paintover_engine.methods.registry import METHODS, Kind, describe_parameters
 
 
 def test_an_unknown_method_names_the_nearest() -> None:
-    with pytest.raises(PaintoverError, match="no method 'drafft'. Did you mean 'draft'?"):
+    with pytest.raises(PaintoverError, match=r"no method 'drafft'\. Did you mean 'draft'\?"):
         find_method("drafft")
 
 
 def test_an_unknown_parameter_names_the_nearest() -> None:
-    with pytest.raises(PaintoverError, match="no parameter 'softnes'. Did you mean 'softness'?"):
+    with pytest.raises(PaintoverError, match=r"no parameter 'softnes'\. Did you mean 'softness'\?"):
         read_parameters(METHODS["draft"], {"softnes": "1"})
 
 

@@ -10,7 +10,6 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from paintover.v1 import engine_pb2, engine_pb2_grpc, job_pb2, job_pb2_grpc
-
 from paintover_bridge.client import Client
 
 

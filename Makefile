@@ -1,0 +1,46 @@
+# Everything that one does with a checkout. `make` alone lists it.
+
+VENV_PYTHON := .venv/bin/python
+PYTEST_ARGS ?= -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo setup dev test pytest lint format protos protos-check clean
+
+help:  ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup  ## Render a small shot, propagate its painted keyframe, and show where the pictures are
+	@$(VENV_PYTHON) examples/demo.py -o demo
+
+setup:  ## Make .venv with the paintover command in it (PYTHON=python3.12 chooses the Python)
+	@PYTHON='$(PYTHON)' sh tools/setup.sh
+
+dev:  ## The same, with what tests and checks
+	@PYTHON='$(PYTHON)' sh tools/setup.sh dev
+
+test: dev lint protos-check pytest  ## Run all that CI runs
+
+pytest: dev  ## Run the tests (PYTEST_ARGS='-n 2' chooses how, and which)
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+
+lint: dev  ## Check style and types
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m ruff format --check
+	@# Against one set of stubs, NumPy 2.4's, which Python 3.10 cannot have.
+	@if $(VENV_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; \
+	then echo '$(VENV_PYTHON) -m mypy'; $(VENV_PYTHON) -m mypy; \
+	else echo 'SKIPPED: TYPES ARE NOT CHECKED ON PYTHON 3.10; MAKE A .venv OF 3.11 OR LATER FOR THAT'; fi
+
+format: dev  ## Mend style
+	$(VENV_PYTHON) -m ruff check --fix
+	$(VENV_PYTHON) -m ruff format
+
+protos: dev  ## Generate protos/python from protos/paintover
+	@$(VENV_PYTHON) tools/protos.py
+
+protos-check: dev  ## Fail if protos/python is not what protos/paintover says
+	@$(VENV_PYTHON) tools/protos.py --check
+
+clean:  ## Remove all that these commands made
+	rm -rf .venv .venv-protos demo .mypy_cache .pytest_cache .ruff_cache
+	find protos bridge engine tests tools examples benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,97 @@
+"""What people type, read before any engine is asked: frame numbers, pictures, ranges, parameters."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from paintover_bridge.errors import bad_input
+
+_RANGE = re.compile(r"(-?\d+)-(-?\d+)")
+_FRAME_IMAGE = re.compile(r"([+-]?\d+)=(.+)", re.DOTALL)
+_JOB = re.compile(r"(?:jobs/)?(\d+)")
+_PATTERN = re.compile(r"%0?\d*d|#|@")
+
+
+@dataclass(frozen=True)
+class KeyframeFile:
+    """A painted frame as given: its number, its picture, and the matte that says where the edit applies, if any."""
+
+    frame: int
+    picture: str
+    matte: str | None
+
+
+def parse_frame_images(option: str, given: Iterable[str]) -> dict[int, str]:
+    """FRAME=IMAGE texts by frame number.
+
+    Raises ClientError for a malformed text, a frame given twice, or an image file that is not there."""
+    images: dict[int, str] = {}
+    for text in given:
+        match = _FRAME_IMAGE.fullmatch(text)
+        if not match:
+            raise bad_input(f"{option} '{text}' is not FRAME=IMAGE; write it like {option} 12=painted.png.")
+        frame, image = int(match[1]), os.path.expanduser(match[2])
+        if frame in images:
+            raise bad_input(f"{option} gives frame {frame} twice, {images[frame]} and {image}; keep one of them.")
+        if not os.path.isfile(image):
+            wrong = "is a folder" if os.path.isdir(image) else "does not exist"
+            raise bad_input(f"The image {image} of {option} {frame} {wrong}; give the path of an image file.")
+        images[frame] = image
+    return images
+
+
+def parse_keyframes(pictures: Iterable[str], mattes: Iterable[str]) -> list[KeyframeFile]:
+    """The keyframes of `--keyframe` and `--matte`, by ascending frame. Raises ClientError as `parse_frame_images`,
+    and for a matte without its keyframe."""
+    by_frame = parse_frame_images("--keyframe", pictures)
+    matte_by_frame = parse_frame_images("--matte", mattes)
+    for frame in matte_by_frame:
+        if frame not in by_frame:
+            frames = ", ".join(map(str, sorted(by_frame)))
+            raise bad_input(f"--matte gives frame {frame}, which no --keyframe gives; keyframes are at {frames}.")
+    return [KeyframeFile(frame, by_frame[frame], matte_by_frame.get(frame)) for frame in sorted(by_frame)]
+
+
+def parse_range(text: str) -> tuple[int, int]:
+    """ "10-20", also with negative numbers ("-5-10", "-10--5"). Raises ClientError for anything else."""
+    match = _RANGE.fullmatch(text.replace(" ", ""))
+    if not match:
+        raise bad_input(f"--range '{text}' is not FIRST-LAST; write it like --range 10-48, or -5-10 from frame -5 on.")
+    first, last = int(match[1]), int(match[2])
+    if last < first:
+        raise bad_input(f"--range {text} ends at frame {last}, before it starts at {first}; write {last}-{first}.")
+    return first, last
+
+
+def parse_parameters(given: Iterable[str]) -> dict[str, str]:
+    """NAME=VALUE texts. Raises ClientError for a malformed text or a name given twice."""
+    parameters: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise bad_input(f"-p '{text}' is not NAME=VALUE; see `paintover methods` for the names.")
+        if name in parameters:
+            raise bad_input(f"-p gives {name} twice, {parameters[name]} and {value.strip()}; keep one of them.")
+        parameters[name] = value.strip()
+    return parameters
+
+
+def parse_job(text: str) -> str:
+    """ "jobs/3" for "3" or "jobs/3". Raises ClientError for anything else."""
+    match = _JOB.fullmatch(text)
+    if not match:
+        raise bad_input(f"'{text}' is no job; give its number, as `paintover jobs` lists it.")
+    return f"jobs/{int(match[1])}"
+
+
+def check_source(source: str) -> None:
+    """Raises ClientError for a source that plainly is not there; the engine judges all else."""
+    if not os.path.exists(os.path.expanduser(source)) and not _PATTERN.search(source):
+        raise bad_input(
+            f"The source {source} does not exist; "
+            "give a video file, a folder of numbered images, or a pattern such as shot.%04d.exr."
+        )

@@ -1,0 +1,581 @@
+"""The `paintover` command. Only click is imported here; the rest when a command runs, so that help is instant."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from paintover_bridge import __version__
+from paintover_bridge.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, UNAVAILABLE, ClientError, bad_input
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from paintover_bridge.client import Client
+    from paintover_bridge.output import Output
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_DATA_DIR = "paintover.data_dir"
+_JSON = "paintover.json"
+
+
+def _remember(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Keeps an option for the whole command line, at whichever of its commands it was given."""
+
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value:
+            context.meta[key] = value
+
+    return callback
+
+
+def common(command: Command) -> Command:
+    """The options that every command takes."""
+    data_dir = click.option(
+        "--data-dir",
+        metavar="FOLDER",
+        expose_value=False,
+        callback=_remember(_DATA_DIR),
+        help="The engine's data folder.  [default: $PAINTOVER_DATA, else your user data folder]",
+    )
+    as_json = click.option(
+        "--json",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember(_JSON),
+        help="Print one JSON object a line, for programs.",
+    )
+    return data_dir(as_json(command))
+
+
+def _output() -> Output:
+    from paintover_bridge.output import Output
+
+    return Output(as_json=bool(click.get_current_context().meta.get(_JSON)))
+
+
+def _folder() -> Path:
+    from paintover_bridge.daemon import data_folder
+
+    return data_folder(click.get_current_context().meta.get(_DATA_DIR))
+
+
+@contextlib.contextmanager
+def _client(*, start: bool = True, ephemeral: bool = True) -> Iterator[Client]:
+    from paintover_bridge.client import connect
+
+    with connect(_folder(), start=start, ephemeral=ephemeral) as client:
+        yield client
+
+
+class Group(click.Group):
+    """A group that names the nearest command when it has not the one asked for."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            raise click.UsageError(f"There is no command '{name}'.{_nearest(name, self.list_commands(ctx))}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _nearest(name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name.lower(), valid, n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else f" Valid: {', '.join(valid)}."
+
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(cls=Group, context_settings=_SETTINGS, invoke_without_command=True)
+@click.version_option(__version__, prog_name="paintover", message="%(prog)s %(version)s")
+@common
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Paint over one frame; Paintover carries the edit through the whole shot.
+
+    \b
+    Example:
+      paintover propagate shot.mov --keyframe 0=painted.png -o edited.mov
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@cli.command()
+@click.argument("source")
+@click.option(
+    "--keyframe",
+    "-k",
+    "keyframes",
+    metavar="FRAME=IMAGE",
+    multiple=True,
+    required=True,
+    help="A frame number and the painted picture of it; give several for several frames.",
+)
+@click.option(
+    "--matte",
+    "mattes",
+    metavar="FRAME=IMAGE",
+    multiple=True,
+    help="Where the keyframe's edit applies (white).  [default: where picture and plate differ]",
+)
+@click.option("--method", metavar="METHOD", default="draft", show_default=True, help="See `paintover methods`.")
+@click.option(
+    "-p",
+    "parameters",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A parameter of the method; see `paintover methods`.",
+)
+@click.option("--model", metavar="NAME|FOLDER|HUB-ID", default="", help="The model, for methods that take one.")
+@click.option("--range", "frames", metavar="FIRST-LAST", help="Frame numbers, inclusive.  [default: the whole source]")
+@click.option(
+    "--colorspace", metavar="NAME", default="", help="An OpenColorIO colour space.  [default: from the file's tags]"
+)
+@click.option("-o", "--output", "out", metavar="OUT", required=True, help="Where the edited shot goes.")
+@click.option("--write-mattes", metavar="PATH", help="A pattern or folder to write the propagated mattes to.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--priority", metavar="N", type=int, default=0, show_default=True, help="Higher jobs run first.")
+@click.option("--detach", is_flag=True, help="Leave the job in the engine's queue and print its number.")
+@common
+def propagate(
+    source: str,
+    keyframes: tuple[str, ...],
+    mattes: tuple[str, ...],
+    method: str,
+    parameters: tuple[str, ...],
+    model: str,
+    frames: str | None,
+    colorspace: str,
+    out: str,
+    write_mattes: str | None,
+    overwrite: bool,
+    priority: int,
+    detach: bool,
+) -> int:
+    """Carry painted keyframes through a shot.
+
+    SOURCE is a video file, a folder of numbered images, or a pattern (shot.%05d.exr, shot.####.exr); OUT likewise
+    (.mov, .mp4, .mkv, a pattern, a folder). FRAME is the number in the file's name, and counts from 0 for a video.
+    An engine is started for the command if none runs. Ctrl-C cancels the job; what it computed is found again.
+
+    \b
+    Examples:
+      paintover propagate shot.mov -k 0=painted.png -o edited.mov
+      paintover propagate 'plates/sh010.####.exr' -k 1001=a.exr -k 1048=b.exr -o 'out/sh010.####.exr'
+    """
+    from paintover_bridge.arguments import check_source, parse_keyframes, parse_parameters, parse_range
+
+    checked = parse_keyframes(keyframes, mattes)
+    chosen = parse_parameters(parameters)
+    span = parse_range(frames) if frames is not None else None
+    check_source(source)
+
+    from paintover_bridge.propagate import Request, cancel_on_terminate, run, submit
+    from paintover_bridge.records import job_number
+
+    request = Request(
+        source=source,
+        keyframes=checked,
+        output=out,
+        method=method,
+        parameters=chosen,
+        model=model,
+        frames=span,
+        colorspace=colorspace,
+        mattes=write_mattes,
+        overwrite=overwrite,
+        priority=priority,
+    )
+    output = _output()
+    with _client(ephemeral=not detach) as client:
+        if detach:
+            job = submit(client, request, output)
+            output.say(f"Queued {job.name}; see `paintover jobs watch {job_number(job)}`.")
+            return OK
+        cancel_on_terminate()
+        return run(client, request, output)
+
+
+@cli.command()
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    default="127.0.0.1:0",
+    show_default=True,
+    help="Loopback address and port (0: any free one), or unix:/path/of/socket.",
+)
+@common
+def serve(listen: str) -> int:
+    """Run the engine in this terminal.
+
+    It serves every client on this machine until Ctrl-C or `paintover stop`.
+
+    \b
+    Example:
+      paintover serve --listen unix:/tmp/paintover.sock
+    """
+    from paintover_bridge.daemon import serve as serve_here
+
+    return serve_here(_folder(), listen)
+
+
+@cli.command()
+@click.option("--now", is_flag=True, help="Do not wait for jobs: they resume when an engine runs again.")
+@common
+def stop(now: bool) -> int:
+    """Stop the engine, when its jobs are done.
+
+    \b
+    Example:
+      paintover stop --now
+    """
+    from paintover_bridge import daemon
+
+    output, endpoint = _output(), daemon.find(_folder())
+    if endpoint is None:
+        output.say("No engine is running.")
+        output.record({"running": False})
+        return OK
+    try:
+        with _client(start=False) as client:
+            engine = client.get_engine()
+            waits = not now and engine.jobs_running + engine.jobs_waiting > 0
+            client.stop_engine(when_idle=waits)
+    except ClientError as error:
+        if error.code not in ("FAILED_PRECONDITION", "UNAUTHENTICATED", "UNIMPLEMENTED"):
+            raise
+        daemon.terminate(endpoint)  # it speaks another protocol: all that can be told to it
+        waits = False
+    if waits:
+        output.record({"running": True, "pid": endpoint.pid})
+        output.say("The engine stops when its jobs are done; `paintover stop --now` does not wait for them.")
+        return OK
+    if not daemon.wait_until_gone(endpoint, daemon.START_SECONDS):
+        raise ClientError("DEADLINE_EXCEEDED", f"The engine (process {endpoint.pid}) does not end; see {endpoint.log}.")
+    output.record({"running": False, "pid": endpoint.pid})
+    output.say("Stopped.")
+    return OK
+
+
+@cli.command()
+@common
+def status() -> int:
+    """Show the engine that runs.
+
+    Version, devices, models found, room, jobs. Exit status 3 when none runs.
+
+    \b
+    Example:
+      paintover status --json
+    """
+    from paintover_bridge import daemon
+
+    output, folder = _output(), _folder()
+    endpoint = daemon.find(folder)
+    if endpoint is None:
+        output.record({"running": False, "data_folder": str(folder)})
+        output.say(f"No engine is running on {folder}; commands start one when they need it.")
+        return UNAVAILABLE
+    from paintover_bridge.records import as_record
+    from paintover_bridge.tables import print_engine
+
+    with _client(start=False) as client:
+        engine = client.get_engine()
+    if output.as_json:
+        output.record({"running": True, "address": endpoint.address, **as_record(engine)})
+    else:
+        print_engine(engine, endpoint.address)
+    return OK
+
+
+@cli.command()
+@common
+def doctor() -> int:
+    """Check this machine and say what to mend.
+
+    Exit status 1 if anything is broken.
+
+    \b
+    Example:
+      paintover doctor
+    """
+    from dataclasses import asdict
+
+    from paintover_bridge.doctor import examine
+
+    output, broken = _output(), False
+    for check in examine(_folder()):
+        broken |= not check.ok
+        output.record(asdict(check))
+        output.say(f"{_mark(check.ok)} {check.name}: {check.found}")
+        if not check.ok:
+            output.say(f"  → {check.remedy}" if _can_print("→") else f"  -> {check.remedy}")
+    return FAILED if broken else OK
+
+
+def _mark(ok: bool) -> str:
+    if _can_print("✓✗"):
+        return "✓" if ok else "✗"
+    return "ok  " if ok else "FAIL"
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@cli.command()
+@click.argument("name", required=False)
+@common
+def methods(name: str | None) -> int:
+    """List the methods, their parameters and what they need.
+
+    \b
+    Example:
+      paintover methods draft
+    """
+    from paintover_bridge.records import as_record
+    from paintover_bridge.tables import print_methods
+
+    with _client() as client:
+        found = list(client.list_methods())
+    if name is not None:
+        names = [method.name for method in found]
+        if name not in names:
+            raise bad_input(f"There is no method '{name}'.{_nearest(name, names)}")
+        found = [method for method in found if method.name == name]
+    output = _output()
+    if output.as_json:
+        for method in found:
+            output.record(as_record(method))
+    else:
+        print_methods(found)
+    return OK
+
+
+@cli.group(cls=Group, invoke_without_command=True)
+@common
+@click.pass_context
+def jobs(context: click.Context) -> int | None:
+    """List the engine's jobs, or act on one; ID is the job's number.
+
+    \b
+    Examples:
+      paintover jobs
+      paintover jobs watch 3
+    """
+    return _list_jobs() if context.invoked_subcommand is None else None
+
+
+@jobs.command("list")
+@common
+def list_jobs() -> int:
+    """List all jobs.
+
+    \b
+    Example:
+      paintover jobs list --json
+    """
+    return _list_jobs()
+
+
+def _list_jobs() -> int:
+    from paintover_bridge.records import as_record
+    from paintover_bridge.tables import print_jobs
+
+    with _client() as client:
+        found = client.list_jobs()
+    output = _output()
+    for job in found:
+        output.record(as_record(job))
+    if not output.as_json and found:
+        print_jobs(found)
+    if not found:
+        output.say("No jobs.")
+    return OK
+
+
+@jobs.command("show")
+@click.argument("id")
+@common
+def show_job(id: str) -> int:
+    """Show everything about a job.
+
+    Progress, settings, confidence, and where to paint next.
+
+    \b
+    Example:
+      paintover jobs show 3
+    """
+    from paintover_bridge.arguments import parse_job
+    from paintover_bridge.records import as_record
+    from paintover_bridge.tables import print_job
+
+    name = parse_job(id)
+    with _client() as client:
+        job = client.get_job(name)
+    output = _output()
+    output.record(as_record(job))
+    if not output.as_json:
+        print_job(job)
+    return OK
+
+
+@jobs.command("watch")
+@click.argument("id")
+@common
+def watch_job(id: str) -> int:
+    """Follow a job until it is finished.
+
+    Exits as `propagate` would. Ctrl-C stops following, not the job.
+
+    \b
+    Example:
+      paintover jobs watch 3
+    """
+    from paintover_bridge.arguments import parse_job
+    from paintover_bridge.propagate import follow
+
+    name = parse_job(id)
+    with _client() as client:
+        return follow(client, name, _output())
+
+
+def _act(id: str, action: Callable[[Client, str], Any], done: str) -> int:
+    from paintover_bridge.arguments import parse_job
+    from paintover_bridge.records import as_record
+
+    name = parse_job(id)
+    with _client() as client:
+        job = action(client, name)
+    output = _output()
+    output.record({"job": name, "removed": True} if job is None else as_record(job))
+    output.say(f"{name} {done}.")
+    return OK
+
+
+@jobs.command("cancel")
+@click.argument("id")
+@common
+def cancel_job(id: str) -> int:
+    """Cancel a job; `retry` runs it again from where it was.
+
+    \b
+    Example:
+      paintover jobs cancel 3
+    """
+    return _act(id, lambda client, name: client.cancel_job(name), "is cancelled")
+
+
+@jobs.command("pause")
+@click.argument("id")
+@common
+def pause_job(id: str) -> int:
+    """Let a job wait until `resume`.
+
+    \b
+    Example:
+      paintover jobs pause 3
+    """
+    return _act(id, lambda client, name: client.update_job(name, paused=True), "is paused")
+
+
+@jobs.command("resume")
+@click.argument("id")
+@common
+def resume_job(id: str) -> int:
+    """Let a paused job go on.
+
+    \b
+    Example:
+      paintover jobs resume 3
+    """
+    return _act(id, lambda client, name: client.update_job(name, paused=False), "goes on")
+
+
+@jobs.command("retry")
+@click.argument("id")
+@common
+def retry_job(id: str) -> int:
+    """Run a failed or cancelled job again.
+
+    Its finished stages are found, not redone.
+
+    \b
+    Example:
+      paintover jobs retry 3
+    """
+    return _act(id, lambda client, name: client.retry_job(name), "is queued again")
+
+
+@jobs.command("remove")
+@click.argument("id")
+@common
+def remove_job(id: str) -> int:
+    """Forget a finished job and its results.
+
+    The files that it wrote for you stay.
+
+    \b
+    Example:
+      paintover jobs remove 3
+    """
+    return _act(id, lambda client, name: client.delete_job(name), "is removed")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command and exits with its status; the user reads sentences, never a traceback."""
+    given = sys.argv[1:] if arguments is None else arguments
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # gRPC tells of every lost connection on standard error
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
+    sys.exit(_run(given))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        return cli.main(arguments, prog_name="paintover", standalone_mode=False) or OK
+    except click.UsageError as error:
+        _report("INVALID_ARGUMENT", error.format_message())
+        command = error.ctx.command_path if error.ctx else "paintover"
+        sys.stderr.write(f"Try `{command} --help`.\n")
+        return BAD_INPUT
+    except ClientError as error:
+        _report(error.code, error.message)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush would complain
+        return FAILED
+    except Exception as error:
+        if os.environ.get("PAINTOVER_DEBUG"):
+            raise
+        kind = type(error).__name__
+        _report("INTERNAL", f"internal error ({kind}: {error}); run it again with PAINTOVER_DEBUG=1 and report it.")
+        return FAILED
+
+
+def _report(code: str, message: str) -> None:
+    """An error that ended the command. `--json` is looked for in the text: the line may not have been understood."""
+    from paintover_bridge.output import Output
+
+    Output(as_json="--json" in sys.argv[1:]).error(ClientError(code, message))
+
+
+if __name__ == "__main__":
+    main()

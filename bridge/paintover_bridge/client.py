@@ -1,0 +1,449 @@
+"""The engine, for pipelines and host scripts.
+
+    from paintover_bridge.client import connect
+
+    with connect() as client:
+        shot = client.create_shot("plates/shot.%04d.exr")
+        keyframe = client.put_keyframe(shot.name, 1012, "painted.png")
+        job = client.create_job(shot.name, [keyframe.name], output="out/shot.%04d.exr")
+        for event in client.watch(job.name):
+            print(event.job.progress.fraction)
+        for frame in client.stream_frames(job.name):
+            print(frame.number, frame.window, frame.confidence)
+
+Everything that goes wrong raises `ClientError` with one sentence for the user.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar, Union
+
+import grpc
+from paintover.v1 import (
+    engine_pb2,
+    engine_pb2_grpc,
+    frame_pb2,
+    frame_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    keyframe_pb2,
+    keyframe_pb2_grpc,
+    shot_pb2,
+    shot_pb2_grpc,
+)
+
+from paintover_bridge import daemon
+from paintover_bridge.channel import OPTIONS, PROTOCOL, is_lost, metadata, to_client_error
+from paintover_bridge.daemon import Endpoint
+from paintover_bridge.errors import ClientError, unavailable
+from paintover_bridge.frames import Frame, MappedRegion, UploadFrame, assemble, upload_messages
+
+__all__ = ["Client", "ClientError", "Frame", "MappedRegion", "UploadFrame", "connect", "is_finished"]
+
+SECONDS = 20.0
+PROBE_SECONDS = 120.0  # CreateShot and PutKeyframe read files, which may lie on a slow disk
+_DEATHS_BORNE = 3
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+PathLike = Union[str, "os.PathLike[str]"]
+
+_FINISHED = frozenset((job_pb2.JOB_STATE_DONE, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED))
+
+
+def is_finished(job: job_pb2.Job) -> bool:
+    """Whether nothing more will happen to the job by itself."""
+    return job.state in _FINISHED
+
+
+def connect(data_dir: PathLike | None = None, *, start: bool = True, ephemeral: bool = True) -> Client:
+    """The engine of a data folder; one is started if none runs (unless `start` is False).
+
+    ephemeral: a started one ends a few seconds after its last client and job are gone.
+    Raises ClientError when there is no engine, or it speaks another protocol."""
+    folder = daemon.data_folder(data_dir)
+    found = daemon.find_or_start(folder, ephemeral=ephemeral) if start else daemon.find(folder)
+    if found is None:
+        raise unavailable(f"No engine is running on {folder}; start one with `paintover serve`.")
+    revive = (lambda: daemon.find_or_start(folder, ephemeral=ephemeral)) if start else None
+    client = Client(found, revive)
+    try:
+        client.shake_hands()
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A channel to one engine, and its services."""
+
+    endpoint: Endpoint
+    channel: grpc.Channel
+    metadata: tuple[tuple[str, str], ...]
+    engine: engine_pb2_grpc.EngineServiceStub
+    shots: shot_pb2_grpc.ShotServiceStub
+    keyframes: keyframe_pb2_grpc.KeyframeServiceStub
+    jobs: job_pb2_grpc.JobServiceStub
+    frames: frame_pb2_grpc.FrameServiceStub
+
+
+def _open(endpoint: Endpoint) -> _Line:
+    channel = grpc.insecure_channel(endpoint.address, OPTIONS)
+    return _Line(
+        endpoint,
+        channel,
+        metadata(daemon.read_token(endpoint.folder)),
+        engine_pb2_grpc.EngineServiceStub(channel),
+        shot_pb2_grpc.ShotServiceStub(channel),
+        keyframe_pb2_grpc.KeyframeServiceStub(channel),
+        job_pb2_grpc.JobServiceStub(channel),
+        frame_pb2_grpc.FrameServiceStub(channel),
+    )
+
+
+class Client:
+    """One engine's calls. Made by `connect`; may be used from several threads.
+
+    When the engine dies, calls and streams go on with the next one, if the client was allowed to start one:
+    every call can be made twice without harm, and jobs resume."""
+
+    def __init__(self, endpoint: Endpoint, revive: Callable[[], Endpoint] | None = None) -> None:
+        self._line = _open(endpoint)
+        self._revive = revive
+        self._lock = threading.Lock()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self._line.endpoint
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._line.channel.close()
+
+    # Engine
+
+    def shake_hands(self) -> engine_pb2.Engine:
+        """What the engine is.
+
+        Raises ClientError when it speaks another protocol than this client."""
+        engine = self.get_engine()
+        if engine.protocol != PROTOCOL:
+            older = "engine" if engine.protocol < PROTOCOL else "client"
+            raise ClientError(
+                "FAILED_PRECONDITION",
+                f"The running engine {engine.version} speaks protocol {engine.protocol} and this client {PROTOCOL}; "
+                f"update the {older}, or stop the engine with `paintover stop`.",
+            )
+        return engine
+
+    def get_engine(self) -> engine_pb2.Engine:
+        return self._call(lambda line: line.engine.GetEngine, engine_pb2.GetEngineRequest()).engine
+
+    def list_methods(self) -> Sequence[engine_pb2.Method]:
+        return self._call(lambda line: line.engine.ListMethods, engine_pb2.ListMethodsRequest()).methods
+
+    def stop_engine(self, *, when_idle: bool) -> None:
+        """Ends the engine: at once (running jobs resume with the next one), or when no job and no client is left."""
+        with self._lock:
+            self._revive = None  # what was asked to stop must not be started again
+        self._call(lambda line: line.engine.StopEngine, engine_pb2.StopEngineRequest(when_idle=when_idle))
+
+    # Shots
+
+    def create_shot(
+        self, path: PathLike, *, frames: tuple[int, int] | None = None, colorspace: str = ""
+    ) -> shot_pb2.Shot:
+        """The shot of a video file, a folder of numbered images, or a pattern.
+
+        frames: first and last frame number, inclusive. The same source, range and colour space give the same shot."""
+        request = shot_pb2.CreateShotRequest(path=absolute(path), range=_range(frames), colorspace=colorspace)
+        return self._call(lambda line: line.shots.CreateShot, request, PROBE_SECONDS).shot
+
+    def create_uploaded_shot(
+        self, key: str, frames: tuple[int, int], rate: tuple[int, int] = (0, 1), *, colorspace: str = ""
+    ) -> shot_pb2.Shot:
+        """A shot whose frames this client sends with `upload_frames`. rate: frames a second, as a fraction."""
+        follow = shot_pb2.FramesFollow(key=key, range=_range(frames), rate_numerator=rate[0], rate_denominator=rate[1])
+        request = shot_pb2.CreateShotRequest(frames_follow=follow, colorspace=colorspace)
+        return self._call(lambda line: line.shots.CreateShot, request).shot
+
+    def upload_frames(self, shot: str, frames: Iterable[UploadFrame]) -> int:
+        """Sends frames one after the other; returns how many the engine stored. Not made again by itself."""
+        line = self._line
+        try:
+            answer = line.shots.UploadFrames(upload_messages(shot, frames), metadata=line.metadata)
+        except grpc.RpcError as error:
+            raise to_client_error(error, line.endpoint.address) from error
+        return answer.frames_stored
+
+    def get_shot(self, name: str) -> shot_pb2.Shot:
+        return self._call(lambda line: line.shots.GetShot, shot_pb2.GetShotRequest(name=name)).shot
+
+    def list_shots(self) -> Sequence[shot_pb2.Shot]:
+        return self._call(lambda line: line.shots.ListShots, shot_pb2.ListShotsRequest()).shots
+
+    def prepare_shot(
+        self, name: str, method: str = "draft", *, parameters: Mapping[str, str] | None = None, model: str = ""
+    ) -> str:
+        """Starts what needs no keyframe; returns the name of the job that does it."""
+        request = shot_pb2.PrepareShotRequest(name=name, method=method, parameters=parameters or {}, model=model)
+        return self._call(lambda line: line.shots.PrepareShot, request).job
+
+    def delete_shot(self, name: str) -> None:
+        self._call(lambda line: line.shots.DeleteShot, shot_pb2.DeleteShotRequest(name=name))
+
+    # Keyframes
+
+    def put_keyframe(
+        self, shot: str, frame: int, picture: PathLike | bytes, matte: PathLike | bytes | None = None
+    ) -> keyframe_pb2.Keyframe:
+        """Gives the shot an edited picture of one frame: a path on the engine's machine, or a whole image file's bytes.
+
+        matte: white where the edit applies; without it, where picture and plate differ."""
+        request = keyframe_pb2.PutKeyframeRequest(
+            shot=shot,
+            frame=frame,
+            picture=_picture(picture),
+            matte=None if matte is None else _picture(matte),
+        )
+        return self._call(lambda line: line.keyframes.PutKeyframe, request, PROBE_SECONDS).keyframe
+
+    def list_keyframes(self, shot: str) -> Sequence[keyframe_pb2.Keyframe]:
+        request = keyframe_pb2.ListKeyframesRequest(shot=shot)
+        return self._call(lambda line: line.keyframes.ListKeyframes, request).keyframes
+
+    def delete_keyframe(self, name: str) -> None:
+        request = keyframe_pb2.DeleteKeyframeRequest(name=name)
+        self._call(lambda line: line.keyframes.DeleteKeyframe, request)
+
+    # Jobs
+
+    def create_job(
+        self,
+        shot: str,
+        keyframes: Iterable[str] = (),
+        *,
+        method: str = "draft",
+        parameters: Mapping[str, str] | None = None,
+        model: str = "",
+        output: PathLike | None = None,
+        overwrite: bool = False,
+        mattes: PathLike | None = None,
+        priority: int = 0,
+    ) -> job_pb2.Job:
+        """Puts a propagation into the queue. keyframes: names; none: the shot's, as they stand now.
+        output, mattes: files, patterns or folders to write; none: the result is only kept in the engine."""
+        written = job_pb2.Output(
+            path="" if output is None else absolute(output),
+            overwrite=overwrite,
+            mattes_path="" if mattes is None else absolute(mattes),
+        )
+        spec = job_pb2.JobSpec(
+            shot=shot,
+            keyframes=keyframes,
+            method=method,
+            parameters=parameters or {},
+            model=model,
+            output=None if output is None and mattes is None else written,
+        )
+        request = job_pb2.CreateJobRequest(spec=spec, priority=priority)
+        return self._call(lambda line: line.jobs.CreateJob, request, PROBE_SECONDS).job
+
+    def get_job(self, name: str) -> job_pb2.Job:
+        return self._call(lambda line: line.jobs.GetJob, job_pb2.GetJobRequest(name=name)).job
+
+    def list_jobs(self) -> Sequence[job_pb2.Job]:
+        return self._call(lambda line: line.jobs.ListJobs, job_pb2.ListJobsRequest()).jobs
+
+    def update_job(self, name: str, *, priority: int | None = None, paused: bool | None = None) -> job_pb2.Job:
+        request = job_pb2.UpdateJobRequest(name=name, priority=priority, paused=paused)
+        return self._call(lambda line: line.jobs.UpdateJob, request).job
+
+    def cancel_job(self, name: str) -> job_pb2.Job:
+        return self._call(lambda line: line.jobs.CancelJob, job_pb2.CancelJobRequest(name=name)).job
+
+    def retry_job(self, name: str) -> job_pb2.Job:
+        return self._call(lambda line: line.jobs.RetryJob, job_pb2.RetryJobRequest(name=name)).job
+
+    def delete_job(self, name: str) -> None:
+        self._call(lambda line: line.jobs.DeleteJob, job_pb2.DeleteJobRequest(name=name))
+
+    def wait_until_finished(self, name: str, seconds: float) -> bool:
+        """Whether the job finished (well or not) within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not is_finished(self.get_job(name)):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def watch(self, job: str = "", from_sequence: int = 0) -> Iterator[job_pb2.WatchJobsResponse]:
+        """A job's events (all jobs' without a name) as they happen, the first of them telling how things stand.
+
+        Ends after the event that says the job is finished. Outlives the engine: see `Client`."""
+        deaths = _Deaths()
+        while True:
+            line = self._line
+            request = job_pb2.WatchJobsRequest(job=job, from_sequence=from_sequence)
+            call = line.jobs.WatchJobs(request, metadata=line.metadata)
+            try:
+                for event in call:
+                    from_sequence = event.sequence + 1
+                    deaths.saw(event.job.progress.fraction)
+                    yield event
+                    if job and is_finished(event.job):
+                        return
+                if job and is_finished(self.get_job(job)):
+                    return
+            except grpc.RpcError as error:
+                deaths.count(error, line.endpoint)
+                self._next_line(line, error)
+            finally:
+                call.cancel()
+
+    # Frames
+
+    def get_frame(
+        self,
+        parent: str,
+        number: int,
+        *,
+        view: frame_pb2.View.ValueType = frame_pb2.VIEW_RESULT,
+        mapped: bool = False,
+        final_only: bool = False,
+    ) -> Frame:
+        """One frame, best so far. parent: a job's name; for the plate, also a shot's.
+        mapped: where the pixels lie in a file, rather than the pixels; for clients on the engine's machine."""
+        request = frame_pb2.GetFrameRequest(
+            parent=parent, number=number, view=view, transport=_transport(mapped), final_only=final_only
+        )
+
+        def read(line: _Line) -> Frame | None:
+            answers = line.frames.GetFrame(request, metadata=line.metadata, timeout=PROBE_SECONDS)
+            return next(assemble(answer.chunk for answer in answers), None)
+
+        frame = self._twice(read)
+        if frame is None:
+            raise ClientError("NOT_FOUND", f"The engine sent no frame {number} of {parent}.")
+        return frame
+
+    def stream_frames(
+        self,
+        job: str,
+        *,
+        view: frame_pb2.View.ValueType = frame_pb2.VIEW_RESULT,
+        mapped: bool = False,
+        from_number: int | None = None,
+    ) -> Iterator[Frame]:
+        """The job's frames in ascending order, each as soon as it and all before it are made; ends with the job.
+        Outlives the engine: see `Client`."""
+        deaths = _Deaths()
+        while True:
+            line = self._line
+            request = frame_pb2.StreamFramesRequest(
+                job=job, view=view, transport=_transport(mapped), from_number=from_number
+            )
+            call = line.frames.StreamFrames(request, metadata=line.metadata)
+            try:
+                for frame in assemble(answer.chunk for answer in call):
+                    from_number = frame.number + 1
+                    deaths.saw(frame.number)
+                    yield frame
+                return
+            except grpc.RpcError as error:
+                deaths.count(error, line.endpoint)
+                self._next_line(line, error)
+            finally:
+                call.cancel()
+
+    # The line
+
+    def _call(
+        self,
+        method: Callable[[_Line], grpc.UnaryUnaryMultiCallable[Request, Response]],
+        request: Request,
+        seconds: float = SECONDS,
+    ) -> Response:
+        return self._twice(lambda line: method(line)(request, metadata=line.metadata, timeout=seconds))
+
+    def _twice(self, work: Callable[[_Line], Response]) -> Response:
+        """Does it again with the next engine if this one is lost."""
+        line = self._line
+        try:
+            return work(line)
+        except grpc.RpcError as error:
+            line = self._next_line(line, error)
+        try:
+            return work(line)
+        except grpc.RpcError as error:
+            raise to_client_error(error, line.endpoint.address) from error
+
+    def _next_line(self, lost: _Line, error: grpc.RpcError) -> _Line:
+        """The line to go on with after `lost` failed; raises what the user should read if there is none."""
+        with self._lock:
+            if self._line is lost:
+                if self._revive is None or not is_lost(error):
+                    raise to_client_error(error, lost.endpoint.address) from error
+                self._line = _open(self._revive())
+                lost.channel.close()
+            return self._line
+
+
+class _Deaths:
+    """Counts an engine's deaths since it last got further, so that work that kills it is not tried for ever."""
+
+    def __init__(self) -> None:
+        self._best = float("-inf")
+        self._count = 0
+
+    def saw(self, progress: float) -> None:
+        if progress > self._best:
+            self._best, self._count = progress, 0
+
+    def count(self, error: grpc.RpcError, endpoint: Endpoint) -> None:
+        self._count += is_lost(error)
+        if self._count > _DEATHS_BORNE:
+            raise unavailable(f"The engine ended {self._count} times without getting further; see {endpoint.log}.")
+
+
+def absolute(path: PathLike) -> str:
+    """The path as the engine, which has another working folder, must hear it. A closing slash stays: it says "folder".
+
+    Raises ClientError for a name that gRPC cannot carry."""
+    text = os.fspath(path)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ClientError("INVALID_ARGUMENT", f"The name {text!r} is not valid UTF-8; rename it.") from error
+    path_there = os.path.abspath(os.path.expanduser(text))
+    return os.path.join(path_there, "") if text.endswith(("/", os.sep)) else path_there
+
+
+def _range(frames: tuple[int, int] | None) -> shot_pb2.FrameRange | None:
+    return None if frames is None else shot_pb2.FrameRange(first=frames[0], last=frames[1])
+
+
+def _picture(picture: PathLike | bytes) -> keyframe_pb2.Picture:
+    if isinstance(picture, bytes):
+        return keyframe_pb2.Picture(data=picture)
+    return keyframe_pb2.Picture(path=absolute(Path(picture)))
+
+
+def _transport(mapped: bool) -> frame_pb2.Transport.ValueType:
+    return frame_pb2.TRANSPORT_MAPPED if mapped else frame_pb2.TRANSPORT_INLINE

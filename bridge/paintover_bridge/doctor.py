@@ -1,0 +1,132 @@
+"""`paintover doctor`: what works on this machine, what does not, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from paintover_bridge import daemon
+from paintover_bridge.client import connect
+from paintover_bridge.errors import ClientError
+from paintover_bridge.tables import size
+
+OLDEST_PYTHON = (3, 9)
+LITTLE_ROOM = 2e9
+_MEDIA_LIBRARIES = {
+    "numpy": "numpy",
+    "OpenCV": "cv2",
+    "PyAV": "av",
+    "OpenImageIO": "OpenImageIO",
+    "OpenColorIO": "PyOpenColorIO",
+}
+_IMPORT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. remedy: what to do when it is not ok."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+def examine(folder: Path) -> Iterator[Check]:
+    """Every check, in the order in which things depend on each other."""
+    yield _python()
+    command, check = _engine()
+    yield check
+    if command:
+        yield from _libraries(command)
+    room = _room(folder)
+    yield room
+    yield _token(folder)
+    if command and room.ok:
+        yield from _methods(folder)
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    wanted = ".".join(map(str, OLDEST_PYTHON))
+    return Check("Python", sys.version_info >= OLDEST_PYTHON, version, f"use Python {wanted} or newer")
+
+
+def _engine() -> tuple[list[str] | None, Check]:
+    try:
+        command = daemon.engine_command()
+    except ClientError as error:
+        return None, Check("engine", False, "not found", error.message)
+    program = shutil.which(command[0])
+    remedy = "correct PAINTOVER_ENGINE" if os.environ.get("PAINTOVER_ENGINE") else "install paintover-engine again"
+    return (command if program else None), Check("engine", bool(program), " ".join(command), remedy)
+
+
+def _libraries(command: list[str]) -> Iterator[Check]:
+    """Each library is imported by a Python of its own: a broken one can end the process that imports it."""
+    if "-m" not in command:
+        return  # a program of its own: it has its libraries with it
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        yield from pool.map(lambda item: _library(command[0], *item), _MEDIA_LIBRARIES.items())
+
+
+def _library(python: str, name: str, module: str) -> Check:
+    code = f"import {module} as m; print(getattr(m, '__version__', 'found'))"
+    try:
+        ran = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=_IMPORT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check(name, False, f"cannot be tried ({error})", "see that the engine's Python starts")
+    if ran.returncode == 0:
+        return Check(name, True, ran.stdout.strip())
+    said = ran.stderr.strip().splitlines()
+    found = said[-1] if said else f"ended with status {ran.returncode}"
+    return Check(name, False, found, f"install paintover-engine again: its Python ({python}) cannot import {module}")
+
+
+def _room(folder: Path) -> Check:
+    """The data folder, or the nearest folder above it that exists: it must take files, and many."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free
+    except OSError as error:
+        remedy = "make it writable, or choose another with --data-dir or PAINTOVER_DATA"
+        return Check("data folder", False, f"{folder} cannot be written ({error.strerror})", remedy)
+    found = f"{folder}, {size(free)} free"
+    return Check("data folder", free >= LITTLE_ROOM, found, "free some room, or choose another disk with --data-dir")
+
+
+def _token(folder: Path) -> Check:
+    path = folder / "token"
+    if not path.exists():
+        return Check("token", True, "made when the engine first starts")
+    try:
+        daemon.read_token(folder)
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except (ClientError, OSError):
+        return Check("token", False, f"{path} cannot be read", f"remove {path}; the engine makes a new one")
+    private = os.name != "posix" or not mode & 0o077
+    return Check("token", private, f"{path}, mode {mode:04o}", f"others can read it: chmod 600 {path}")
+
+
+def _methods(folder: Path) -> Iterator[Check]:
+    """The engine that runs, or one started for the question; and the methods that it has."""
+    running = daemon.find(folder)
+    try:
+        with connect(folder) as client:
+            engine = client.get_engine()
+            where = f"running, process {engine.pid}" if running else "none is running; one starts when needed"
+            yield Check("engine answers", True, f"{engine.version}, protocol {engine.protocol} ({where})")
+            for method in client.list_methods():
+                needs = "; ".join(method.needs) or "nothing beyond the engine"
+                yield Check(f"method {method.name}", True, f"needs {needs}")
+    except ClientError as error:
+        yield Check("engine answers", False, error.message, f"read {daemon.log_path(folder)}")

@@ -1,0 +1,185 @@
+"""Methods, jobs and the engine itself, laid out for people."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Iterable, Sequence
+
+from paintover.v1 import engine_pb2, job_pb2
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from paintover_bridge.output import write_line
+from paintover_bridge.progress import activity, duration, state_word
+from paintover_bridge.records import job_number
+
+_READABLE = 100
+_WIDE = 10_000  # a pipe has no width: nothing is wrapped or cut
+_UNSURE = 0.5
+
+
+def _print(table: Table) -> None:
+    console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        write_line(line.rstrip())
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=column != "output", overflow="fold")
+    return table
+
+
+def print_methods(methods: Iterable[engine_pb2.Method]) -> None:
+    """Each method with what it needs, and each of its parameters as `-p` takes it."""
+    width = min(shutil.get_terminal_size().columns, _READABLE) if sys.stdout.isatty() else _WIDE
+
+    def wrapped(text: str, indent: int) -> str:
+        margin = " " * indent
+        return textwrap.fill(text, width, initial_indent=margin, subsequent_indent=margin)
+
+    for index, method in enumerate(methods):
+        if index:
+            write_line("")
+        write_line(wrapped(f"{method.name}: {method.summary}", 0))
+        write_line(wrapped("needs: " + ("; ".join(method.needs) or "nothing beyond the engine"), 2))
+        for parameter in method.parameters:
+            write_line(f"  -p {parameter.name}={parameter.default_value}  ({takes(parameter)})")
+            write_line(wrapped(parameter.help, 6))
+
+
+def takes(parameter: engine_pb2.Parameter) -> str:
+    """ "0 to 8 px", "fast | fine", "true | false"."""
+    if parameter.choices:
+        return " | ".join(parameter.choices)
+    if parameter.kind == engine_pb2.PARAMETER_KIND_BOOL:
+        return "true | false"
+    if parameter.kind == engine_pb2.PARAMETER_KIND_STRING:
+        return "text"
+    whole = parameter.kind == engine_pb2.PARAMETER_KIND_INT
+    low = f"{parameter.minimum:g}" if parameter.HasField("minimum") else ""
+    high = f"{parameter.maximum:g}" if parameter.HasField("maximum") else ""
+    if low and high:
+        values = f"{low} to {high}"
+    elif low or high:
+        values = f"at least {low}" if low else f"at most {high}"
+    else:
+        values = "a whole number" if whole else "a number"
+    return f"{values}{', whole' if whole and (low or high) else ''} {parameter.unit}".strip()
+
+
+def print_jobs(jobs: Sequence[job_pb2.Job]) -> None:
+    """One line a job."""
+    table = _table("job", "state", "done", "left", "method", "output")
+    for job in jobs:
+        running = job.state == job_pb2.JOB_STATE_RUNNING
+        row = (
+            job_number(job),
+            state_word(job.state),
+            f"{job.progress.fraction:.0%}",
+            duration(job.progress.seconds_left) if running else "",
+            job.spec.method,
+            job.spec.output.path,
+        )
+        table.add_row(*map(Text, row))
+    _print(table)
+
+
+def print_job(job: job_pb2.Job) -> None:
+    """All that is known about a job."""
+    progress = job.progress
+    stages = f"{progress.stages_done} of {progress.stages_total}"
+    if progress.stages_found:
+        stages += f", {progress.stages_found} of them found finished"
+    unsure = [frame.number for frame in job.frames if frame.confidence < _UNSURE]
+    rows = [
+        ("job", job_number(job)),
+        ("state", state_word(job.state)),
+        ("message", job.message),
+        ("doing", activity(job) if job.state == job_pb2.JOB_STATE_RUNNING else ""),
+        ("done", f"{progress.fraction:.0%}"),
+        ("stages", stages if progress.stages_total else ""),
+        ("frames", f"{progress.frames_done} of {progress.frames_total}" if progress.frames_total else ""),
+        ("time left", duration(progress.seconds_left) if job.state == job_pb2.JOB_STATE_RUNNING else ""),
+        ("method", job.spec.method),
+        ("parameters", ", ".join(f"{name}={value}" for name, value in sorted(job.spec.parameters.items()))),
+        ("model", job.spec.model),
+        ("shot", job.spec.shot),
+        ("keyframes", ", ".join(name.rpartition("/")[2].rpartition("-")[0] for name in job.spec.keyframes)),
+        ("output", job.spec.output.path),
+        ("mattes", job.spec.output.mattes_path),
+        ("priority", str(job.priority)),
+        ("made", _clock(job.create_time)),
+        ("started", _clock(job.start_time)),
+        ("ended", _clock(job.end_time)),
+        ("confidence", _confidence(job)),
+        ("unsure at", runs(unsure)),
+        ("paint next", ", ".join(map(str, job.suggested_keyframes))),
+    ]
+    print_rows(rows)
+
+
+def print_rows(rows: Iterable[tuple[str, str]]) -> None:
+    """Names and values; what has no value is left out."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        if value:
+            table.add_row(Text(name), Text(value))
+    _print(table)
+
+
+def print_engine(engine: engine_pb2.Engine, address: str) -> None:
+    """What the engine is and does."""
+    devices = [f"{device.name} ({size(device.memory_bytes)})" for device in engine.devices]
+    print_rows(
+        [
+            ("engine", f"{engine.version}, protocol {engine.protocol}"),
+            ("address", address),
+            ("process", str(engine.pid)),
+            ("data folder", f"{engine.data_folder} ({size(engine.data_folder_free_bytes)} free)"),
+            ("devices", ", ".join(devices)),
+            ("models", ", ".join(engine.models)),
+            ("jobs", f"{engine.jobs_running} running, {engine.jobs_waiting} waiting"),
+        ]
+    )
+
+
+def size(count: float) -> str:
+    """ "9.5 GB" (decimal units)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def runs(numbers: Sequence[int]) -> str:
+    """ "3-7, 12": ascending numbers, neighbours together."""
+    parts: list[str] = []
+    start = 0
+    for end in range(1, len(numbers) + 1):
+        if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:
+            first, last = numbers[start], numbers[end - 1]
+            parts.append(str(first) if first == last else f"{first}-{last}")
+            start = end
+    return ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
+
+
+def _confidence(job: job_pb2.Job) -> str:
+    if not job.frames:
+        return ""
+    values = [frame.confidence for frame in job.frames]
+    return f"{sum(values) / len(values):.2f} on average, {min(values):.2f} at worst"

@@ -1,0 +1,155 @@
+"""Putting painted pixels over the plate, which stays bit for bit the same wherever the matte is 0."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from paintover_engine.media.plate import (
+    ImagePlate,
+    Pixels,
+    Plate,
+    VideoPlate,
+    convert,
+    copy_frame,
+    matrix_of,
+    plane_array,
+    range_of,
+    rgb_frame,
+)
+
+Window = tuple[int, int, int, int]
+_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. ITU-R BT.709-6, item 3.2
+
+
+def composite(plate: Plate, painted: NDArray[np.float16], window: Window) -> Plate:
+    """The plate with painted pixels laid over it, in its own samples: plate · (1 - matte) + painted · matte.
+
+    painted: (h, w, 4) float16; RGB in the encoding of `Plate.rgb`, and the matte 0..1.
+    window: x, y, w, h in the plate's upright pixels; what lies outside it is untouched.
+    Returns a new plate; the given one where the window is empty. Every sample under a matte of 0 stays the same bit
+    for bit, and so do alpha and further channels. A chroma sample changes only as far as *all* luma samples
+    that it covers do: its matte is the least of theirs.
+    """
+    x, y, width, height = window
+    if painted.shape != (height, width, 4) or min(x, y) < 0 or x + width > plate.width or y + height > plate.height:
+        raise ValueError(f"painted {painted.shape} and window {window} do not fit {plate.width}x{plate.height}")
+    if width == 0 or height == 0:
+        return plate
+    rgb = painted[..., :3].astype(np.float32)
+    matte = np.clip(np.nan_to_num(painted[..., 3].astype(np.float32), nan=0.0), 0.0, 1.0)
+    if isinstance(plate, ImagePlate):
+        return _over_image(plate, rgb, matte, window)
+    if isinstance(plate, VideoPlate):
+        return _over_video(plate, rgb, matte, window)
+    raise TypeError(f"no composite for {type(plate).__name__}")
+
+
+def _blend(native: Pixels, target: NDArray[Any], matte: NDArray[np.float32]) -> None:
+    """Blends `target`, in the units of `native`, into it in place where the matte is above 0."""
+    base = native.astype(np.float32)
+    limits: np.iinfo[Any] | np.finfo[Any]
+    if np.issubdtype(native.dtype, np.integer):
+        limits = np.iinfo(native.dtype)
+        mixed = np.rint(base * (1.0 - matte) + target * matte)
+    else:
+        limits = np.finfo(native.dtype)
+        base = np.where(np.isfinite(base), base, target)  # painting over an infinite pixel replaces it
+        mixed = base * (1.0 - matte) + target * matte
+    np.clip(np.nan_to_num(mixed), limits.min, limits.max, out=mixed)
+    np.copyto(native, mixed, where=matte > 0.0, casting="unsafe")
+
+
+def _over_image(plate: ImagePlate, rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window) -> ImagePlate:
+    x, y, width, height = window
+    pixels = plate.pixels.copy()
+    region = pixels[y : y + height, x : x + width]
+    if np.issubdtype(pixels.dtype, np.integer):
+        rgb = rgb * np.float32(np.iinfo(pixels.dtype).max)
+    if plate.grey:
+        _blend(region[..., plate.colours[0]], rgb @ _LUMA, matte)
+    else:
+        for channel, index in enumerate(plate.colours):
+            _blend(region[..., index], rgb[..., channel], matte)
+    return dataclasses.replace(plate, pixels=pixels)
+
+
+def _over_video(plate: VideoPlate, rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window) -> VideoPlate:
+    rgb, matte, window = _stored(plate, rgb, matte, window)
+    frame = copy_frame(plate.frame)
+    if frame.format.is_rgb or plate.peak == 1.0:
+        _over_rgb(frame, rgb, matte, window, plate.peak)
+    else:
+        _over_yuv(frame, rgb, matte, window)
+    return dataclasses.replace(plate, frame=frame)
+
+
+def _stored(
+    plate: VideoPlate, rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window
+) -> tuple[NDArray[np.float32], NDArray[np.float32], Window]:
+    """Painted pixels and their window turned from upright to the way the plate is stored."""
+    orientation = plate.orientation
+    x, y, width, height = window
+    stored_width, stored_height = plate.frame.width, plate.frame.height
+    corners = np.array([[x, y], [x + width, y + height]], np.float64)
+    for turn in range(orientation.turns):  # a quarter turn back, clockwise: (x, y) goes to (height - y, x)
+        side = plate.width if turn % 2 else plate.height
+        corners = np.stack([side - corners[:, 1], corners[:, 0]], axis=1)
+    if orientation.mirrored:
+        corners[:, 0] = stored_width - corners[:, 0]
+    left, top = (int(v) for v in corners.min(axis=0))
+    right, bottom = (int(v) for v in corners.max(axis=0))
+    assert right <= stored_width and bottom <= stored_height
+    return orientation.stored(rgb), orientation.stored(matte), (left, top, right - left, bottom - top)
+
+
+def _over_rgb(
+    frame: av.VideoFrame, rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window, peak: float
+) -> None:
+    x, y, width, height = window
+    if not frame.format.is_rgb:  # float grey
+        _blend(plane_array(frame, 0)[y : y + height, x : x + width], rgb @ _LUMA, matte)
+        return
+    for plane, channel in enumerate((1, 2, 0)):
+        target = rgb[..., channel] if peak == 1.0 else np.clip(np.nan_to_num(rgb[..., channel]), 0.0, 1.0) * peak
+        _blend(plane_array(frame, plane)[y : y + height, x : x + width], target, matte)
+
+
+def _over_yuv(frame: av.VideoFrame, rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window) -> None:
+    """Blends plane by plane; the window is first grown to whole chroma samples, with a matte of 0."""
+    x, y, width, height = window
+    across, down = 16 // frame.format.chroma_width(16), 16 // frame.format.chroma_height(16)
+    left, top = x % across, y % down
+    right = min(-(x + width) % across, frame.width - x - width)
+    bottom = min(-(y + height) % down, frame.height - y - height)
+    rgb = cv2.copyMakeBorder(rgb, top, bottom, left, right, cv2.BORDER_REPLICATE)
+    matte = cv2.copyMakeBorder(matte, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0.0)
+    x, y = x - left, y - top
+    target = convert(rgb_frame(rgb), _without_alpha(frame.format.name), matrix_of(frame), range_of(frame))
+    mattes = {0: matte}
+    planes = sorted({c.plane for c in frame.format.components if not c.is_alpha})
+    if len(planes) > 1:
+        mattes[1] = mattes[2] = _least(matte, across, down)
+    for plane in planes:
+        part = mattes[plane]
+        px, py = (x, y) if plane == 0 else (x // across, y // down)
+        region = plane_array(frame, plane)[py : py + part.shape[0], px : px + part.shape[1]]
+        _blend(region, plane_array(target, plane), part)
+
+
+def _without_alpha(pix_fmt: str) -> str:
+    return pix_fmt.replace("yuva", "yuv", 1)
+
+
+def _least(matte: NDArray[np.float32], across: int, down: int) -> NDArray[np.float32]:
+    """The least of the matte over each block of down by across; blocks at an odd edge have fewer samples."""
+    height, width = matte.shape
+    padded = np.pad(matte, ((0, -height % down), (0, -width % across)), mode="edge")
+    blocks = padded.reshape(padded.shape[0] // down, down, padded.shape[1] // across, across)
+    least: NDArray[np.float32] = blocks.min(axis=(1, 3))
+    return least

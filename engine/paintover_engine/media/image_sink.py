@@ -1,0 +1,240 @@
+"""Writing a result as numbered images."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import OpenImageIO as oiio
+from numpy.typing import NDArray
+
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.media import sequence, timecode
+from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.plate import ImagePlate, Pixels, Plate, VideoPlate, unit
+from paintover_engine.media.sink import IMAGES, Sink, failed
+
+_WORKERS = 2  # OpenImageIO releases the interpreter's lock while it compresses
+_WAITING = 4  # frames held at most
+_INTEGER, _FLOAT = ("uint8", "uint16"), ("half", "float")
+# What each format holds: sample types, and channels at most (0: any number).
+_HOLDS: dict[str, tuple[tuple[str, ...], int]] = {
+    ".png": (_INTEGER, 4),
+    ".tif": (("uint8", "uint16", "float"), 0),
+    ".tiff": (("uint8", "uint16", "float"), 0),
+    ".exr": (_FLOAT, 0),
+    ".dpx": (_INTEGER, 4),
+    ".jpg": (("uint8",), 3),
+    ".jpeg": (("uint8",), 3),
+}
+_TYPES: dict[str, Any] = {"uint8": np.uint8, "uint16": np.uint16, "half": np.float16, "float": np.float32}
+
+
+def folder_format(info: SourceInfo) -> str:
+    """The extension that a folder's images get: the source's where it loses nothing, else EXR for float and PNG."""
+    suffix = info.format.split()[0]
+    if info.kind == "sequence" and f".{suffix}" in IMAGES and not suffix.startswith("jp"):
+        return f".{suffix}"
+    return ".exr" if info.sample in _FLOAT else ".png"
+
+
+class ImageSink(Sink):
+    """Writes each frame to a file of its own number."""
+
+    def __init__(self, path: Path, is_pattern: bool, info: SourceInfo, overwrite: bool) -> None:
+        pattern = sequence.parse_pattern(str(path)) if is_pattern else None
+        self._names = pattern or _names(path, info)
+        self._info = info
+        self._suffix = self._names.suffix[self._names.suffix.rindex(".") :].lower()
+        self._waiting: deque[Future[None]] = deque()
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="write-image")
+        super().__init__(path, overwrite)
+        self._say_what_is_lost()
+
+    def write(self, plate: Plate) -> None:
+        pixels, spec = self._image(plate)
+        name = self._names.name(plate.number)
+        self._waiting.append(self._pool.submit(_write, self._staging / name, self.path, pixels, spec))
+        while len(self._waiting) > _WAITING or (self._waiting and self._waiting[0].done()):
+            self._waiting.popleft().result()
+
+    def _finish(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().result()
+
+    def _close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._waiting.clear()
+
+    def _move(self) -> None:
+        folder = self._names.folder
+        staged = sorted(os.listdir(self._staging))
+        if not self._overwrite and any((folder / name).exists() for name in staged):
+            raise PaintoverError(Code.ALREADY_EXISTS, f"'{self.path}' exists; add --overwrite or choose another name.")
+        folder.mkdir(exist_ok=True)
+        for name in staged:
+            os.replace(self._staging / name, folder / name)
+
+    def _say_what_is_lost(self) -> None:
+        info, name = self._info, self._suffix.lstrip(".").upper()
+        if self._suffix in (".jpg", ".jpeg"):
+            self.note("JPEG is lossy: pixels outside the matte change a little; PNG keeps them.")
+        if info.bits > 8 and self._suffix in (".jpg", ".jpeg"):
+            self.note(f"{name} holds 8 bits; the source's {info.sample} samples are rounded.")
+        if info.sample in _FLOAT and not set(_FLOAT) & set(_HOLDS[self._suffix][0]):
+            self.note(f"{name} holds no float samples: frames are sRGB-encoded and values above 1 are clipped.")
+        if info.sample not in _FLOAT and self._suffix == ".exr":
+            self.note("The EXR files hold the source's display-encoded values as they are, not linear ones.")
+        if info.has_audio:
+            self.note("The source's sound is not written: images hold none.")
+
+    def _image(self, plate: Plate) -> tuple[Pixels, oiio.ImageSpec]:
+        """Samples as the format holds them, and their header."""
+        holds, most = _HOLDS[self._suffix]
+        if isinstance(plate, ImagePlate) and _fits(plate, holds, most):
+            return plate.pixels, self._header(plate, plate.pixels, plate.alpha_channel)
+        pixels, straight = _colour_samples(plate, holds)
+        alpha = plate.alpha()
+        if alpha is not None and most == 3:
+            self.note(f"{self._suffix.lstrip('.').upper()} holds no alpha; it is left out.")
+        elif alpha is not None:
+            pixels = _with_alpha(pixels, alpha, straight, self._suffix == ".exr")
+        extra = isinstance(plate, ImagePlate) and plate.pixels.shape[2] > pixels.shape[2] and not plate.grey
+        if extra and isinstance(plate, ImagePlate) and plate.pixels.shape[2] > (4 if alpha is not None else 3):
+            self.note(f"{self._suffix.lstrip('.').upper()} holds colour and alpha only; further channels are left out.")
+        return pixels, self._header(plate, pixels, pixels.shape[2] - 1 if pixels.shape[2] in (2, 4) else None)
+
+    def _header(self, plate: Plate, pixels: Pixels, alpha_channel: int | None) -> oiio.ImageSpec:
+        source = plate.spec if isinstance(plate, ImagePlate) else None
+        height, width, channels = pixels.shape
+        kind = oiio.TypeDesc(next(name for name, dtype in _TYPES.items() if dtype == pixels.dtype))
+        same_format = self._info.kind == "sequence" and self._same_format()
+        if source is not None and same_format and channels == source.nchannels:
+            spec = oiio.ImageSpec(source)
+            if not spec.channelformats:
+                spec.format = kind
+        else:
+            spec = oiio.ImageSpec(width, height, channels, kind)
+            if source is not None:
+                _carry(source, spec)
+            elif isinstance(plate, VideoPlate):
+                self._video_tags(plate, spec)
+        if alpha_channel is not None:
+            spec.alpha_channel = alpha_channel
+            if self._suffix != ".exr" and (source is None or not same_format):
+                spec["oiio:UnassociatedAlpha"] = 1
+        _compression(spec, self._suffix, source, same_format)
+        return spec
+
+    def _same_format(self) -> bool:
+        source = "." + self._info.format.split()[0]
+        return self._suffix[:4] == source[:4] or {self._suffix, source} <= {".jpg", ".jpeg"}
+
+    def _video_tags(self, plate: VideoPlate, spec: oiio.ImageSpec) -> None:
+        info = self._info
+        if info.pixel_aspect != 1:
+            spec["PixelAspectRatio"] = float(info.pixel_aspect)
+        if info.rate:
+            spec.attribute("FramesPerSecond", oiio.TypeRational, (info.rate.numerator, info.rate.denominator))
+        if info.timecode and self._suffix in (".exr", ".dpx"):
+            now = timecode.add(info.timecode, plate.number - info.first, info.rate)
+            spec.attribute("smpte:TimeCode", oiio.TypeTimeCode, timecode.packed(now))
+
+
+def _names(folder: Path, info: SourceInfo) -> sequence.ImageSequence:
+    suffix = folder_format(info)
+    if info.kind == "video":
+        return sequence.ImageSequence(folder, f"{Path(info.path).stem}.", suffix, 5, ())
+    if info.kind == "frames":
+        return sequence.ImageSequence(folder, "", suffix, 8, ())
+    source = sequence.find(info.path)
+    stem = source.suffix[: source.suffix.rindex(".")]
+    return sequence.ImageSequence(folder, source.prefix, stem + suffix, source.padding, ())
+
+
+def _fits(plate: ImagePlate, holds: tuple[str, ...], most: int) -> bool:
+    name = next(name for name, dtype in _TYPES.items() if dtype == plate.pixels.dtype)
+    channels = plate.pixels.shape[2]
+    fits = not most or channels <= most
+    return name in holds and fits and not (most == 3 and channels == 2)
+
+
+def _colour_samples(plate: Plate, holds: tuple[str, ...]) -> tuple[Pixels, bool]:
+    """(H, W, 3) samples of a type that the format holds, and whether their alpha is straight."""
+    native: Pixels = plate.native_rgb()
+    if native.dtype in (np.uint8, np.uint16):
+        if native.dtype.name in holds:
+            return native, True
+        if "half" in holds:
+            # Half holds every value of 8 bits; what is deeper needs float.
+            return unit(native).astype(np.float16 if native.dtype == np.uint8 else np.float32), True
+        if "uint8" in holds and "uint16" not in holds:
+            return np.rint(unit(native) * 255.0).astype(np.uint8), True
+    if set(_FLOAT) & set(holds):
+        return (native if native.dtype == np.float16 and "half" in holds else native.astype(np.float32)), False
+    peak = 65535.0 if "uint16" in holds else 255.0
+    encoded = np.clip(np.nan_to_num(plate.working()), 0.0, 1.0) * peak
+    return np.rint(encoded).astype(np.uint16 if "uint16" in holds else np.uint8), True
+
+
+def _with_alpha(pixels: Pixels, alpha: NDArray[np.float32], straight: bool, associated: bool) -> Pixels:
+    if np.issubdtype(pixels.dtype, np.integer):
+        peak = np.iinfo(pixels.dtype).max
+        return np.dstack([pixels, np.rint(np.clip(alpha, 0.0, 1.0) * peak).astype(pixels.dtype)])
+    if straight and associated:
+        pixels = (pixels * alpha[..., None]).astype(pixels.dtype)
+    return np.dstack([pixels, alpha.astype(pixels.dtype)])
+
+
+# Attributes that say how the source's file holds its samples; they are wrong in another format.
+_OF_FILE = ("compression", "CompressionQuality", "planarconfig", "oiio:BitsPerSample", "oiio:subimages", "Orientation")
+_OF_FORMAT = ("png:", "tiff:", "openexr:", "dpx:", "jpeg:", "oiio:", "Exif:", "bmp:", "targa:")
+
+
+def _carry(source: oiio.ImageSpec, target: oiio.ImageSpec) -> None:
+    """Copies what is known about a picture into the header of another format."""
+    for attribute in source.extra_attribs:
+        name = attribute.name
+        if name not in _OF_FILE and not name.startswith(_OF_FORMAT):
+            target.attribute(name, attribute.type, attribute.value)
+    if source.get_string_attribute("oiio:ColorSpace") and target.format == source.format:
+        target["oiio:ColorSpace"] = source.get_string_attribute("oiio:ColorSpace")
+
+
+def _compression(spec: oiio.ImageSpec, suffix: str, source: oiio.ImageSpec | None, same_format: bool) -> None:
+    if suffix == ".png":
+        spec["png:compressionLevel"], spec["png:filter"] = 1, 64  # fast; the difference in size is a few per cent
+    elif suffix in (".jpg", ".jpeg"):
+        spec["compression"], spec["jpeg:subsampling"] = "jpeg:98", "4:4:4"
+    elif suffix in (".tif", ".tiff") and (source is None or not same_format):
+        spec["compression"] = "zip"
+    elif suffix == ".dpx":
+        _dpx_depth(spec, source)
+
+
+def _dpx_depth(spec: oiio.ImageSpec, source: oiio.ImageSpec | None) -> None:
+    bits = source.get_int_attribute("oiio:BitsPerSample", 0) if source is not None else 0
+    if bits in (10, 12):
+        spec["oiio:BitsPerSample"] = bits
+
+
+def _write(path: Path, out: Path, pixels: Pixels, spec: oiio.ImageSpec) -> None:
+    image = oiio.ImageOutput.create(str(path))
+    if image is None:
+        raise failed(out, oiio.geterror())
+    try:
+        written = image.open(str(path), spec) and image.write_image(np.ascontiguousarray(pixels))
+    finally:
+        closed = image.close()
+    if not (written and closed):
+        raise failed(out, image.geterror() or "the disk did not take it")
+
+
+def rate_or_default(info: SourceInfo) -> Fraction:
+    """The shot's rate, 24 where nothing says."""
+    return info.rate or Fraction(24)

@@ -1,0 +1,63 @@
+"""Mattes written beside a result: one grey picture a frame, 16-bit PNG unless a pattern says otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.plate import ImagePlate
+from paintover_engine.media.sink import check_output, kind_of, open_sink
+
+Path = str | os.PathLike[str]
+
+
+def check_mattes(path: Path, source_path: Path, overwrite: bool) -> None:
+    """Checks, before any work, that mattes can be written where they are asked for. Raises PaintoverError if not."""
+    check_output(path, source_path, overwrite)
+    if kind_of(pathlib.Path(path), os.fspath(path)) == "video":
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT, f"Mattes are written as images: give a folder or a pattern, not the video '{path}'."
+        )
+
+
+class MatteSink:
+    """Takes the frames that the result takes, and keeps their mattes. Aborts when an exception passes."""
+
+    def __init__(self, path: Path, info: SourceInfo, overwrite: bool) -> None:
+        grey = dataclasses.replace(info, sample="uint16", channels=1, format="png uint16", has_audio=False)
+        self._size = (info.height, info.width)
+        self._sink = open_sink(path, grey, overwrite)
+
+    def write(self, number: int, painted: NDArray[np.float16], window: tuple[int, int, int, int]) -> None:
+        """Adds a frame's matte. painted: (h, w, 4), its last channel the matte 0..1; window: where it lies."""
+        x, y, width, height = window
+        matte = np.zeros((*self._size, 1), np.uint16)
+        matte[y : y + height, x : x + width, 0] = np.ceil(painted[..., 3].astype(np.float32) * 65535)  # > 0 stays > 0
+        self._sink.write(ImagePlate(number, matte, (0, 0, 0), None, ""))
+
+    def commit(self) -> None:
+        """Makes the mattes appear, whole."""
+        self._sink.commit()
+
+    def __enter__(self) -> MatteSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sink.__exit__(kind, error, trace)
+
+
+def open_matte_sink(
+    path: Path, info: SourceInfo, overwrite: bool
+) -> contextlib.AbstractContextManager[MatteSink | None]:
+    """A sink for mattes, or nothing where `path` is empty."""
+    return MatteSink(path, info, overwrite) if path else contextlib.nullcontext()

@@ -1,0 +1,190 @@
+"""Where a result is written: checked before any work, staged beside its place, moved there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.media import sequence
+from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.plate import Plate
+
+VIDEOS = (".mov", ".mp4", ".mkv")
+IMAGES = (".exr", ".png", ".tif", ".tiff", ".dpx", ".jpg", ".jpeg")
+
+
+class Sink(ABC):
+    """Takes frames in ascending order. As a context manager it aborts when an exception passes.
+
+    notes: sentences that the user should read about what the output cannot hold.
+    """
+
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        self.path = path
+        self.notes: list[str] = []
+        self._overwrite = overwrite
+        try:
+            self._staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent))
+        except OSError as error:
+            raise failed(path, error) from error
+
+    @abstractmethod
+    def write(self, plate: Plate) -> None:
+        """Adds a frame. Raises PaintoverError where it cannot be written."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Writes what is still held back, so that the staged files are whole."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Lets go of files and threads, without finishing."""
+
+    @abstractmethod
+    def _move(self) -> None:
+        """Moves the staged files to their final place."""
+
+    def note(self, sentence: str) -> None:
+        """Adds a sentence to `notes` once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def commit(self) -> None:
+        """Makes the output appear, whole. Raises PaintoverError, and leaves nothing, where that fails."""
+        try:
+            self._finish()
+            self._close()
+            self._move()
+        except OSError as error:
+            raise failed(self.path, error) from error
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Removes what was written and not committed; nothing after a commit."""
+        self._close()
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.abort()
+
+
+def failed(path: Path, error: Exception | str) -> PaintoverError:
+    """The error for an output that cannot be written."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT) or _full(path):
+        message = f"The disk that '{path}' is written to is full; make room there."
+        return PaintoverError(Code.RESOURCE_EXHAUSTED, message)
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return PaintoverError(Code.PERMISSION_DENIED, f"'{path.parent}' cannot be written to; choose another place.")
+    reason = os.strerror(number) if number else " ".join(str(error).split()).rstrip(".")
+    return PaintoverError(Code.INTERNAL, f"'{path}' cannot be written: {reason}.")
+
+
+def _full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < 64 * 1024
+    except OSError:
+        return False
+
+
+def kind_of(path: Path, text: str) -> str:
+    """ "video", "pattern" or "folder": what an output path asks for. Raises PaintoverError where it is none of them."""
+    suffix = path.suffix.lower()
+    if path.is_dir() or text.endswith(("/", os.sep)):
+        return "folder"
+    if suffix in VIDEOS:
+        return "video"
+    pattern = sequence.parse_pattern(str(path))
+    if pattern is not None and pattern.suffix.lower() in IMAGES:
+        return "pattern"
+    if not suffix:
+        return "folder"
+    if suffix in IMAGES and pattern is None:
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"'{path}' names one image; give a folder or a pattern such as '{path.stem}.####{path.suffix}'.",
+        )
+    valid = ", ".join(VIDEOS + IMAGES)
+    raise PaintoverError(Code.INVALID_ARGUMENT, f"'{path}' cannot be written: '{suffix}' is not one of {valid}.")
+
+
+def check_output(path: str | os.PathLike[str], source_path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Checks, cheaply and before any work, that an output can be written where it is asked for.
+
+    Raises PaintoverError where the kind is unknown, the folder missing or not writable, the output there already
+    (unless `overwrite`), or the same as the source.
+    """
+    out, source = _absolute(path), _absolute(source_path)
+    kind = kind_of(out, os.fspath(path))
+    if _is_source(out, source, kind):
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"'{out}' is the source itself; write to another place.")
+    parent = out.parent
+    if not parent.is_dir():
+        raise PaintoverError(Code.NOT_FOUND, f"There is no folder '{parent}' to write '{out.name}' to; make it first.")
+    for folder in (parent, out):
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            message = f"'{folder}' cannot be written to; choose another place."
+            raise PaintoverError(Code.PERMISSION_DENIED, message)
+    if kind == "folder" and out.exists() and not out.is_dir():
+        raise PaintoverError(Code.ALREADY_EXISTS, f"'{out}' is a file, not a folder; choose another name.")
+    if not overwrite and _exists(out, kind):
+        raise PaintoverError(Code.ALREADY_EXISTS, f"'{out}' exists; add --overwrite or choose another name.")
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+
+
+def _is_source(out: Path, source: Path, kind: str) -> bool:
+    """True where writing `out` would touch the source's own files or add to its folder's sequence."""
+    if kind == "video":
+        return out.exists() and source.exists() and out.samefile(source)
+    if kind == "folder":
+        folder = source if source.is_dir() else source.parent
+        return out.is_dir() and folder.is_dir() and out.samefile(folder)
+    pattern = sequence.parse_pattern(str(out))
+    if pattern is None or not pattern.folder.is_dir():
+        return False
+    try:
+        frames = sequence.find(str(source))
+    except PaintoverError:
+        return False
+    if not (frames.folder.is_dir() and pattern.folder.samefile(frames.folder)):
+        return False
+    return any(pattern.name(number) == frames.name(number) for number in frames.numbers)
+
+
+def _exists(out: Path, kind: str) -> bool:
+    if kind == "pattern":
+        pattern = sequence.parse_pattern(str(out))
+        return pattern is not None and pattern.folder.is_dir() and bool(sequence.on_disk(pattern).numbers)
+    if kind == "folder":
+        return out.is_dir() and bool(sequence.in_folder(out))
+    return out.exists()
+
+
+def open_sink(path: str | os.PathLike[str], info: SourceInfo, overwrite: bool = False) -> Sink:
+    """Opens an output for the frames of a shot, written in order from `info.first` to `info.last`.
+
+    Raises PaintoverError as `check_output` does.
+    """
+    from paintover_engine.media.image_sink import ImageSink
+    from paintover_engine.media.video_sink import VideoSink
+
+    check_output(path, info.path, overwrite)
+    out = _absolute(path)
+    kind = kind_of(out, os.fspath(path))
+    return VideoSink(out, info, overwrite) if kind == "video" else ImageSink(out, kind == "pattern", info, overwrite)

@@ -1,0 +1,356 @@
+"""Opening what an artist names: probing it, and reading its frames."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import OpenImageIO as oiio
+
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.media import colour, sequence, timecode, video
+from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.plate import ImagePlate, Orientation, Plate, VideoPlate
+
+__all__ = ["Source", "SourceInfo", "open_source", "probe"]
+
+CACHE_BYTES = 256 * 2**20
+
+
+class Reader(Protocol):
+    """Reads frames by number; what it meets on the way to one it yields too."""
+
+    def read_to(self, number: int) -> Iterator[Plate]: ...
+
+    def close(self) -> None: ...
+
+
+class Source:
+    """An open source. Reading is random access; ascending runs are quickest, and recent frames are kept."""
+
+    def __init__(self, info: SourceInfo, reader: Reader, cache_bytes: int = CACHE_BYTES) -> None:
+        self.info = info
+        self._reader = reader
+        self._kept: OrderedDict[int, Plate] = OrderedDict()
+        self._room = cache_bytes
+        self._lock = threading.Lock()
+
+    def read(self, number: int) -> Plate:
+        """The frame of a number in `info.first`..`info.last`. Raises PaintoverError where it is outside or damaged."""
+        if not self.info.first <= number <= self.info.last:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT,
+                f"Frame {number} is not in the shot, which has frames {self.info.first} to {self.info.last}.",
+            )
+        with self._lock:
+            if number in self._kept:
+                self._kept.move_to_end(number)
+                return self._kept[number]
+            for plate in self._reader.read_to(number):
+                self._keep(plate)
+            return plate
+
+    def _keep(self, plate: Plate) -> None:
+        dropped = self._kept.pop(plate.number, None)
+        self._room += dropped.nbytes if dropped else 0
+        self._kept[plate.number] = plate
+        self._room -= plate.nbytes
+        while self._room < 0 and len(self._kept) > 1:
+            self._room += self._kept.popitem(last=False)[1].nbytes
+
+    def close(self) -> None:
+        """Lets go of the file and of all kept frames."""
+        with self._lock:
+            self._kept.clear()
+            self._reader.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def probe(
+    path: str | os.PathLike[str], first: int | None = None, last: int | None = None, colorspace: str = ""
+) -> SourceInfo:
+    """Looks at a source and checks all that can be checked without decoding it whole.
+
+    path: a video file, a folder of numbered images, a pattern, or a folder of uploaded frames.
+    first, last: the range, inclusive; None means the source's own first and last frame.
+    colorspace: an OpenColorIO name; "" guesses.
+    Raises PaintoverError with one sentence for whatever is wrong.
+    """
+    name = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    colorspace = colour.check_colorspace(colorspace)
+    if first is not None and last is not None and last < first:
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"The range {first}-{last} ends before it begins.")
+    if os.path.isdir(name):
+        frames = sequence.uploaded(Path(name))
+        if frames is not None:
+            return _probe_uploaded(name, frames, first, last, colorspace)
+        return _probe_sequence(name, first, last, colorspace)
+    if not os.path.exists(name):
+        if sequence.parse_pattern(name) is None:
+            raise PaintoverError(Code.NOT_FOUND, f"There is no file or folder '{name}'; check the path.")
+        return _probe_sequence(name, first, last, colorspace)
+    if os.path.splitext(name)[1].lower() in sequence.EXTENSIONS:
+        return _probe_sequence(name, first, last, colorspace)
+    return _probe_video(name, first, last, colorspace)
+
+
+def open_source(info: SourceInfo) -> Source:
+    """Opens a probed source. Raises PaintoverError where it is gone, or has changed since it was probed."""
+    if info.kind == "video":
+        _check_unchanged(info, _video_fingerprint(info.path, info.colorspace))
+        return Source(info, video.VideoReader(info.path, info.colorspace))
+    reader: Reader
+    if info.kind == "frames":
+        frames = sequence.uploaded(Path(info.path))
+        if frames is None:
+            raise PaintoverError(Code.NOT_FOUND, f"The uploaded frames in '{info.path}' are gone.")
+        header = sequence.uploaded_header(frames.path(info.first))
+        reader = sequence.UploadedReader(frames, header, info.colorspace)
+    else:
+        frames = sequence.find(info.path)
+        header = sequence.read_header(frames.path(info.first))[0]
+        reader = sequence.SequenceReader(frames, header, info.colorspace)
+    _check_unchanged(info, _sequence_fingerprint(frames, info.first, info.last, info.colorspace))
+    return Source(info, reader)
+
+
+def _check_unchanged(info: SourceInfo, fingerprint: str) -> None:
+    if fingerprint != info.fingerprint:
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION, f"'{info.path}' has changed since the shot was made; make the shot anew."
+        )
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _video_fingerprint(path: str, colorspace: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise PaintoverError(Code.NOT_FOUND, f"There is no file '{path}'; check the path.") from error
+    return _digest("video", path, status.st_size, status.st_mtime_ns, colorspace)
+
+
+def _sequence_fingerprint(frames: sequence.ImageSequence, first: int, last: int, colorspace: str) -> str:
+    files = []
+    for number in range(first, last + 1):
+        try:
+            status = os.stat(frames.path(number))
+        except OSError as error:
+            raise PaintoverError(Code.NOT_FOUND, f"The frame '{frames.path(number)}' is missing.") from error
+        files.append((number, status.st_size, status.st_mtime_ns))
+    return _digest("sequence", str(frames.folder), frames.pattern, files, colorspace)
+
+
+def _check_count(path: str, first: int, last: int) -> None:
+    if first == last:
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT, f"'{path}' has one frame in its range, so there is nothing to propagate to."
+        )
+
+
+def _range(path: str, first: int | None, last: int | None, bounds: tuple[int, int]) -> tuple[int, int]:
+    """The asked range within the source's own. Raises PaintoverError where it reaches beyond."""
+    chosen = bounds[0] if first is None else first, bounds[1] if last is None else last
+    if chosen[0] < bounds[0] or chosen[1] > bounds[1] or chosen[0] > chosen[1]:
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"The range {chosen[0]}-{chosen[1]} reaches beyond '{path}', which has frames {bounds[0]} to {bounds[1]}.",
+        )
+    return chosen
+
+
+def _whole_range(
+    path: str, frames: sequence.ImageSequence, first: int | None, last: int | None
+) -> tuple[int, int]:
+    """The asked range of a sequence. Raises PaintoverError where frames of it are missing."""
+    start, end = _range(path, first, last, (frames.numbers[0], frames.numbers[-1]))
+    present = [number for number in frames.numbers if start <= number <= end]
+    if len(present) < end - start + 1:
+        held = set(present)
+        missing = [sequence.written(run) for run in sequence.runs([n for n in range(start, end + 1) if n not in held])]
+        listed = ", ".join(missing[:12]) + (", …" if len(missing) > 12 else "")
+        longest = max(sequence.runs(present), key=lambda run: run[1] - run[0], default=None)
+        advice = f"; the longest unbroken range is --range {longest[0]}-{longest[1]}" if longest else ""
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT, f"'{frames.folder / frames.pattern}' has gaps: {listed} missing{advice}."
+        )
+    _check_count(path, start, end)
+    return start, end
+
+
+def _probe_uploaded(
+    path: str, frames: sequence.ImageSequence, first: int | None, last: int | None, colorspace: str
+) -> SourceInfo:
+    start, end = _whole_range(path, frames, first, last)
+    header = sequence.uploaded_header(frames.path(start))
+    for number in range(start + 1, end + 1):
+        other = sequence.uploaded_header(frames.path(number))
+        if other != header:
+            raise sequence.differs(frames.path(number), other.width, other.height, header)
+    if not colorspace and header.sample in ("half", "float"):
+        colorspace = colour.SCENE_LINEAR
+    return SourceInfo(
+        path=path,
+        kind="frames",
+        first=start,
+        last=end,
+        width=header.width,
+        height=header.height,
+        sample=header.sample,
+        channels=header.channels,
+        rate=sequence.uploaded_rate(Path(path)),
+        variable_rate=False,
+        format=f"frames {header.sample}",
+        colorspace=colorspace,
+        scene_linear=colour.is_scene_linear(colorspace),
+        pixel_aspect=Fraction(1),
+        timecode="",
+        has_audio=False,
+        notes=(),
+        fingerprint=_sequence_fingerprint(frames, start, end, colorspace),
+    )
+
+
+def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: str) -> SourceInfo:
+    frames = sequence.find(path)
+    start, end = _whole_range(path, frames, first, last)
+    header, spec = sequence.read_header(frames.path(start))
+    for number in range(start + 1, end + 1):
+        other = sequence.read_header(frames.path(number))[0]
+        if (other.width, other.height) != (header.width, header.height):
+            raise sequence.differs(frames.path(number), other.width, other.height, header)
+    # One frame is read whole, so that a file of a kind that is only half understood fails here and not in the queue.
+    plate = next(sequence.SequenceReader(frames, header, "").read_to(start))
+    colorspace = colorspace or sequence.guess_colorspace(spec, header.sample)
+    return SourceInfo(
+        path=path,
+        kind="sequence",
+        first=start,
+        last=end,
+        width=header.width,
+        height=header.height,
+        sample=header.sample,
+        channels=header.channels,
+        rate=sequence_rate(spec),
+        variable_rate=False,
+        format=f"{frames.suffix.lstrip('.').lower()} {header.sample}",
+        colorspace=colorspace,
+        scene_linear=colour.is_scene_linear(colorspace),
+        pixel_aspect=Fraction(spec.get_float_attribute("PixelAspectRatio", 1.0) or 1.0).limit_denominator(1000),
+        timecode=spec.get_string_attribute("smpte:TimeCode"),
+        has_audio=False,
+        notes=tuple(_sequence_notes(plate, frames)),
+        fingerprint=_sequence_fingerprint(frames, start, end, colorspace),
+    )
+
+
+def _sequence_notes(plate: ImagePlate, frames: sequence.ImageSequence) -> Iterator[str]:
+    spec = plate.spec
+    if spec is not None and spec.get_int_attribute("oiio:subimages", 1) > 1:
+        parts = spec.get_int_attribute("oiio:subimages", 1)
+        yield f"'{frames.pattern}' has {parts} parts in a file; the first is edited and written, the others are not."
+    if plate.grey:
+        yield f"'{frames.pattern}' is grey; only the lightness of what is painted is kept."
+
+
+def sequence_rate(spec: oiio.ImageSpec) -> Fraction | None:
+    """Frames per second that an image's header states."""
+    stated = spec.getattribute("FramesPerSecond")
+    if isinstance(stated, (tuple, list)) and len(stated) == 2 and stated[1]:
+        return Fraction(int(stated[0]), int(stated[1]))
+    value = spec.get_float_attribute("dpx:FrameRate", 0.0)
+    return Fraction(value).limit_denominator(1001) if 0 < value < 1000 else None
+
+
+def _probe_video(path: str, first: int | None, last: int | None, colorspace: str) -> SourceInfo:
+    fingerprint = _video_fingerprint(path, colorspace)
+    index = video.index_video(path)
+    if index.truncated and (last is None or last >= index.count or (first or 0) >= index.count):
+        raise _truncated(path, index)
+    start, end = _range(path, first, last, (0, index.count - 1))
+    _check_count(path, start, end)
+    with video.open_container(path) as container:
+        stream = video.video_stream(container, path)
+        codec = stream.codec_context.name
+        tags = dict(container.metadata) | dict(stream.metadata)
+        aspect = stream.sample_aspect_ratio
+        has_audio = bool(container.streams.audio)
+    reader = video.VideoReader(path, colorspace)
+    try:
+        plates = list(reader.read_to(start))
+    finally:
+        reader.close()
+    plate = plates[-1]
+    aspect = aspect or Fraction(1)
+    return SourceInfo(
+        path=path,
+        kind="video",
+        first=start,
+        last=end,
+        width=plate.width,
+        height=plate.height,
+        sample=_sample(plate),
+        channels=len(plate.frame.format.components),
+        rate=index.rate,
+        variable_rate=index.variable,
+        format=f"{codec} {plate.frame.format.name}",
+        colorspace=colorspace,
+        scene_linear=colour.is_scene_linear(colorspace),
+        pixel_aspect=1 / aspect if plate.orientation.turns % 2 else aspect,
+        timecode=timecode.add(tags.get("timecode", ""), start, index.rate),
+        has_audio=has_audio,
+        notes=tuple(_video_notes(path, plate, index)),
+        fingerprint=fingerprint,
+    )
+
+
+def _sample(plate: VideoPlate) -> str:
+    bits = plate.frame.format.components[0].bits
+    if plate.peak == 1.0:
+        return "half" if bits == 16 else "float"
+    return "uint8" if bits <= 8 else "uint10" if bits <= 10 else "uint12" if bits <= 12 else "uint16"
+
+
+def _truncated(path: str, index: video.VideoIndex) -> PaintoverError:
+    expected = f" of {index.expected}" if index.expected else ""
+    if index.count < 2:
+        return PaintoverError(Code.DATA_LOSS, f"'{path}' is cut off: {index.count}{expected} frames can be read.")
+    return PaintoverError(
+        Code.DATA_LOSS,
+        f"'{path}' is cut off: its first {index.count}{expected} frames can be read; "
+        f"use --range 0-{index.count - 1} for those.",
+    )
+
+
+def _video_notes(path: str, plate: VideoPlate, index: video.VideoIndex) -> Iterator[str]:
+    name = os.path.basename(path)
+    if index.variable:
+        yield f"'{name}' has a variable frame rate; a video that is written keeps every frame's time."
+    if not index.timed:
+        yield f"'{name}' states no times for its frames; they are counted, and reading backward is slow."
+    if plate.frame.interlaced_frame:
+        yield f"'{name}' is interlaced; its frames are edited as they are, both fields woven."
+    if plate.orientation != Orientation():
+        size = f"{plate.width}x{plate.height}"
+        yield f"'{name}' is stored turned or mirrored; frames are upright as players show them ({size})."
+    if index.truncated:
+        yield f"'{name}' is cut off; its first {index.count} frames are read."
+    if len({c.plane for c in plate.frame.format.components if not c.is_alpha}) == 1:
+        yield f"'{name}' is grey; only the lightness of what is painted is kept."

@@ -1,0 +1,241 @@
+"""Writing a result as a video, with the source's tags, times and sound."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
+
+from paintover_engine.errors import PaintoverError
+from paintover_engine.media import video
+from paintover_engine.media.audio import AudioTracks
+from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.plate import ImagePlate, Plate, VideoPlate, convert, copy_tags, range_of
+from paintover_engine.media.sink import Sink, failed
+
+_FORMATS = {".mov": "mov", ".mp4": "mp4", ".mkv": "matroska"}
+_CODECS = {".mov": "prores_ks", ".mp4": "libx264", ".mkv": "ffv1"}
+_OPTIONS = {
+    ".mov": {"profile": "4444", "vendor": "apl0"},
+    ".mp4": {"crf": "12", "preset": "fast"},
+    ".mkv": {"level": "3", "coder": "1", "context": "0", "slicecrc": "1", "slices": "4", "g": "1"},
+}
+_BT709 = 1  # AVColorPrimaries, AVColorTransferCharacteristic and AVColorSpace
+_OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "timecode", "duration"}
+
+
+class VideoSink(Sink):
+    """ProRes 4444 (.mov), H.264 (.mp4) or lossless FFV1 (.mkv); made when the first frame tells what it must hold."""
+
+    def __init__(self, path: Path, info: SourceInfo, overwrite: bool) -> None:
+        self._info = info
+        self._suffix = path.suffix.lower()
+        self._container: OutputContainer | None = None
+        self._audio: AudioTracks | None = None
+        self._index = video.index_video(info.path) if info.kind == "video" else None
+        self._written = 0
+        super().__init__(path, overwrite)
+        self._staged = self._staging / path.name
+        self._rate = info.rate or Fraction(24)
+        if info.rate is None:
+            self.note("The source states no frame rate; the video plays at 24 frames per second.")
+
+    @property
+    def _keeps_times(self) -> bool:
+        return self._info.variable_rate and self._index is not None and self._index.timed
+
+    def write(self, plate: Plate) -> None:
+        try:
+            if self._container is None:
+                self._open(plate)
+            frame = self._frame_as(plate, self._target)
+            frame.pts, frame.time_base, frame.duration = self._time(plate.number)
+            frame.pict_type = 0  # the encoder chooses: the source's choice would be forced on it
+            self._mux(frame)
+            if self._audio is not None:
+                self._audio.write_until(self._elapsed(plate.number))
+        except (OSError, av.error.FFmpegError) as error:
+            raise failed(self.path, error) from error
+        self._written += 1
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        assert self._container is not None
+        for packet in self._stream.encode(frame):
+            self._container.mux(packet)
+
+    def _time(self, number: int) -> tuple[int, Fraction, int]:
+        """Timestamp, time base and duration of a frame in the output."""
+        if self._keeps_times and self._index is not None:
+            pts = self._index.pts
+            return int(pts[number] - pts[self._info.first]), self._index.time_base, self._index.duration(number)
+        return number - self._info.first, 1 / self._rate, 1
+
+    def _elapsed(self, number: int) -> Fraction:
+        """Seconds from the start of the output to the end of a frame."""
+        pts, time_base, duration = self._time(number)
+        return (pts + duration) * time_base
+
+    def _open(self, plate: Plate) -> None:
+        options = {"movflags": "+faststart"} if self._suffix == ".mp4" else {}
+        self._container = av.open(str(self._staged), "w", format=_FORMATS[self._suffix], options=options)
+        pix_fmt = self._pix_fmt(plate)
+        stream = self._container.add_stream(_CODECS[self._suffix], rate=self._rate, options=_OPTIONS[self._suffix])
+        assert isinstance(stream, VideoStream)
+        self._stream = stream
+        first = self._frame_as(plate, pix_fmt)
+        self._target = pix_fmt
+        self._describe(stream, first, plate)
+        if self._info.kind == "video":
+            self._carry_metadata()
+        if self._info.timecode:
+            stream.metadata["timecode"] = self._info.timecode
+        if self._info.has_audio and self._index is not None:
+            span = self._index.start_time(self._info.first), self._index.end_time(self._info.last)
+            self._audio = AudioTracks(self._info.path, self._container, span, self._suffix)
+            for sentence in self._audio.notes:
+                self.note(sentence)
+
+    def _describe(self, stream: VideoStream, frame: av.VideoFrame, plate: Plate) -> None:
+        """Size, samples, colour tags, times, pixel aspect and orientation."""
+        context = stream.codec_context
+        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
+        context.time_base = self._index.time_base if self._keeps_times and self._index else 1 / self._rate
+        stream.time_base = context.time_base
+        context.color_range, context.colorspace = frame.color_range, frame.colorspace
+        context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
+        aspect = self._info.pixel_aspect
+        if isinstance(plate, VideoPlate):
+            turns, mirrored = plate.orientation.turns, plate.orientation.mirrored
+            aspect = 1 / aspect if turns % 2 else aspect
+            if turns or mirrored:
+                stream.set_display_rotation(turns * 90, hflip=mirrored)
+        context.sample_aspect_ratio = aspect
+
+    def _carry_metadata(self) -> None:
+        assert self._container is not None
+        with video.open_container(self._info.path) as source:
+            kept = {k: v for k, v in source.metadata.items() if k.lower() not in _OWN_TAGS}
+            self._container.metadata.update(kept)
+
+    def _frame_as(self, plate: Plate, pix_fmt: str) -> av.VideoFrame:
+        """A plate in the output's pixel format, tagged with what it means."""
+        source = plate.frame if isinstance(plate, VideoPlate) else _image_frame(plate, self._info)
+        if source.format.name == pix_fmt:
+            return source
+        if source.format.is_rgb == av.VideoFormat(pix_fmt).is_rgb:
+            target = convert(source, pix_fmt)
+            copy_tags(source, target)
+            target.color_range = range_of(source)
+            return target
+        target = convert(source, pix_fmt, Colorspace.ITU709, ColorRange.MPEG)
+        copy_tags(source, target)
+        target.colorspace, target.color_range = _BT709, ColorRange.MPEG
+        if target.color_primaries == 2:
+            target.color_primaries = target.color_trc = _BT709
+        return target
+
+    def _pix_fmt(self, plate: Plate) -> str:
+        alpha = plate.alpha() is not None
+        source = plate.frame.format.name if isinstance(plate, VideoPlate) else ""
+        choose = {".mov": self._prores_format, ".mp4": self._h264_format, ".mkv": self._ffv1_format}
+        return choose[self._suffix](plate, source, alpha)
+
+    def _prores_format(self, plate: Plate, source: str, alpha: bool) -> str:
+        if self._info.bits > 10:
+            self.note(f"ProRes 4444 is written with 10 bits; the source's {self._info.sample} samples are rounded.")
+        self._note_float()
+        return "yuva444p10le" if alpha else "yuv444p10le"
+
+    def _h264_format(self, plate: Plate, source: str, alpha: bool) -> str:
+        if alpha:
+            self.note("H.264 holds no alpha; it is left out (.mov and .mkv hold it).")
+        depth = "" if self._info.bits == 8 else "10le"
+        if self._info.bits > 10:
+            self.note(f"H.264 is written with 10 bits; the source's {self._info.sample} samples are rounded.")
+        self._note_float()
+        if source.startswith("gray"):
+            return f"gray{depth}"
+        chroma = next((c for c in ("444", "422", "420") if c in source), "420")
+        if not source.startswith("yuv"):
+            self.note("H.264 is written with 4:2:0 chroma; .mov and .mkv keep the source's.")
+        stored = plate.frame if isinstance(plate, VideoPlate) else plate
+        if (stored.width % 2 and chroma != "444") or (stored.height % 2 and chroma == "420"):
+            self.note("H.264 subsamples even sizes only; this one is written with 4:4:4 chroma.")
+            chroma = "444"
+        full = "j" if source.startswith("yuvj") and not depth else ""
+        return f"yuv{full}{chroma}p{depth}"
+
+    def _ffv1_format(self, plate: Plate, source: str, alpha: bool) -> str:
+        self._note_float()
+        source = source.replace("yuvj", "yuv")
+        known = {f.name for f in av.Codec("ffv1", "w").video_formats or ()}
+        if source in known and "f16" not in source and "f32" not in source:
+            return source
+        if source == "gbrp" or (not source and self._info.bits == 8):
+            return "bgra" if alpha else "gray" if _is_grey(plate) else "bgr0"
+        if source == "gbrap":
+            return "bgra"
+        return "gbrap16le" if alpha else "gray16le" if _is_grey(plate) else "gbrp16le"
+
+    def _note_float(self) -> None:
+        if self._info.sample in ("half", "float"):
+            self.note("The video holds no float samples: frames are sRGB-encoded and values above 1 are clipped.")
+
+    def _finish(self) -> None:
+        if self._container is None:
+            return
+        try:
+            if self._audio is not None:
+                self._audio.write_until(None)
+            self._mux(None)
+            self._container.close()
+        except (OSError, av.error.FFmpegError) as error:
+            raise failed(self.path, error) from error
+        self._container = None
+
+    def _close(self) -> None:
+        if self._audio is not None:
+            self._audio.close()
+            self._audio = None
+        if self._container is not None:
+            container, self._container = self._container, None
+            with contextlib.suppress(OSError, av.error.FFmpegError, ValueError):  # the file is thrown away
+                container.close()
+
+    def _move(self) -> None:
+        if not self._written:
+            raise PaintoverError(failed(self.path, "no frame came").code, f"No frame was written to '{self.path}'.")
+        if not self._overwrite and self.path.exists():
+            raise failed(self.path, "it appeared meanwhile; add --overwrite or choose another name")
+        os.replace(self._staged, self.path)
+
+
+def _is_grey(plate: Plate) -> bool:
+    return isinstance(plate, ImagePlate) and plate.grey
+
+
+def _image_frame(plate: Plate, info: SourceInfo) -> av.VideoFrame:
+    """A plate of a sequence as a full-range RGB (or grey) frame of 8 or 16 bits."""
+    native = plate.native_rgb()
+    alpha = plate.alpha()
+    if np.issubdtype(native.dtype, np.floating):
+        encoded = np.clip(np.nan_to_num(plate.working()), 0.0, 1.0)
+        native = np.rint(encoded * 65535.0).astype(np.uint16)
+    deep = native.dtype == np.uint16
+    if alpha is not None:
+        opacity = np.rint(np.clip(alpha, 0.0, 1.0) * np.iinfo(native.dtype).max).astype(native.dtype)
+        pixels, pix_fmt = np.dstack([native, opacity]), "rgba64le" if deep else "rgba"
+    elif _is_grey(plate):
+        pixels, pix_fmt = native[..., 0], "gray16le" if deep else "gray"
+    else:
+        pixels, pix_fmt = native, "rgb48le" if deep else "rgb24"
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=pix_fmt)
+    frame.color_range = ColorRange.JPEG
+    return frame

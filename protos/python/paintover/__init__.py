@@ -1,0 +1,1 @@
+"""The wire contract of Paintover, generated from the protos beside this folder."""

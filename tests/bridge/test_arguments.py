@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from paintover_bridge.arguments import (
+    KeyframeFile,
+    check_source,
+    parse_job,
+    parse_keyframes,
+    parse_parameters,
+    parse_range,
+)
+from paintover_bridge.errors import BAD_INPUT, ClientError
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    path = tmp_path / "painted=final.png"
+    path.write_bytes(b"")
+    return str(path)
+
+
+def test_keyframes_come_by_frame_with_their_mattes(image: str) -> None:
+    found = parse_keyframes([f"12={image}", f"-3={image}"], [f"12={image}"])
+    assert found == [KeyframeFile(-3, image, None), KeyframeFile(12, image, image)]
+
+
+def test_a_tilde_after_the_equals_sign_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "k.png").write_bytes(b"")
+    assert parse_keyframes(["0=~/k.png"], [])[0].picture == str(tmp_path / "k.png")
+
+
+@pytest.mark.parametrize("text", ["painted.png", "=painted.png", "1.5=painted.png", "12=", "a=b"])
+def test_a_malformed_keyframe_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ClientError, match="is not FRAME=IMAGE; write it like --keyframe 12=painted.png") as caught:
+        parse_keyframes([text], [])
+    assert caught.value.exit_code == BAD_INPUT
+
+
+def test_a_keyframe_given_twice_is_refused_even_when_written_differently(image: str) -> None:
+    with pytest.raises(ClientError, match="--keyframe gives frame 7 twice"):
+        parse_keyframes([f"7={image}", f"+07={image}"], [])
+
+
+def test_an_image_that_is_missing_or_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ClientError, match=r"nowhere\.png of --keyframe 3 does not exist"):
+        parse_keyframes([f"3={tmp_path / 'nowhere.png'}"], [])
+    with pytest.raises(ClientError, match="is a folder"):
+        parse_keyframes([f"3={tmp_path}"], [])
+
+
+def test_a_matte_without_its_keyframe_is_refused(image: str) -> None:
+    with pytest.raises(ClientError, match="--matte gives frame 4, which no --keyframe gives; keyframes are at 3"):
+        parse_keyframes([f"3={image}"], [f"4={image}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "frames"),
+    [("10-20", (10, 20)), ("7-7", (7, 7)), ("-5-10", (-5, 10)), ("-10--5", (-10, -5)), ("10 - 20", (10, 20))],
+)
+def test_ranges_may_have_negative_numbers(text: str, frames: tuple[int, int]) -> None:
+    assert parse_range(text) == frames
+
+
+@pytest.mark.parametrize("text", ["", "10", "10-", "a-b", "1-2-3-4", "10:20", "1.5-3"])
+def test_a_malformed_range_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ClientError, match="is not FIRST-LAST"):
+        parse_range(text)
+
+
+def test_a_range_that_ends_before_it_starts_is_refused_the_right_way_round() -> None:
+    with pytest.raises(ClientError, match="write 10-20"):
+        parse_range("20-10")
+
+
+def test_parameters_keep_what_follows_the_first_equals_sign() -> None:
+    assert parse_parameters(["mode=paint", "expression = a=b"]) == {"mode": "paint", "expression": "a=b"}
+
+
+def test_malformed_and_repeated_parameters_are_refused() -> None:
+    with pytest.raises(ClientError, match="'mode' is not NAME=VALUE"):
+        parse_parameters(["mode"])
+    with pytest.raises(ClientError, match="gives mode twice, paint and grade"):
+        parse_parameters(["mode=paint", "mode=grade"])
+
+
+def test_a_job_is_its_number_or_its_name() -> None:
+    assert parse_job("3") == parse_job("jobs/3") == parse_job("003") == "jobs/3"
+    with pytest.raises(ClientError, match="'three' is no job"):
+        parse_job("three")
+
+
+def test_a_source_that_plainly_is_not_there_is_refused_and_patterns_are_left_to_the_engine(tmp_path: Path) -> None:
+    with pytest.raises(ClientError, match="does not exist"):
+        check_source(str(tmp_path / "shot.mov"))
+    for source in (str(tmp_path), str(tmp_path / "shot.%04d.exr"), str(tmp_path / "shot.####.exr")):
+        check_source(source)
