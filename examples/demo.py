@@ -26,8 +26,8 @@ from paintover_engine.evaluate.sheets import contact_sheet, side_by_side
 from PIL import Image
 
 WIDTH, HEIGHT, RATE = 854, 480, 24
-SHOWN = (0, DEMO.keyframe, 34, 42, 54, 71)  # before, at and after the tower hides the star
-FEWER = (DEMO.keyframe, 34, 42, 71)
+SHOWN = (0, 6, 14, 22, DEMO.keyframe, 71)  # before, while and after the tower hides the star
+FEWER = (6, 14, DEMO.keyframe, 71)
 
 TO_YUV = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 TO_RGB = Interpolation.BICUBIC  # as the ffmpeg command exports a frame

@@ -22,13 +22,13 @@ pytest.importorskip("paintover_engine")
 from tests.conftest import SmallShot, make_small_shot
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-FRAMES = 160
+FRAMES = 120
 
 
 @pytest.fixture
 def long_shot(tmp_path: Path) -> SmallShot:
     """Some seconds of work."""
-    return make_small_shot(tmp_path / "long", count=FRAMES, key=80, width=320, height=240)
+    return make_small_shot(tmp_path / "long", count=FRAMES, key=60, width=192, height=128)
 
 
 def arguments(shot: SmallShot, out: Path) -> list[str]:

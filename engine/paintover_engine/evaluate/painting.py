@@ -374,12 +374,13 @@ def balloon_cloth(rng: np.random.Generator, area: Area, cloth: Cloth) -> Picture
     picture = mix(picture, cloth.accent, band(1.78, 1.86, -0.16))
     picture = mix(picture, cloth.crown, band(2.5, 4.0, 0.0))
     weave = noise(rng, area, 0.5, 6)
-    patches = rng.uniform(0.93, 1.04, (int(area.height / 0.22) + 2, BALLOON_GORES)).astype(np.float32)
+    creases = noise(rng, area, 0.07, 3)
+    patches = rng.uniform(0.87, 1.05, (int(area.height / 0.22) + 2, BALLOON_GORES)).astype(np.float32)
     row, column = (y / 0.22).astype(int), np.minimum((x / gore).astype(int), BALLOON_GORES - 1)
     puffed = 0.8 + 0.24 * np.sin(np.pi * inside) ** 0.7
     seam = np.minimum(np.minimum(inside, 1 - inside) * gore, np.abs((y / 0.22 + 0.5) % 1 - 0.5) * 0.22 * 2.2)
     stitched = 1 - 0.26 * np.clip(1 - seam / 0.014, 0, 1)
-    folds = puffed * patches[row, column] * stitched * (0.86 + 0.26 * weave)
+    folds = puffed * patches[row, column] * stitched * (0.86 + 0.26 * weave) * (0.92 + 0.16 * creases)
     return np.asarray(np.clip(picture * folds[..., None], 0, 255), np.uint8)
 
 
@@ -442,7 +443,11 @@ def _body(rng: np.random.Generator, area: Area, coat: Coat) -> tuple[Field, Fiel
     colour = mix(colour, coat.trim, waist)
     dirt = noise(rng, area, 0.5, 6)
     low = np.clip((y - 0.6) / 0.3, 0, 1)
-    colour = colour * (sheen * (0.86 + 0.26 * dirt))[..., None]
+    worn = noise(rng, area, 0.06, 3)
+    colour = colour * (sheen * (0.84 + 0.26 * dirt) * (0.9 + 0.2 * worn))[..., None]
+    streaks = noise(rng, Area(area.width * 12, area.height, area.density / 4), 0.3, 3)
+    streaks = cv2.resize(streaks, (area.columns, area.rows), interpolation=cv2.INTER_AREA)
+    colour = mix(colour, (112, 92, 72), np.clip((streaks - 0.52) * 2.5, 0, 0.4) * step(y - 0.45, area, 60))
     colour = mix(colour, (136, 112, 84), np.clip((dirt - 0.34) * 2.2, 0, 1) * low * 0.6)
     return colour, x, y
 
@@ -465,6 +470,11 @@ def bus_side(rng: np.random.Generator, density: float, coat: Coat) -> Picture:
     for line in (1.04, 1.53, 2.02):
         seam = np.minimum(step(0.004 - np.abs(x - line), area), step(0.86 - y, area) * step(y - 0.1, area))
         colour = mix(colour, (60, 62, 62), seam * 0.7)
+    for louvre in np.arange(0.64, 0.77, 0.03):
+        slot = step(_box(x, y, 0.72, louvre, 0.96, louvre + 0.013, 0.006), area)
+        colour = mix(colour, (44, 56, 58), slot * 0.8)
+    for pinstripe in (0.605, 0.785):
+        colour = mix(colour, coat.trim, step(0.006 - np.abs(y - pinstripe), area) * 0.8)
     for knob in (1.13, 1.63):
         colour = mix(colour, (226, 226, 222), step(_box(x, y, knob, 0.575, knob + 0.11, 0.6, 0.01), area))
     for rivet in np.arange(0.06, BUS_LENGTH, 0.11):

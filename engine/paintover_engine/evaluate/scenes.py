@@ -614,7 +614,7 @@ def _emblem(area: Area) -> Paint:
 
 
 def _bus_star(area: Area) -> Paint:
-    return painting.star(area, 0.98, 0.66, 0.16)
+    return painting.star(area, 1.28, 0.695, 0.155)
 
 
 _TEAL = Cloth((226, 232, 222), (46, 118, 128), (234, 176, 88), (30, 84, 104))
@@ -746,15 +746,15 @@ DEMO = Case(
     "demo",
     "balloon and bus at golden hour",
     72,
-    12,
+    36,
     "emblem and repaint",
     Scene(
         seed=7,
         light=painting.GOLDEN,
-        camera=Camera(_ease(-0.25, 0.38), _swing(0.0, 0.012), _ease(1.0, 1.08), shake=0.0035),
-        balloon=Balloon(_line(-0.34, 0.42), _ease(-0.12, -0.17), _hold(0.25), _ease(-0.3, 0.3), _swing(0, 0.04)),
-        bus=Bus(_line(-0.1, 0.86), _hold(0.4), _hold(0.24), _ease(-0.34, -0.16)),
-        tower=0.18,
+        camera=Camera(_line(-0.25, 0.35), _swing(0.0, 0.012), _ease(1.0, 1.08), shake=0.0035),
+        balloon=Balloon(_line(-0.455, 0.286), _ease(-0.11, -0.16), _hold(0.25), _ease(-0.36, 0.3), _swing(0, 0.04)),
+        bus=Bus(_line(-0.05, 0.81), _hold(0.4), _hold(0.24), _ease(-0.34, -0.16)),
+        tower=-0.785,
         edits={
             "balloon": lambda area: painting.star(area, np.pi, _BELLY, 0.5),
             "side": _demo_side,

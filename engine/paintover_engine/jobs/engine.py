@@ -12,15 +12,13 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
-
-from safetensors import TensorSpec, serialize_file
+from typing import Any
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState, Queue, Shot, StoredKeyframe
 from paintover_engine.jobs.scheduler import Scheduler
-from paintover_engine.jobs.store import Store, StoredFrame
+from paintover_engine.jobs.store import Store, StoredFrame, write_tensor
 from paintover_engine.jobs.worker_client import WorkerClient, WorkerDied
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods.registry import find_method, read_parameters
@@ -136,9 +134,9 @@ class Engine:
         return shot
 
     def store_uploaded_frame(
-        self, shot_id: str, number: int, shape: tuple[int, int, int], sample: str, data: bytes
+        self, shot_id: str, number: int, shape: tuple[int, int, int], dtype: str, data: bytes
     ) -> None:
-        """Keeps one frame that a client sent. shape: height, width, channels; sample: safetensors' dtype name."""
+        """Keeps one frame that a client sent. shape: height, width, channels; dtype: safetensors' name."""
         shot = self.queue.shot(shot_id)
         if not shot.uploaded:
             raise PaintoverError(Code.FAILED_PRECONDITION, f"The shot '{shot_id}' reads a file; it takes no frames.")
@@ -149,8 +147,7 @@ class Engine:
             )
         final = self.folder.uploads / shot.id / f"{number:08d}.safetensors"
         partial = self.folder.temporary / f"{shot.id}-{number}.safetensors"
-        tensor = cast(TensorSpec, {"dtype": sample, "shape": list(shape), "data": data})
-        serialize_file({"frame": tensor}, partial)
+        write_tensor(partial, "frame", dtype, shape, data)
         partial.replace(final)
         if shot.info is not None:  # what was known of the frames may be no longer true
             self.queue.put_shot(dataclasses.replace(shot, info=None))

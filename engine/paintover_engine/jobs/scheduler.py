@@ -96,7 +96,7 @@ class Scheduler:
             elif plan.missing:
                 await self._run_stage(job, plan)
             else:
-                await self._finish(job)
+                await self._finish(job, plan)
         except PaintoverError as error:
             log.warning("job %d failed: %s", job.id, error.message)
             self._end(job, JobState.FAILED, error.message)
@@ -159,7 +159,7 @@ class Scheduler:
         job.progress.stage = stage.label
         self._queue.update_progress(job)
         self._changed()
-        report = await self._call(job, "run", key=stage.key)
+        report = await self._call(job, "run", generation=plan.generation, key=stage.key)
         if report is None:
             return
         plan.missing.pop(0)
@@ -171,7 +171,7 @@ class Scheduler:
         self._queue.add_frames(job, frames)
         self._changed()
 
-    async def _finish(self, job: Job) -> None:
+    async def _finish(self, job: Job, plan: Plan) -> None:
         notes: list[str] = []
         if job.spec.output:
             total, started, share = job.progress.frames_total, time.monotonic(), job.progress.fraction
@@ -187,6 +187,7 @@ class Scheduler:
                 job,
                 "deliver",
                 delivered,
+                generation=plan.generation,
                 path=job.spec.output,
                 overwrite=job.spec.overwrite,
                 mattes_path=job.spec.mattes,

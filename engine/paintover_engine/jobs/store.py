@@ -96,6 +96,14 @@ def frame_path(folder: Path, number: int) -> Path:
     return folder / f"{number:08d}.safetensors"
 
 
+def write_tensor(path: Path, name: str, dtype: str, shape: tuple[int, ...], data: bytes) -> None:
+    """A safetensors file of one tensor, from raw bytes. dtype: "U8", "U16", "F16" or "F32"."""
+    header = json.dumps({name: {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}}).encode()
+    header += b" " * (-len(header) % 8)
+    with open(path, "wb") as file:
+        file.writelines([len(header).to_bytes(8, "little"), header, data])
+
+
 def read_header(path: Path) -> StoredFrame:
     """What a frame file's header says (safetensors: 8 bytes of header length, JSON, samples)."""
     with open(path, "rb") as file:

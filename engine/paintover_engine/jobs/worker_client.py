@@ -55,11 +55,21 @@ class WorkerClient:
         self._starting = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
 
-    async def call(self, call: str, *, progress: Callable[[Any], None] | None = None, **arguments: Any) -> Any:
+    async def call(
+        self,
+        call: str,
+        *,
+        generation: int | None = None,
+        progress: Callable[[Any], None] | None = None,
+        **arguments: Any,
+    ) -> Any:
         """Calls the worker and waits for its answer; cancelling the waiting task cancels the call's work.
 
+        generation: of the process that the call is for; None for any.
         Raises PaintoverError as the worker did, WorkerDied when the process ended meanwhile."""
         worker = await self._running()
+        if generation not in (None, self.generation):
+            raise WorkerDied("between two calls")
         number = next(self._numbers)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         worker.calls[number] = _Call(future, progress)

@@ -102,7 +102,7 @@ def load_keyframe(
     painted_as_seen = picture.step > 0 and info.scene_linear
     working = rgb if painted_as_seen else colour.to_working(rgb, info.colorspace)
     if painted_as_seen:
-        notes.append(f"'{file.name}' has integer samples: they are taken as sRGB-encoded, as the shot is scene-linear.")
+        notes.append(f"'{file.name}' has integer samples, which are taken as sRGB-encoded: the shot is scene-linear.")
     working = _unedited_restored(working, plate.working(), step, _plate_step(info), matte)
     _check_edit(file, frame, working, plate, matte)
     digest = hashlib.sha256(repr((frame, working.shape)).encode())
@@ -143,7 +143,9 @@ def _check_edit(
     if not np.isfinite(working).all():
         raise PaintoverError(Code.INVALID_ARGUMENT, f"'{file}' holds values that are no numbers; save it again.")
     if matte is not None and not matte.any():
-        raise PaintoverError(Code.INVALID_ARGUMENT, f"The matte for '{file.name}' is black everywhere; white is edited.")
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT, f"The matte for '{file.name}' is black everywhere; white is edited."
+        )
     if np.array_equal(working, plate.working()):
         raise PaintoverError(
             Code.INVALID_ARGUMENT, f"'{file}' is the same as frame {frame} of the shot: there is nothing to propagate."
@@ -244,7 +246,8 @@ def _step(pixels: NDArray[Any]) -> float:
 
 
 def _unmultiplied(rgb: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
-    return rgb / np.where(alpha > 0.0, alpha, np.float32(1.0))[..., None]
+    straight: NDArray[np.float32] = rgb / np.where(alpha > 0.0, alpha, np.float32(1.0))[..., None]
+    return straight
 
 
 def _mode(file: Path) -> str:

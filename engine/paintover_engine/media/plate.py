@@ -165,9 +165,11 @@ def matrix_of(frame: av.VideoFrame) -> Colorspace:
     """The YUV matrix that a frame states; what players assume where it states none: BT.709 for HD, else BT.601."""
     if frame.colorspace in _MATRICES:
         return _MATRICES[frame.colorspace]
-    return Colorspace.ITU709 if max(frame.width, frame.height) >= 1280 or min(
-        frame.width, frame.height
-    ) > 576 else Colorspace.ITU601
+    return (
+        Colorspace.ITU709
+        if max(frame.width, frame.height) >= 1280 or min(frame.width, frame.height) > 576
+        else Colorspace.ITU601
+    )
 
 
 def range_of(frame: av.VideoFrame) -> ColorRange:

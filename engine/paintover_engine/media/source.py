@@ -176,9 +176,7 @@ def _range(path: str, first: int | None, last: int | None, bounds: tuple[int, in
     return chosen
 
 
-def _whole_range(
-    path: str, frames: sequence.ImageSequence, first: int | None, last: int | None
-) -> tuple[int, int]:
+def _whole_range(path: str, frames: sequence.ImageSequence, first: int | None, last: int | None) -> tuple[int, int]:
     """The asked range of a sequence. Raises PaintoverError where frames of it are missing."""
     start, end = _range(path, first, last, (frames.numbers[0], frames.numbers[-1]))
     present = [number for number in frames.numbers if start <= number <= end]

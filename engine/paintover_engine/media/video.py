@@ -330,8 +330,7 @@ def _rate(pts: NDArray[np.int64], time_base: Fraction, stream: VideoStream) -> t
     measured = Fraction(len(steps), 1) / (int(pts[-1] - pts[0]) * time_base)
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         # A stated rate is exact (30000/1001), a measured one is only as fine as the time base.
-        drift = abs(1 / rate - 1 / measured) * len(steps) if rate else None
-        if drift is not None and drift <= 2 * time_base + Fraction(1, 10**9):
+        if rate and abs(1 / rate - 1 / measured) * len(steps) <= 2 * time_base:
             return rate, variable
     return measured.limit_denominator(1001), variable
 
@@ -364,6 +363,8 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.Vide
             return
         except av.error.FFmpegError:  # the file breaks off: what the decoder still holds comes out below
             packet = None
+        if packet is not None and packet.is_corrupt:
+            continue  # a part of a packet would make the decoder drop whole frames at the end
         try:
             yield from stream.decode(packet if packet is not None and packet.size else None)
         except av.error.EOFError:

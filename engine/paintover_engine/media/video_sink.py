@@ -25,7 +25,7 @@ _CODECS = {".mov": "prores_ks", ".mp4": "libx264", ".mkv": "ffv1"}
 _OPTIONS = {
     ".mov": {"profile": "4444", "vendor": "apl0"},
     ".mp4": {"crf": "12", "preset": "fast"},
-    ".mkv": {"level": "3", "coder": "1", "context": "0", "slicecrc": "1", "slices": "4", "g": "1"},
+    ".mkv": {"level": "3", "coder": "1", "context": "0", "slicecrc": "1", "g": "1"},
 }
 _BT709 = 1  # AVColorPrimaries, AVColorTransferCharacteristic and AVColorSpace
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "timecode", "duration"}
@@ -86,7 +86,7 @@ class VideoSink(Sink):
         options = {"movflags": "+faststart"} if self._suffix == ".mp4" else {}
         self._container = av.open(str(self._staged), "w", format=_FORMATS[self._suffix], options=options)
         pix_fmt = self._pix_fmt(plate)
-        stream = self._container.add_stream(_CODECS[self._suffix], rate=self._rate, options=_OPTIONS[self._suffix])
+        stream = self._container.add_stream(_CODECS[self._suffix], rate=self._rate, options=self._options())
         assert isinstance(stream, VideoStream)
         self._stream = stream
         first = self._frame_as(plate, pix_fmt)
@@ -101,6 +101,12 @@ class VideoSink(Sink):
             self._audio = AudioTracks(self._info.path, self._container, span, self._suffix)
             for sentence in self._audio.notes:
                 self.note(sentence)
+
+    def _options(self) -> dict[str, str]:
+        options = dict(_OPTIONS[self._suffix])
+        if self._suffix == ".mkv":  # FFV1 needs some pixels of every plane in each slice
+            options["slices"] = "4" if min(self._info.width, self._info.height) >= 16 else "1"
+        return options
 
     def _describe(self, stream: VideoStream, frame: av.VideoFrame, plate: Plate) -> None:
         """Size, samples, colour tags, times, pixel aspect and orientation."""

@@ -38,10 +38,10 @@ LARGEST_SIDE = 32768
 PREPARE_PRIORITY = -10  # behind every job that somebody waits for
 
 SAMPLES = {  # wire type: (safetensors' name, bytes a sample)
-    shot_pb2.SAMPLE_TYPE_UINT8: ("uint8", 1),
-    shot_pb2.SAMPLE_TYPE_UINT16: ("uint16", 2),
-    shot_pb2.SAMPLE_TYPE_HALF: ("float16", 2),
-    shot_pb2.SAMPLE_TYPE_FLOAT: ("float32", 4),
+    shot_pb2.SAMPLE_TYPE_UINT8: ("U8", 1),
+    shot_pb2.SAMPLE_TYPE_UINT16: ("U16", 2),
+    shot_pb2.SAMPLE_TYPE_HALF: ("F16", 2),
+    shot_pb2.SAMPLE_TYPE_FLOAT: ("F32", 4),
 }
 
 
