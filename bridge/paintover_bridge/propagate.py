@@ -15,7 +15,7 @@ from paintover.v1 import job_pb2
 
 from paintover_bridge.arguments import KeyframeFile
 from paintover_bridge.client import Client
-from paintover_bridge.errors import FAILED, INTERRUPTED, OK, ClientError
+from paintover_bridge.errors import INTERRUPTED, OK, ClientError
 from paintover_bridge.output import Output
 from paintover_bridge.progress import display_for, duration
 from paintover_bridge.records import as_record, job_number
@@ -103,8 +103,10 @@ def report_end(job: job_pb2.Job, output: Output) -> int:
     """Says how a finished job ended; returns the exit status."""
     number = job_number(job)
     if job.state == job_pb2.JOB_STATE_FAILED:
-        output.error(ClientError("FAILED", job.message or f"{job.name} failed; see `paintover jobs show {number}`."))
-        return FAILED
+        message = job.message or f"{job.name} failed; see `paintover jobs show {number}`."
+        failure = ClientError(job.error_code or "INTERNAL", message)
+        output.error(failure)
+        return failure.exit_code
     if job.state == job_pb2.JOB_STATE_CANCELLED:
         again = f"`paintover jobs retry {number}` goes on from where it was"
         output.error(ClientError("CANCELLED", f"{job.name} was cancelled; {again}."))

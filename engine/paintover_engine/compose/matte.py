@@ -53,3 +53,64 @@ def bounds(matte: NDArray[np.float32], margin: int = 0) -> tuple[int, int, int, 
     right, bottom = min(matte.shape[1], x + width + margin), min(matte.shape[0], y + height + margin)
     x, y = max(0, x - margin), max(0, y - margin)
     return x, y, right - x, bottom - y
+
+
+def guided_coefficients(
+    guide: NDArray[np.float32], target: NDArray[np.float32], radius: int, flatness: float
+) -> NDArray[np.float32]:
+    """(h, w, 4) a, b such that target is about a · guide + b around every pixel (He, Sun, Tang: Guided image filtering, ECCV
+    2010). Enlarged, they give the target at a larger guide's detail (He, Sun: Fast guided filter, 2015).
+
+    guide: (h, w, 3) 0..1; target: (h, w); radius in pixels; flatness: variance of the guide below which it is no edge."""
+    side = (2 * radius + 1, 2 * radius + 1)
+
+    def mean(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        return cv2.blur(planes, side, borderType=cv2.BORDER_REFLECT)
+
+    r, g, b = cv2.split(guide)
+    first = mean(np.dstack([r, g, b, target]))
+    mr, mg, mb, mt = cv2.split(first)
+    products = [mean(np.dstack(group)) for group in ((r * r, r * g, r * b, g * g), (g * b, b * b), (r * target, g * target, b * target))]
+    rr, rg, rb, gg = cv2.split(products[0])
+    gb, bb = cv2.split(products[1])
+    cr, cg, cb = cv2.split(products[2])
+    rr, gg, bb = rr - mr * mr + flatness, gg - mg * mg + flatness, bb - mb * mb + flatness
+    rg, rb, gb = rg - mr * mg, rb - mr * mb, gb - mg * mb
+    cr, cg, cb = cr - mr * mt, cg - mg * mt, cb - mb * mt
+    irr, irg, irb = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
+    igg, igb, ibb = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
+    scale = 1 / (rr * irr + rg * irg + rb * irb)
+    ar = (irr * cr + irg * cg + irb * cb) * scale
+    ag = (irg * cr + igg * cg + igb * cb) * scale
+    ab = (irb * cr + igb * cg + ibb * cb) * scale
+    return mean(np.dstack([ar, ag, ab, mt - ar * mr - ag * mg - ab * mb]))
+
+
+def apply_coefficients(coefficients: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
+    """a · guide + b: (h, w, 4) and (h, w, 3) -> (h, w)."""
+    c, g = coefficients, guide
+    return np.asarray(c[..., 0] * g[..., 0] + c[..., 1] * g[..., 1] + c[..., 2] * g[..., 2] + c[..., 3])
+
+
+def sharpen(matte: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
+    """A steeper edge at the same place, within 0..1."""
+    return np.clip((matte - 0.5) * np.float32(gain) + 0.5, 0.0, 1.0)
+
+
+def extend(picture: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Fills what is not known from the nearest that is, smoothly ("pull-push", Gortler et al. 1996).
+
+    picture: (h, w, c); known: (h, w) 0..1, how much a pixel counts. Known pixels keep their value."""
+    height, width = known.shape
+    weighted = np.dstack([picture * known[..., None], known])
+    levels = [weighted]
+    while min(levels[-1].shape[:2]) > 1 and levels[-1][..., -1].min() < 1e-3:
+        h, w = levels[-1].shape[:2]
+        levels.append(cv2.resize(levels[-1], (-(-w // 2), -(-h // 2)), interpolation=cv2.INTER_AREA))
+    filled = levels[-1][..., :-1] / np.maximum(levels[-1][..., -1:], 1e-6)
+    for level in reversed(levels[:-1]):
+        h, w = level.shape[:2]
+        coarse = cv2.resize(filled, (w, h), interpolation=cv2.INTER_LINEAR).reshape(h, w, -1)
+        share = np.minimum(level[..., -1:], 1)
+        filled = level[..., :-1] + (1 - share) * coarse
+    return np.asarray(filled, np.float32).reshape(height, width, -1)

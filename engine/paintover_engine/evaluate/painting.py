@@ -237,16 +237,17 @@ def land(
 
 def _dirt_road(rng: np.random.Generator, ground: Field, area: Area, road: float) -> Field:
     _, y = grid(area)
-    ragged = 0.034 + 0.01 * (noise(rng, area, 0.05, 4) - 0.5)
-    gravel = noise(
-        rng, Area(area.width * 0.4, area.height, area.density), 0.006, 2
-    )  # stretched along the road, as low eyes see it
-    gravel = cv2.resize(gravel, (ground.shape[1], ground.shape[0]), interpolation=cv2.INTER_LINEAR)
+    ragged = 0.034 + 0.012 * (noise(rng, area, 0.05, 4) - 0.5)
+    gravel = noise(rng, Area(area.width * 0.6, area.height, area.density), 0.012, 2)  # seen from low above: flattened
+    gravel = cv2.resize(gravel, (area.columns, area.rows), interpolation=cv2.INTER_LINEAR)
+    puddles = noise(rng, area, 0.08, 3)
     down = y - road
     tracks = np.exp(-(((np.abs(down - 0.003) - 0.014) / 0.006) ** 2))
-    dirt = vector((206, 178, 136)) * (0.82 + 0.24 * gravel - 0.16 * tracks)[..., None]
+    dirt = vector((206, 178, 136)) * (0.6 + 0.4 * gravel + 0.3 * puddles - 0.14 * tracks)[..., None]
+    tufts = np.clip((noise(rng, area, 0.03, 3) - 0.56) * 9, 0, 1) * np.exp(-((down / 0.022) ** 4)) * 0.75
+    dirt = mix(dirt.astype(np.float32), vector((122, 126, 66)) * (0.6 + 0.7 * gravel)[..., None], tufts)
     verge = mix(ground, ground * 0.6, step(ragged + 0.005 - np.abs(down), area, softness=9))
-    return mix(verge, dirt.astype(np.float32), step(ragged - np.abs(down), area, softness=4.5))
+    return mix(verge, dirt, step(ragged - np.abs(down), area, softness=4.5))
 
 
 def _plant_trees(
@@ -628,13 +629,3 @@ def _around(area: Area, paint: Paint, discs: Sequence[tuple[float, float, float]
     for middle, down, radius in discs:
         cover = np.asarray(cover * step(np.hypot(x - middle, y - down) - radius, area), np.float32)
     return Paint(paint.rgb, cover)
-
-
-def together(*paints: Paint) -> Paint:
-    """Paints laid one over the other as a single one."""
-    rgb, cover = paints[0].rgb, paints[0].cover
-    for paint in paints[1:]:
-        total = paint.cover + cover * (1 - paint.cover)
-        share = np.divide(paint.cover, total, out=np.zeros_like(total), where=total > 0)
-        rgb, cover = mix(rgb, paint.rgb, share), total
-    return Paint(rgb, cover)

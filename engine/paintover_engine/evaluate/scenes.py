@@ -737,11 +737,6 @@ CASES: dict[str, Case] = {
 _MUSTARD = (236, 170, 44)
 
 
-def _demo_side(area: Area) -> Paint:
-    coat = painting.bus_repaint(area, _MUSTARD, 0.82)
-    return painting.together(coat, _bus_star(area))
-
-
 DEMO = Case(
     "demo",
     "balloon and bus at golden hour",
@@ -753,11 +748,11 @@ DEMO = Case(
         light=painting.GOLDEN,
         camera=Camera(_line(-0.25, 0.35), _swing(0.0, 0.012), _ease(1.0, 1.08), shake=0.0035),
         balloon=Balloon(_line(-0.455, 0.286), _ease(-0.11, -0.16), _hold(0.25), _ease(-0.36, 0.3), _swing(0, 0.04)),
-        bus=Bus(_line(-0.05, 0.81), _hold(0.4), _hold(0.24), _ease(-0.34, -0.16)),
+        bus=Bus(_line(0.26, 0.38), _hold(0.4), _hold(0.25), _line(-0.36, -0.14)),
         tower=-0.785,
         edits={
             "balloon": lambda area: painting.star(area, np.pi, _BELLY, 0.5),
-            "side": _demo_side,
+            "side": lambda area: painting.bus_repaint(area, _MUSTARD, 0.82),
             "front": lambda area: painting.bus_repaint(area, _MUSTARD, 0.82),
         },
     ),

@@ -283,7 +283,7 @@ class Engine:
         return self._queue_again(job)
 
     def _queue_again(self, job: Job) -> Job:
-        job.state, job.message, job.ended = JobState.QUEUED, "", None
+        job.state, job.message, job.error, job.ended = JobState.QUEUED, "", "", None
         self.queue.update_job(job)
         self._announce()
         self._scheduler.wake()

@@ -31,8 +31,8 @@ CREATE TABLE keyframes (
 ) STRICT;
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, shot TEXT NOT NULL REFERENCES shots, spec TEXT NOT NULL,
-    state TEXT NOT NULL, priority INTEGER NOT NULL, message TEXT NOT NULL, progress TEXT NOT NULL,
-    created REAL NOT NULL, started REAL, ended REAL, sequence INTEGER NOT NULL
+    state TEXT NOT NULL, priority INTEGER NOT NULL, message TEXT NOT NULL, error TEXT NOT NULL DEFAULT '',
+    progress TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL, sequence INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX jobs_by_state ON jobs (state, priority DESC, id);
 CREATE INDEX jobs_by_sequence ON jobs (sequence);
@@ -127,7 +127,9 @@ class JobFrame:
 
 @dataclass
 class Job:
-    """A job as the queue has it. `frames_done`: how many frames it has made."""
+    """A job as the queue has it.
+
+    error: the code of what it failed of, "" otherwise; frames_done: how many frames it has made."""
 
     id: int
     shot: str
@@ -135,6 +137,7 @@ class Job:
     state: JobState
     priority: int
     message: str
+    error: str
     progress: Progress
     created: float
     started: float | None
@@ -293,8 +296,9 @@ class Queue:
         self.sequence += 1
         job.sequence = self.sequence
         self._db.execute(
-            "UPDATE jobs SET state = ?, priority = ?, message = ?, started = ?, ended = ?, sequence = ? WHERE id = ?",
-            (job.state.value, job.priority, job.message, job.started, job.ended, job.sequence, job.id),
+            "UPDATE jobs SET state = ?, priority = ?, message = ?, error = ?, started = ?, ended = ?, sequence = ? "
+            "WHERE id = ?",
+            (job.state.value, job.priority, job.message, job.error, job.started, job.ended, job.sequence, job.id),
         )
 
     def update_progress(self, job: Job) -> None:
@@ -362,6 +366,7 @@ def _job(row: sqlite3.Row) -> Job:
         state=JobState(row["state"]),
         priority=row["priority"],
         message=row["message"],
+        error=row["error"],
         progress=Progress(**json.loads(row["progress"])),
         created=row["created"],
         started=row["started"],

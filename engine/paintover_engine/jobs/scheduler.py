@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from paintover_engine.errors import PaintoverError
+from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.queue import Job, JobFrame, JobState, Queue
 from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.worker_client import WorkerClient, WorkerDied
@@ -99,12 +99,14 @@ class Scheduler:
                 await self._finish(job, plan)
         except PaintoverError as error:
             log.warning("job %d failed: %s", job.id, error.message)
-            self._end(job, JobState.FAILED, error.message)
+            self._end(job, JobState.FAILED, error.message, error.code)
         except WorkerDied as death:
             self._survive(job, death)
         except Exception as error:  # a programming error ends its job, never the queue
             log.exception("job %d", job.id)
-            self._end(job, JobState.FAILED, f"Internal error in the engine: {error}; its log has the details.")
+            self._end(
+                job, JobState.FAILED, f"Internal error in the engine: {error}; its log has the details.", Code.INTERNAL
+            )
 
     async def _call(self, job: Job, call: str, progress: Callable[[Any], None] | None = None, **arguments: Any) -> Any:
         """Calls the worker about a job; None when the job was cancelled or paused meanwhile."""
@@ -207,7 +209,7 @@ class Scheduler:
         log.warning("job %d: the worker died in %s: %s", job.id, what, death)
         if plan.deaths >= ATTEMPTS:
             reason = f"The worker died {plan.deaths} times in '{what}' ({death}); the log says more. Retry when mended."
-            self._end(job, JobState.FAILED, reason)
+            self._end(job, JobState.FAILED, reason, Code.INTERNAL)
 
     def _measure(self, job: Job, plan: Plan) -> None:
         """Share done and time left, by the cost of stages and what a unit of it took so far."""
@@ -232,12 +234,12 @@ class Scheduler:
         self._queue.update_job(job)
         self._changed()
 
-    def _end(self, job: Job, state: JobState, message: str) -> None:
+    def _end(self, job: Job, state: JobState, message: str, error: Code | None = None) -> None:
         self._plans.pop(job.id, None)
         self._queue.update_progress(job)
         job = self._queue.job(job.id)
         if job.state in ACTIVE:  # else a client cancelled or paused it while its last call ended
-            job.ended, job.message = time.time(), message
+            job.ended, job.message, job.error = time.time(), message, error.value if error else ""
             self._set(job, state)
 
 

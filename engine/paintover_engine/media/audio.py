@@ -13,7 +13,13 @@ from av.packet import Packet
 
 from paintover_engine.media import video
 
-# What a container's players expect for sound that it cannot take as it is.
+# What players expect in these containers; Matroska takes whatever its muxer says.
+_COPIED = {
+    ".mov": {"aac", "mp3", "ac3", "eac3"},
+    ".mp4": {"aac", "mp3", "ac3", "eac3", "opus"},
+}
+# Lossless codecs are encoded anew with themselves: nothing is lost, and the cut is exact to the sample.
+_LOSSLESS = {".mov": {"alac"}, ".mp4": {"alac", "flac"}, ".mkv": {"alac", "flac"}}
 _FALLBACK = {".mov": "pcm_s24le", ".mp4": "aac", ".mkv": "flac"}
 
 
@@ -42,8 +48,10 @@ class AudioTracks:
         if stream.codec_context is None:
             self.notes.append("A sound track of a kind that is not read is left out.")
             return None
-        name = stream.codec_context.name
-        if stream.codec_context.codec.canonical_name in self._output.supported_codecs:
+        name = stream.codec_context.codec.canonical_name
+        if name in _LOSSLESS[self._suffix] or (name.startswith("pcm_") and self._suffix != ".mp4"):
+            return _Encoded(stream, self._output, self._start, self._end, name)
+        if name in _COPIED.get(self._suffix, self._output.supported_codecs):
             return _Copied(stream, self._output, self._start, early=self._suffix != ".mkv")
         fallback = _FALLBACK[self._suffix]
         self.notes.append(f"The sound is encoded anew, as {fallback}: {self._suffix} does not take {name}.")
@@ -82,9 +90,7 @@ class AudioTracks:
                 if len(past) == len(streams):
                     return
                 continue
-            if begin + (packet.duration or 0) * packet.time_base > self._start:
-                index = packet.stream_index
-                yield begin - self._start, self._tracks[index].take(packet)  # type: ignore[arg-type]
+            yield begin - self._start, self._tracks[packet.stream_index].take(packet)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Lets go of the source."""
@@ -105,7 +111,8 @@ class _Track:
 
 
 class _Copied(_Track):
-    """early: the container can begin before 0 (an edit list hides that), so the packet across the start is kept."""
+    """early: the container can begin before 0 (an edit list hides that), so that the packet across the start is kept,
+    and the one before it, which lossy decoders overlap with it."""
 
     def __init__(self, stream: AudioStream, output: OutputContainer, start: Fraction, early: bool) -> None:
         self._stream = output.add_stream_from_template(stream)
@@ -114,7 +121,7 @@ class _Copied(_Track):
 
     def take(self, packet: Packet[AudioStream]) -> list[Packet[AudioStream]]:
         pts = (packet.pts or 0) - self._offset
-        if pts < 0 and not self._early:
+        if pts < 0 and not (self._early and pts + 2 * (packet.duration or 0) > 0):
             return []
         packet.pts = pts
         packet.dts = pts if packet.dts is None else packet.dts - self._offset
@@ -133,7 +140,8 @@ class _Encoded(_Track):
         self._stream = output.add_stream(codec, rate=self._rate)
         assert isinstance(self._stream, AudioStream)
         self._stream.codec_context.layout = stream.layout.name
-        sample = (self._stream.codec.audio_formats or [stream.format])[0].name
+        formats = [f.name for f in self._stream.codec.audio_formats or ()]
+        sample = stream.format.name if stream.format.name in formats or not formats else formats[0]
         self._stream.codec_context.format = sample
         self._resampler = AudioResampler(format=sample, layout=stream.layout.name, rate=self._rate)
         self._start, self._end = round(start * self._rate), round(end * self._rate)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,6 @@ _HOLDS: dict[str, tuple[tuple[str, ...], int]] = {
     ".tiff": (("uint8", "uint16", "float"), 0),
     ".exr": (_FLOAT, 0),
     ".dpx": (_INTEGER, 4),
-    ".jpg": (("uint8",), 3),
-    ".jpeg": (("uint8",), 3),
 }
 _TYPES: dict[str, Any] = {"uint8": np.uint8, "uint16": np.uint16, "half": np.float16, "float": np.float32}
 
@@ -38,7 +36,7 @@ _TYPES: dict[str, Any] = {"uint8": np.uint8, "uint16": np.uint16, "half": np.flo
 def folder_format(info: SourceInfo) -> str:
     """The extension that a folder's images get: the source's where it loses nothing, else EXR for float and PNG."""
     suffix = info.format.split()[0]
-    if info.kind == "sequence" and f".{suffix}" in IMAGES and not suffix.startswith("jp"):
+    if info.kind == "sequence" and f".{suffix}" in IMAGES:
         return f".{suffix}"
     return ".exr" if info.sample in _FLOAT else ".png"
 
@@ -82,10 +80,6 @@ class ImageSink(Sink):
 
     def _say_what_is_lost(self) -> None:
         info, name = self._info, self._suffix.lstrip(".").upper()
-        if self._suffix in (".jpg", ".jpeg"):
-            self.note("JPEG is lossy: pixels outside the matte change a little; PNG keeps them.")
-        if info.bits > 8 and self._suffix in (".jpg", ".jpeg"):
-            self.note(f"{name} holds 8 bits; the source's {info.sample} samples are rounded.")
         if info.sample in _FLOAT and not set(_FLOAT) & set(_HOLDS[self._suffix][0]):
             self.note(f"{name} holds no float samples: frames are sRGB-encoded and values above 1 are clipped.")
         if info.sample not in _FLOAT and self._suffix == ".exr":
@@ -100,9 +94,7 @@ class ImageSink(Sink):
             return plate.pixels, self._header(plate, plate.pixels, plate.alpha_channel)
         pixels, straight = _colour_samples(plate, holds)
         alpha = plate.alpha()
-        if alpha is not None and most == 3:
-            self.note(f"{self._suffix.lstrip('.').upper()} holds no alpha; it is left out.")
-        elif alpha is not None:
+        if alpha is not None:
             pixels = _with_alpha(pixels, alpha, straight, self._suffix == ".exr")
         extra = isinstance(plate, ImagePlate) and plate.pixels.shape[2] > pixels.shape[2] and not plate.grey
         if extra and isinstance(plate, ImagePlate) and plate.pixels.shape[2] > (4 if alpha is not None else 3):
@@ -133,7 +125,7 @@ class ImageSink(Sink):
 
     def _same_format(self) -> bool:
         source = "." + self._info.format.split()[0]
-        return self._suffix[:4] == source[:4] or {self._suffix, source} <= {".jpg", ".jpeg"}
+        return self._suffix[:4] == source[:4]
 
     def _video_tags(self, plate: VideoPlate, spec: oiio.ImageSpec) -> None:
         info = self._info
@@ -160,8 +152,7 @@ def _names(folder: Path, info: SourceInfo) -> sequence.ImageSequence:
 def _fits(plate: ImagePlate, holds: tuple[str, ...], most: int) -> bool:
     name = next(name for name, dtype in _TYPES.items() if dtype == plate.pixels.dtype)
     channels = plate.pixels.shape[2]
-    fits = not most or channels <= most
-    return name in holds and fits and not (most == 3 and channels == 2)
+    return name in holds and (not most or channels <= most)
 
 
 def _colour_samples(plate: Plate, holds: tuple[str, ...]) -> tuple[Pixels, bool]:
@@ -173,13 +164,11 @@ def _colour_samples(plate: Plate, holds: tuple[str, ...]) -> tuple[Pixels, bool]
         if "half" in holds:
             # Half holds every value of 8 bits; what is deeper needs float.
             return unit(native).astype(np.float16 if native.dtype == np.uint8 else np.float32), True
-        if "uint8" in holds and "uint16" not in holds:
-            return np.rint(unit(native) * 255.0).astype(np.uint8), True
+        return unit(native), True
     if set(_FLOAT) & set(holds):
         return (native if native.dtype == np.float16 and "half" in holds else native.astype(np.float32)), False
-    peak = 65535.0 if "uint16" in holds else 255.0
-    encoded = np.clip(np.nan_to_num(plate.working()), 0.0, 1.0) * peak
-    return np.rint(encoded).astype(np.uint16 if "uint16" in holds else np.uint8), True
+    encoded = np.clip(np.nan_to_num(plate.working()), 0.0, 1.0) * 65535.0
+    return np.rint(encoded).astype(np.uint16), True
 
 
 def _with_alpha(pixels: Pixels, alpha: NDArray[np.float32], straight: bool, associated: bool) -> Pixels:
@@ -209,8 +198,6 @@ def _carry(source: oiio.ImageSpec, target: oiio.ImageSpec) -> None:
 def _compression(spec: oiio.ImageSpec, suffix: str, source: oiio.ImageSpec | None, same_format: bool) -> None:
     if suffix == ".png":
         spec["png:compressionLevel"], spec["png:filter"] = 1, 64  # fast; the difference in size is a few per cent
-    elif suffix in (".jpg", ".jpeg"):
-        spec["compression"], spec["jpeg:subsampling"] = "jpeg:98", "4:4:4"
     elif suffix in (".tif", ".tiff") and (source is None or not same_format):
         spec["compression"] = "zip"
     elif suffix == ".dpx":
@@ -233,8 +220,18 @@ def _write(path: Path, out: Path, pixels: Pixels, spec: oiio.ImageSpec) -> None:
         closed = image.close()
     if not (written and closed):
         raise failed(out, image.geterror() or "the disk did not take it")
+    if path.suffix.lower() == ".png" and not _whole_png(path):
+        raise failed(out, "the disk did not take it")
 
 
-def rate_or_default(info: SourceInfo) -> Fraction:
-    """The shot's rate, 24 where nothing says."""
-    return info.rate or Fraction(24)
+def _whole_png(path: Path) -> bool:
+    """True where a PNG's chunks lead to its end: OpenImageIO says nothing of writes that failed in its buffers."""
+    with path.open("rb") as file:
+        size, position = os.fstat(file.fileno()).st_size, 8
+        while position + 12 <= size:
+            file.seek(position)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            position += 12 + length
+            if kind == b"IEND":
+                return bool(position == size)
+    return False

@@ -246,7 +246,7 @@ def _step(pixels: NDArray[Any]) -> float:
 
 
 def _unmultiplied(rgb: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
-    straight: NDArray[np.float32] = rgb / np.where(alpha > 0.0, alpha, np.float32(1.0))[..., None]
+    straight: NDArray[np.float32] = rgb / np.where(alpha > 0.0, alpha, 1.0).astype(np.float32)[..., None]
     return straight
 
 

@@ -16,7 +16,7 @@ from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.plate import Plate
 
 VIDEOS = (".mov", ".mp4", ".mkv")
-IMAGES = (".exr", ".png", ".tif", ".tiff", ".dpx", ".jpg", ".jpeg")
+IMAGES = (".exr", ".png", ".tif", ".tiff", ".dpx")
 
 
 class Sink(ABC):

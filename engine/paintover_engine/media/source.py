@@ -287,7 +287,7 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
     with video.open_container(path) as container:
         stream = video.video_stream(container, path)
         codec = stream.codec_context.name
-        tags = dict(container.metadata) | dict(stream.metadata)
+        tags = {key.lower(): value for key, value in (container.metadata | stream.metadata).items()}
         aspect = stream.sample_aspect_ratio
         has_audio = bool(container.streams.audio)
     reader = video.VideoReader(path, colorspace)

@@ -123,6 +123,10 @@ class VideoSink(Sink):
             if turns or mirrored:
                 stream.set_display_rotation(turns * 90, hflip=mirrored)
         context.sample_aspect_ratio = aspect
+        if aspect != 1 and self._suffix == ".mkv":  # its muxer reads a field that PyAV does not reach
+            self.note(
+                f"The pixel aspect {aspect.numerator}:{aspect.denominator} is not written to .mkv; .mov keeps it."
+            )
 
     def _carry_metadata(self) -> None:
         assert self._container is not None
@@ -133,12 +137,13 @@ class VideoSink(Sink):
     def _frame_as(self, plate: Plate, pix_fmt: str) -> av.VideoFrame:
         """A plate in the output's pixel format, tagged with what it means."""
         source = plate.frame if isinstance(plate, VideoPlate) else _image_frame(plate, self._info)
-        if source.format.name == pix_fmt:
+        if source.format.name == pix_fmt and (self._suffix != ".mov" or range_of(source) == ColorRange.MPEG):
             return source
         if source.format.is_rgb == av.VideoFormat(pix_fmt).is_rgb:
-            target = convert(source, pix_fmt)
+            color_range = ColorRange.MPEG if self._suffix == ".mov" else range_of(source)  # ProRes has no full range
+            target = convert(source, pix_fmt, color_range=color_range)
             copy_tags(source, target)
-            target.color_range = range_of(source)
+            target.color_range = color_range
             return target
         target = convert(source, pix_fmt, Colorspace.ITU709, ColorRange.MPEG)
         copy_tags(source, target)

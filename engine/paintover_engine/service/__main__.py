@@ -10,11 +10,13 @@ from pathlib import Path
 
 from paintover_engine.errors import PaintoverError
 from paintover_engine.jobs.folders import DataFolder, default_data_folder
-from paintover_engine.service.server import serve
+from paintover_engine.service.server import FolderTaken, serve
+
+TRY_AGAIN = 75  # EX_TEMPFAIL, which clients that start a daemon wait and try again at
 
 
 def main() -> int:
-    """Serves until stopped; 2 and one sentence when it cannot."""
+    """Serves until stopped; when it cannot, one sentence and 75 (another engine has the folder) or 2."""
     parser = argparse.ArgumentParser(prog="paintover-engine", description="Paintover's engine daemon.")
     parser.add_argument(
         "--data-dir", type=Path, default=default_data_folder(), help="where queue, cache and results lie"
@@ -30,6 +32,9 @@ def main() -> int:
         asyncio.run(
             serve(DataFolder(arguments.data_dir.absolute()), arguments.listen, arguments.ephemeral, arguments.root)
         )
+    except FolderTaken as error:
+        sys.stderr.write(f"paintover-engine: {error.message}\n")
+        return TRY_AGAIN
     except PaintoverError as error:
         sys.stderr.write(f"paintover-engine: {error.message}\n")
         return 2

@@ -126,6 +126,7 @@ def job_message(job: Job, frames: list[JobFrame], suggested: list[int]) -> job_p
             stage=job.progress.stage,
         ),
         message=job.message,
+        error_code=job.error,
         create_time=job.created,
         start_time=job.started or 0.0,
         end_time=job.ended or 0.0,

@@ -43,6 +43,10 @@ GRACE_SECONDS = 2.0
 LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:", "unix:")
 
 
+class FolderTaken(PaintoverError):
+    """Another daemon has the data folder, perhaps one that is just stopping: trying again may help."""
+
+
 async def serve(folder: DataFolder, listen: str, ephemeral: bool, roots: Sequence[Path] = ()) -> None:
     """Runs the daemon until it is told to stop.
 
@@ -109,7 +113,7 @@ def _locked(folder: DataFolder) -> Iterator[None]:
         with lock:
             yield
     except filelock.Timeout as error:
-        raise PaintoverError(
+        raise FolderTaken(
             Code.FAILED_PRECONDITION,
             f"Another engine ({_holder(folder)}) has the data folder {folder.root}; "
             "use that one, stop it with `paintover stop`, or choose another --data-dir.",

@@ -46,7 +46,7 @@ KINDS = {
     "vp9": ("a.webm", {"codec": "libvpx-vp9", "options": {"crf": "10", "b": "0", "deadline": "realtime", "g": "12"}}),
     "vp8": (
         "a.webm",
-        {"codec": "libvpx", "options": {"crf": "4", "b": "2M", "auto-alt-ref": "1", "lag-in-frames": "9"}},
+        {"codec": "libvpx", "options": {"crf": "4", "b": "2M", "auto-alt-ref": "1"}},
     ),
     "mjpeg": ("a.mov", {"codec": "mjpeg", "pix_fmt": "yuvj420p", "options": {"qmin": "1", "qmax": "2"}}),
     "hevc": ("a.mp4", {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=12:crf=8"}}),

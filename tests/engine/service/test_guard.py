@@ -81,7 +81,7 @@ def engine(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_second_daemon_on_one_data_folder_says_who_has_it_and_leaves(client: Client, data_dir: Path) -> None:
     second = engine("--data-dir", str(data_dir))
-    assert second.returncode == 2
+    assert second.returncode == 75
     assert f"pid {client.endpoint.pid}" in second.stderr
     assert "Traceback" not in second.stderr
     assert client.get_engine().pid == client.endpoint.pid

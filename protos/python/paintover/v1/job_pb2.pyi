@@ -64,6 +64,7 @@ class Job(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     FRAMES_FIELD_NUMBER: _builtins.int
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
     SUGGESTED_KEYFRAMES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"jobs/<number>"."""
@@ -75,6 +76,8 @@ class Job(_message.Message):
     start_time: _builtins.float
     end_time: _builtins.float
     priority: _builtins.int
+    error_code: _builtins.str
+    """Why it failed, by gRPC's name of the status ("RESOURCE_EXHAUSTED"); empty while it has not."""
     @_builtins.property
     def spec(self) -> Global___JobSpec: ...
     @_builtins.property
@@ -100,11 +103,12 @@ class Job(_message.Message):
         end_time: _builtins.float = ...,
         priority: _builtins.int = ...,
         frames: _abc.Iterable[Global___FrameSummary] | None = ...,
+        error_code: _builtins.str = ...,
         suggested_keyframes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "frames", b"frames", "message", b"message", "name", b"name", "priority", b"priority", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "state", b"state", "suggested_keyframes", b"suggested_keyframes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error_code", b"error_code", "frames", b"frames", "message", b"message", "name", b"name", "priority", b"priority", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "state", b"state", "suggested_keyframes", b"suggested_keyframes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

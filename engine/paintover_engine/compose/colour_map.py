@@ -1,0 +1,186 @@
+"""What an edit does to colour: a smooth map from the plate's colour to the painted one, learned on the keyframe.
+
+Where paint is a function of the plate's colour (a recolour, a grade, a glaze), the map gives every later frame's
+own pixels their painted colour, so the plate's texture and light survive. Where it is not (a mark of several
+colours, a painted texture), the map is its best guess, and what it misses is the part that must be carried by motion.
+
+The map is a cubic polynomial of RGB (Finlayson, Mackiewicz, Hurlbert: Color correction using root-polynomial regression,
+2015, surveys such bases) plus a 3-D table for what the polynomial misses. The table's axes are lightness and two
+opponent colours, finer towards grey, where hue and saturation edits turn fastest. It is filled from samples by
+multi-scale scattered interpolation (Gortler et al.: The Lumigraph, 1996, "pull-push") and applied by OpenColorIO.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import PyOpenColorIO as ocio
+from numpy.typing import NDArray
+
+SIZE = 33
+"""Nodes of the table on each axis."""
+
+_OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
+_SAMPLES = 24_000
+_CANDIDATES = ((3, 0.05), (3, 0.5), (3, 5.0), (1, 5.0), (1, 100.0), (0, 100.0))
+"""(degree of the polynomial, weight of a coarser scale where samples are few), from supple to stiff."""
+
+Colours = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ColourMap:
+    """table: (SIZE, SIZE, SIZE, 3) float32, what is added to a plate's colour. error: RMS of what the map misses on paint
+    that it was not fitted on."""
+
+    table: NDArray[np.float32]
+    error: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_processor", _processor(self.table))
+
+    def __call__(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The painted colours of (..., 3) float32 display-encoded plate colours. Colours outside 0..1 are changed as the
+        nearest colour inside is."""
+        change = np.array(picture, np.float32, order="C")
+        if change.size:
+            self._processor.applyRGB(change)  # type: ignore[attr-defined]
+        return np.asarray(picture + change, np.float32)
+
+
+def fit(plate: NDArray[np.float32], painted: NDArray[np.float32], block: NDArray[np.int64]) -> ColourMap:
+    """The map that takes plate colours to painted ones.
+
+    plate, painted: (N, 3) float32. block: (N,) which part of the picture a sample lies in: the map's suppleness is chosen
+    by how well blocks with odd numbers are predicted from those with even ones, so that noise is not learned by heart."""
+    if len(plate) == 0:
+        return ColourMap(np.zeros((SIZE, SIZE, SIZE, 3), np.float32), 0.0)
+    chosen = np.random.default_rng(0).permutation(len(plate))[:_SAMPLES]
+    x = np.clip(plate[chosen], 0, 1).astype(np.float64)
+    change = painted[chosen].astype(np.float64) - plate[chosen]
+    held_out = block[chosen] % 2 == 1
+    if held_out.all() or not held_out.any():
+        held_out = np.arange(len(x)) % 2 == 1
+    errors = []
+    for degree, stiffness in _CANDIDATES:
+        trial = _Fit(x[~held_out], change[~held_out], degree, stiffness)
+        errors.append(float(((trial.at(x[held_out]) - change[held_out]) ** 2).mean()) if held_out.any() else 0.0)
+    best = int(np.argmin(errors))
+    table = _Fit(x, change, *_CANDIDATES[best]).table()
+    return ColourMap(table, float(np.sqrt(errors[best])))
+
+
+class _Fit:
+    """A fit of one suppleness: polynomial plus table of its residual."""
+
+    def __init__(self, x: Colours, change: Colours, degree: int, stiffness: float) -> None:
+        self._degree = degree
+        basis = _basis(x, degree)
+        penalty = 1e-5 * len(x) * np.eye(basis.shape[1])
+        penalty[0, 0] = 1e-9
+        self._coefficients = np.linalg.solve(basis.T @ basis + penalty, basis.T @ change)
+        self._low, self._high = change.min(0) - 0.1, change.max(0) + 0.1
+        self._residual = _scatter(_encode(x), change - self._polynomial(x), stiffness)
+
+    def _polynomial(self, x: Colours) -> Colours:
+        """Held within what the paint does anywhere: polynomials run away where they saw no colour."""
+        return np.clip(_basis(x, self._degree) @ self._coefficients, self._low, self._high)
+
+    def at(self, x: Colours) -> Colours:
+        return self._polynomial(x) + _gather(self._residual, _encode(x))
+
+    def table(self) -> NDArray[np.float32]:
+        axis = np.linspace(0.0, 1.0, SIZE)
+        nodes = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+        values = self._polynomial(_decode(nodes)).reshape(SIZE, SIZE, SIZE, 3) + self._residual
+        return values.astype(np.float32)
+
+
+def _basis(x: Colours, degree: int) -> Colours:
+    r, g, b = x.T
+    columns = [np.ones_like(r)]
+    if degree >= 1:
+        columns += [r, g, b]
+    if degree >= 3:
+        columns += [r * r, g * g, b * b, r * g, r * b, g * b]
+        columns += [r**3, g**3, b**3, r * r * g, r * r * b, g * g * r, g * g * b, b * b * r, b * b * g, r * g * b]
+    return np.stack(columns, -1)
+
+
+def _encode(x: Colours) -> Colours:
+    """RGB 0..1 -> the table's axes 0..1."""
+    axes = x @ _OPPONENT.T
+    chroma = axes[:, 1:]
+    axes[:, 1:] = np.sign(chroma) * np.sqrt(np.abs(chroma) / 2) + 0.5
+    return np.clip(axes, 0.0, 1.0)
+
+
+def _decode(axes: Colours) -> Colours:
+    """The inverse of `_encode`; what lies outside RGB's cube is clipped to it."""
+    opponent = axes.copy()
+    chroma = axes[:, 1:] - 0.5
+    opponent[:, 1:] = np.sign(chroma) * chroma**2 * 2
+    return np.clip(opponent @ np.linalg.inv(_OPPONENT).T, 0.0, 1.0)
+
+
+def _corners(axes: Colours) -> list[tuple[NDArray[np.int64], Colours]]:
+    """The eight nodes around each point: their flat index and trilinear weight."""
+    scaled = axes * (SIZE - 1)
+    base = np.clip(scaled.astype(np.int64), 0, SIZE - 2)
+    part = scaled - base
+    found = []
+    for corner in np.ndindex(2, 2, 2):
+        offset = np.array(corner)
+        weight = np.prod(np.where(offset, part, 1 - part), -1)
+        found.append(((base + offset) @ np.array([SIZE * SIZE, SIZE, 1]), weight))
+    return found
+
+
+def _gather(table: Colours, axes: Colours) -> Colours:
+    flat = table.reshape(-1, 3)
+    return np.asarray(sum(weight[:, None] * flat[index] for index, weight in _corners(axes)))
+
+
+def _scatter(axes: Colours, values: Colours, stiffness: float) -> Colours:
+    """A table (SIZE, SIZE, SIZE, 3) through scattered values: local averages where samples are many, wider ones where few."""
+    sums = np.zeros((4, SIZE**3))
+    for index, weight in _corners(axes):
+        for channel in range(3):
+            sums[channel] += np.bincount(index, weight * values[:, channel], SIZE**3)
+        sums[3] += np.bincount(index, weight, SIZE**3)
+    scales = [sums.reshape(4, SIZE, SIZE, SIZE)]
+    for passes in (1, 2, 4, 8):
+        wider = scales[-1]
+        for _ in range(passes):
+            wider = _smooth(wider)
+        scales.append(wider)
+    table = np.zeros((3, SIZE, SIZE, SIZE))
+    for level in reversed(scales):
+        table = (level[:3] + stiffness * table) / (level[3] + stiffness)
+    return np.moveaxis(table, 0, -1)
+
+
+def _smooth(volume: Colours) -> Colours:
+    """(1 2 1)/4 along the last three axes, ends repeated."""
+    for axis in (1, 2, 3):
+        v = np.moveaxis(volume, axis, 0)
+        padded = np.concatenate([v[:1], v, v[-1:]])
+        volume = np.moveaxis((padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4, 0, axis)
+    return volume
+
+
+def _processor(table: NDArray[np.float32]) -> ocio.CPUProcessor:
+    """OpenColorIO's: opponent axes, the curve towards grey, the table."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = _OPPONENT
+    axes = ocio.MatrixTransform(matrix.ravel().tolist(), [0.0, 0.5, 0.5, 0.0])
+    curve = np.linspace(0.0, 1.0, 4097)
+    bent = np.sign(curve - 0.5) * np.sqrt(np.abs(curve - 0.5) / 2) + 0.5
+    shaper = ocio.Lut1DTransform(len(curve), False)
+    shaper.setData(np.stack([curve, bent, bent], -1).astype(np.float32).ravel())
+    cube = ocio.Lut3DTransform(SIZE)
+    cube.setInterpolation(ocio.INTERP_TETRAHEDRAL)
+    cube.setData(np.ascontiguousarray(table).ravel())
+    group = ocio.GroupTransform([axes, shaper, cube])
+    return ocio.Config.CreateRaw().getProcessor(group).getDefaultCPUProcessor()
