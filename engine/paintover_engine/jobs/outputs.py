@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from paintover_engine.jobs.store import Store, StoredFrame, frame_path
@@ -20,9 +22,7 @@ from paintover_engine.methods.stage import ResultFrame, Stage, Tensors
 def save_tensors(store: Store, stage: Stage, tensors: Tensors) -> None:
     """Keeps a stage's tensors under its key."""
     with store.writing(stage.key, publishes=False) as folder:
-        save_file(
-            {name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / "tensors.safetensors"
-        )
+        _save(tensors, folder / "tensors.safetensors", {})
 
 
 def load_tensors(store: Store, stage: Stage) -> Mapping[str, NDArray[Any]]:
@@ -47,8 +47,8 @@ def save_frames(
                 "size": json.dumps(size),
                 "confidence": f"{frame.confidence:.4f}",
             }
-            painted = np.ascontiguousarray(frame.painted, dtype=np.float16)
-            save_file({"painted": painted}, frame_path(folder, frame.number), metadata=metadata)
+            painted = frame.painted.astype(np.float16, copy=False)
+            _save({"painted": painted}, frame_path(folder, frame.number), metadata)
             made.append((frame.number, frame.confidence))
     return made
 
@@ -68,7 +68,7 @@ def save_keyframe(path: Path, keyframe: Keyframe) -> None:
         tensors["matte"] = keyframe.matte
     metadata = {"frame": str(keyframe.frame), "digest": keyframe.digest, "notes": json.dumps(list(keyframe.notes))}
     partial = path.with_suffix(".partial")
-    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, partial, metadata=metadata)
+    _save(tensors, partial, metadata)
     partial.replace(path)
 
 
@@ -84,3 +84,14 @@ def load_keyframe(path: Path) -> Keyframe:
             notes=tuple(json.loads(metadata["notes"])),
             digest=metadata["digest"],
         )
+
+
+def _save(tensors: Tensors, path: Path, metadata: dict[str, str]) -> None:
+    """Writes a safetensors file; OSError where the disk does not take it (safetensors says so only in words)."""
+    try:
+        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path, metadata=metadata)
+    except SafetensorError as error:
+        if found := re.search(r"os error (\d+)", str(error)):
+            number = int(found[1])
+            raise OSError(number, os.strerror(number), str(path.parent)) from error
+        raise
