@@ -27,7 +27,7 @@ from PIL import Image
 
 WIDTH, HEIGHT, RATE = 854, 480, 24
 SHOWN = (0, 6, 14, 22, DEMO.keyframe, 71)  # before, while and after the tower hides the star
-FEWER = (4, 14, DEMO.keyframe, 71)
+FEWER = (6, 14, DEMO.keyframe, 71)  # of those
 
 TO_YUV = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 TO_RGB = Interpolation.BICUBIC  # as the ffmpeg command exports a frame
