@@ -43,10 +43,11 @@ def composite(plate: Plate, painted: NDArray[np.float16], window: Window) -> Pla
         return plate
     rgb = painted[..., :3].astype(np.float32)
     matte = np.clip(np.nan_to_num(painted[..., 3].astype(np.float32), nan=0.0), 0.0, 1.0)
-    if isinstance(plate, ImagePlate):
-        return _over_image(plate, rgb, matte, window)
-    if isinstance(plate, VideoPlate):
-        return _over_video(plate, rgb, matte, window)
+    with np.errstate(invalid="ignore"):  # paint that is no number, under a matte of 0
+        if isinstance(plate, ImagePlate):
+            return _over_image(plate, rgb, matte, window)
+        if isinstance(plate, VideoPlate):
+            return _over_video(plate, rgb, matte, window)
     raise TypeError(f"no composite for {type(plate).__name__}")
 
 

@@ -37,6 +37,13 @@ def clean(matte: NDArray[np.float32], smallest: int = 24) -> NDArray[np.float32]
     return np.where((filled > 0) & (matte <= 0.5), around, matte).astype(np.float32)
 
 
+def without_specks(matte: NDArray[np.float32], smallest: int) -> NDArray[np.float32]:
+    """The matte (h, w) 0..1 without the islands and the holes of fewer than `smallest` pixels."""
+    matte = matte * _without_small((matte > 0.02).astype(np.uint8), smallest)
+    gaps = (matte < 0.98).astype(np.uint8)
+    return np.where(gaps > _without_small(gaps, smallest), 1.0, matte).astype(np.float32)
+
+
 def _without_small(solid: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]:
     """A 0/1 picture without its connected regions of fewer than `smallest` pixels."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=8)

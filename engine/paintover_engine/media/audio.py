@@ -18,6 +18,7 @@ _COPIED = {
     ".mov": {"aac", "mp3", "ac3", "eac3"},
     ".mp4": {"aac", "mp3", "ac3", "eac3", "opus"},
 }
+_USUAL_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo", "6 channels": "5.1", "8 channels": "7.1"}
 # Lossless codecs are encoded anew with themselves: nothing is lost, and the cut is exact to the sample.
 _LOSSLESS = {".mov": {"alac"}, ".mp4": {"alac", "flac"}, ".mkv": {"alac", "flac"}}
 _FALLBACK = {".mov": "pcm_s24le", ".mp4": "aac", ".mkv": "flac"}
@@ -139,11 +140,12 @@ class _Encoded(_Track):
         self._rate = stream.rate
         self._stream = output.add_stream(codec, rate=self._rate)
         assert isinstance(self._stream, AudioStream)
-        self._stream.codec_context.layout = stream.layout.name
+        layout = _layout(stream.layout)
+        self._stream.codec_context.layout = layout
         formats = [f.name for f in self._stream.codec.audio_formats or ()]
         sample = stream.format.name if stream.format.name in formats or not formats else formats[0]
         self._stream.codec_context.format = sample
-        self._resampler = AudioResampler(format=sample, layout=stream.layout.name, rate=self._rate)
+        self._resampler = AudioResampler(format=sample, layout=layout, rate=self._rate)
         self._start, self._end = round(start * self._rate), round(end * self._rate)
         self._position: int | None = None  # of the next sample in the source's timeline
 
@@ -171,6 +173,11 @@ class _Encoded(_Track):
 
     def flush(self) -> list[Packet[AudioStream]]:
         return self._stream.encode(None)  # type: ignore[union-attr]
+
+
+def _layout(layout: av.AudioLayout) -> str:
+    """A layout's name; the usual one for files that state only how many channels they have."""
+    return _USUAL_LAYOUTS.get(layout.name, layout.name)
 
 
 def _cut(frame: av.AudioFrame, first: int, last: int) -> av.AudioFrame | None:

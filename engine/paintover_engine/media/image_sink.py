@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import sequence, timecode
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.plate import ImagePlate, Pixels, Plate, VideoPlate, unit
+from paintover_engine.media.plate import ImagePlate, Pixels, Plate, VideoPlate, encoded, unit
 from paintover_engine.media.sink import IMAGES, Sink, failed
 
 _WORKERS = 2  # OpenImageIO releases the interpreter's lock while it compresses
@@ -48,7 +48,7 @@ class ImageSink(Sink):
         pattern = sequence.parse_pattern(str(path)) if is_pattern else None
         self._names = pattern or _names(path, info)
         self._info = info
-        self._suffix = self._names.suffix[self._names.suffix.rindex(".") :].lower()
+        self._suffix = self._names.extension
         self._waiting: deque[Future[None]] = deque()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="write-image")
         super().__init__(path, overwrite)
@@ -121,6 +121,8 @@ class ImageSink(Sink):
             if self._suffix != ".exr" and (source is None or not same_format):
                 spec["oiio:UnassociatedAlpha"] = 1
         _compression(spec, self._suffix, source, same_format)
+        if self._suffix == ".dpx" and self._info.bits in (10, 12):
+            spec["oiio:BitsPerSample"] = self._info.bits
         return spec
 
     def _same_format(self) -> bool:
@@ -167,8 +169,7 @@ def _colour_samples(plate: Plate, holds: tuple[str, ...]) -> tuple[Pixels, bool]
         return unit(native), True
     if set(_FLOAT) & set(holds):
         return (native if native.dtype == np.float16 and "half" in holds else native.astype(np.float32)), False
-    encoded = np.clip(np.nan_to_num(plate.working()), 0.0, 1.0) * 65535.0
-    return np.rint(encoded).astype(np.uint16), True
+    return encoded(plate), True
 
 
 def _with_alpha(pixels: Pixels, alpha: NDArray[np.float32], straight: bool, associated: bool) -> Pixels:
@@ -200,14 +201,6 @@ def _compression(spec: oiio.ImageSpec, suffix: str, source: oiio.ImageSpec | Non
         spec["png:compressionLevel"], spec["png:filter"] = 1, 64  # fast; the difference in size is a few per cent
     elif suffix in (".tif", ".tiff") and (source is None or not same_format):
         spec["compression"] = "zip"
-    elif suffix == ".dpx":
-        _dpx_depth(spec, source)
-
-
-def _dpx_depth(spec: oiio.ImageSpec, source: oiio.ImageSpec | None) -> None:
-    bits = source.get_int_attribute("oiio:BitsPerSample", 0) if source is not None else 0
-    if bits in (10, 12):
-        spec["oiio:BitsPerSample"] = bits
 
 
 def _write(path: Path, out: Path, pixels: Pixels, spec: oiio.ImageSpec) -> None:

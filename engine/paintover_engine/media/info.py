@@ -18,7 +18,7 @@ class SourceInfo:
     width, height: upright, in pixels.
     sample: "uint8", "uint10", "uint12", "uint16", "half" or "float".
     channels: of one frame, alpha and further EXR channels included.
-    rate: frames per second, None where nothing says; the mean where `variable_rate`.
+    rate: frames per second, None where nothing says; what most frames have where `variable_rate`.
     format: codec and samples in words ("h264 yuv420p", "exr half").
     colorspace: an OpenColorIO name, or "" for display-encoded as it is.
     pixel_aspect: width of a pixel over its height, upright.

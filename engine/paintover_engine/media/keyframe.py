@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from psd_tools import PSDImage
-from psd_tools.compression import PSDDecompressionWarning
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import colour, sequence
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.plate import ImagePlate, Plate, unit
+from paintover_engine.media.plate import ImagePlate, Plate, straight, unit
 
 _PHOTOSHOP = (".psd", ".psb")
 _LARGEST = 16  # times the plate's pixels; a larger picture is refused before it is read
@@ -233,7 +232,7 @@ def _read_image(file: Path, plate: Plate) -> _Picture:
     if pixels.dtype == np.uint16:
         notes.append(f"'{file.name}' has 16-bit samples; they are kept.")
     if alpha is not None and not spec.get_int_attribute("oiio:UnassociatedAlpha", 0):
-        rgb = _unmultiplied(rgb, alpha)
+        rgb = straight(rgb, alpha)
     bits = spec.get_int_attribute("oiio:BitsPerSample", 0) if header.sample in ("uint10", "uint12") else 0
     step = 1.0 / (2**bits - 1) if bits else _step(pixels)
     profile = spec.getattribute("ICCProfile")
@@ -243,11 +242,6 @@ def _read_image(file: Path, plate: Plate) -> _Picture:
 
 def _step(pixels: NDArray[Any]) -> float:
     return 1.0 / np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 0.0
-
-
-def _unmultiplied(rgb: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
-    straight: NDArray[np.float32] = rgb / np.where(alpha > 0.0, alpha, 1.0).astype(np.float32)[..., None]
-    return straight
 
 
 def _mode(file: Path) -> str:
@@ -262,32 +256,21 @@ def _mode(file: Path) -> str:
 
 
 def _read_photoshop(file: Path, plate: Plate) -> _Picture:
-    """The flattened picture of a Photoshop file."""
+    """The flattened picture of a Photoshop file; its layers put together where it was saved without one."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", PSDDecompressionWarning)  # else damaged channels turn black
-            document = PSDImage.open(file)
-            _check_size(file, document.width, document.height, plate)
-            pixels = np.asarray(document.numpy(), np.float32)
+        document = PSDImage.open(file)
+        if document.has_preview():
+            return _read_image(file, plate)
+        _check_size(file, document.width, document.height, plate)
+        flattened = document.composite(force=True)
     except PaintoverError:
         raise
     except Exception as error:  # psd-tools raises many kinds on damaged files
         raise _unreadable(file) from error
-    mode, depth = document.color_mode.name, document.depth
-    notes = []
-    if mode not in ("RGB", "GRAYSCALE"):
-        raise PaintoverError(
-            Code.INVALID_ARGUMENT, f"'{file}' is in {mode} mode; change it to RGB in Photoshop and save it again."
-        )
-    if mode == "GRAYSCALE":
-        notes.append(f"'{file.name}' is grey; it is converted to RGB.")
-    if depth == 16:
-        notes.append(f"'{file.name}' has 16-bit samples; they are kept.")
-    colours = 1 if mode == "GRAYSCALE" else 3
-    rgb = np.repeat(pixels[..., :1], 3, axis=2) if colours == 1 else np.ascontiguousarray(pixels[..., :3])
-    alpha = np.ascontiguousarray(pixels[..., colours]) if pixels.shape[2] > colours else None
-    profile = document.image_resources.get_data("ICC_PROFILE", b"")
-    return _Picture(rgb, alpha, 0.0 if depth == 32 else 1.0 / (2**depth - 1), bytes(profile or b""), notes)
+    pixels = unit(np.asarray(flattened.convert("RGBA")))
+    notes = [f"'{file.name}' was saved without a flattened picture; its layers are put together with 8 bits."]
+    profile = flattened.info.get("icc_profile") or b""
+    return _Picture(np.ascontiguousarray(pixels[..., :3]), pixels[..., 3].copy(), 1.0 / 255.0, profile, notes)
 
 
 def _to_srgb(file: Path, picture: _Picture, plate: Plate, notes: list[str]) -> tuple[NDArray[np.float32], float]:

@@ -50,6 +50,11 @@ class Plate(Protocol):
     def height(self) -> int: ...
 
     @property
+    def colorspace(self) -> str:
+        """An OpenColorIO name; "" for display-encoded as it is."""
+        ...
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the native samples."""
         ...
@@ -145,6 +150,23 @@ class ImagePlate:
 
     def alpha(self) -> NDArray[np.float32] | None:
         return None if self.alpha_channel is None else unit(self.pixels[..., self.alpha_channel])
+
+
+def straight(rgb: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W, 3) with the alpha that it was multiplied by divided out; unchanged where alpha is 0."""
+    divided: NDArray[np.float32] = rgb / np.where(alpha > 0.0, alpha, 1.0).astype(np.float32)[..., None]
+    return divided
+
+
+def encoded(plate: Plate) -> NDArray[np.uint16]:
+    """(H, W, 3) sRGB-encoded samples of a float plate, for formats that hold integers: straight, clipped to 0..1."""
+    alpha = plate.alpha()
+    if alpha is None:
+        working = plate.working()
+    else:
+        working = colour.to_working(straight(plate.rgb(), alpha), plate.colorspace)
+    samples: NDArray[np.uint16] = np.rint(np.clip(np.nan_to_num(working), 0.0, 1.0) * 65535.0).astype(np.uint16)
+    return samples
 
 
 def plane_array(frame: av.VideoFrame, index: int) -> Pixels:

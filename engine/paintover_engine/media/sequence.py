@@ -49,6 +49,11 @@ class ImageSequence:
     padding: int
     numbers: tuple[int, ...]
 
+    @property
+    def extension(self) -> str:
+        """ ".exr": the end of the suffix, in lower case."""
+        return os.path.splitext("_" + self.suffix)[1].lower()
+
     def name(self, number: int) -> str:
         """File name of a frame."""
         sign = "-" if number < 0 else ""
@@ -118,7 +123,7 @@ def find(path: str) -> ImageSequence:
         raise _not_numbered(path)
     if not pattern.folder.is_dir():
         raise PaintoverError(Code.NOT_FOUND, f"There is no folder '{pattern.folder}'; check the path of '{path}'.")
-    if pattern.suffix.lower() not in EXTENSIONS:
+    if pattern.extension not in EXTENSIONS:
         raise PaintoverError(
             Code.INVALID_ARGUMENT, f"'{path}' is no pattern of images that can be read; valid: {_extension_names()}."
         )

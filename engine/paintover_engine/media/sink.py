@@ -108,7 +108,7 @@ def kind_of(path: Path, text: str) -> str:
     if suffix in VIDEOS:
         return "video"
     pattern = sequence.parse_pattern(str(path))
-    if pattern is not None and pattern.suffix.lower() in IMAGES:
+    if pattern is not None and pattern.extension in IMAGES:
         return "pattern"
     if not suffix:
         return "folder"

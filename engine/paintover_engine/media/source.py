@@ -248,7 +248,7 @@ def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: 
         channels=header.channels,
         rate=sequence_rate(spec),
         variable_rate=False,
-        format=f"{frames.suffix.lstrip('.').lower()} {header.sample}",
+        format=f"{frames.extension.lstrip('.')} {header.sample}",
         colorspace=colorspace,
         scene_linear=colour.is_scene_linear(colorspace),
         pixel_aspect=Fraction(spec.get_float_attribute("PixelAspectRatio", 1.0) or 1.0).limit_denominator(1000),

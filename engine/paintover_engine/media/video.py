@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.media.plate import Orientation, VideoPlate, convert
+from paintover_engine.media.plate import Orientation, VideoPlate, convert, copy_tags
 
 # Only containers that hold their own media: a playlist (hls, concat, dash) would open other files and addresses.
 _CONTAINERS = (
@@ -29,7 +29,8 @@ _CONTAINERS = (
 )
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS, "enable_drefs": "0"}
 _MAX_PIXELS = 2**29
-_NOT_SEEKABLE = {"mpeg", "mpegvideo", "m4v", "h264", "hevc", "vvc", "obu", "av1"}  # times after a seek are guesses
+# After a seek, the times of these are not those of a reading from the start.
+_NOT_SEEKABLE = {"mpeg", "mpegvideo", "m4v", "h264", "hevc", "vvc", "obu", "av1"}
 _REORDER = 16  # frames; no codec reorders further
 
 # Formats whose components share a plane, and the planar format that holds the same samples.
@@ -90,7 +91,7 @@ def planar(frame: av.VideoFrame) -> av.VideoFrame:
 
 def _repacked(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
     repacked = convert(frame, pix_fmt)
-    repacked.pts, repacked.time_base = frame.pts, frame.time_base
+    copy_tags(frame, repacked)
     return repacked
 
 
@@ -105,7 +106,7 @@ class VideoIndex:
     packets: timestamp and place of every packet, hidden ones too, by timestamp.
     timed: False where the file states no timestamps, so that a frame is found only by counting from the start.
     seekable: False where decoding must always begin at the start of the file.
-    rate: frames per second; the mean where `variable`.
+    rate: frames per second; what most frames have where `variable`.
     expected: frames that the file says it holds, 0 where it does not say.
     truncated: the file ends before what it announces.
     """
@@ -227,9 +228,15 @@ def _index_video(path: str, _size: int, _mtime_ns: int) -> VideoIndex:
         scan.read(container, stream)
         if not scan.packets:
             raise PaintoverError(Code.DATA_LOSS, f"'{path}' holds no whole video frame.")
-        if not scan.timed or stream.codec_context.name == "vp8":  # VP8 has packets that are never shown
+        if not scan.timed or _packets_mislead(container, stream):
             return _index_by_decoding(path)
         return scan.index(container, stream)
+
+
+def _packets_mislead(container: InputContainer, stream: VideoStream) -> bool:
+    """VP8 has packets that are never shown, and AVI numbers its packets in the order of decoding."""
+    context = stream.codec_context
+    return context.name == "vp8" or (container.format.name == "avi" and context.has_b_frames)
 
 
 @dataclass(frozen=True)
@@ -327,12 +334,12 @@ def _rate(pts: NDArray[np.int64], time_base: Fraction, stream: VideoStream) -> t
     steps = np.diff(pts)
     usual = statistics.median(steps.tolist())
     variable = bool(np.abs(steps - usual).max() > max(1.0, 0.02 * usual))
-    measured = Fraction(len(steps), 1) / (int(pts[-1] - pts[0]) * time_base)
+    step = Fraction(usual) * time_base if variable else int(pts[-1] - pts[0]) * time_base / len(steps)
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         # A stated rate is exact (30000/1001), a measured one is only as fine as the time base.
-        if rate and abs(1 / rate - 1 / measured) * len(steps) <= 2 * time_base:
+        if rate and abs(1 / rate - step) * (1 if variable else len(steps)) <= 2 * time_base:
             return rate, variable
-    return measured.limit_denominator(1001), variable
+    return (1 / step).limit_denominator(1001), variable
 
 
 def _index_by_decoding(path: str) -> VideoIndex:
@@ -386,11 +393,25 @@ class VideoReader:
         self._stream = video_stream(self._container, path)
         self._frames: Iterator[tuple[int, av.VideoFrame]] | None = None
         self._position = -1  # number of the last frame that came out
+        self._sought = False  # the decoder started elsewhere than at the file's start
 
     def read_to(self, number: int) -> Iterator[VideoPlate]:
         """Yields the frames on the way to `number`, and it last. Raises PaintoverError where it is damaged."""
         if self._frames is None or not self._worth_going_on(number):
             self._start(number)
+        yield from self._onward_to(number)
+        if self._position == number:
+            return
+        if self._sought:  # some files' keys are none: what comes out from the very start is what there is
+            self._start_over()
+            yield from self._onward_to(number)
+            if self._position == number:
+                return
+        self._frames = None
+        raise PaintoverError(Code.DATA_LOSS, f"Frame {number} of '{self._path}' is damaged and cannot be decoded.")
+
+    def _onward_to(self, number: int) -> Iterator[VideoPlate]:
+        """Yields decoded frames up to `number`, and stops early where it does not come."""
         for found, frame in cast("Iterator[tuple[int, av.VideoFrame]]", self._frames):
             self._position = found
             if found > number:
@@ -399,8 +420,6 @@ class VideoReader:
             yield VideoPlate(found, frame, Orientation.of(frame), self._colorspace)
             if found == number:
                 return
-        self._frames = None
-        raise PaintoverError(Code.DATA_LOSS, f"Frame {number} of '{self._path}' is damaged and cannot be decoded.")
 
     def close(self) -> None:
         self._frames = None
@@ -418,8 +437,14 @@ class VideoReader:
         for place, pts in self.index.starts_for(number):
             if self._seek(place, pts):
                 self._frames = self._numbered(pts)
+                self._sought = True
                 return
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Places the decoder at the start of the file."""
         self._reopen()
+        self._position, self._sought = -1, False
         self._frames = self._numbered(int(self.index.pts[0])) if self.index.timed else self._counted()
 
     def _seek(self, place: int, pts: int) -> bool:

@@ -17,7 +17,7 @@ from paintover_engine.errors import PaintoverError
 from paintover_engine.media import video
 from paintover_engine.media.audio import AudioTracks
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.plate import ImagePlate, Plate, VideoPlate, convert, copy_tags, range_of
+from paintover_engine.media.plate import ImagePlate, Plate, VideoPlate, convert, copy_tags, encoded, range_of
 from paintover_engine.media.sink import Sink, failed
 
 _FORMATS = {".mov": "mov", ".mp4": "mp4", ".mkv": "matroska"}
@@ -88,6 +88,8 @@ class VideoSink(Sink):
         pix_fmt = self._pix_fmt(plate)
         stream = self._container.add_stream(_CODECS[self._suffix], rate=self._rate, options=self._options())
         assert isinstance(stream, VideoStream)
+        if self._suffix == ".mkv":
+            stream.thread_type = "SLICE"  # threads by frame would each hold some: gigabytes at 8K
         self._stream = stream
         first = self._frame_as(plate, pix_fmt)
         self._target = pix_fmt
@@ -104,8 +106,8 @@ class VideoSink(Sink):
 
     def _options(self) -> dict[str, str]:
         options = dict(_OPTIONS[self._suffix])
-        if self._suffix == ".mkv":  # FFV1 needs some pixels of every plane in each slice
-            options["slices"] = "4" if min(self._info.width, self._info.height) >= 16 else "1"
+        if self._suffix == ".mkv" and min(self._info.width, self._info.height) < 16:
+            options["slices"] = "1"  # each slice needs some pixels of every plane; FFV1 itself does not see to that
         return options
 
     def _describe(self, stream: VideoStream, frame: av.VideoFrame, plate: Plate) -> None:
@@ -237,8 +239,7 @@ def _image_frame(plate: Plate, info: SourceInfo) -> av.VideoFrame:
     native = plate.native_rgb()
     alpha = plate.alpha()
     if np.issubdtype(native.dtype, np.floating):
-        encoded = np.clip(np.nan_to_num(plate.working()), 0.0, 1.0)
-        native = np.rint(encoded * 65535.0).astype(np.uint16)
+        native = encoded(plate)
     deep = native.dtype == np.uint16
     if alpha is not None:
         opacity = np.rint(np.clip(alpha, 0.0, 1.0) * np.iinfo(native.dtype).max).astype(native.dtype)

@@ -289,7 +289,8 @@ def sound(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "audio"), [("s.mov", "pcm_s16le"), ("s.mp4", "aac"), ("s.mkv", "libopus"), ("s.mkv", "flac")]
+    ("name", "audio"),
+    [("s.mov", "pcm_s16le"), ("s.mp4", "aac"), ("s.mkv", "libopus"), ("s.mkv", "flac"), ("s.avi", "pcm_s16le")],
 )
 @pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
 def test_sound_is_cut_to_the_range_and_stays_in_step(

@@ -121,6 +121,7 @@ def test_a_variable_frame_rate_is_said(tmp_path: Path, make_video: Make) -> None
     path = make_video(tmp_path / "v.mkv", count=10, times=times, time_base=Fraction(1, 1000), options=B_FRAMES)
     info = probe(path)
     assert info.variable_rate
+    assert info.rate == 25
     assert any("variable frame rate" in note for note in info.notes)
     with open_source(info) as source:
         assert numbers_read(source, [9, 3, 6]) == [9, 3, 6]

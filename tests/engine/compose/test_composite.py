@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from paintover_engine.compose.composite import composite
+from paintover_engine.media.plate import ImagePlate, Orientation, VideoPlate, plane_array
+
+RED = (1.0, 0.0, 0.0)
+
+
+def image(dtype: Any, channels: int = 3, alpha: int | None = None, shape: tuple[int, int] = (20, 30)) -> ImagePlate:
+    generator = np.random.default_rng(3)
+    if np.issubdtype(dtype, np.integer):
+        pixels = generator.integers(0, np.iinfo(dtype).max + 1, (*shape, channels)).astype(dtype)
+    else:
+        pixels = generator.uniform(-1.0, 20.0, (*shape, channels)).astype(dtype)
+    colours = (0, 1, 2) if channels >= 3 else (0, 0, 0)
+    return ImagePlate(5, pixels, colours, alpha, "")
+
+
+def picture(pix_fmt: str, width: int = 31, height: int = 21, orientation: Orientation | None = None) -> VideoPlate:
+    frame = av.VideoFrame(width, height, pix_fmt)
+    frame.color_range, frame.colorspace = 1, 1
+    generator = np.random.default_rng(4)
+    for plane in sorted({c.plane for c in frame.format.components}):
+        samples = plane_array(frame, plane)
+        bits = frame.format.components[0].bits
+        samples[...] = generator.integers(20 << (bits - 8), 230 << (bits - 8), samples.shape)
+    return VideoPlate(5, frame, orientation or Orientation(), "")
+
+
+def paint(height: int, width: int, colour: tuple[float, float, float], matte: Any) -> np.ndarray:
+    painted = np.empty((height, width, 4), np.float16)
+    painted[..., :3] = colour
+    painted[..., 3] = matte
+    return painted
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32])
+def test_samples_under_a_matte_of_0_stay_bit_for_bit(dtype: Any) -> None:
+    plate = image(dtype, 4, 3)
+    before = plate.pixels.copy()
+    matte = np.random.default_rng(0).choice([0.0, 0.0, 0.3, 1.0], (9, 11))
+    result = composite(plate, paint(9, 11, RED, matte), (4, 7, 11, 9))
+    assert isinstance(result, ImagePlate)
+    assert np.array_equal(plate.pixels, before), "the plate itself was written to"
+    assert result.pixels.dtype == dtype
+    full = np.zeros((20, 30))
+    full[7:16, 4:15] = matte
+    assert np.array_equal(result.pixels[full == 0], before[full == 0])
+    assert np.array_equal(result.pixels[..., 3], before[..., 3]), "alpha passes through"
+    assert np.allclose(result.rgb()[full == 1], RED, atol=1e-6)
+    expected = 0.7 * plate.rgb()[full == 0.3] + 0.3 * np.array(RED)
+    assert np.allclose(result.rgb()[full == 0.3], expected, rtol=2e-3, atol=3e-3)
+
+
+def test_values_above_1_survive_under_the_matte_and_in_the_paint() -> None:
+    plate = image(np.float16)
+    result = composite(plate, paint(20, 30, (7.5, 30.0, 0.25), 1.0), (0, 0, 30, 20))
+    assert np.array_equal(result.rgb()[3, 3], np.array([7.5, 30.0, 0.25], np.float32))
+    half = composite(plate, paint(20, 30, (7.5, 30.0, 0.25), 0.5), (0, 0, 30, 20))
+    assert np.allclose(half.rgb(), 0.5 * plate.rgb() + 0.5 * np.array([7.5, 30.0, 0.25]), rtol=1e-3, atol=1e-3)
+
+
+def test_painting_over_a_pixel_that_is_no_number_mends_it_and_leaves_others() -> None:
+    plate = image(np.float32)
+    plate.pixels[2, 2], plate.pixels[3, 3], plate.pixels[4, 4] = np.inf, np.nan, np.inf
+    matte = np.zeros((20, 30))
+    matte[2, 2], matte[3, 3] = 1.0, 0.5
+    result = composite(plate, paint(20, 30, RED, matte), (0, 0, 30, 20))
+    assert np.allclose(result.rgb()[2, 2], RED)
+    assert np.allclose(result.rgb()[3, 3], RED)
+    assert np.isinf(result.rgb()[4, 4]).all()
+
+
+def test_paint_that_is_no_number_changes_nothing_outside_the_matte() -> None:
+    for plate in (image(np.uint8), picture("yuv420p"), picture("gbrp")):
+        painted = paint(plate.height, plate.width, (np.nan, np.inf, -np.inf), 0.0)
+        result = composite(plate, painted, (0, 0, plate.width, plate.height))
+        assert np.array_equal(result.native_rgb(), plate.native_rgb())
+
+
+def test_further_channels_pass_through() -> None:
+    plate = ImagePlate(1, image(np.float32, 6).pixels, (3, 1, 0), 4, "")
+    result = composite(plate, paint(20, 30, (0.1, 0.2, 0.3), 1.0), (0, 0, 30, 20))
+    assert isinstance(result, ImagePlate)
+    assert np.array_equal(result.pixels[..., [2, 4, 5]], plate.pixels[..., [2, 4, 5]])
+    assert np.allclose(result.pixels[0, 0, [3, 1, 0]], (0.1, 0.2, 0.3), atol=1e-3)
+
+
+def test_a_grey_plate_takes_the_lightness() -> None:
+    result = composite(image(np.uint8, 1), paint(20, 30, (0.0, 1.0, 0.0), 1.0), (0, 0, 30, 20))
+    assert np.all(result.native_rgb() == round(0.7152 * 255))
+
+
+YUV = [
+    "yuv420p",
+    "yuv422p",
+    "yuv444p",
+    "yuv420p10le",
+    "yuv422p10le",
+    "yuv444p12le",
+    "yuva444p10le",
+    "yuv411p",
+    "yuv440p",
+]
+
+
+@pytest.mark.parametrize("window", [(0, 0, 31, 21), (3, 5, 9, 7), (4, 4, 8, 8), (30, 20, 1, 1), (0, 0, 1, 1)])
+@pytest.mark.parametrize("pix_fmt", YUV)
+def test_no_plane_changes_outside_the_matte(pix_fmt: str, window: tuple[int, int, int, int]) -> None:
+    plate = picture(pix_fmt)
+    x, y, width, height = window
+    generator = np.random.default_rng(8)
+    matte = generator.choice([0.0, 1.0], (height, width), p=[0.3, 0.7])
+    result = composite(plate, paint(height, width, (0.9, 0.1, 0.6), matte), window)
+    assert isinstance(result, VideoPlate)
+    assert result.frame.format.name == pix_fmt
+    outside = np.ones((21, 31), bool)
+    outside[y : y + height, x : x + width] = matte == 0
+    assert np.array_equal(plane_array(result.frame, 0)[outside], plane_array(plate.frame, 0)[outside])
+    across, down = 16 // plate.frame.format.chroma_width(16), 16 // plate.frame.format.chroma_height(16)
+    for plane in (1, 2):
+        before, after = plane_array(plate.frame, plane), plane_array(result.frame, plane)
+        for row, column in zip(*np.nonzero(before != after), strict=True):
+            block = outside[row * down : (row + 1) * down, column * across : (column + 1) * across]
+            assert not block.any(), f"chroma {row},{column} covers a pixel outside the matte"
+    if pix_fmt.startswith("yuva"):
+        assert np.array_equal(plane_array(result.frame, 3), plane_array(plate.frame, 3))
+
+
+@pytest.mark.parametrize("pix_fmt", [*YUV, "gbrp", "gbrp10le", "gbrap16le"])
+def test_full_paint_has_the_painted_colour(pix_fmt: str) -> None:
+    for colour in [(0.8, 0.2, 0.4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.1, 0.6, 0.9)]:
+        result = composite(picture(pix_fmt), paint(21, 31, colour, 1.0), (0, 0, 31, 21))
+        assert np.abs(result.rgb() - colour).max() < 0.012
+
+
+@pytest.mark.parametrize("pix_fmt", ["gray", "gray10le", "gray16le"])
+def test_grey_video_is_painted(pix_fmt: str) -> None:
+    plate = picture(pix_fmt)
+    result = composite(plate, paint(4, 4, (1.0, 1.0, 1.0), 1.0), (2, 2, 4, 4))
+    changed = (result.native_rgb() != plate.native_rgb()).any(axis=2)
+    assert changed[2:6, 2:6].all()
+    assert changed.sum() == 16
+    assert np.abs(result.rgb()[2:6, 2:6] - 1.0).max() < 0.02
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_turned_video_is_painted_where_the_artist_sees_it(turns: int, mirrored: bool) -> None:
+    plate = picture("yuv444p", orientation=Orientation(turns, mirrored))
+    result = composite(plate, paint(5, 3, RED, 1.0), (2, 6, 3, 5))
+    seen = (result.rgb() != plate.rgb()).any(axis=2)
+    assert seen[6:11, 2:5].all()
+    assert seen.sum() == 15
+    assert result.rgb().shape == (plate.height, plate.width, 3)
+
+
+def test_a_video_keeps_its_times_and_tags() -> None:
+    plate = picture("yuv420p10le")
+    frame = plate.frame
+    frame.pts, frame.color_primaries, frame.color_trc = 77, 9, 16
+    result = composite(plate, paint(2, 2, RED, 1.0), (0, 0, 2, 2))
+    assert isinstance(result, VideoPlate)
+    after = result.frame
+    assert (after.pts, after.color_primaries, after.color_trc, after.color_range, after.colorspace) == (77, 9, 16, 1, 1)
+
+
+def test_an_empty_window_gives_the_plate_itself() -> None:
+    plate = image(np.uint8)
+    assert composite(plate, np.zeros((0, 0, 4), np.float16), (0, 0, 0, 0)) is plate
+
+
+def test_a_window_that_does_not_fit_is_a_mistake() -> None:
+    plate = image(np.uint8)
+    for window in [(-1, 0, 4, 4), (28, 0, 4, 4), (0, 18, 4, 4), (0, 0, 5, 4)]:
+        with pytest.raises(ValueError, match="do not fit"):
+            composite(plate, paint(4, 4, RED, 1.0), window)
+
+
+def test_one_pixel_is_enough() -> None:
+    for plate in (image(np.uint8, shape=(1, 1)), picture("yuv420p", 1, 1), picture("yuv444p10le", 1, 1)):
+        result = composite(plate, paint(1, 1, (0.5, 0.5, 0.5), 1.0), (0, 0, 1, 1))
+        assert np.abs(result.rgb() - 0.5).max() < 0.01
