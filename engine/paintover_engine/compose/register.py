@@ -23,6 +23,9 @@ _PATCH = (9, 9)
 _NOISE = 40.0  # variance that sensor and compression leave between two pictures of one surface, in squared 8-bit levels
 _CLEARLY = 0.1  # a gain in agreement that is more than chance
 _FARTHEST = 1.5  # drift found at a frame, in pixels; a longer way is a mistaken match
+_AROUND = 10  # how far around the paint its surface surely goes on, in pixels
+_LOST = 0.25  # share of the paint in sight below which its surface is searched for in the whole frame
+_INLIERS = 8  # features that must agree on where it is
 _LIGHT = 50.0  # how much brighter or darker a surface may turn, in 8-bit levels
 
 
@@ -39,33 +42,65 @@ class Registration:
 
 
 class Registrar:
-    """Registers frames against one keyframe. key: (h, w) uint8 grey picture of its plate."""
+    """Registers frames against one keyframe. key: (h, w) uint8 grey picture of its plate; region: (h, w) where it is painted."""
 
-    def __init__(self, key: NDArray[np.uint8]) -> None:
+    def __init__(self, key: NDArray[np.uint8], region: Plane) -> None:
         self._key = key.astype(np.float32)
+        self._region = region
+        self._around = cv2.dilate(region, np.ones((2 * _AROUND + 1, 2 * _AROUND + 1), np.uint8))
         self._estimator = FlowEstimator()
+        self._features = cv2.SIFT_create(contrastThreshold=0.02)
+        wide = cv2.dilate(region, np.ones((8 * _AROUND + 1, 8 * _AROUND + 1), np.uint8))
+        self._key_points, self._key_features = self._features.detectAndCompute(key, (wide > 0.1).astype(np.uint8))
 
     def advance(
-        self,
-        before: Registration,
-        home: NDArray[np.float32],
-        visible: Plane,
-        frame: NDArray[np.uint8],
-        near: NDArray[np.bool_],
+        self, before: Registration, home: NDArray[np.float32], visible: Plane, frame: NDArray[np.uint8]
     ) -> Registration:
         """The next frame's registration.
 
-        home: flow from it to the frame of `before`, and visible (h, w) 0..1 how much that flow is to be believed; near: where
-        the registration is wanted."""
+        home: flow from it to the frame of `before`; visible (h, w) 0..1: how much that flow is to be believed."""
         offset = home + follow(before.offset, home)
         trust = follow(before.trust, home) * visible
-        offset = _continued(offset, trust * near)
+        offset = _continued(offset, trust * follow(self._around, offset))
         agreement = self._agreement(offset, frame)
         offset += self._drift(offset, frame, agreement)
         agreement = self._agreement(offset, frame)
-        found_again = _ramp(agreement, 0.5, 0.8)
-        not_lost = _ramp(agreement, 0.02, 0.15)
-        return Registration(offset, np.minimum(np.maximum(trust, found_again), not_lost))
+        trust = self._trust(trust, agreement)
+        if self._share_in_sight(offset, trust) < _LOST:
+            found = self._found_again(frame)
+            if found is not None:
+                return found
+        return Registration(offset, trust)
+
+    def _trust(self, chained: Plane, agreement: Plane) -> Plane:
+        """What the chain vouches for, unless it looks wrong; and what looks right."""
+        return np.minimum(np.maximum(chained, _ramp(agreement, 0.5, 0.8)), _ramp(agreement, 0.02, 0.15))
+
+    def _share_in_sight(self, offset: NDArray[np.float32], trust: Plane) -> float:
+        """How much of the painted region the frame still shows."""
+        return float((follow(self._region, offset) * trust).sum()) / max(1.0, float(self._region.sum()))
+
+    def _found_again(self, frame: NDArray[np.uint8]) -> Registration | None:
+        """The keyframe's surface where it is seen again after it was hidden or out of frame, by its features (Lowe:
+        Distinctive image features from scale-invariant keypoints, 2004); None where they are not found."""
+        points, features = self._features.detectAndCompute(frame, None)
+        if self._key_features is None or features is None or len(features) < 2 or len(self._key_features) < _INLIERS:
+            return None
+        pairs = cv2.BFMatcher().knnMatch(self._key_features, features, k=2)
+        matches = [pair[0] for pair in pairs if len(pair) == 2 and pair[0].distance < 0.75 * pair[1].distance]
+        if len(matches) < _INLIERS:
+            return None
+        here = np.array([points[match.trainIdx].pt for match in matches], np.float32)
+        there = np.array([self._key_points[match.queryIdx].pt for match in matches], np.float32)
+        affine, inliers = cv2.estimateAffine2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=2.0)
+        if affine is None or int(inliers.sum()) < _INLIERS:
+            return None
+        own = grid(frame.shape[1], frame.shape[0])
+        offset = (own @ affine[:, :2].T.astype(np.float32) + affine[:, 2].astype(np.float32) - own).astype(np.float32)
+        agreement = self._agreement(offset, frame)
+        offset += self._drift(offset, frame, agreement)
+        trust = _ramp(self._agreement(offset, frame), 0.2, 0.6) * follow(self._around, offset)
+        return Registration(offset, trust) if self._share_in_sight(offset, trust) > _LOST / 2 else None
 
     def _drift(self, offset: NDArray[np.float32], frame: NDArray[np.uint8], agreement: Plane) -> NDArray[np.float32]:
         """What to add to the offset: flow between the frame and the keyframe moved onto it, where it makes the two agree

@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 import OpenImageIO as oiio
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from paintover_engine.media import colour
@@ -19,17 +19,10 @@ Pixels = NDArray[Any]
 
 # To RGB exactly as ffmpeg does unasked, so that a frame exported with common tools and painted on differs only
 # where it was painted; back from RGB at swscale's best rounding.
-_TO_RGB = Interpolation.BICUBIC
-_FROM_RGB = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
-_MATRICES = {  # by AVColorSpace
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
+# Flags and matrices by FFmpeg's numbers: PyAV 17, the last for Python 3.10, has no names for some of them.
+_TO_RGB = 0x4  # SWS_BICUBIC
+_FROM_RGB = 0x4 | 0x40000 | 0x4000  # and SWS_ACCURATE_RND, SWS_FULL_CHR_H_INP
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVColorSpace to SWS_CS_*
 
 
 class Plate(Protocol):
@@ -183,15 +176,12 @@ def plane_array(frame: av.VideoFrame, index: int) -> Pixels:
     return (rows if plane.line_size > 0 else rows[::-1])[:, : component.width]  # type: ignore[no-any-return]
 
 
-def matrix_of(frame: av.VideoFrame) -> Colorspace:
+def matrix_of(frame: av.VideoFrame) -> int:
     """The YUV matrix that a frame states; what players assume where it states none: BT.709 for HD, else BT.601."""
     if frame.colorspace in _MATRICES:
         return _MATRICES[frame.colorspace]
-    return (
-        Colorspace.ITU709
-        if max(frame.width, frame.height) >= 1280 or min(frame.width, frame.height) > 576
-        else Colorspace.ITU601
-    )
+    large = max(frame.width, frame.height) >= 1280 or min(frame.width, frame.height) > 576
+    return int(Colorspace.ITU709 if large else Colorspace.ITU601)
 
 
 def range_of(frame: av.VideoFrame) -> ColorRange:
@@ -202,7 +192,7 @@ def range_of(frame: av.VideoFrame) -> ColorRange:
 
 
 def convert(
-    frame: av.VideoFrame, pix_fmt: str, matrix: Colorspace | None = None, color_range: ColorRange | None = None
+    frame: av.VideoFrame, pix_fmt: str, matrix: int | None = None, color_range: ColorRange | None = None
 ) -> av.VideoFrame:
     """A frame in another pixel format by swscale, same size; matrix and range stay the frame's unless given."""
     return frame.reformat(

@@ -147,7 +147,7 @@ class VideoSink(Sink):
             copy_tags(source, target)
             target.color_range = color_range
             return target
-        target = convert(source, pix_fmt, Colorspace.ITU709, ColorRange.MPEG)
+        target = convert(source, pix_fmt, int(Colorspace.ITU709), ColorRange.MPEG)
         copy_tags(source, target)
         target.colorspace, target.color_range = _BT709, ColorRange.MPEG
         if target.color_primaries == 2:
