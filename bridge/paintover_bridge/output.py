@@ -48,9 +48,10 @@ class Output:
         if not self.as_json:
             write_error(f"note: {text}")
 
-    def notes(self, about: str, texts: Iterable[str]) -> None:
+    def notes(self, texts: Iterable[str]) -> None:
+        """The engine's sentences name the file that they are about."""
         for text in texts:
-            self.note(f"{about}: {text}")
+            self.note(text)
 
     def error(self, error: ClientError) -> None:
         self.event("error", {"code": error.code, "message": error.message, "exit_code": error.exit_code})

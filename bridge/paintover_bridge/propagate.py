@@ -44,12 +44,12 @@ def submit(client: Client, request: Request, output: Output) -> job_pb2.Job:
     """Puts the request into the engine's queue, saying what the engine noted about source and keyframes."""
     shot = client.create_shot(request.source, frames=request.frames, colorspace=request.colorspace)
     output.event("shot", as_record(shot))
-    output.notes(request.source, shot.notes)
+    output.notes(shot.notes)
     names = []
     for given in request.keyframes:
         keyframe = client.put_keyframe(shot.name, given.frame, given.picture, given.matte)
         output.event("keyframe", as_record(keyframe))
-        output.notes(f"keyframe {given.frame}", keyframe.notes)
+        output.notes(keyframe.notes)
         names.append(keyframe.name)
     with _interrupts_held():  # else a job could be left whose name nobody knows
         job = client.create_job(
