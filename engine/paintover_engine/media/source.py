@@ -21,7 +21,7 @@ from paintover_engine.media.plate import ImagePlate, Orientation, Plate, VideoPl
 
 __all__ = ["Source", "SourceInfo", "open_source", "probe"]
 
-CACHE_BYTES = 256 * 2**20
+CACHE_BYTES = 64 * 2**20
 
 
 class Reader(Protocol):

@@ -394,6 +394,7 @@ class VideoReader:
         self._frames: Iterator[tuple[int, av.VideoFrame]] | None = None
         self._position = -1  # number of the last frame that came out
         self._sought = False  # the decoder started elsewhere than at the file's start
+        self._orientation: Orientation | None = None
 
     def read_to(self, number: int) -> Iterator[VideoPlate]:
         """Yields the frames on the way to `number`, and it last. Raises PaintoverError where it is damaged."""
@@ -416,8 +417,11 @@ class VideoReader:
             self._position = found
             if found > number:
                 break
-            frame = planar(frame)
-            yield VideoPlate(found, frame, Orientation.of(frame), self._colorspace)
+            if self._orientation is None:
+                # Once a file, not once a frame: a PyAV frame whose side data was read is held by it in a circle,
+                # and its picture stays in memory until Python looks for circles.
+                self._orientation = Orientation.of(frame)
+            yield VideoPlate(found, planar(frame), self._orientation, self._colorspace)
             if found == number:
                 return
 
