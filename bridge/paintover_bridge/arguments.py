@@ -11,6 +11,7 @@ from paintover_bridge.errors import bad_input
 
 _RANGE = re.compile(r"(-?\d+)-(-?\d+)")
 _FRAME_IMAGE = re.compile(r"([+-]?\d+)=(.+)", re.DOTALL)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", re.IGNORECASE)
 _JOB = re.compile(r"(?:jobs/)?(\d+)")
 _PATTERN = re.compile(r"%0?\d*d|#|@")
 
@@ -78,6 +79,14 @@ def parse_parameters(given: Iterable[str]) -> dict[str, str]:
             raise bad_input(f"-p gives {name} twice, {parameters[name]} and {value.strip()}; keep one of them.")
         parameters[name] = value.strip()
     return parameters
+
+
+def parse_size(text: str) -> int:
+    """Bytes for "500M", "10G", "0" (decimal units, as disks are sold). Raises ClientError for anything else."""
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise bad_input(f"'{text}' is no size; write it like 500M or 10G.")
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
 
 
 def parse_job(text: str) -> str:

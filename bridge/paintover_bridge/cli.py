@@ -144,6 +144,7 @@ def cli(context: click.Context) -> None:
 @click.option("-o", "--output", "out", metavar="OUT", required=True, help="Where the edited shot goes.")
 @click.option("--write-mattes", metavar="PATH", help="A pattern or folder to write the propagated mattes to.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--versioned", is_flag=True, help="Write the next free version of OUT: out_v001.mov, out_v002.mov, …")
 @click.option("--priority", metavar="N", type=int, default=0, show_default=True, help="Higher jobs run first.")
 @click.option("--detach", is_flag=True, help="Leave the job in the engine's queue and print its number.")
 @common
@@ -159,6 +160,7 @@ def propagate(
     out: str,
     write_mattes: str | None,
     overwrite: bool,
+    versioned: bool,
     priority: int,
     detach: bool,
 ) -> int:
@@ -194,6 +196,7 @@ def propagate(
         colorspace=colorspace,
         mattes=write_mattes,
         overwrite=overwrite,
+        versioned=versioned,
         priority=priority,
     )
     output = _output()
@@ -214,8 +217,11 @@ def propagate(
     show_default=True,
     help="Loopback address and port (0: any free one), or unix:/path/of/socket.",
 )
+@click.option("--gpu-memory", metavar="SIZE", help="Use that much of a GPU at most: 8G.  [default: all]")
+@click.option("--cache-size", metavar="SIZE", help="Room on disk for what can be made again.  [default: 50G]")
+@click.option("--metrics", is_flag=True, help="Answer /metrics for Prometheus, on the monitor's port, with the token.")
 @common
-def serve(listen: str) -> int:
+def serve(listen: str, gpu_memory: str | None, cache_size: str | None, metrics: bool) -> int:
     """Run the engine in this terminal.
 
     It serves every client on this machine until Ctrl-C or `paintover stop`.
@@ -224,9 +230,12 @@ def serve(listen: str) -> int:
     Example:
       paintover serve --listen unix:/tmp/paintover.sock
     """
+    from paintover_bridge.arguments import parse_size
     from paintover_bridge.daemon import serve as serve_here
 
-    return serve_here(_folder(), listen)
+    sizes = {"--gpu-memory": gpu_memory, "--cache-size": cache_size}
+    options = [part for name, text in sizes.items() if text for part in (name, str(parse_size(text)))]
+    return serve_here(_folder(), listen, [*options, *(["--metrics"] if metrics else [])])
 
 
 @cli.command()
@@ -534,6 +543,148 @@ def remove_job(id: str) -> int:
       paintover jobs remove 3
     """
     return _act(id, lambda client, name: client.delete_job(name), "is removed")
+
+
+@jobs.command("move")
+@click.argument("id")
+@click.option("--before", metavar="ID", help="Run it just before that job, at that one's priority.")
+@click.option("--last", is_flag=True, help="Run it after all others of its priority.")
+@click.option("--priority", metavar="N", type=int, help="Higher jobs run first.")
+@common
+def move_job(id: str, before: str | None, last: bool, priority: int | None) -> int:
+    """Change when a job's turn comes.
+
+    \b
+    Examples:
+      paintover jobs move 7 --before 3
+      paintover jobs move 7 --priority 5
+    """
+    from paintover_bridge.arguments import parse_job
+
+    if sum((before is not None, last, priority is not None)) != 1:
+        raise bad_input("Say where the job goes: one of --before, --last and --priority.")
+    place = parse_job(before) if before is not None else "" if last else None
+    return _act(id, lambda client, name: client.update_job(name, priority=priority, before=place), "is moved")
+
+
+@jobs.command("export")
+@click.argument("id")
+@click.option("-o", "--output", "path", metavar="FILE", help="Where to write it.  [default: standard output]")
+@common
+def export_job(id: str, path: str | None) -> int:
+    """Write down all that is known of a job, for support.
+
+    Settings, frames, log and machine as JSON; no pixels. It names your files: look through it before you send it.
+
+    \b
+    Example:
+      paintover jobs export 3 -o job3.json
+    """
+    from pathlib import Path
+
+    from paintover_bridge.arguments import parse_job
+
+    name = parse_job(id)
+    with _client() as client:
+        text = client.export_job(name)
+    if path is None:
+        click.echo(text)
+        return OK
+    try:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise bad_input(f"'{path}' cannot be written: {error.strerror}; choose another place.") from error
+    _output().say(f"Wrote {path}.")
+    return OK
+
+
+@cli.group(cls=Group, invoke_without_command=True)
+@common
+@click.pass_context
+def cache(context: click.Context) -> int | None:
+    """Show what lies on the engine's disk, or make room.
+
+    \b
+    Examples:
+      paintover cache
+      paintover cache prune --keep 10G
+    """
+    return _show_cache() if context.invoked_subcommand is None else None
+
+
+@cache.command("show")
+@common
+def show_cache() -> int:
+    """Show what lies on the engine's disk.
+
+    \b
+    Example:
+      paintover cache show
+    """
+    return _show_cache()
+
+
+def _show_cache() -> int:
+    from paintover_bridge.records import as_record
+    from paintover_bridge.tables import print_cache
+
+    with _client() as client:
+        found = client.get_cache()
+    output = _output()
+    output.record(as_record(found))
+    if not output.as_json:
+        print_cache(found)
+    return OK
+
+
+@cache.command("prune")
+@click.option("--keep", metavar="SIZE", default="0", show_default=True, help="What may stay: 500M, 10G.")
+@common
+def prune_cache(keep: str) -> int:
+    """Remove what can be made again, least recently used first.
+
+    Never what a running job reads, never a job's results, never a file of yours.
+
+    \b
+    Example:
+      paintover cache prune --keep 10G
+    """
+    from paintover_bridge.arguments import parse_size
+    from paintover_bridge.records import as_record
+    from paintover_bridge.tables import size
+
+    kept = parse_size(keep)
+    with _client() as client:
+        answer = client.prune_cache(kept)
+    output = _output()
+    output.record(as_record(answer))
+    output.say(f"Gave back {size(answer.freed_bytes)}.")
+    return OK
+
+
+@cli.command()
+@click.option("--no-browser", is_flag=True, help="Print the link only.")
+@common
+def monitor(no_browser: bool) -> int:
+    """Open the queue's page in a browser.
+
+    The link works once, within ten minutes; the browser that opened it stays known. An engine is started if none runs,
+    and goes on until `paintover stop`.
+
+    \b
+    Example:
+      paintover monitor
+    """
+    import webbrowser
+
+    with _client(ephemeral=False) as client:
+        url = client.open_monitor()
+    output = _output()
+    output.record({"url": url})
+    output.say(url)
+    if not no_browser and not output.as_json:
+        webbrowser.open(url)
+    return OK
 
 
 def main(arguments: list[str] | None = None) -> None:

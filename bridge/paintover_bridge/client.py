@@ -164,6 +164,19 @@ class Client:
             self._revive = None  # what was asked to stop must not be started again
         self._call(lambda line: line.engine.StopEngine, engine_pb2.StopEngineRequest(when_idle=when_idle))
 
+    def get_cache(self) -> engine_pb2.Cache:
+        """What lies on the engine's disk."""
+        return self._call(lambda line: line.engine.GetCache, engine_pb2.GetCacheRequest()).cache
+
+    def prune_cache(self, keep_bytes: int = 0) -> engine_pb2.PruneCacheResponse:
+        """Removes what can be made again, least recently used first, down to so many bytes."""
+        request = engine_pb2.PruneCacheRequest(keep_bytes=keep_bytes)
+        return self._call(lambda line: line.engine.PruneCache, request, PROBE_SECONDS)
+
+    def open_monitor(self) -> str:
+        """A link to the queue's page that works once."""
+        return self._call(lambda line: line.engine.OpenMonitor, engine_pb2.OpenMonitorRequest()).url
+
     # Shots
 
     def create_shot(
@@ -245,14 +258,19 @@ class Client:
         output: PathLike | None = None,
         overwrite: bool = False,
         mattes: PathLike | None = None,
+        versioned: bool = False,
+        await_keyframe: bool = False,
         priority: int = 0,
     ) -> job_pb2.Job:
         """Puts a propagation into the queue. keyframes: names; none: the shot's, as they stand now.
-        output, mattes: files, patterns or folders to write; none: the result is only kept in the engine."""
+        output, mattes: files, patterns or folders to write; none: the result is only kept in the engine.
+        versioned: writes the next free version of them (v001, v002, …), which the answer names.
+        await_keyframe: of a shot without a keyframe, does what needs none and waits for the first."""
         written = job_pb2.Output(
             path="" if output is None else absolute(output),
             overwrite=overwrite,
             mattes_path="" if mattes is None else absolute(mattes),
+            versioned=versioned,
         )
         spec = job_pb2.JobSpec(
             shot=shot,
@@ -261,6 +279,7 @@ class Client:
             parameters=parameters or {},
             model=model,
             output=None if output is None and mattes is None else written,
+            await_keyframe=await_keyframe,
         )
         request = job_pb2.CreateJobRequest(spec=spec, priority=priority)
         return self._call(lambda line: line.jobs.CreateJob, request, PROBE_SECONDS).job
@@ -271,8 +290,11 @@ class Client:
     def list_jobs(self) -> Sequence[job_pb2.Job]:
         return self._call(lambda line: line.jobs.ListJobs, job_pb2.ListJobsRequest()).jobs
 
-    def update_job(self, name: str, *, priority: int | None = None, paused: bool | None = None) -> job_pb2.Job:
-        request = job_pb2.UpdateJobRequest(name=name, priority=priority, paused=paused)
+    def update_job(
+        self, name: str, *, priority: int | None = None, paused: bool | None = None, before: str | None = None
+    ) -> job_pb2.Job:
+        """before: a job's name, to run just before it at its priority; "" for behind all of its own."""
+        request = job_pb2.UpdateJobRequest(name=name, priority=priority, paused=paused, before=before)
         return self._call(lambda line: line.jobs.UpdateJob, request).job
 
     def cancel_job(self, name: str) -> job_pb2.Job:
@@ -283,6 +305,10 @@ class Client:
 
     def delete_job(self, name: str) -> None:
         self._call(lambda line: line.jobs.DeleteJob, job_pb2.DeleteJobRequest(name=name))
+
+    def export_job(self, name: str) -> str:
+        """All that is known of a job as one JSON text, for support."""
+        return self._call(lambda line: line.jobs.ExportJob, job_pb2.ExportJobRequest(name=name)).json
 
     def wait_until_finished(self, name: str, seconds: float) -> bool:
         """Whether the job finished (well or not) within `seconds`."""

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,9 +207,11 @@ def find_or_start(folder: Path, *, ephemeral: bool) -> Endpoint:
     return find(folder) or start(folder, ephemeral=ephemeral)
 
 
-def serve(folder: Path, listen: str) -> int:
-    """Runs the engine in this terminal until it ends. On POSIX this process becomes the engine."""
-    command = service_command(folder, listen, ephemeral=False)
+def serve(folder: Path, listen: str, options: Sequence[str] = ()) -> int:
+    """Runs the engine in this terminal until it ends. On POSIX this process becomes the engine.
+
+    options: further ones of the engine's own command line."""
+    command = [*service_command(folder, listen, ephemeral=False), *options]
     try:
         if os.name == "posix":
             os.execvp(command[0], command)

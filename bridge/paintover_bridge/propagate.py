@@ -37,6 +37,7 @@ class Request:
     colorspace: str = ""
     mattes: str | None = None
     overwrite: bool = False
+    versioned: bool = False
     priority: int = 0
 
 
@@ -61,6 +62,7 @@ def submit(client: Client, request: Request, output: Output) -> job_pb2.Job:
             output=request.output,
             overwrite=request.overwrite,
             mattes=request.mattes,
+            versioned=request.versioned,
             priority=request.priority,
         )
     output.event("job", as_record(job))

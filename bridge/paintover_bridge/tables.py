@@ -103,6 +103,7 @@ def print_job(job: job_pb2.Job) -> None:
         ("job", job_number(job)),
         ("state", state_word(job.state)),
         ("message", job.message),
+        ("prepared", f"{progress.prepared:.0%} of the whole" if _prepares(job) else ""),
         ("doing", activity(job) if job.state == job_pb2.JOB_STATE_RUNNING else ""),
         ("done", f"{progress.fraction:.0%}"),
         ("stages", stages if progress.stages_total else ""),
@@ -124,6 +125,10 @@ def print_job(job: job_pb2.Job) -> None:
         ("paint next", ", ".join(map(str, job.suggested_keyframes))),
     ]
     print_rows(rows)
+
+
+def _prepares(job: job_pb2.Job) -> bool:
+    return job.spec.prepare_only or not job.spec.keyframes
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:
@@ -149,6 +154,21 @@ def print_engine(engine: engine_pb2.Engine, address: str) -> None:
             ("devices", ", ".join(devices)),
             ("models", ", ".join(engine.models)),
             ("jobs", f"{engine.jobs_running} running, {engine.jobs_waiting} waiting"),
+            ("note", " ".join(engine.notes)),
+        ]
+    )
+
+
+def print_cache(cache: engine_pb2.Cache) -> None:
+    """What lies on the engine's disk."""
+    evictable = cache.stages_bytes + cache.views_bytes + cache.orphans_bytes
+    print_rows(
+        [
+            ("stages", size(cache.stages_bytes)),
+            ("views", size(cache.views_bytes)),
+            ("orphans", size(cache.orphans_bytes)),
+            ("together", f"{size(evictable)} of {size(cache.budget_bytes)}, can be made again"),
+            ("results", f"{size(cache.results_bytes)}, removed with their jobs"),
         ]
     )
 

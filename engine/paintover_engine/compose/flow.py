@@ -45,7 +45,7 @@ class FlowEstimator:
     MINIMUM = 16  # DIS needs room for a pyramid of 8 pixel patches
 
     def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._dis.setFinestScale(0)
 
     def between(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -94,6 +94,29 @@ def consistency(there: NDArray[np.float32], back: NDArray[np.float32]) -> NDArra
     height, width = miss.shape
     inside = (points[..., 0] > -1) & (points[..., 0] < width) & (points[..., 1] > -1) & (points[..., 1] < height)
     return np.where(inside, np.exp(-miss / allowed), 0.0).astype(np.float32)
+
+
+def affine_motion(
+    field: NDArray[np.float32], weight: NDArray[np.float32], robust: bool = False, pitch: int = 2
+) -> NDArray[np.float32]:
+    """The affine motion (h, w, 2) nearest to a field (h, w, 2), weighted by (h, w) and sampled every `pitch` pixels.
+
+    robust: leaving out what moves otherwise, by iteratively reweighted least squares with Cauchy's weights."""
+    height, width = weight.shape
+    given = weight[::pitch, ::pitch].ravel()
+    chosen = given > 0.01
+    given = given[chosen][:, None]
+    values = field[::pitch, ::pitch].reshape(-1, 2)[chosen]
+    points = grid(width, height)[::pitch, ::pitch].reshape(-1, 2)[chosen] / width
+    basis = np.concatenate([points, np.ones((len(values), 1), np.float32)], -1)
+    w, solution = given, np.zeros((3, 2), np.float32)
+    for _ in range(5 if robust else 1):
+        weighted = (basis * w).T
+        stiff = np.diag([1e-3, 1e-3, 1e-6]) * max(1.0, float(w.sum()))
+        solution = np.linalg.solve(weighted @ basis + stiff, weighted @ values).astype(np.float32)
+        w = given / (1 + 4 * ((basis @ solution - values) ** 2).sum(-1, keepdims=True))
+    slopes = np.concatenate([solution[:2].T / width, solution[2:].T], -1)
+    return cv2.transform(grid(width, height), slopes)
 
 
 def is_cut(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: NDArray[np.float32]) -> bool:

@@ -52,7 +52,7 @@ def _without_small(solid: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]
     return keep.astype(np.uint8)[labels]
 
 
-def bounds(matte: NDArray[np.float32], margin: int = 0) -> tuple[int, int, int, int]:
+def bounds(matte: NDArray[np.float32] | NDArray[np.uint8], margin: int = 0) -> tuple[int, int, int, int]:
     """x, y, width, height of the smallest box that holds every pixel above 0, grown by `margin` inside the picture."""
     x, y, width, height = cv2.boundingRect((matte > 0).astype(np.uint8))
     if width == 0:
@@ -102,6 +102,14 @@ def apply_coefficients(coefficients: NDArray[np.float32], guide: NDArray[np.floa
 def sharpen(matte: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
     """A steeper edge at the same place, within 0..1."""
     return np.clip((matte - 0.5) * np.float32(gain) + 0.5, 0.0, 1.0)
+
+
+def feathered(matte: NDArray[np.float32], softness: float) -> NDArray[np.float32]:
+    """The matte with its edge softened inwards over `softness` pixels; nothing grows."""
+    if softness <= 0 or matte.size == 0:
+        return matte
+    soft = cv2.GaussianBlur(matte, (0, 0), softness / 2)
+    return np.minimum(matte, np.clip(2 * soft - 1, 0, 1))
 
 
 def extend(picture: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,26 +9,37 @@ So it learns for each shot whether colour and texture tell the edge, and leans o
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
-from paintover_engine.compose.flow import follow
+from paintover_engine.compose.flow import affine_motion, follow
 
 Plane = NDArray[np.float32]
 
+_THREADS = ThreadpoolController()
+"""The network's products are too small to share out: BLAS's threads would only wait for each other."""
+
 _HIDDEN = (32, 16)
-_VARIANTS = 10
+_VARIANTS = 12
 _PIXELS = 5000  # per variant
 _STEPS = 400
 _BATCH = 1024
 _RATE = 0.01
-_SLIP = 3.0  # how far motion is wrong in training, in pixels
-_LIGHT = 0.05  # how much light changes in training
-_PRIOR_PLANES = 6
+_SLIP = 4.0  # how far motion is wrong in training, in pixels
+_RESIZED = 0.4  # how much nearer or farther the thing may be, as a natural logarithm
+_PRIOR_PLANES = 7
+_KEPT = 8192  # examples of the keyframe that are learned again with every frame
+_LESSON = 256  # pixels of the surroundings that a frame adds, with half as many of the thing
+_LESSONS = 12  # frames whose pixels are remembered
+_LESSON_STEPS = 3
+_LESSON_RATE = 0.002
+_UNSURE = 0.3
 
 
 def appearance(picture: NDArray[np.uint8]) -> list[Plane]:
@@ -61,84 +72,154 @@ def _spread(planes: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _prior_planes(prior: Plane, mismatch: Plane) -> list[Plane]:
-    """What motion says: the matte moved to this frame, at four scales, and how wrong the moved picture is."""
+def motion_plane(home: NDArray[np.float32], prior: Plane) -> Plane:
+    """-1..1 (h, w): whether a pixel moves as its surroundings do (-1) or as the thing in the matte does (1).
+
+    home: (h, w, 2), the flow from this frame to the last; prior: (h, w), the matte moved to this frame. Each side's motion is
+    the affine one nearest to its flow; what both fit equally, as where nothing moves, is 0."""
+    around = np.linalg.norm(home - affine_motion(home, 1 - prior, robust=True, pitch=6), axis=-1)
+    inside = np.linalg.norm(home - affine_motion(home, prior, robust=True, pitch=3), axis=-1)
+    return np.tanh((around - inside) / 2).astype(np.float32)
+
+
+def _prior_planes(prior: Plane, mismatch: Plane, motion: Plane) -> list[Plane]:
+    """What motion says: the matte moved to this frame, at four scales, how wrong the moved picture is, and what moves along."""
     planes = [2 * plane - 1 for plane in (prior, *(_spread(prior, scale) for scale in (2, 5, 12)))]
-    return [*planes, np.minimum(3 * mismatch, 2), np.minimum(3 * _spread(mismatch, 3), 2)]
+    return [*planes, np.minimum(3 * mismatch, 2), np.minimum(3 * _spread(mismatch, 3), 2), motion]
 
 
-@dataclass(frozen=True)
 class MatteNet:
-    """weights[i] (inputs, outputs) and biases[i] (outputs,) of each layer; float32."""
+    """The network, and what it needs to go on learning: examples of the keyframe.
 
-    weights: tuple[NDArray[np.float32], ...]
-    biases: tuple[NDArray[np.float32], ...]
+    tensors: mean, scale (F,) of the features; examples (N, F), normalised, and inside (N,); weight0…, bias0…; all float32
+    but the examples, which are float16.
+    """
 
-    def tensors(self) -> dict[str, NDArray[np.float32]]:
-        named = {f"weight{i}": weight for i, weight in enumerate(self.weights)}
-        return named | {f"bias{i}": bias for i, bias in enumerate(self.biases)}
-
-    @staticmethod
-    def from_tensors(tensors: Mapping[str, NDArray[np.float32]]) -> MatteNet:
+    def __init__(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+        self._mean, self._scale = tensors["mean"][:, None], tensors["scale"][:, None]
+        self._examples = tensors["examples"].astype(np.float32)
+        self._inside = tensors["inside"].astype(np.float32)
         layers = range(len(_HIDDEN) + 1)
-        return MatteNet(tuple(tensors[f"weight{i}"] for i in layers), tuple(tensors[f"bias{i}"] for i in layers))
+        self._trainer = _Trainer([tensors[f"weight{i}"].copy() for i in layers], [tensors[f"bias{i}"].copy() for i in layers])
+        self._lessons: deque[tuple[NDArray[np.float32], NDArray[np.float32]]] = deque(maxlen=_LESSONS)
 
-    def __call__(self, looks: list[Plane], prior: Plane, mismatch: Plane, where: NDArray[np.bool_]) -> Plane:
-        """Log-odds (h, w) that a pixel is inside the matte; -9 outside `where`.
+    def learned(self) -> dict[str, NDArray[np.float32]]:
+        """The weights and biases as they are now."""
+        return _named(self._trainer.weights, self._trainer.biases)
 
-        looks: from `appearance`; prior: the matte moved to this frame, 0..1; mismatch: how much the picture moved the same
-        way differs here, in `cielab`'s units."""
+    def odds(self, planes: list[Plane], where: NDArray[np.bool_]) -> Plane:
+        """Log-odds (h, w) that a pixel is inside the matte; -9 outside `where`. planes: from `feature_planes`."""
         chosen = np.flatnonzero(where)
         odds = np.full(where.size, -9.0, np.float32)
         if len(chosen):
-            planes = looks + _prior_planes(prior, mismatch)
-            rows = np.stack([plane.ravel()[chosen] for plane in planes])
-            odds[chosen] = self._forward(rows)
+            with _THREADS.limit(limits=1, user_api="blas"):
+                odds[chosen] = self._forward(self._features(planes, chosen))
         return odds.reshape(where.shape)
 
+    def learn(
+        self, planes: list[Plane], outside: NDArray[np.bool_], inside: NDArray[np.bool_], rng: np.random.Generator
+    ) -> None:
+        """Goes on learning from a frame's sure pixels, among the keyframe's so that they are not forgotten: what comes into
+        frame far from the matte is surroundings (Voigtlaender, Leibe: Online adaptation of CNNs for VOS, 2017)."""
+        far, deep = np.flatnonzero(outside), np.flatnonzero(inside)
+        if len(far) < _LESSON or len(deep) < _LESSON // 4:
+            return
+        chosen = np.concatenate([rng.choice(far, _LESSON), rng.choice(deep, _LESSON // 2)])
+        features = self._features(planes, chosen).T
+        # Sure pixels have an easy prior; with the prior of other examples, the net must tell them by their looks.
+        unsure = rng.random(len(chosen)) < _UNSURE
+        borrowed = rng.integers(0, len(self._examples), int(unsure.sum()))
+        features[unsure, -_PRIOR_PLANES:] = self._examples[borrowed, -_PRIOR_PLANES:]
+        labels = (np.arange(len(chosen)) >= _LESSON).astype(np.float32)
+        self._lessons.append((features, labels))
+        with _THREADS.limit(limits=1, user_api="blas"):
+            for _ in range(_LESSON_STEPS):
+                known = rng.integers(0, len(self._examples), _BATCH // 2)
+                features, labels = self._lessons[rng.integers(0, len(self._lessons))]
+                batch = np.concatenate([self._examples[known], features])
+                self._trainer.step(batch, np.concatenate([self._inside[known], labels]), _LESSON_RATE)
+
+    def _features(self, planes: list[Plane], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(F, N), normalised."""
+        rows = np.stack([plane.ravel()[chosen] for plane in planes])
+        rows -= self._mean
+        rows /= self._scale
+        return rows
+
     def _forward(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(features, N) -> (N,)"""
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        """(F, N) -> (N,)"""
+        weights, biases = self._trainer.weights, self._trainer.biases
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
             columns = weight.T @ columns
             columns += bias[:, None]
             np.maximum(columns, 0, out=columns)
-        return np.asarray((self.weights[-1].T @ columns + self.biases[-1][:, None])[0])
+        return np.asarray((weights[-1].T @ columns + biases[-1][:, None])[0])
 
 
-def train(picture: NDArray[np.uint8], matte: Plane) -> MatteNet:
-    """The network for a keyframe's plate (h, w, 3) uint8 and its matte (h, w) 0..1; the same for the same input."""
+def _named(weights: list[NDArray[np.float32]], biases: list[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    return {f"weight{i}": w for i, w in enumerate(weights)} | {f"bias{i}": b for i, b in enumerate(biases)}
+
+
+def feature_planes(now: NDArray[np.uint8], moved: NDArray[np.uint8], prior: Plane, motion: Plane) -> list[Plane]:
+    """What the network sees of a frame: how it looks, and what motion says.
+
+    now: the frame's picture (h, w, 3); moved: the last frame's, moved onto it by flow; prior: the last frame's matte, moved the
+    same way; motion: from `motion_plane`."""
+    mismatch = np.linalg.norm(cielab(now) - cielab(moved), axis=-1)
+    return appearance(now) + _prior_planes(prior, mismatch, motion)
+
+
+def train(picture: NDArray[np.uint8], matte: Plane, home: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """A `MatteNet`'s tensors for a keyframe; the same for the same input.
+
+    picture: its plate (h, w, 3) uint8; matte: (h, w) 0..1; home: (h, w, 2), the flow from it to a neighbouring frame."""
+    with _THREADS.limit(limits=1, user_api="blas"):
+        return _train(picture, matte, motion_plane(home, matte))
+
+
+def _train(picture: NDArray[np.uint8], matte: Plane, motion: Plane) -> dict[str, NDArray[np.float32]]:
     rng = np.random.default_rng(0)
-    features, inside = _examples(picture, matte, rng)
-    mean, scale = features.mean(0), features.std(0) + 0.05
-    net = _Trainer((features.shape[1], *_HIDDEN, 1), rng)
+    features, inside = _examples(picture, matte, motion, rng)
+    mean, scale = features.mean(0), features.std(0) + np.float32(0.05)
     features = (features - mean) / scale
+    widths = (features.shape[1], *_HIDDEN, 1)
+    pairs = list(zip(widths[:-1], widths[1:], strict=True))
+    weights = [rng.normal(0, np.sqrt(2 / a), (a, b)).astype(np.float32) for a, b in pairs]
+    trainer = _Trainer(weights, [np.zeros(b, np.float32) for _, b in pairs])
     for step in range(_STEPS):
         batch = rng.integers(0, len(features), _BATCH)
-        net.step(features[batch], inside[batch], _RATE * (1 - 0.9 * step / _STEPS))
-    first = net.weights[0] / scale[:, None]
-    return MatteNet((first, *net.weights[1:]), (net.biases[0] - mean @ first, *net.biases[1:]))
+        trainer.step(features[batch], inside[batch], _RATE * (1 - 0.9 * step / _STEPS))
+        if step >= _STEPS // 2:
+            trainer.keep()
+    kept = rng.choice(len(features), _KEPT)
+    examples = {"examples": features[kept].astype(np.float16), "inside": inside[kept].astype(np.float16)}
+    return {"mean": mean, "scale": scale, **examples, **_named(*trainer.averaged())}
 
 
 def _examples(
-    picture: NDArray[np.uint8], matte: Plane, rng: np.random.Generator
+    picture: NDArray[np.uint8], matte: Plane, motion: Plane, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features (N, F) and labels (N,) of pixels under many imperfect motions."""
-    looks = np.stack(appearance(picture), -1).reshape(matte.size, -1)
-    lab = cielab(picture)
-    weight = _importance(matte)
+    """Features (N, F) and labels (N,) of pixels under many imperfect motions and sizes; in some, motion tells nothing."""
     features, inside = [], []
     for variant in range(_VARIANTS):
-        slip = _slip(matte.shape, rng)
-        prior = follow(matte, slip)
+        size = np.exp(rng.uniform(-_RESIZED, _RESIZED)) if variant % 2 else 1.0
+        now, label, moves = (_resized(plane, float(size)) for plane in (picture, matte, motion))
+        slip = _slip(label.shape, rng)
+        prior = follow(label, slip)
         if variant % 2:
             prior = cv2.GaussianBlur(prior, (0, 0), rng.uniform(0.5, 2))
-        mismatch = np.linalg.norm(lab - follow(lab, slip), axis=-1) + np.float32(abs(rng.normal(0, 0.03)))
-        chosen = rng.choice(matte.size, _PIXELS, p=weight)
-        seen = _relit(looks[chosen], rng)
-        planes = _prior_planes(prior, mismatch)
-        features.append(np.concatenate([seen, np.stack([p.ravel()[chosen] for p in planes], -1)], -1))
-        inside.append(matte.ravel()[chosen])
+        planes = feature_planes(now, follow(now, slip), prior, moves * np.float32(variant % 3 != 0))
+        chosen = rng.choice(label.size, _PIXELS, p=_importance(label))
+        features.append(np.stack([plane.ravel()[chosen] for plane in planes], -1))
+        inside.append(label.ravel()[chosen])
     return np.concatenate(features).astype(np.float32), np.concatenate(inside)
+
+
+def _resized(picture: NDArray[Any], factor: float) -> NDArray[Any]:
+    if factor == 1.0:
+        return picture
+    size = tuple(max(8, round(side * factor)) for side in picture.shape[1::-1])
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
 
 
 def _importance(matte: Plane) -> NDArray[np.float64]:
@@ -159,31 +240,34 @@ def _slip(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float3
     return slip + rng.normal(0, 0.3 * _SLIP, 2).astype(np.float32)
 
 
-def _relit(looks: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Appearance under somewhat other light."""
-    relit = looks * np.float32(1 + rng.normal(0, _LIGHT))
-    tint = rng.normal(0, _LIGHT, 3) * (1, 0.3, 0.3)
-    relit[:, :12] += np.tile(tint, 4).astype(np.float32)
-    return np.asarray(relit)
-
-
 class _Trainer:
-    """A fully connected network with rectifiers, logistic loss and Adam (Kingma, Ba: Adam, 2015)."""
+    """A fully connected network with rectifiers, logistic loss, Adam (Kingma, Ba: Adam, 2015) and averaged weights (Polyak,
+    Juditsky: Acceleration of stochastic approximation by averaging, 1992)."""
 
-    def __init__(self, widths: tuple[int, ...], rng: np.random.Generator) -> None:
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        self.weights = [rng.normal(0, np.sqrt(2 / a), (a, b)).astype(np.float32) for a, b in pairs]
-        self.biases = [np.zeros(b, np.float32) for _, b in pairs]
+    def __init__(self, weights: list[NDArray[np.float32]], biases: list[NDArray[np.float32]]) -> None:
+        self.weights, self.biases = weights, biases
         self._first = [np.zeros_like(p) for p in self.weights + self.biases]
         self._second = [np.zeros_like(p) for p in self.weights + self.biases]
-        self._steps = 0
+        self._sums = [np.zeros_like(p) for p in self.weights + self.biases]
+        self._steps = self._kept = 0
+
+    def keep(self) -> None:
+        """Counts the present weights in the average."""
+        self._kept += 1
+        for total, value in zip(self._sums, self.weights + self.biases, strict=True):
+            total += value
+
+    def averaged(self) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """The mean of the weights and of the biases that were kept."""
+        means = [total / np.float32(self._kept) for total in self._sums]
+        return means[: len(self.weights)], means[len(self.weights) :]
 
     def step(self, features: NDArray[np.float32], inside: NDArray[np.float32], rate: float) -> None:
         layers = [features]
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             layers.append(np.maximum(layers[-1] @ weight + bias, 0))
         odds = (layers[-1] @ self.weights[-1] + self.biases[-1])[:, 0]
-        slope = ((1 / (1 + np.exp(-odds)) - inside) / len(inside))[:, None].astype(np.float32)
+        slope = ((1 / (1 + np.exp(-np.clip(odds, -30, 30))) - inside) / len(inside))[:, None].astype(np.float32)
         weights, biases = [], []
         for index in reversed(range(len(self.weights))):
             weights.insert(0, layers[index].T @ slope)

@@ -1,9 +1,9 @@
 """Where each pixel of a frame stood on the keyframe: a long-range map, held to the keyframe by direct comparison.
 
-Chained flow drifts, and knows nothing of what was hidden for a while. So at every frame the keyframe's picture, moved by
-the chained map, is compared with the frame itself: flow between the two takes the drift out, what agrees is trusted,
-and where nothing agrees the map is continued from the trusted parts around (cf. Crivelli et al.: Robust optical flow
-integration, 2015; Lucas, Kanade 1981 for the direct step).
+Chained flow drifts, fails where a surface has little texture, and knows nothing of what was hidden for a while. So the flow
+is held together within each painted part; the keyframe, moved by the chained map, is compared with the frame itself,
+which takes the drift out and tells what is hidden; and what was out of sight is searched for by its features.
+Chaining and direct matching support each other as in Crivelli et al.: Robust optical flow integration (2015).
 """
 
 from __future__ import annotations
@@ -14,26 +14,31 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.flow import FlowEstimator, follow, grid
-from paintover_engine.compose.matte import extend
+from paintover_engine.compose.flow import FlowEstimator, affine_motion, consistency, follow, grid
+from paintover_engine.compose.matte import bounds, extend
 
 Plane = NDArray[np.float32]
+Field = NDArray[np.float32]  # (h, w, 2)
+Window = tuple[int, int, int, int]  # x, y, width, height
 
 _PATCH = (9, 9)
 _NOISE = 40.0  # variance that sensor and compression leave between two pictures of one surface, in squared 8-bit levels
+_LIGHT = 50.0  # how much brighter or darker a surface may turn, in 8-bit levels
+_TEXTURE = 5e-5  # smaller eigenvalue of the structure tensor (cv2.cornerMinEigenVal's scale) that tells motion
+_PARTS = 6  # separate edits that are held together each by itself
 _CLEARLY = 0.1  # a gain in agreement that is more than chance
 _FARTHEST = 1.5  # drift found at a frame, in pixels; a longer way is a mistaken match
 _AROUND = 10  # how far around the paint its surface surely goes on, in pixels
 _LOST = 0.25  # share of the paint in sight below which its surface is searched for in the whole frame
+_SURFACES = 3  # motions tried: what is painted, and what lies around it
 _INLIERS = 8  # features that must agree on where it is
-_LIGHT = 50.0  # how much brighter or darker a surface may turn, in 8-bit levels
 
 
 @dataclass
 class Registration:
-    """offset: (h, w, 2), from a frame's pixel to where it stood on the keyframe; trust: (h, w) 0..1."""
+    """offset: (h, w, 2), from a frame's pixel to where it stood on the keyframe; trust: (h, w) 0..1, 0 far from the paint."""
 
-    offset: NDArray[np.float32]
+    offset: Field
     trust: Plane
 
     @staticmethod
@@ -48,87 +53,142 @@ class Registrar:
         self._key = key.astype(np.float32)
         self._region = region
         self._around = cv2.dilate(region, np.ones((2 * _AROUND + 1, 2 * _AROUND + 1), np.uint8))
+        self._parts = _parts(cv2.dilate(region, np.ones((5, 5), np.uint8)))
+        self._whole: Window = (0, 0, key.shape[1], key.shape[0])
         self._estimator = FlowEstimator()
         self._features = cv2.SIFT_create(contrastThreshold=0.02)
-        wide = cv2.dilate(region, np.ones((8 * _AROUND + 1, 8 * _AROUND + 1), np.uint8))
-        self._key_points, self._key_features = self._features.detectAndCompute(key, (wide > 0.1).astype(np.uint8))
+        near = (self._around > 0.1).astype(np.uint8)
+        self._key_points, self._key_features = self._features.detectAndCompute(key, near)
 
-    def advance(
-        self, before: Registration, home: NDArray[np.float32], visible: Plane, frame: NDArray[np.uint8]
+    def advance(self, before: Registration, home: Field, out: Field, frame: NDArray[np.uint8]) -> Registration:
+        """The next frame's registration. home: flow from it to the frame of `before`; out: the way back."""
+        chained = Registration(home + follow(before.offset, home), follow(before.trust, home))
+        seen = follow(self._around, chained.offset) * chained.trust
+        x, y, width, height = window = bounds((seen > 0.05).astype(np.float32), 2 * _AROUND)
+        part = np.s_[y : y + height, x : x + width]
+        found = Registration(chained.offset, np.zeros_like(chained.trust))
+        if min(width, height) > 2 * _AROUND:
+            here = Registration(chained.offset[part], (chained.trust * consistency(home, out))[part])
+            here = self._corrected(here, home[part], frame[part], window)
+            found.offset[part], found.trust[part] = here.offset, here.trust
+        if self._share_in_sight(found) < _LOST:
+            return self._found_again(frame) or found
+        return found
+
+    def _corrected(
+        self, chained: Registration, home: Field, frame: NDArray[np.uint8], window: Window
     ) -> Registration:
-        """The next frame's registration.
+        """A chained registration of a window, its flow held together, its gaps filled and its drift taken out."""
+        offset = chained.offset + self._steadied(home, chained.offset, frame, window) - home
+        offset = _continued(offset, chained.trust * self._seen(self._around, offset, window))
+        agreement = self._agreement(offset, frame, window)
+        offset = offset + self._drift(offset, frame, agreement, window)
+        agreement = self._agreement(offset, frame, window)
+        trust = np.maximum(chained.trust, _ramp(agreement, 0.5, 0.8))  # what the chain vouches for, and what looks right
+        return Registration(offset, np.minimum(trust, _ramp(agreement, 0.02, 0.15)))  # but nothing that looks wrong
 
-        home: flow from it to the frame of `before`; visible (h, w) 0..1: how much that flow is to be believed."""
-        offset = home + follow(before.offset, home)
-        trust = follow(before.trust, home) * visible
-        offset = _continued(offset, trust * follow(self._around, offset))
-        agreement = self._agreement(offset, frame)
-        offset += self._drift(offset, frame, agreement)
-        agreement = self._agreement(offset, frame)
-        trust = self._trust(trust, agreement)
-        if self._share_in_sight(offset, trust) < _LOST:
-            found = self._found_again(frame)
-            if found is not None:
-                return found
-        return Registration(offset, trust)
+    def _seen(self, on_key: Plane, offset: Field, window: Window) -> Plane:
+        """A keyframe's plane as the frame's window shows it."""
+        return cv2.remap(on_key, _points(window) + offset, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-    def _trust(self, chained: Plane, agreement: Plane) -> Plane:
-        """What the chain vouches for, unless it looks wrong; and what looks right."""
-        return np.minimum(np.maximum(chained, _ramp(agreement, 0.5, 0.8)), _ramp(agreement, 0.02, 0.15))
+    def _steadied(self, home: Field, offset: Field, frame: NDArray[np.uint8], window: Window) -> Field:
+        """The flow held together where a painted part shows too little texture for flow: there the part's affine motion
+        holds, or that of its textured neighbourhood (Shi, Tomasi: Good features to track, 1994, on what texture tells)."""
+        steady = home.copy()
+        corners = cv2.cornerMinEigenVal(np.ascontiguousarray(frame), 5)
+        for part in self._parts:
+            inside = self._seen(part, offset, window)
+            if inside.sum() < 64:
+                continue
+            told = inside * (corners / (corners + _TEXTURE))
+            motion = affine_motion(home, told, robust=True)
+            weighted = cv2.GaussianBlur(np.dstack([(home - motion) * told[..., None], told]), (0, 0), 4)
+            motion += weighted[..., :2] / (weighted[..., 2:] + 0.02)
+            steady += inside[..., None] * (motion - steady)
+        return steady
 
-    def _share_in_sight(self, offset: NDArray[np.float32], trust: Plane) -> float:
-        """How much of the painted region the frame still shows."""
-        return float((follow(self._region, offset) * trust).sum()) / max(1.0, float(self._region.sum()))
-
-    def _found_again(self, frame: NDArray[np.uint8]) -> Registration | None:
-        """The keyframe's surface where it is seen again after it was hidden or out of frame, by its features (Lowe:
-        Distinctive image features from scale-invariant keypoints, 2004); None where they are not found."""
-        points, features = self._features.detectAndCompute(frame, None)
-        if self._key_features is None or features is None or len(features) < 2 or len(self._key_features) < _INLIERS:
-            return None
-        pairs = cv2.BFMatcher().knnMatch(self._key_features, features, k=2)
-        matches = [pair[0] for pair in pairs if len(pair) == 2 and pair[0].distance < 0.75 * pair[1].distance]
-        if len(matches) < _INLIERS:
-            return None
-        here = np.array([points[match.trainIdx].pt for match in matches], np.float32)
-        there = np.array([self._key_points[match.queryIdx].pt for match in matches], np.float32)
-        affine, inliers = cv2.estimateAffine2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=2.0)
-        if affine is None or int(inliers.sum()) < _INLIERS:
-            return None
-        own = grid(frame.shape[1], frame.shape[0])
-        offset = (own @ affine[:, :2].T.astype(np.float32) + affine[:, 2].astype(np.float32) - own).astype(np.float32)
-        agreement = self._agreement(offset, frame)
-        offset += self._drift(offset, frame, agreement)
-        trust = _ramp(self._agreement(offset, frame), 0.2, 0.6) * follow(self._around, offset)
-        return Registration(offset, trust) if self._share_in_sight(offset, trust) > _LOST / 2 else None
-
-    def _drift(self, offset: NDArray[np.float32], frame: NDArray[np.uint8], agreement: Plane) -> NDArray[np.float32]:
+    def _drift(self, offset: Field, frame: NDArray[np.uint8], agreement: Plane, window: Window) -> Field:
         """What to add to the offset: flow between the frame and the keyframe moved onto it, where it makes the two agree
         better. Drift is smooth, so the correction is made so."""
-        slip = self._estimator.between(_flattened(frame.astype(np.float32)), _flattened(follow(self._key, offset)))
+        moved = self._seen(self._key, offset, window)
+        slip = self._estimator.between(_flattened(frame.astype(np.float32)), _flattened(moved))
         direct = slip + follow(offset, slip)
-        gain = np.clip(self._agreement(direct, frame) - agreement - _CLEARLY, 0, 1)
+        gain = np.clip(self._agreement(direct, frame, window) - agreement - _CLEARLY, 0, 1)
         gain[np.linalg.norm(slip, axis=-1) > _FARTHEST] = 0
         weighted = cv2.GaussianBlur(np.dstack([(direct - offset) * gain[..., None], gain]), (0, 0), 8)
         return np.asarray(weighted[..., :2] / (weighted[..., 2:] + 0.05))
 
-    def _agreement(self, offset: NDArray[np.float32], frame: NDArray[np.uint8]) -> Plane:
+    def _agreement(self, offset: Field, frame: NDArray[np.uint8], window: Window) -> Plane:
         """0..1: how well the moved keyframe looks like the frame around each pixel, whatever the light.
 
         What the best local gain and bias leave of the frame's variance, against that variance (normalised
         cross-correlation) and the noise; and the difference of the local means, which light may change but not turn over."""
-        here, there = frame.astype(np.float32), follow(self._key, offset)
-        planes = cv2.blur(np.dstack([here, there, here * here, there * there]), _PATCH)
+        here, there = frame.astype(np.float32), self._seen(self._key, offset, window)
+        planes = cv2.blur(cv2.merge([here, there, here * here, there * there]), _PATCH)
         mean_here, mean_there, square_here, square_there = cv2.split(planes)
         together = cv2.blur(here * there, _PATCH) - mean_here * mean_there
         variance_here = np.maximum(square_here - mean_here * mean_here, 0)
         variance_there = np.maximum(square_there - mean_there * mean_there, 0)
         left = np.maximum(variance_here - np.maximum(together, 0) ** 2 / (variance_there + _NOISE), 0)
         wrong = left / (0.5 * variance_here + _NOISE) + ((mean_here - mean_there) / _LIGHT) ** 2
-        points = grid(offset.shape[1], offset.shape[0]) + offset
-        height, width = wrong.shape
-        inside = (points[..., 0] > -1) & (points[..., 0] < width) & (points[..., 1] > -1) & (points[..., 1] < height)
-        return np.asarray(np.exp(-wrong) * inside, np.float32)
+        return np.asarray(cv2.exp(-wrong) * _inside(_points(window) + offset, self._key.shape))
+
+    def _share_in_sight(self, place: Registration) -> float:
+        """How much of the painted region the frame still shows."""
+        return float((follow(self._region, place.offset) * place.trust).sum()) / max(1.0, float(self._region.sum()))
+
+    def _found_again(self, frame: NDArray[np.uint8]) -> Registration | None:
+        """The keyframe's surface where it is seen again after it was hidden or out of frame, by its features (Lowe:
+        Distinctive image features from scale-invariant keypoints, 2004); None where they are not found."""
+        here, there = self._matches(frame)
+        best, best_share = None, _LOST / 2
+        for _ in range(_SURFACES):
+            if len(here) < _INLIERS:
+                break
+            affine, inliers = cv2.estimateAffine2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=2.0)
+            if affine is None or int(inliers.sum()) < _INLIERS:
+                break
+            candidate = self._settled(affine.astype(np.float32), frame)
+            share = self._share_in_sight(candidate)
+            if share > best_share:
+                best, best_share = candidate, share
+            others = inliers.ravel() == 0
+            here, there = here[others], there[others]
+        return best
+
+    def _matches(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Points (N, 2) of the frame and of the keyframe that look alike and like no other."""
+        none = np.zeros((0, 2), np.float32)
+        if self._key_features is None or len(self._key_features) < _INLIERS:
+            return none, none
+        points, features = self._features.detectAndCompute(frame, None)
+        if features is None or len(features) < 2:
+            return none, none
+        pairs = cv2.BFMatcher().knnMatch(self._key_features, features, k=2)
+        matches = [first for first, second in pairs if first.distance < 0.8 * second.distance]
+        here = np.array([points[match.trainIdx].pt for match in matches], np.float32).reshape(-1, 2)
+        there = np.array([self._key_points[match.queryIdx].pt for match in matches], np.float32).reshape(-1, 2)
+        return here, there
+
+    def _settled(self, affine: NDArray[np.float32], frame: NDArray[np.uint8]) -> Registration:
+        """The registration that an affine motion (2, 3) from frame to keyframe starts."""
+        own = _points(self._whole)
+        offset = own @ affine[:, :2].T + affine[:, 2] - own
+        for _ in range(2):
+            agreement = self._agreement(offset, frame, self._whole)
+            offset = offset + self._drift(offset, frame, agreement, self._whole)
+        trust = _ramp(self._agreement(offset, frame, self._whole), 0.2, 0.6) * follow(self._around, offset)
+        return Registration(offset, trust)
+
+
+def _points(window: Window) -> Field:
+    x, y, width, height = window
+    return grid(x + width, y + height)[y:, x:]
+
+
+def _inside(points: Field, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    x, y = points[..., 0], points[..., 1]
+    return (x > -1) & (x < shape[1]) & (y > -1) & (y < shape[0])
 
 
 def _flattened(picture: Plane) -> NDArray[np.uint8]:
@@ -144,23 +204,18 @@ def _ramp(plane: Plane, low: float, high: float) -> Plane:
     return np.clip((plane - low) / (high - low), 0, 1).astype(np.float32)
 
 
-def _continued(offset: NDArray[np.float32], trust: Plane) -> NDArray[np.float32]:
+def _continued(offset: Field, trust: Plane) -> Field:
     """The offset where it is trusted, continued smoothly from there where it is not."""
     known = _ramp(trust, 0.2, 0.6)
-    if known.max() < 0.5:
+    if known.max() < 0.5 or trust.min() >= 0.2:
         return offset
-    affine = _affine(offset, known)
+    affine = affine_motion(offset, known)
     continued = affine + extend(offset - affine, known)
     return np.where(trust[..., None] < 0.2, continued, offset)
 
 
-def _affine(offset: NDArray[np.float32], weight: Plane) -> NDArray[np.float32]:
-    """The affine motion (h, w, 2) nearest to the offset, weighted."""
-    height, width = weight.shape
-    points = grid(width, height)[::4, ::4].reshape(-1, 2)
-    w = weight[::4, ::4].reshape(-1, 1)
-    basis = np.concatenate([points / width, np.ones((len(points), 1), np.float32)], -1)
-    normal = (basis * w).T @ basis + np.diag([1e-3, 1e-3, 1e-6]) * max(1.0, float(w.sum()))
-    solution = np.linalg.solve(normal, (basis * w).T @ offset[::4, ::4].reshape(-1, 2)).astype(np.float32)
-    whole = grid(width, height) / np.float32(width)
-    return np.asarray(whole @ solution[:2] + solution[2])
+def _parts(region: Plane) -> list[Plane]:
+    """The largest separate parts of a region, each (h, w) 0..1."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((region > 0.1).astype(np.uint8))
+    largest = sorted(range(1, count), key=lambda part: -stats[part, cv2.CC_STAT_AREA])[:_PARTS]
+    return [(labels == part).astype(np.float32) for part in largest]

@@ -15,16 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs import records
+from paintover_engine.jobs.cache import DEFAULT_BUDGET, Cache, Usage
+from paintover_engine.jobs.database import QueueDamaged, QueueUnwritable
+from paintover_engine.jobs.devices import find_cpu, find_gpus
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState, Queue, Shot, StoredKeyframe
-from paintover_engine.jobs.scheduler import Scheduler
-from paintover_engine.jobs.store import Store, StoredFrame, write_tensor
+from paintover_engine.jobs.scheduler import Lane, Scheduler
+from paintover_engine.jobs.store import PICTURE, Store, StoredFrame, write_tensor
+from paintover_engine.jobs.versions import next_version, version_path
 from paintover_engine.jobs.worker_client import WorkerClient, WorkerDied
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods.registry import find_method, read_parameters
 
 log = logging.getLogger(__name__)
 
+UNFINISHED = tuple(state for state in JobState if not state.finished)
 LOW_CONFIDENCE = 0.5  # below it a frame is suggested as the next keyframe
 
 
@@ -34,44 +40,123 @@ class Engine:
     roots: when given, only sources, keyframes and outputs below these folders are touched.
     """
 
-    def __init__(self, folder: DataFolder, roots: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        folder: DataFolder,
+        roots: Sequence[Path] = (),
+        cache_budget: int = DEFAULT_BUDGET,
+        gpu_memory: int = 0,
+    ) -> None:
         folder.create()
         self.folder = folder
+        self.notes: list[str] = []
         self.store = Store(folder)
         self.store.clear_temporary()
-        self.queue = Queue(folder.database)
+        self.views = Store(folder, results=folder.views)
+        self.cache = Cache(folder, cache_budget)
+        self.queue = self._open_queue()
+        self._unclean_since = self._begin_session()
+        self.devices = [find_cpu()]
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gpu_memory = gpu_memory
         self._roots = [root.resolve() for root in roots]
         self._changed = asyncio.Condition()
         # Looking at sources must not wait for a job's stage, so it has a worker of its own.
         self._looker = WorkerClient("media", folder)
-        self._runner = WorkerClient("job", folder)
-        self._scheduler = Scheduler(self.queue, self.store, self._runner, self._announce)
+        self._lanes = [Lane(self.devices[0], WorkerClient("job", folder))]
+        self._scheduler = Scheduler(self.queue, self.store, self.cache, self._lanes, self._announce)
+        self._numbering = asyncio.Lock()
+        self._keyframing = asyncio.Lock()  # a keyframe's file is there before the queue knows it
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def _open_queue(self) -> Queue:
+        """The queue; a damaged one is kept aside, and a new one put together from the jobs' records."""
+        try:
+            queue, damaged = Queue(self.folder.database), None
+        except QueueDamaged as damage:
+            damaged = records.set_aside(self.folder.database)
+            log.error("%s", damage.message)
+            queue = Queue(self.folder.database)
+        if damaged:
+            restored, unread = records.restore(queue, self.store, self.folder.records)
+            lost = f"; {unread} could not be read" if unread else ""
+            self.notes.append(
+                f"The queue's file was damaged and is kept as {damaged}: {restored} jobs were put back{lost}, "
+                "with the frames they had; shots and keyframes that no job used are to be given again."
+            )
+            log.error("%s", self.notes[-1])
+        queue.changed = lambda job: records.keep(queue, self.folder.records, job)
+        for number in queue.ids() - records.numbers(self.folder.records):  # of a version that kept none
+            queue.changed(queue.job(number))
+        return queue
+
+    def _begin_session(self) -> int | None:
+        """From which change on the results are to be checked. A full disk does not keep the daemon from starting: it
+        is needed to make room."""
+        try:
+            return self.queue.begin_session()
+        except QueueUnwritable as error:
+            if error.code is not Code.RESOURCE_EXHAUSTED:
+                raise
+            self.notes.append(error.message)
+            return 0
+
     async def start(self) -> None:
-        """Begins to run the queue."""
-        self._spawn(self._scheduler.run())
+        """Begins to run the queue.
+
+        `failure` gets the error that ends it, should one."""
+        self._spawn(self._run())
+
+    async def _run(self) -> None:
+        if self._unclean_since is not None:
+            await self._check_results(self._unclean_since)
+        self.cache.take(await asyncio.to_thread(self.cache.scan))
+        for gpu in await find_gpus():
+            arguments = ["--gpu", str(gpu.index), "--gpu-memory", str(self._gpu_memory)]
+            self.devices.append(gpu)
+            self._lanes.append(Lane(gpu, WorkerClient(gpu.id, self.folder, arguments)))
+        await self._scheduler.run()
+
+    async def _check_results(self, since: int) -> None:
+        """Looks at the results that the last daemon made, which did not end well; damaged ones are made again."""
+        keys = self.queue.result_keys(since=since)
+        for job in self.queue.jobs(*UNFINISHED):
+            keys |= self.queue.result_keys(job.id)
+        damaged = [key for key in keys if not await asyncio.to_thread(self.store.is_whole, key, True)]
+        for key in damaged:
+            self.store.remove(key, publishes=True)
+        for number, frames in self.queue.drop_frames(damaged).items():
+            job = self.queue.job(number)
+            log.warning("frames %s were damaged on disk", frames, extra={"job": number})
+            if job.state is JobState.DONE:
+                job.state, job.error = JobState.FAILED, Code.DATA_LOSS.value
+                job.message = f"{len(frames)} of its frames were damaged on disk; retry it, the others are kept."
+                self.queue.update_job(job)
 
     async def stop(self) -> None:
         """Stops at once; unfinished jobs go on with the next daemon."""
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(self._looker.stop(), self._runner.stop())
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(self._looker.stop(), *(lane.worker.stop() for lane in self._lanes))
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(PaintoverError):
+            self.queue.end_session()
         self.queue.close()
 
     @property
     def busy(self) -> bool:
         """A job runs or waits to run."""
-        return bool(self.queue.jobs(JobState.QUEUED, JobState.PREPARING, JobState.RUNNING))
+        return self.queue.count(JobState.QUEUED, JobState.PREPARING, JobState.RUNNING) > 0
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             if not task.cancelled() and (error := task.exception()):
-                log.critical("a task of the daemon ended", exc_info=error)
+                sentence = isinstance(error, PaintoverError)
+                log.critical("a task of the daemon ended: %s", error, exc_info=None if sentence else error)
+                if not self.failure.done():
+                    self.failure.set_exception(error)
 
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -181,11 +266,20 @@ class Engine:
                 Code.INVALID_ARGUMENT,
                 f"The keyframe's frame {frame} does not exist: the shot has frames {info.first} to {info.last}.",
             )
+        async with self._keyframing:
+            keyframe = await self._read_keyframe(shot, info, frame, picture, matte)
+            self.queue.put_keyframe(keyframe)
+        self._go_on_with_keyframes(shot.id)
+        return keyframe
+
+    async def _read_keyframe(
+        self, shot: Shot, info: SourceInfo, frame: int, picture: str | bytes, matte: str | bytes | None
+    ) -> StoredKeyframe:
         with contextlib.ExitStack() as stack:
             paths = [stack.enter_context(self._as_file(given, what)) for given, what in (
                 (picture, "The keyframe"), (matte, "The matte"))]  # fmt: skip
             read = await self._look("keyframe", info=info.to_json(), frame=frame, path=paths[0], matte_path=paths[1])
-        keyframe = StoredKeyframe(
+        return StoredKeyframe(
             id=f"{shot.id}/{frame}-{read['digest'][:12]}",
             shot=shot.id,
             frame=frame,
@@ -194,8 +288,18 @@ class Engine:
             notes=read["notes"],
             current=True,
         )
-        self.queue.put_keyframe(keyframe)
-        return keyframe
+
+    def _go_on_with_keyframes(self, shot_id: str) -> None:
+        """The shot's jobs that waited for a keyframe take those that it has now."""
+        names = [keyframe.id for keyframe in self.queue.keyframes(shot_id)]
+        for job in self.queue.jobs(*UNFINISHED):
+            if job.shot == shot_id and job.spec.await_keyframe and not job.spec.keyframes:
+                self.queue.set_keyframes(job, names)
+                if job.state is not JobState.PAUSED:
+                    job.state, job.message = JobState.QUEUED, ""
+                self.queue.update_job(job)
+                self._scheduler.forget(job.id)
+                self._announce()
 
     @contextlib.contextmanager
     def _as_file(self, given: str | bytes | None, what: str) -> Iterator[str]:
@@ -222,15 +326,32 @@ class Engine:
         keyframes = [self.queue.keyframe(name) for name in spec.keyframes] or self.queue.keyframes(shot.id)
         if any(keyframe.shot != shot.id for keyframe in keyframes):
             raise PaintoverError(Code.INVALID_ARGUMENT, "A keyframe of another shot was named; name this shot's own.")
-        if not keyframes and not spec.prepare_only:
+        if not keyframes and not (spec.prepare_only or spec.await_keyframe):
             raise PaintoverError(Code.FAILED_PRECONDITION, "The shot has no keyframe yet; put one first.")
-        await self._check_outputs(spec, info.path)
         names = [keyframe.id for keyframe in sorted(keyframes, key=lambda k: k.frame)]
         complete = dataclasses.replace(spec, keyframes=[] if spec.prepare_only else names)
-        job = self.queue.add_job(shot.id, complete, priority)
+        async with self._numbering:  # between choosing a version's number and queueing it, nobody else chooses one
+            if twin := self.queue.twin(shot.id, complete):
+                return twin
+            if complete.versioned:
+                complete = self._next_version(complete)
+            await self._check_outputs(complete, info.path)
+            job = self.queue.add_job(shot.id, complete, priority)
+        log.info("queued: %s", complete.output or "no output", extra={"job": job.id})
         self._announce()
         self._scheduler.wake()
         return job
+
+    def _next_version(self, spec: JobSpec) -> JobSpec:
+        """The spec with outputs that no other version has; makes the folder that is to hold them."""
+        self._allowed(spec.versioned, "The output")
+        others = [job.spec.output for job in self.queue.jobs(*UNFINISHED) if job.spec.versioned == spec.versioned]
+        number = next_version(spec.versioned, others)
+        outputs = [version_path(path, number) if path else "" for path in (spec.versioned, spec.mattes)]
+        for path in map(Path, filter(None, outputs)):
+            if path.parent.parent.is_dir():
+                path.parent.mkdir(exist_ok=True)
+        return dataclasses.replace(spec, output=outputs[0], mattes=outputs[1])
 
     async def _check_outputs(self, spec: JobSpec, source: str) -> None:
         if spec.output:
@@ -286,7 +407,7 @@ class Engine:
         job.state, job.message, job.error, job.ended = JobState.QUEUED, "", "", None
         self.queue.update_job(job)
         self._announce()
-        self._scheduler.wake()
+        self._scheduler.forget(job.id)
         return job
 
     def set_priority(self, job_id: int, priority: int) -> Job:
@@ -294,7 +415,19 @@ class Engine:
         job.priority = priority
         self.queue.update_job(job)
         self._announce()
+        self._scheduler.wake()
         return job
+
+    def place_job(self, job_id: int, before: int | None) -> Job:
+        """Moves a job to just before another one, at that one's priority; behind all of its own when None."""
+        job = self.queue.job(job_id)
+        if before is None:
+            self.queue.place_last(job)
+        elif before != job_id:
+            self.queue.place_before(job, self.queue.job(before))
+        self._announce()
+        self._scheduler.wake()
+        return self.queue.job(job_id)
 
     def delete_job(self, job_id: int) -> None:
         """Forgets a finished job and the results that no other job shows; files written for the user stay."""
@@ -303,6 +436,8 @@ class Engine:
             raise PaintoverError(Code.FAILED_PRECONDITION, f"Job {job_id} is {job.state.value}; cancel it first.")
         for key in self.queue.delete_job(job_id):
             self.store.remove(key, publishes=True)
+        records.forget(self.folder.records, job_id)
+        self._announce()
 
     async def watch(self, job_id: int | None, from_sequence: int) -> AsyncIterator[tuple[Job, list[JobFrame]]]:
         """Each change of a job (of all when None) from a sequence number on, with the frames it added.
@@ -358,18 +493,66 @@ class Engine:
         if not info.first <= number <= info.last:
             raise PaintoverError(Code.NOT_FOUND, f"The shot has no frame {number}.")
         key = await self._look("plate", info=info.to_json(), frame=number)
-        return self.store.frame(key, number)
+        self._viewed(key)
+        return self.views.frame(key, number)
+
+    async def picture(self, job_id: int, number: int, view: str, side: int) -> Path:
+        """A WebP file of a job's frame to look at, `side` pixels at its longer side. view: "plate", "result", "matte".
+
+        Raises PaintoverError where the frame is not made yet."""
+        _, info = await self._known(self.queue.job(job_id).shot)
+        made = self.queue.frame(job_id, number) if view != "plate" else None
+        if (view != "plate" and made is None) or not info.first <= number <= info.last:
+            raise PaintoverError(Code.NOT_FOUND, f"Job {job_id} has no {view} of frame {number} yet.")
+        result = made.key if made else ""
+        described = ["picture", info.fingerprint, number, view, side, result]
+        key = hashlib.sha256(json.dumps(described).encode()).hexdigest()
+        if not self.views.has(key, publishes=True):
+            await self._look("picture", key=key, info=info.to_json(), frame=number, view=view, side=side, result=result)
+        self._viewed(key)
+        return self.views.path(key, publishes=True) / PICTURE
+
+    def _viewed(self, key: str) -> None:
+        self.cache.used(self.views.path(key, publishes=True))
+        if self.cache.over_budget:
+            self.cache.evict(self.cache.budget, self._scheduler.needed() | {key}, self.queue.result_keys)
+
+    # Room.
+
+    def usage(self) -> Usage:
+        """What lies on disk."""
+        return self.cache.usage(self.queue.result_keys())
+
+    def cache_usage(self) -> dict[str, int]:
+        """Bytes of what may be evicted, and its budget; quick, for gauges."""
+        return {"used": self.cache.used_bytes, "budget": self.cache.budget}
+
+    async def prune(self, budget: int) -> int:
+        """Removes what can be made again, least recently used first, until the rest takes no more than `budget` bytes,
+        and keyframes that no job was made with any more; returns the bytes that this gave back."""
+        self.cache.take(await asyncio.to_thread(self.cache.scan))
+        freed = self.cache.evict(budget, self._scheduler.needed(), self.queue.result_keys)
+        async with self._keyframing:
+            unused = self.queue.unused_keyframes()
+            self.queue.forget_keyframes(unused)
+            known = self.queue.keyframe_digests()
+            for path in self.folder.keyframes.glob("*.safetensors"):
+                if path.stem not in known:
+                    with contextlib.suppress(OSError):
+                        freed += path.stat().st_size
+                        path.unlink()
+        return freed
 
     def suggested_keyframes(self, job_id: int) -> list[int]:
         """Where to paint next: the least trusted frame of each run of frames that are not to be trusted."""
         suggested: list[JobFrame] = []
-        run: list[JobFrame] = []
-        for frame in [*self.queue.frames(job_id), JobFrame(-1, "", 1.0)]:
-            if frame.confidence < LOW_CONFIDENCE:
-                run.append(frame)
-            elif run:
-                suggested.append(min(run, key=lambda f: f.confidence))
-                run = []
+        last = None
+        for frame in self.queue.frames(job_id, below=LOW_CONFIDENCE):
+            if last is None or frame.number != last + 1:
+                suggested.append(frame)
+            elif frame.confidence < suggested[-1].confidence:
+                suggested[-1] = frame
+            last = frame.number
         return [frame.number for frame in suggested]
 
 

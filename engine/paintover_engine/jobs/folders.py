@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,16 @@ class DataFolder:
         return self.root / "results"
 
     @property
+    def views(self) -> Path:
+        """Pictures made for looking at: plates for hosts, thumbnails; may be evicted."""
+        return self.root / "views"
+
+    @property
+    def records(self) -> Path:
+        """What the queue is put together from should its file be damaged: one file per job."""
+        return self.root / "records"
+
+    @property
     def keyframes(self) -> Path:
         """Keyframes as the engine read them, one file per digest."""
         return self.root / "keyframes"
@@ -45,6 +56,10 @@ class DataFolder:
         return self.root / "uploads"
 
     @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
     def token(self) -> Path:
         return self.root / "token"
 
@@ -52,6 +67,11 @@ class DataFolder:
     def address(self) -> Path:
         """Written once the daemon answers, removed when it stops."""
         return self.root / "engine.json"
+
+    @property
+    def monitor(self) -> Path:
+        """The port of the queue's page, kept so that an open page finds the next daemon."""
+        return self.root / "monitor.json"
 
     @property
     def lock(self) -> Path:
@@ -70,8 +90,12 @@ class DataFolder:
             self.root.mkdir(parents=True, exist_ok=True)
             if os.name == "posix":
                 self.root.chmod(0o700)
-            for folder in (self.cache, self.results, self.keyframes, self.uploads, self.temporary):
+            for folder in (
+                self.cache, self.results, self.views, self.records, self.keyframes, self.uploads, self.temporary,
+            ):  # fmt: skip
                 folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.temporary):
+                pass  # a disk may be mounted read-only, which no mode bit tells
         except OSError as error:
             raise PaintoverError(
                 Code.PERMISSION_DENIED,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from paintover_engine.jobs.store import Store, StoredFrame, frame_path
+from paintover_engine.jobs.store import Store, StoredFrame, checksum, frame_path
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.methods.stage import ResultFrame, Stage, Tensors
 
@@ -41,13 +41,14 @@ def save_frames(
     made = []
     with store.writing(stage.key, publishes=True) as folder:
         for frame in frames:
+            painted = np.ascontiguousarray(frame.painted, np.float16)
             metadata = {
                 "number": str(frame.number),
                 "window": json.dumps(frame.window),
                 "size": json.dumps(size),
                 "confidence": f"{frame.confidence:.4f}",
+                "checksum": checksum(painted.tobytes()),
             }
-            painted = frame.painted.astype(np.float16, copy=False)
             _save({"painted": painted}, frame_path(folder, frame.number), metadata)
             made.append((frame.number, frame.confidence))
     return made

@@ -6,41 +6,19 @@ the last number it saw, so a reconnect misses nothing and no event log grows.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs.database import Database
 from paintover_engine.media.info import SourceInfo
-
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE shots (
-    id TEXT PRIMARY KEY, source TEXT NOT NULL, first INTEGER, last INTEGER, colorspace TEXT NOT NULL,
-    uploaded INTEGER NOT NULL, info TEXT, created REAL NOT NULL
-) STRICT;
-CREATE TABLE keyframes (
-    id TEXT PRIMARY KEY, shot TEXT NOT NULL REFERENCES shots ON DELETE CASCADE, frame INTEGER NOT NULL,
-    digest TEXT NOT NULL, has_matte INTEGER NOT NULL, notes TEXT NOT NULL,
-    current INTEGER NOT NULL, created REAL NOT NULL
-) STRICT;
-CREATE TABLE jobs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, shot TEXT NOT NULL REFERENCES shots, spec TEXT NOT NULL,
-    state TEXT NOT NULL, priority INTEGER NOT NULL, message TEXT NOT NULL, error TEXT NOT NULL DEFAULT '',
-    progress TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL, sequence INTEGER NOT NULL
-) STRICT;
-CREATE INDEX jobs_by_state ON jobs (state, priority DESC, id);
-CREATE INDEX jobs_by_sequence ON jobs (sequence);
-CREATE TABLE job_frames (
-    job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE, number INTEGER NOT NULL, key TEXT NOT NULL,
-    confidence REAL NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (job, number)
-) STRICT, WITHOUT ROWID;
-"""
 
 
 class JobState(enum.Enum):
@@ -91,7 +69,11 @@ class StoredKeyframe:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """All that a job's result depends on, and where it goes. keyframes: ids, in the order of their frames."""
+    """All that a job's result depends on, and where it goes.
+
+    keyframes: ids, in the order of their frames; none of a job that waits for the shot's first one.
+    versioned: the output as it was asked for, of which `output` is the version that this job writes; "" otherwise.
+    """
 
     method: str
     parameters: Mapping[str, str]
@@ -101,11 +83,17 @@ class JobSpec:
     overwrite: bool
     mattes: str
     prepare_only: bool
+    await_keyframe: bool = False
+    versioned: str = ""
 
 
 @dataclass
 class Progress:
-    """How far a job is; `seconds_left` is negative while unknown."""
+    """How far a job is; `seconds_left` is negative while unknown.
+
+    prepared: share of a whole propagation's work that the stages without a keyframe are, as far as they are done.
+    phases: the stages, by what they do.
+    """
 
     stages_total: int = 0
     stages_done: int = 0
@@ -114,6 +102,18 @@ class Progress:
     fraction: float = 0.0
     seconds_left: float = -1.0
     stage: str = ""
+    prepared: float = 0.0
+    phases: list[Phase] = field(default_factory=list)
+
+
+class Phase(TypedDict):
+    """All stages of one function. seconds: spent on them by this job so far; left: expected yet, negative: unknown."""
+
+    function: str
+    total: int
+    done: int
+    seconds: float
+    left: float
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ class JobFrame:
 class Job:
     """A job as the queue has it.
 
-    error: the code of what it failed of, "" otherwise; frames_done: how many frames it has made."""
+    error: the code of what it failed of, "" otherwise; position: its place among jobs of its priority, ascending;
+    frames_done: how many frames it has made."""
 
     id: int
     shot: str
@@ -143,57 +144,59 @@ class Job:
     started: float | None
     ended: float | None
     sequence: int
-    frames_done: int = field(default=0)
+    position: float = 0.0
+    frames_done: int = 0
+
+
+@dataclass(frozen=True)
+class WaitingJob:
+    """A job that could run. background: it does what needs no keyframe, while nobody waits for it."""
+
+    id: int
+    method: str
+    background: bool
 
 
 class Queue:
     """The queue's file. One process writes it; calls are short and safe between awaits."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, changed: Callable[[Job], None] = lambda job: None) -> None:
         """Opens the file, or makes it.
 
-        Raises PaintoverError for a file of a newer version, or one that is no queue."""
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.row_factory = sqlite3.Row
-        try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")  # WAL keeps its word against a killed process
-            self._db.execute("PRAGMA foreign_keys = ON")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                with self._transaction():
-                    for statement in SCHEMA.split(";"):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        except sqlite3.DatabaseError as error:
-            raise PaintoverError(
-                Code.DATA_LOSS, f"The queue {path} cannot be read ({error}); move it aside and start again."
-            ) from error
-        if version > SCHEMA_VERSION:
-            raise PaintoverError(
-                Code.FAILED_PRECONDITION,
-                f"The queue {path} was written by a newer Paintover; update this one, or choose another --data-dir.",
-            )
-        self.sequence: int = self._db.execute("SELECT coalesce(max(sequence), 0) FROM jobs").fetchone()[0]
+        changed: called after a job's state, priority, order or message changed.
+        Raises PaintoverError for a file of a newer version, QueueDamaged for one that is no queue."""
+        self._db = Database(path)
+        self.changed = changed
+        self._shots: dict[str, Shot] = {}  # read often, changed here alone
+        self.sequence: int = self._db.rows("SELECT coalesce(max(sequence), 0) FROM jobs")[0][0]
 
     def close(self) -> None:
         self._db.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+    # Sessions.
+
+    def begin_session(self) -> int | None:
+        """Notes that a daemon works on the queue. The sequence number at which the one before began, where that one
+        did not end well (its last outputs are to be looked at); None where it did."""
+        row = self._row("SELECT clean, sequence FROM session")
+        assert row
+        self._db.rows("UPDATE session SET clean = 0, sequence = ?", (self.sequence + 1,))
+        return None if row["clean"] else row["sequence"]
+
+    def end_session(self) -> None:
+        """Notes that the daemon left in good order."""
+        self._db.rows("UPDATE session SET clean = 1")
+
+    def _row(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Row | None:
+        rows = self._db.rows(statement, values)
+        return rows[0] if rows else None
 
     # Shots.
 
     def put_shot(self, shot: Shot) -> None:
         """Adds a shot, or renews what is known of it."""
-        self._db.execute(
+        self._shots.pop(shot.id, None)
+        self._db.rows(
             "INSERT INTO shots (id, source, first, last, colorspace, uploaded, info, created) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET info = excluded.info",
             (
@@ -203,31 +206,35 @@ class Queue:
         )  # fmt: skip
 
     def shot(self, shot_id: str) -> Shot:
-        row = self._db.execute("SELECT * FROM shots WHERE id = ?", (shot_id,)).fetchone()
+        if shot_id in self._shots:
+            return self._shots[shot_id]
+        row = self._row("SELECT * FROM shots WHERE id = ?", (shot_id,))
         if row is None:
             raise PaintoverError(Code.NOT_FOUND, f"There is no shot '{shot_id}'; create it first.")
-        return _shot(row)
+        self._shots[shot_id] = _shot(row)
+        return self._shots[shot_id]
 
     def shots(self) -> list[Shot]:
-        return [_shot(row) for row in self._db.execute("SELECT * FROM shots ORDER BY created")]
+        return [_shot(row) for row in self._db.rows("SELECT * FROM shots ORDER BY created")]
 
     def delete_shot(self, shot_id: str) -> None:
         """Forgets a shot and its keyframes; refused while it has jobs."""
         self.shot(shot_id)
-        if jobs := self._db.execute("SELECT id FROM jobs WHERE shot = ?", (shot_id,)).fetchall():
+        if jobs := self._db.rows("SELECT id FROM jobs WHERE shot = ?", (shot_id,)):
             numbers = ", ".join(str(row["id"]) for row in jobs)
             raise PaintoverError(Code.FAILED_PRECONDITION, f"The shot still has jobs ({numbers}); remove them first.")
-        self._db.execute("DELETE FROM shots WHERE id = ?", (shot_id,))
+        self._db.rows("DELETE FROM shots WHERE id = ?", (shot_id,))
+        self._shots.pop(shot_id, None)
 
     # Keyframes.
 
     def put_keyframe(self, keyframe: StoredKeyframe) -> None:
         """Adds a keyframe and makes it the current one of its frame."""
-        with self._transaction():
-            self._db.execute(
+        with self._db.transaction():
+            self._db.rows(
                 "UPDATE keyframes SET current = 0 WHERE shot = ? AND frame = ?", (keyframe.shot, keyframe.frame)
             )
-            self._db.execute(
+            self._db.rows(
                 "INSERT INTO keyframes VALUES (?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT (id) DO UPDATE SET current = 1",
                 (
                     keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
@@ -236,111 +243,234 @@ class Queue:
             )  # fmt: skip
 
     def keyframe(self, keyframe_id: str) -> StoredKeyframe:
-        row = self._db.execute("SELECT * FROM keyframes WHERE id = ?", (keyframe_id,)).fetchone()
+        row = self._row("SELECT * FROM keyframes WHERE id = ?", (keyframe_id,))
         if row is None:
             raise PaintoverError(Code.NOT_FOUND, f"There is no keyframe '{keyframe_id}'; put it first.")
         return _keyframe(row)
 
     def keyframes(self, shot_id: str) -> list[StoredKeyframe]:
         """The current keyframes of a shot, by frame."""
-        rows = self._db.execute("SELECT * FROM keyframes WHERE shot = ? AND current ORDER BY frame", (shot_id,))
+        rows = self._db.rows("SELECT * FROM keyframes WHERE shot = ? AND current ORDER BY frame", (shot_id,))
         return [_keyframe(row) for row in rows]
 
     def delete_keyframe(self, keyframe_id: str) -> None:
         """Takes a keyframe out of the shot; jobs that were made with it keep it."""
         self.keyframe(keyframe_id)
-        self._db.execute("UPDATE keyframes SET current = 0 WHERE id = ?", (keyframe_id,))
+        self._db.rows("UPDATE keyframes SET current = 0 WHERE id = ?", (keyframe_id,))
+
+    def unused_keyframes(self) -> list[str]:
+        """Digests of keyframes that were replaced and that no job was made with."""
+        rows = self._db.rows(
+            "SELECT DISTINCT digest FROM keyframes AS k WHERE NOT EXISTS (SELECT 1 FROM keyframes AS o "
+            "WHERE o.digest = k.digest AND (o.current OR EXISTS (SELECT 1 FROM jobs, json_each(jobs.spec, "
+            "'$.keyframes') AS used WHERE used.value = o.id)))"
+        )
+        return [row[0] for row in rows]
+
+    def keyframe_digests(self) -> set[str]:
+        """Of all keyframes of all shots."""
+        return {row[0] for row in self._db.rows("SELECT digest FROM keyframes")}
+
+    def forget_keyframes(self, digests: Sequence[str]) -> None:
+        """Forgets keyframes by their digests."""
+        self._db.many("DELETE FROM keyframes WHERE digest = ?", [(digest,) for digest in digests])
 
     # Jobs.
 
-    def add_job(self, shot: str, spec: JobSpec, priority: int) -> Job:
-        """Queues a job; an unfinished one of the same description is returned instead."""
-        described = json.dumps(vars(spec), sort_keys=True)
+    def twin(self, shot: str, spec: JobSpec) -> Job | None:
+        """An unfinished job of the same description; of a versioned one, whichever version it writes."""
         finished = [state.value for state in JobState if state.finished]
-        twin = self._db.execute(
-            "SELECT id FROM jobs WHERE shot = ? AND spec = ? AND state NOT IN (?, ?, ?)", (shot, described, *finished)
-        ).fetchone()
-        if twin:
-            return self.job(twin["id"])
+        rows = self._db.rows(f"{_JOBS} WHERE shot = ? AND state NOT IN (?, ?, ?) AND spec = ?", (
+            shot, *finished, _described(spec)))  # fmt: skip
+        if not rows and spec.versioned:
+            rows = self._db.rows(
+                f"{_JOBS} WHERE shot = ? AND state NOT IN (?, ?, ?) "
+                "AND json_remove(spec, '$.output', '$.mattes') = json_remove(?, '$.output', '$.mattes')",
+                (shot, *finished, _described(spec)),
+            )
+        return _job(rows[0]) if rows else None
+
+    def add_job(self, shot: str, spec: JobSpec, priority: int) -> Job:
+        """Queues a job, the last of its priority; an unfinished one of the same description is returned instead."""
+        if twin := self.twin(shot, spec):
+            return twin
         self.sequence += 1
-        row = self._db.execute(
-            "INSERT INTO jobs (shot, spec, state, priority, message, progress, created, sequence) "
-            "VALUES (?, ?, ?, ?, '', ?, ?, ?) RETURNING id",
-            (
-                shot, described, JobState.QUEUED.value, priority, json.dumps(vars(Progress())), time.time(),
-                self.sequence,
-            ),
-        ).fetchone()  # fmt: skip
-        return self.job(row["id"])
+        with self._db.transaction():
+            (row,) = self._db.rows(
+                "INSERT INTO jobs (shot, spec, state, priority, message, progress, created, sequence) "
+                "VALUES (?, ?, ?, ?, '', ?, ?, ?) RETURNING id",
+                (
+                    shot, _described(spec), JobState.QUEUED.value, priority, json.dumps(vars(Progress())),
+                    time.time(), self.sequence,
+                ),
+            )  # fmt: skip
+            last = self._db.rows("SELECT max(position) FROM jobs")[0][0]
+            self._db.rows("UPDATE jobs SET position = ? WHERE id = ?", (max(last + 1, row["id"]), row["id"]))
+        job = self.job(row["id"])
+        self.changed(job)
+        return job
+
+    def restore_job(self, job: Job, frames: Sequence[JobFrame]) -> None:
+        """Puts back a job that another file knew, as it was."""
+        self.sequence += 1
+        job.sequence = self.sequence
+        with self._db.transaction():
+            self._db.rows(
+                "INSERT INTO jobs (id, shot, spec, state, priority, message, error, progress, created, started, ended, "
+                "sequence, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    job.id, job.shot, _described(job.spec), job.state.value, job.priority, job.message, job.error,
+                    json.dumps(vars(job.progress)), job.created, job.started, job.ended, job.sequence, job.position,
+                ),
+            )  # fmt: skip
+            self._insert_frames(job, frames)
 
     def job(self, job_id: int) -> Job:
-        row = self._db.execute(f"{_JOBS} WHERE id = ?", (job_id,)).fetchone()
+        row = self._row(f"{_JOBS} WHERE id = ?", (job_id,))
         if row is None:
             raise PaintoverError(Code.NOT_FOUND, f"There is no job {job_id}; `paintover jobs` lists them.")
         return _job(row)
 
     def jobs(self, *states: JobState) -> list[Job]:
-        """Jobs in those states (all when none is given), most urgent first, then oldest."""
-        where = f" WHERE state IN ({', '.join('?' * len(states))})" if states else ""
-        values = [state.value for state in states]
-        return [_job(row) for row in self._db.execute(f"{_JOBS}{where} ORDER BY priority DESC, id", values)]
+        """Jobs in those states (all when none is given), most urgent first, then in their order."""
+        where, values = _in_states(states)
+        return [_job(row) for row in self._db.rows(f"{_JOBS}{where} ORDER BY priority DESC, position, id", values)]
+
+    def count(self, *states: JobState) -> int:
+        """How many jobs are in those states."""
+        where, values = _in_states(states)
+        return int(self._db.rows(f"SELECT count(*) FROM jobs{where}", values)[0][0])
+
+    def ids(self) -> set[int]:
+        """The numbers of all jobs."""
+        return {row[0] for row in self._db.rows("SELECT id FROM jobs")}
+
+    def waiting(self, *states: JobState) -> list[WaitingJob]:
+        """Jobs in those states, most urgent first, with what decides which device runs them and when."""
+        where, values = _in_states(states)
+        rows = self._db.rows(
+            "SELECT id, json_extract(spec, '$.method'), json_extract(spec, '$.prepare_only') "
+            "OR json_array_length(spec, '$.keyframes') = 0 "
+            f"FROM jobs{where} ORDER BY priority DESC, position, id",
+            values,
+        )
+        return [WaitingJob(row[0], row[1], bool(row[2])) for row in rows]
 
     def changed_jobs(self, since: int, job_id: int | None = None) -> list[Job]:
         """Jobs that changed at or after a sequence number, in the order of their last change."""
         only = "" if job_id is None else " AND id = ?"
         values = (since,) if job_id is None else (since, job_id)
-        return [_job(row) for row in self._db.execute(f"{_JOBS} WHERE sequence >= ?{only} ORDER BY sequence", values)]
+        return [_job(row) for row in self._db.rows(f"{_JOBS} WHERE sequence >= ?{only} ORDER BY sequence", values)]
 
     def update_job(self, job: Job) -> None:
-        """Keeps a job's state, priority, message and times, as its next change."""
+        """Keeps a job's state, priority, place, message and times, as its next change."""
         self.sequence += 1
         job.sequence = self.sequence
-        self._db.execute(
-            "UPDATE jobs SET state = ?, priority = ?, message = ?, error = ?, started = ?, ended = ?, sequence = ? "
-            "WHERE id = ?",
-            (job.state.value, job.priority, job.message, job.error, job.started, job.ended, job.sequence, job.id),
-        )
+        self._db.rows(
+            "UPDATE jobs SET state = ?, priority = ?, position = ?, message = ?, error = ?, started = ?, ended = ?, "
+            "sequence = ? WHERE id = ?",
+            (
+                job.state.value, job.priority, job.position, job.message, job.error, job.started, job.ended,
+                job.sequence, job.id,
+            ),
+        )  # fmt: skip
+        self.changed(job)
+
+    def set_keyframes(self, job: Job, keyframes: Sequence[str]) -> None:
+        """Gives a job that waited for them its keyframes."""
+        job.spec = dataclasses.replace(job.spec, keyframes=list(keyframes))
+        self._db.rows("UPDATE jobs SET spec = ? WHERE id = ?", (_described(job.spec), job.id))
+
+    def place_before(self, job: Job, other: Job) -> None:
+        """Moves a job to just before another one, at that one's priority."""
+        before = self._db.rows(
+            "SELECT max(position) FROM jobs WHERE priority = ? AND position < ? AND id != ?",
+            (other.priority, other.position, job.id),
+        )[0][0]
+        if before is None:
+            before = other.position - 2
+        if other.position - before < 1e-6:  # halved too often: number them anew
+            with self._db.transaction():
+                for place, row in enumerate(self._db.rows("SELECT id FROM jobs ORDER BY position, id"), start=1):
+                    self._db.rows("UPDATE jobs SET position = ? WHERE id = ?", (float(place), row["id"]))
+            return self.place_before(self.job(job.id), self.job(other.id))
+        job.priority, job.position = other.priority, (before + other.position) / 2
+        self.update_job(job)
+        return None
+
+    def place_last(self, job: Job) -> None:
+        """Moves a job behind all others of its priority."""
+        job.position = self._db.rows("SELECT max(position) FROM jobs")[0][0] + 1
+        self.update_job(job)
 
     def update_progress(self, job: Job) -> None:
         """Keeps a job's progress alone, as its next change: what a client did to the job meanwhile stands."""
         self.sequence += 1
         job.sequence = self.sequence
-        self._db.execute(
+        self._db.rows(
             "UPDATE jobs SET progress = ?, sequence = ? WHERE id = ?",
             (json.dumps(vars(job.progress)), job.sequence, job.id),
         )
 
+    # Frames.
+
     def add_frames(self, job: Job, frames: Sequence[JobFrame]) -> None:
         """Keeps frames that a job made, with its progress, as its next change."""
-        with self._transaction():
+        with self._db.transaction():
             self.update_progress(job)
-            self._db.executemany(
-                "INSERT OR REPLACE INTO job_frames VALUES (?, ?, ?, ?, ?)",
-                [(job.id, frame.number, frame.key, frame.confidence, job.sequence) for frame in frames],
-            )
-        job.frames_done = self._db.execute("SELECT count(*) FROM job_frames WHERE job = ?", (job.id,)).fetchone()[0]
+            self._insert_frames(job, frames)
+        job.frames_done = self._db.rows("SELECT count(*) FROM job_frames WHERE job = ?", (job.id,))[0][0]
 
-    def frames(self, job_id: int, since: int = 0) -> list[JobFrame]:
-        """The frames a job has made, ascending; with `since`, those that a change at or after that number added."""
-        rows = self._db.execute(
-            "SELECT number, key, confidence FROM job_frames WHERE job = ? AND sequence >= ? ORDER BY number",
-            (job_id, since),
+    def _insert_frames(self, job: Job, frames: Sequence[JobFrame]) -> None:
+        self._db.many(
+            "INSERT OR REPLACE INTO job_frames VALUES (?, ?, ?, ?, ?)",
+            [(job.id, frame.number, frame.key, frame.confidence, job.sequence) for frame in frames],
+        )
+
+    def frames(self, job_id: int, since: int = 0, below: float = 2.0) -> list[JobFrame]:
+        """The frames a job has made, ascending; with `since`, those that a change at or after that number added; with
+        `below`, those of less confidence."""
+        rows = self._db.rows(
+            "SELECT number, key, confidence FROM job_frames WHERE job = ? AND sequence >= ? AND confidence < ? "
+            "ORDER BY number",
+            (job_id, since, below),
         )
         return [JobFrame(*row) for row in rows]
 
     def frame(self, job_id: int, number: int) -> JobFrame | None:
-        row = self._db.execute(
-            "SELECT number, key, confidence FROM job_frames WHERE job = ? AND number = ?", (job_id, number)
-        ).fetchone()
+        row = self._row("SELECT number, key, confidence FROM job_frames WHERE job = ? AND number = ?", (job_id, number))
         return JobFrame(*row) if row else None
+
+    def result_keys(self, job_id: int | None = None, since: int = 0) -> set[str]:
+        """Keys of the stages that made a job's frames (all jobs' when None), at or after a sequence number."""
+        only, values = ("", (since,)) if job_id is None else (" AND job = ?", (since, job_id))
+        return {row[0] for row in self._db.rows(f"SELECT key FROM job_frames WHERE sequence >= ?{only}", values)}
+
+    def drop_frames(self, keys: Iterable[str]) -> dict[int, list[int]]:
+        """Forgets frames whose output is gone; their numbers by the job that showed them."""
+        lost: dict[int, list[int]] = {}
+        with self._db.transaction():
+            for key in keys:
+                for row in self._db.rows("DELETE FROM job_frames WHERE key = ? RETURNING job, number", (key,)):
+                    lost.setdefault(row["job"], []).append(row["number"])
+        return {job: sorted(numbers) for job, numbers in lost.items()}
 
     def delete_job(self, job_id: int) -> list[str]:
         """Forgets a job; returns the keys of result stages that no other job shows."""
-        with self._transaction():
-            keys = {row[0] for row in self._db.execute("SELECT key FROM job_frames WHERE job = ?", (job_id,))}
-            self._db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+        with self._db.transaction():
+            keys = self.result_keys(job_id)
+            self._db.rows("DELETE FROM jobs WHERE id = ?", (job_id,))
             used = "SELECT 1 FROM job_frames WHERE key = ? LIMIT 1"
-            return [key for key in keys if not self._db.execute(used, (key,)).fetchone()]
+            return [key for key in keys if not self._db.rows(used, (key,))]
+
+
+def _described(spec: JobSpec) -> str:
+    return json.dumps(vars(spec), sort_keys=True)
+
+
+def _in_states(states: Sequence[JobState]) -> tuple[str, list[str]]:
+    where = f" WHERE state IN ({', '.join('?' * len(states))})" if states else ""
+    return where, [state.value for state in states]
 
 
 _JOBS = "SELECT jobs.*, (SELECT count(*) FROM job_frames WHERE job = jobs.id) AS frames_done FROM jobs"
@@ -372,5 +502,6 @@ def _job(row: sqlite3.Row) -> Job:
         started=row["started"],
         ended=row["ended"],
         sequence=row["sequence"],
+        position=row["position"],
         frames_done=row["frames_done"],
     )

@@ -60,6 +60,7 @@ class Runner:
         self.store = store
         self.cancelled = cancelled
         self._module: ModuleType = importlib.import_module(find_method(method).module)
+        self._parameters = parameters
         self.stages: list[Stage] = self._module.plan(info, keyframes, parameters)
         self._source = open_source(info)
         self._keyframes: dict[str, Keyframe] = {}
@@ -74,6 +75,13 @@ class Runner:
 
     def close(self) -> None:
         self._source.close()
+
+    def whole_cost(self) -> float:
+        """The cost of all stages; of a plan without keyframes, of what they would be with one on the first frame."""
+        keyed = any(stage.needs_keyframe for stage in self.stages)
+        supposed = [KeyframeRef(self.info.first, "")]
+        stages = self.stages if keyed else self._module.plan(self.info, supposed, self._parameters)
+        return float(sum(stage.cost for stage in stages))
 
     # What stages may read (methods.stage.Context).
 

@@ -8,6 +8,7 @@ so that the daemon needs no numpy; `paintover_engine.jobs.outputs` reads and wri
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from paintover_engine.jobs.folders import DataFolder
 class StoredFrame:
     """Where a result frame's pixels lie: (height, width, 4) half floats at `offset` of `path`, RGB and matte.
 
-    window: x, y, width, height in the plate's pixels; size: the plate's width and height.
+    window: x, y, width, height in the plate's pixels; size: the plate's width and height; checksum: of the pixels.
     """
 
     number: int
@@ -33,17 +34,22 @@ class StoredFrame:
     window: tuple[int, int, int, int]
     size: tuple[int, int]
     confidence: float
+    checksum: str
 
 
 class Store:
-    """Stage outputs by key under one data folder."""
+    """Stage outputs by key under one data folder.
 
-    def __init__(self, folder: DataFolder) -> None:
+    results: where outputs that publish frames lie; the data folder's results when None.
+    """
+
+    def __init__(self, folder: DataFolder, results: Path | None = None) -> None:
         self.folder = folder
+        self._results = results or folder.results
 
     def path(self, key: str, publishes: bool) -> Path:
         """The folder that holds, or will hold, a stage's output."""
-        return (self.folder.results if publishes else self.folder.cache) / key[:2] / key
+        return (self._results if publishes else self.folder.cache) / key[:2] / key
 
     def has(self, key: str, publishes: bool) -> bool:
         return self.path(key, publishes).is_dir()
@@ -55,6 +61,7 @@ class Store:
         draft.mkdir(parents=True)
         try:
             yield draft
+            _flush(draft)  # else a power cut could leave a published name with nothing behind it
             final = self.path(key, publishes)
             final.parent.mkdir(exist_ok=True)
             with contextlib.suppress(FileExistsError):  # somebody made the same output meanwhile: theirs is as good
@@ -75,6 +82,18 @@ class Store:
         """One of them; FileNotFoundError when the stage did not make it, or its output is gone."""
         return read_header(frame_path(self.path(key, publishes=True), number))
 
+    def is_whole(self, key: str, publishes: bool) -> bool:
+        """Whether an output is there and is what was written: frames by their checksums, tensors by their sizes."""
+        folder = self.path(key, publishes)
+        if not folder.is_dir():
+            return False
+        try:
+            if publishes:
+                return all(_checksum_of(frame) == frame.checksum for frame in self.frames(key))
+            return all(_has_its_size(path) for path in folder.iterdir())
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
     def remove(self, key: str, publishes: bool) -> None:
         """Takes an output away, whole: it is renamed out of sight first."""
         doomed = self.folder.temporary / f"removed-{uuid.uuid4().hex[:8]}"
@@ -89,6 +108,10 @@ class Store:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
+
+
+PICTURE = "picture.webp"
+"""What a picture made for looking at is called in the folder of its key."""
 
 
 def frame_path(folder: Path, number: int) -> Path:
@@ -121,4 +144,41 @@ def read_header(path: Path) -> StoredFrame:
         window=(x, y, width, height),
         size=(full_width, full_height),
         confidence=float(meta["confidence"]),
+        checksum=meta.get("checksum", ""),
     )
+
+
+def checksum(samples: bytes | memoryview) -> str:
+    """What a frame's header says of its samples."""
+    return hashlib.blake2b(samples, digest_size=16).hexdigest()
+
+
+def _checksum_of(frame: StoredFrame) -> str:
+    """The checksum of a frame's samples as they lie on disk; "" for a frame of a version that wrote none."""
+    if not frame.checksum:
+        _, _, width, height = frame.window
+        return "" if frame.length == width * height * 8 else "too short"
+    with open(frame.path, "rb") as file:
+        file.seek(frame.offset)
+        return checksum(file.read())
+
+
+def _has_its_size(path: Path) -> bool:
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        return os.fstat(file.fileno()).st_size == 8 + size + max(ends, default=0)
+
+
+def _flush(folder: Path) -> None:
+    """Waits until a folder's files are on the disk."""
+    for path in folder.iterdir():
+        with open(path, "r+b") as file:
+            os.fsync(file.fileno())
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

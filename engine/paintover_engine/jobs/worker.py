@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib.util
 import json
 import os
 import queue
@@ -27,6 +28,7 @@ from paintover_engine.jobs import outputs
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
+from paintover_engine.jobs.views import Sources, save_matte, save_picture
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.mattes import check_mattes
@@ -44,6 +46,8 @@ class Worker:
     def __init__(self, folder: DataFolder, send: Callable[[dict[str, Json]], None]) -> None:
         self._folder = folder
         self._store = Store(folder)
+        self._views = Store(folder, results=folder.views)
+        self._sources = Sources()
         self._send = send
         self._call = 0
         self._cancelled: set[int] = set()
@@ -88,7 +92,7 @@ class Worker:
     def keyframe(self, info: str, frame: int, path: str, matte_path: str) -> Json:
         """Reads a keyframe, checks it against the plate and keeps it by its digest."""
         shot = SourceInfo.from_json(info)
-        source = open_source(shot)
+        source = open_source(shot)  # anew: it tells whether the source changed since it was probed
         try:
             keyframe = load_keyframe(path, frame, source.read(frame), shot, matte_path or None)
         finally:
@@ -100,16 +104,21 @@ class Worker:
         """Writes the plate's frame as a stored frame, alpha 1; returns the stage key it lies under."""
         shot = SourceInfo.from_json(info)
         stage = Stage("plate", {}, (), (shot.fingerprint,), (frame, frame), publishes=True)
-        if not self._store.has(stage.key, publishes=True):
-            source = open_source(shot)
-            try:
-                rgb = source.read(frame).rgb()
-            finally:
-                source.close()
+        if not self._views.has(stage.key, publishes=True):
+            rgb = self._sources.get(shot).read(frame).rgb()
             pixels = np.dstack([rgb, np.ones_like(rgb[..., :1])]).astype(np.float16)
             window = (0, 0, shot.width, shot.height)
-            outputs.save_frames(self._store, stage, [ResultFrame(frame, window, pixels, 1.0)], window[2:])
+            outputs.save_frames(self._views, stage, [ResultFrame(frame, window, pixels, 1.0)], window[2:])
         return stage.key
+
+    def picture(self, key: str, info: str, frame: int, view: str, side: int, result: str) -> None:
+        """Keeps a small picture under a key. view: "plate", "result" or "matte"; result: the key of what made it."""
+        shot = SourceInfo.from_json(info)
+        painted = self._store.frame(result, frame) if result else None
+        if view == "matte" and painted:
+            save_matte(self._views, key, shot, side, painted)
+        else:
+            save_picture(self._views, key, self._sources.get(shot), shot, frame, side, painted)
 
     # Calls about jobs.
 
@@ -120,8 +129,8 @@ class Worker:
         method: str,
         parameters: dict[str, str],
         keyframes: list[tuple[int, str]],
-    ) -> list[Json]:
-        """Declares a job's stages; `run` and `deliver` refer to them by job and key."""
+    ) -> Json:
+        """Declares a job's stages, and what a whole propagation costs; `run` and `deliver` name them by job and key."""
         self.forget(job)
         self._runners[job] = runner = Runner(
             self._store,
@@ -131,7 +140,7 @@ class Worker:
             [KeyframeRef(frame, digest) for frame, digest in keyframes],
             self._is_cancelled,
         )
-        return [
+        stages = [
             {
                 "key": stage.key,
                 "label": stage.label,
@@ -143,6 +152,7 @@ class Worker:
             }
             for stage in runner.stages
         ]
+        return {"stages": stages, "whole": runner.whole_cost()}
 
     def run(self, job: int, key: str) -> Json:
         runner = self._runners[job]
@@ -161,6 +171,16 @@ class Worker:
         """Closes what a job held open."""
         if runner := self._runners.pop(job, None):
             runner.close()
+
+
+def _choose_gpu(number: str, memory: int) -> None:
+    """Shows CUDA one GPU, or none, and leaves the rest of its memory to the host program."""
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts
+    os.environ["CUDA_VISIBLE_DEVICES"] = number
+    if number and memory and importlib.util.find_spec("torch"):
+        torch = importlib.import_module("torch")
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, memory / total))
 
 
 def _environment_error(error: OSError | MemoryError) -> dict[str, str]:
@@ -184,7 +204,11 @@ def main() -> None:
     """Serves calls until standard input ends."""
     parser = argparse.ArgumentParser(prog="paintover-worker")
     parser.add_argument("--data-dir", type=Path, required=True)
-    folder = DataFolder(parser.parse_args().data_dir)
+    parser.add_argument("--gpu", default="", help="the GPU to compute on, by its number; none: the CPU")
+    parser.add_argument("--gpu-memory", type=int, default=0, help="bytes of it to use at most; 0: all")
+    arguments = parser.parse_args()
+    folder = DataFolder(arguments.data_dir)
+    _choose_gpu(arguments.gpu, arguments.gpu_memory)
 
     # Libraries print to standard output when they please: keep the pipe to ourselves and give them standard error.
     pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")

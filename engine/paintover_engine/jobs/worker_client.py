@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,18 +42,27 @@ class _Process:
 class WorkerClient:
     """One worker process, started on first use. Calls are answered one at a time, in order.
 
+    arguments: of its command line, besides the data folder.
     idle_seconds: how long it may wait for the next call before its memory is given back.
     """
 
-    def __init__(self, name: str, folder: DataFolder, idle_seconds: float = 60.0) -> None:
+    def __init__(
+        self, name: str, folder: DataFolder, arguments: Sequence[str] = (), idle_seconds: float = 60.0
+    ) -> None:
         self.name = name
         self.generation = 0  # raised at each start: plans that an older process held are gone
         self._folder = folder
+        self._arguments = arguments
         self._idle_seconds = idle_seconds
         self._numbers = itertools.count(1)
         self._worker: _Process | None = None
         self._starting = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs, so that a call starts none."""
+        return self._worker is not None
 
     async def call(
         self,
@@ -96,6 +105,7 @@ class WorkerClient:
             if self._worker is None:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "paintover_engine.jobs.worker", "--data-dir", str(self._folder.root),
+                    *self._arguments,
                     stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=MESSAGE_LIMIT,
                     # Its own session: Ctrl-C in the daemon's terminal is the daemon's to handle.
                     start_new_session=os.name == "posix",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
+import os
+import re
 import sys
 from pathlib import Path
 
 from paintover_engine.errors import PaintoverError
+from paintover_engine.jobs.cache import DEFAULT_BUDGET
 from paintover_engine.jobs.folders import DataFolder, default_data_folder
+from paintover_engine.service.logs import start_logging
 from paintover_engine.service.server import FolderTaken, serve
 
 TRY_AGAIN = 75  # EX_TEMPFAIL, which clients that start a daemon wait and try again at
@@ -26,11 +29,38 @@ def main() -> int:
     parser.add_argument(
         "--root", type=Path, action="append", default=[], help="touch only files below this folder (repeatable)"
     )
+    parser.add_argument(
+        "--cache-size",
+        type=_bytes,
+        default=os.environ.get("PAINTOVER_CACHE_SIZE", DEFAULT_BUDGET),
+        metavar="SIZE",
+        help="room on disk for what can be made again: 500M, 50G (default: $PAINTOVER_CACHE_SIZE, else 50G)",
+    )
+    parser.add_argument(
+        "--gpu-memory",
+        type=_bytes,
+        default=os.environ.get("PAINTOVER_GPU_MEMORY", 0),
+        metavar="SIZE",
+        help="GPU memory to use at most, so that the host program keeps the rest: 8G "
+        "(default: $PAINTOVER_GPU_MEMORY, else all)",
+    )
+    parser.add_argument(
+        "--metrics", action="store_true", help="answer /metrics for Prometheus beside the monitor page (with the token)"
+    )
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    folder = DataFolder(arguments.data_dir.absolute())
+    start_logging(folder.logs)
     try:
         asyncio.run(
-            serve(DataFolder(arguments.data_dir.absolute()), arguments.listen, arguments.ephemeral, arguments.root)
+            serve(
+                folder,
+                arguments.listen,
+                arguments.ephemeral,
+                arguments.root,
+                arguments.cache_size,
+                arguments.gpu_memory,
+                arguments.metrics,
+            )
         )
     except FolderTaken as error:
         sys.stderr.write(f"paintover-engine: {error.message}\n")
@@ -39,6 +69,14 @@ def main() -> int:
         sys.stderr.write(f"paintover-engine: {error.message}\n")
         return 2
     return 0
+
+
+def _bytes(text: str) -> int:
+    """ "50G" as bytes (decimal units, as disks are sold)."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", text, re.IGNORECASE)
+    if not found:
+        raise argparse.ArgumentTypeError(f"'{text}' is no size; write it as 500M or 50G")
+    return int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " "))
 
 
 if __name__ == "__main__":

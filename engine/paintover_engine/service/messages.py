@@ -7,6 +7,7 @@ import re
 from paintover.v1 import engine_pb2, job_pb2, keyframe_pb2, shot_pb2
 
 from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs.cache import Usage
 from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
 from paintover_engine.methods.registry import Kind, MethodSpec, ParameterSpec, describe_parameters
 
@@ -97,6 +98,8 @@ def spec_from(message: job_pb2.JobSpec) -> JobSpec:
         overwrite=message.output.overwrite,
         mattes=message.output.mattes_path,
         prepare_only=message.prepare_only,
+        await_keyframe=message.await_keyframe,
+        versioned=message.output.path if message.output.versioned else "",
     )
 
 
@@ -112,8 +115,11 @@ def job_message(job: Job, frames: list[JobFrame], suggested: list[int]) -> job_p
             method=spec.method,
             parameters=dict(spec.parameters),
             model=spec.model,
-            output=job_pb2.Output(path=spec.output, overwrite=spec.overwrite, mattes_path=spec.mattes),
+            output=job_pb2.Output(
+                path=spec.output, overwrite=spec.overwrite, mattes_path=spec.mattes, versioned=bool(spec.versioned)
+            ),
             prepare_only=spec.prepare_only,
+            await_keyframe=spec.await_keyframe,
         ),
         progress=job_pb2.Progress(
             stages_total=job.progress.stages_total,
@@ -124,6 +130,7 @@ def job_message(job: Job, frames: list[JobFrame], suggested: list[int]) -> job_p
             fraction=job.progress.fraction,
             seconds_left=job.progress.seconds_left,
             stage=job.progress.stage,
+            prepared=job.progress.prepared,
         ),
         message=job.message,
         error_code=job.error,
@@ -133,6 +140,18 @@ def job_message(job: Job, frames: list[JobFrame], suggested: list[int]) -> job_p
         priority=job.priority,
         frames=[job_pb2.FrameSummary(number=frame.number, confidence=frame.confidence) for frame in frames],
         suggested_keyframes=suggested,
+        position=job.position,
+    )
+
+
+def cache_message(usage: Usage) -> engine_pb2.Cache:
+    """What lies on the disk."""
+    return engine_pb2.Cache(
+        stages_bytes=usage.cache,
+        views_bytes=usage.views,
+        orphans_bytes=usage.orphans,
+        results_bytes=usage.results,
+        budget_bytes=usage.budget,
     )
 
 

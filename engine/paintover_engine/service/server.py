@@ -8,8 +8,9 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import filelock
 import grpc
@@ -30,10 +31,12 @@ from paintover.v1 import (
 
 from paintover_engine import __version__
 from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs.cache import DEFAULT_BUDGET
 from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.service import servicers
 from paintover_engine.service.guard import PROTOCOL, Guard, load_token
+from paintover_engine.service.monitor.lazy import LazyMonitor
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +50,23 @@ class FolderTaken(PaintoverError):
     """Another daemon has the data folder, perhaps one that is just stopping: trying again may help."""
 
 
-async def serve(folder: DataFolder, listen: str, ephemeral: bool, roots: Sequence[Path] = ()) -> None:
+async def serve(
+    folder: DataFolder,
+    listen: str,
+    ephemeral: bool,
+    roots: Sequence[Path] = (),
+    cache_budget: int = DEFAULT_BUDGET,
+    gpu_memory: int = 0,
+    with_metrics: bool = False,
+) -> None:
     """Runs the daemon until it is told to stop.
 
     listen: "127.0.0.1:0" (0: any free port) or "unix:/path".
     ephemeral: ends by itself when no job is left and no client has been there for some seconds.
-    Raises PaintoverError when another daemon has the data folder, or the address cannot be had.
+    cache_budget: bytes on disk for what can be made again; gpu_memory: bytes of a GPU to use at most, 0: all.
+    with_metrics: the monitor's server runs from the start, and answers /metrics.
+    Raises PaintoverError when another daemon has the data folder, the address cannot be had, or the queue's file was
+    damaged while it ran.
     """
     if not listen.startswith(LOOPBACK):
         raise PaintoverError(
@@ -61,8 +75,9 @@ async def serve(folder: DataFolder, listen: str, ephemeral: bool, roots: Sequenc
         )
     folder.create()
     with _locked(folder):
-        engine = Engine(folder, roots)
-        guard = Guard(load_token(folder.token))
+        engine = Engine(folder, roots, cache_budget, gpu_memory)
+        token = load_token(folder.token)
+        guard = Guard(token)
         stopping = asyncio.Event()
         idle_wanted = asyncio.Event()
         if ephemeral:
@@ -75,10 +90,18 @@ async def serve(folder: DataFolder, listen: str, ephemeral: bool, roots: Sequenc
             ],
         )
 
+        told_to_stop = False
+
         def stop(when_idle: bool) -> None:
+            nonlocal told_to_stop
+            told_to_stop = True
             (idle_wanted if when_idle else stopping).set()
 
-        serving = _add_services(server, engine, stop)
+        def is_used() -> bool:  # a page that stands open keeps an engine from ending by itself, not from being stopped
+            return guard.active > 0 or engine.busy or (page.is_watched and not told_to_stop)
+
+        page = LazyMonitor(engine, folder, token, with_metrics)
+        serving = _add_services(server, engine, stop, page.open)
         try:
             port = server.add_insecure_port(listen)
         except RuntimeError as error:
@@ -94,16 +117,27 @@ async def serve(folder: DataFolder, listen: str, ephemeral: bool, roots: Sequenc
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # Windows has neither in asyncio
                 asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        idle = asyncio.create_task(_watch_idle(engine, guard, idle_wanted, stopping))
+        page.start_again()
+        idle = asyncio.create_task(_watch_idle(is_used, idle_wanted, stopping))
         try:
-            await stopping.wait()
+            await _first(asyncio.ensure_future(stopping.wait()), engine.failure)
         finally:
             folder.address.unlink(missing_ok=True)
             idle.cancel()
+            await page.stop()
             await serving.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
             await server.stop(GRACE_SECONDS)
             await engine.stop()
             log.info("engine stopped")
+
+
+async def _first(*futures: asyncio.Future[Any]) -> None:
+    """Waits for one of them; raises what that one raised."""
+    done, pending = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+    for future in pending:
+        future.cancel()
+    for future in done:
+        future.result()
 
 
 @contextlib.contextmanager
@@ -136,8 +170,13 @@ def _write_address(folder: DataFolder, address: str) -> None:
     partial.replace(folder.address)
 
 
-def _add_services(server: grpc.aio.Server, engine: Engine, stop: Callable[[bool], None]) -> health.aio.HealthServicer:
-    engine_pb2_grpc.add_EngineServiceServicer_to_server(servicers.EngineServicer(engine, stop), server)
+def _add_services(
+    server: grpc.aio.Server,
+    engine: Engine,
+    stop: Callable[[bool], None],
+    open_monitor: Callable[[], Awaitable[str]],
+) -> health.aio.HealthServicer:
+    engine_pb2_grpc.add_EngineServiceServicer_to_server(servicers.EngineServicer(engine, stop, open_monitor), server)
     shot_pb2_grpc.add_ShotServiceServicer_to_server(servicers.ShotServicer(engine), server)
     keyframe_pb2_grpc.add_KeyframeServiceServicer_to_server(servicers.KeyframeServicer(engine), server)
     job_pb2_grpc.add_JobServiceServicer_to_server(servicers.JobServicer(engine), server)
@@ -153,13 +192,13 @@ def _add_services(server: grpc.aio.Server, engine: Engine, stop: Callable[[bool]
     return serving
 
 
-async def _watch_idle(engine: Engine, guard: Guard, wanted: asyncio.Event, stopping: asyncio.Event) -> None:
+async def _watch_idle(is_used: Callable[[], bool], wanted: asyncio.Event, stopping: asyncio.Event) -> None:
     """Ends the daemon once that is wanted, nothing runs and no client has been there for a while."""
     await wanted.wait()
     clock = asyncio.get_running_loop().time
     since = clock()
     while clock() - since < LINGER_SECONDS:
         await asyncio.sleep(0.2)
-        if guard.active or engine.busy:
+        if is_used():
             since = clock()
     stopping.set()

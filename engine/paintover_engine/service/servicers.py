@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
@@ -30,6 +30,7 @@ from paintover_engine.jobs.store import StoredFrame
 from paintover_engine.methods.registry import METHODS
 from paintover_engine.service import messages
 from paintover_engine.service.guard import PROTOCOL
+from paintover_engine.service.support import export_job
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -48,14 +49,15 @@ SAMPLES = {  # wire type: (safetensors' name, bytes a sample)
 class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
     """What this engine is; and its end."""
 
-    def __init__(self, engine: Engine, stop: Callable[[bool], None]) -> None:
+    def __init__(
+        self, engine: Engine, stop: Callable[[bool], None], open_monitor: Callable[[], Awaitable[str]]
+    ) -> None:
         self._engine = engine
         self._stop = stop
+        self._open_monitor = open_monitor
 
     async def GetEngine(self, request: engine_pb2.GetEngineRequest, context: Context) -> engine_pb2.GetEngineResponse:
-        waiting = self._engine.queue.jobs(JobState.QUEUED, JobState.WAITING_FOR_KEYFRAME)
-        running = self._engine.queue.jobs(JobState.RUNNING, JobState.PREPARING)
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+        count = self._engine.queue.count
         return engine_pb2.GetEngineResponse(
             engine=engine_pb2.Engine(
                 version=__version__,
@@ -63,9 +65,13 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
                 pid=os.getpid(),
                 data_folder=str(self._engine.folder.root),
                 data_folder_free_bytes=shutil.disk_usage(self._engine.folder.root).free,
-                devices=[engine_pb2.Device(name=f"{os.cpu_count()} CPU cores", kind="cpu", memory_bytes=memory)],
-                jobs_running=len(running),
-                jobs_waiting=len(waiting),
+                devices=[
+                    engine_pb2.Device(name=device.name, kind=device.kind, memory_bytes=device.memory)
+                    for device in self._engine.devices
+                ],
+                jobs_running=count(JobState.RUNNING, JobState.PREPARING),
+                jobs_waiting=count(JobState.QUEUED, JobState.WAITING_FOR_KEYFRAME),
+                notes=self._engine.notes,
             )
         )
 
@@ -79,6 +85,20 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
     ) -> engine_pb2.StopEngineResponse:
         self._stop(request.when_idle)
         return engine_pb2.StopEngineResponse()
+
+    async def OpenMonitor(
+        self, request: engine_pb2.OpenMonitorRequest, context: Context
+    ) -> engine_pb2.OpenMonitorResponse:
+        return engine_pb2.OpenMonitorResponse(url=await self._open_monitor())
+
+    async def GetCache(self, request: engine_pb2.GetCacheRequest, context: Context) -> engine_pb2.GetCacheResponse:
+        return engine_pb2.GetCacheResponse(cache=messages.cache_message(self._engine.usage()))
+
+    async def PruneCache(
+        self, request: engine_pb2.PruneCacheRequest, context: Context
+    ) -> engine_pb2.PruneCacheResponse:
+        freed = await self._engine.prune(request.keep_bytes)
+        return engine_pb2.PruneCacheResponse(freed_bytes=freed, cache=messages.cache_message(self._engine.usage()))
 
 
 class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
@@ -227,6 +247,8 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         job = self._engine.queue.job(number)
         if request.HasField("priority"):
             job = self._engine.set_priority(number, request.priority)
+        if request.HasField("before"):
+            job = self._engine.place_job(number, messages.job_id(request.before) if request.before else None)
         if request.HasField("paused"):
             job = await self._engine.pause_job(number) if request.paused else self._engine.resume_job(number)
         return job_pb2.UpdateJobResponse(job=self._message(job))
@@ -237,6 +259,9 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
 
     async def RetryJob(self, request: job_pb2.RetryJobRequest, context: Context) -> job_pb2.RetryJobResponse:
         return job_pb2.RetryJobResponse(job=self._message(self._engine.retry_job(messages.job_id(request.name))))
+
+    async def ExportJob(self, request: job_pb2.ExportJobRequest, context: Context) -> job_pb2.ExportJobResponse:
+        return job_pb2.ExportJobResponse(json=export_job(self._engine, messages.job_id(request.name)))
 
     async def DeleteJob(self, request: job_pb2.DeleteJobRequest, context: Context) -> job_pb2.DeleteJobResponse:
         self._engine.delete_job(messages.job_id(request.name))

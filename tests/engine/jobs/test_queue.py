@@ -119,3 +119,54 @@ def test_a_file_that_is_no_queue_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(PaintoverError, match="cannot be read"):
         Queue(path)
     assert path.read_bytes().startswith(b"not a database")
+
+
+def spec(name: str) -> JobSpec:
+    return JobSpec(**{**vars(SPEC), "output": name})
+
+
+def order(queue: Queue) -> list[int]:
+    return [job.id for job in queue.jobs()]
+
+
+def test_a_job_can_be_moved_before_another_at_that_ones_priority(queue: Queue) -> None:
+    a, b, c = (queue.add_job("s", spec(name), 0) for name in "abc")
+    queue.place_before(c, a)
+    assert order(queue) == [c.id, a.id, b.id]
+    urgent = queue.add_job("s", spec("d"), 5)
+    queue.place_before(b, urgent)
+    assert order(queue) == [b.id, urgent.id, c.id, a.id]
+    queue.place_last(queue.job(c.id))
+    assert order(queue) == [b.id, urgent.id, a.id, c.id]
+
+
+def test_jobs_can_be_moved_any_number_of_times(queue: Queue) -> None:
+    first, *others = (queue.add_job("s", spec(str(n)), 0) for n in range(4))
+    for n in range(200):
+        queue.place_before(queue.job(others[n % 3].id), queue.job(first.id))
+    assert order(queue)[-1] == first.id
+    assert order(queue)[-2] == others[199 % 3].id
+
+
+def test_a_daemon_that_did_not_leave_well_is_known_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "queue.sqlite"
+    first = Queue(path)
+    assert first.begin_session() is None
+    first.close()
+    second = Queue(path)
+    assert second.begin_session() == 1
+    second.end_session()
+    second.close()
+    third = Queue(path)
+    assert third.begin_session() is None
+    third.close()
+
+
+def test_a_replaced_keyframe_is_unused_until_a_job_was_made_with_it(queue: Queue) -> None:
+    for name in ("aa", "bb", "cc"):
+        queue.put_keyframe(keyframe(name, 0))
+    assert queue.unused_keyframes() == ["aa", "bb"]
+    queue.add_job("s", SPEC, 0)  # made with s/0-aa
+    assert queue.unused_keyframes() == ["bb"]
+    queue.forget_keyframes(["bb"])
+    assert queue.unused_keyframes() == []

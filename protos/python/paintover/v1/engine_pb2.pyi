@@ -90,6 +90,7 @@ class Engine(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     JOBS_RUNNING_FIELD_NUMBER: _builtins.int
     JOBS_WAITING_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     protocol: _builtins.int
     """Raised when a client of an older number could misread an answer."""
@@ -104,6 +105,10 @@ class Engine(_message.Message):
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models found on this machine, by the names that a job's `model` takes."""
 
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the user should know: "The queue's file was damaged …"."""
+
     def __init__(
         self,
         *,
@@ -116,10 +121,11 @@ class Engine(_message.Message):
         models: _abc.Iterable[_builtins.str] | None = ...,
         jobs_running: _builtins.int = ...,
         jobs_waiting: _builtins.int = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_folder", b"data_folder", "data_folder_free_bytes", b"data_folder_free_bytes", "devices", b"devices", "jobs_running", b"jobs_running", "jobs_waiting", b"jobs_waiting", "models", b"models", "pid", b"pid", "protocol", b"protocol", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_folder", b"data_folder", "data_folder_free_bytes", b"data_folder_free_bytes", "devices", b"devices", "jobs_running", b"jobs_running", "jobs_waiting", b"jobs_waiting", "models", b"models", "notes", b"notes", "pid", b"pid", "protocol", b"protocol", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -311,3 +317,154 @@ class StopEngineResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StopEngineResponse: _TypeAlias = StopEngineResponse  # noqa: Y015
+
+@_typing.final
+class GetCacheRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCacheRequest: _TypeAlias = GetCacheRequest  # noqa: Y015
+
+@_typing.final
+class GetCacheResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CACHE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cache(self) -> Global___Cache: ...
+    def __init__(
+        self,
+        *,
+        cache: Global___Cache | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCacheResponse: _TypeAlias = GetCacheResponse  # noqa: Y015
+
+@_typing.final
+class Cache(_message.Message):
+    """Bytes on disk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGES_BYTES_FIELD_NUMBER: _builtins.int
+    VIEWS_BYTES_FIELD_NUMBER: _builtins.int
+    ORPHANS_BYTES_FIELD_NUMBER: _builtins.int
+    RESULTS_BYTES_FIELD_NUMBER: _builtins.int
+    BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    stages_bytes: _builtins.int
+    """Stages' outputs, which can be made again."""
+    views_bytes: _builtins.int
+    """Plates and thumbnails made for looking at."""
+    orphans_bytes: _builtins.int
+    """Results that no job shows any more."""
+    results_bytes: _builtins.int
+    """Results of jobs; they go with their job."""
+    budget_bytes: _builtins.int
+    """What stages, views and orphans may take together."""
+    def __init__(
+        self,
+        *,
+        stages_bytes: _builtins.int = ...,
+        views_bytes: _builtins.int = ...,
+        orphans_bytes: _builtins.int = ...,
+        results_bytes: _builtins.int = ...,
+        budget_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_bytes", b"budget_bytes", "orphans_bytes", b"orphans_bytes", "results_bytes", b"results_bytes", "stages_bytes", b"stages_bytes", "views_bytes", b"views_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cache: _TypeAlias = Cache  # noqa: Y015
+
+@_typing.final
+class PruneCacheRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEEP_BYTES_FIELD_NUMBER: _builtins.int
+    keep_bytes: _builtins.int
+    """What may stay."""
+    def __init__(
+        self,
+        *,
+        keep_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_bytes", b"keep_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneCacheRequest: _TypeAlias = PruneCacheRequest  # noqa: Y015
+
+@_typing.final
+class PruneCacheResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREED_BYTES_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    freed_bytes: _builtins.int
+    @_builtins.property
+    def cache(self) -> Global___Cache: ...
+    def __init__(
+        self,
+        *,
+        freed_bytes: _builtins.int = ...,
+        cache: Global___Cache | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "freed_bytes", b"freed_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneCacheResponse: _TypeAlias = PruneCacheResponse  # noqa: Y015
+
+@_typing.final
+class OpenMonitorRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenMonitorRequest: _TypeAlias = OpenMonitorRequest  # noqa: Y015
+
+@_typing.final
+class OpenMonitorResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Works once, within some minutes; the browser that opened it stays known."""
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenMonitorResponse: _TypeAlias = OpenMonitorResponse  # noqa: Y015

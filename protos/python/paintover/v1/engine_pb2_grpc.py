@@ -49,6 +49,21 @@ class EngineServiceStub(object):
                 request_serializer=paintover_dot_v1_dot_engine__pb2.StopEngineRequest.SerializeToString,
                 response_deserializer=paintover_dot_v1_dot_engine__pb2.StopEngineResponse.FromString,
                 _registered_method=True)
+        self.GetCache = channel.unary_unary(
+                '/paintover.v1.EngineService/GetCache',
+                request_serializer=paintover_dot_v1_dot_engine__pb2.GetCacheRequest.SerializeToString,
+                response_deserializer=paintover_dot_v1_dot_engine__pb2.GetCacheResponse.FromString,
+                _registered_method=True)
+        self.PruneCache = channel.unary_unary(
+                '/paintover.v1.EngineService/PruneCache',
+                request_serializer=paintover_dot_v1_dot_engine__pb2.PruneCacheRequest.SerializeToString,
+                response_deserializer=paintover_dot_v1_dot_engine__pb2.PruneCacheResponse.FromString,
+                _registered_method=True)
+        self.OpenMonitor = channel.unary_unary(
+                '/paintover.v1.EngineService/OpenMonitor',
+                request_serializer=paintover_dot_v1_dot_engine__pb2.OpenMonitorRequest.SerializeToString,
+                response_deserializer=paintover_dot_v1_dot_engine__pb2.OpenMonitorResponse.FromString,
+                _registered_method=True)
 
 
 class EngineServiceServicer(object):
@@ -75,6 +90,27 @@ class EngineServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCache(self, request, context):
+        """What lies on the engine's disk.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PruneCache(self, request, context):
+        """Removes what can be made again, least recently used first; never what a running job reads, never results of jobs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenMonitor(self, request, context):
+        """Serves the queue's page and gives a link to it that works once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EngineServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +128,21 @@ def add_EngineServiceServicer_to_server(servicer, server):
                     servicer.StopEngine,
                     request_deserializer=paintover_dot_v1_dot_engine__pb2.StopEngineRequest.FromString,
                     response_serializer=paintover_dot_v1_dot_engine__pb2.StopEngineResponse.SerializeToString,
+            ),
+            'GetCache': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCache,
+                    request_deserializer=paintover_dot_v1_dot_engine__pb2.GetCacheRequest.FromString,
+                    response_serializer=paintover_dot_v1_dot_engine__pb2.GetCacheResponse.SerializeToString,
+            ),
+            'PruneCache': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneCache,
+                    request_deserializer=paintover_dot_v1_dot_engine__pb2.PruneCacheRequest.FromString,
+                    response_serializer=paintover_dot_v1_dot_engine__pb2.PruneCacheResponse.SerializeToString,
+            ),
+            'OpenMonitor': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenMonitor,
+                    request_deserializer=paintover_dot_v1_dot_engine__pb2.OpenMonitorRequest.FromString,
+                    response_serializer=paintover_dot_v1_dot_engine__pb2.OpenMonitorResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +226,87 @@ class EngineService(object):
             '/paintover.v1.EngineService/StopEngine',
             paintover_dot_v1_dot_engine__pb2.StopEngineRequest.SerializeToString,
             paintover_dot_v1_dot_engine__pb2.StopEngineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCache(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/paintover.v1.EngineService/GetCache',
+            paintover_dot_v1_dot_engine__pb2.GetCacheRequest.SerializeToString,
+            paintover_dot_v1_dot_engine__pb2.GetCacheResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneCache(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/paintover.v1.EngineService/PruneCache',
+            paintover_dot_v1_dot_engine__pb2.PruneCacheRequest.SerializeToString,
+            paintover_dot_v1_dot_engine__pb2.PruneCacheResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenMonitor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/paintover.v1.EngineService/OpenMonitor',
+            paintover_dot_v1_dot_engine__pb2.OpenMonitorRequest.SerializeToString,
+            paintover_dot_v1_dot_engine__pb2.OpenMonitorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,12 @@ class EngineServiceStub:
     """Every method with its parameters; front ends build their controls from this answer."""
     StopEngine: _grpc.UnaryUnaryMultiCallable[_engine_pb2.StopEngineRequest, _engine_pb2.StopEngineResponse]
     """Ends the daemon: at once (running jobs resume when one starts again) or when nothing is left to do."""
+    GetCache: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetCacheRequest, _engine_pb2.GetCacheResponse]
+    """What lies on the engine's disk."""
+    PruneCache: _grpc.UnaryUnaryMultiCallable[_engine_pb2.PruneCacheRequest, _engine_pb2.PruneCacheResponse]
+    """Removes what can be made again, least recently used first; never what a running job reads, never results of jobs."""
+    OpenMonitor: _grpc.UnaryUnaryMultiCallable[_engine_pb2.OpenMonitorRequest, _engine_pb2.OpenMonitorResponse]
+    """Serves the queue's page and gives a link to it that works once."""
 
 @_typing.type_check_only
 class EngineServiceAsyncStub(EngineServiceStub):
@@ -47,6 +53,12 @@ class EngineServiceAsyncStub(EngineServiceStub):
     """Every method with its parameters; front ends build their controls from this answer."""
     StopEngine: _aio.UnaryUnaryMultiCallable[_engine_pb2.StopEngineRequest, _engine_pb2.StopEngineResponse]  # type: ignore[assignment]
     """Ends the daemon: at once (running jobs resume when one starts again) or when nothing is left to do."""
+    GetCache: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetCacheRequest, _engine_pb2.GetCacheResponse]  # type: ignore[assignment]
+    """What lies on the engine's disk."""
+    PruneCache: _aio.UnaryUnaryMultiCallable[_engine_pb2.PruneCacheRequest, _engine_pb2.PruneCacheResponse]  # type: ignore[assignment]
+    """Removes what can be made again, least recently used first; never what a running job reads, never results of jobs."""
+    OpenMonitor: _aio.UnaryUnaryMultiCallable[_engine_pb2.OpenMonitorRequest, _engine_pb2.OpenMonitorResponse]  # type: ignore[assignment]
+    """Serves the queue's page and gives a link to it that works once."""
 
 class EngineServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,5 +84,29 @@ class EngineServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_engine_pb2.StopEngineResponse, _abc.Awaitable[_engine_pb2.StopEngineResponse]]:
         """Ends the daemon: at once (running jobs resume when one starts again) or when nothing is left to do."""
+
+    @_abc_1.abstractmethod
+    def GetCache(
+        self,
+        request: _engine_pb2.GetCacheRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.GetCacheResponse, _abc.Awaitable[_engine_pb2.GetCacheResponse]]:
+        """What lies on the engine's disk."""
+
+    @_abc_1.abstractmethod
+    def PruneCache(
+        self,
+        request: _engine_pb2.PruneCacheRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.PruneCacheResponse, _abc.Awaitable[_engine_pb2.PruneCacheResponse]]:
+        """Removes what can be made again, least recently used first; never what a running job reads, never results of jobs."""
+
+    @_abc_1.abstractmethod
+    def OpenMonitor(
+        self,
+        request: _engine_pb2.OpenMonitorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.OpenMonitorResponse, _abc.Awaitable[_engine_pb2.OpenMonitorResponse]]:
+        """Serves the queue's page and gives a link to it that works once."""
 
 def add_EngineServiceServicer_to_server(servicer: EngineServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -66,6 +66,7 @@ class Job(_message.Message):
     FRAMES_FIELD_NUMBER: _builtins.int
     ERROR_CODE_FIELD_NUMBER: _builtins.int
     SUGGESTED_KEYFRAMES_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"jobs/<number>"."""
     state: Global___JobState.ValueType
@@ -78,6 +79,8 @@ class Job(_message.Message):
     priority: _builtins.int
     error_code: _builtins.str
     """Why it failed, by gRPC's name of the status ("RESOURCE_EXHAUSTED"); empty while it has not."""
+    position: _builtins.float
+    """Its place among jobs of its priority, ascending."""
     @_builtins.property
     def spec(self) -> Global___JobSpec: ...
     @_builtins.property
@@ -105,10 +108,11 @@ class Job(_message.Message):
         frames: _abc.Iterable[Global___FrameSummary] | None = ...,
         error_code: _builtins.str = ...,
         suggested_keyframes: _abc.Iterable[_builtins.int] | None = ...,
+        position: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error_code", b"error_code", "frames", b"frames", "message", b"message", "name", b"name", "priority", b"priority", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "state", b"state", "suggested_keyframes", b"suggested_keyframes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error_code", b"error_code", "frames", b"frames", "message", b"message", "name", b"name", "position", b"position", "priority", b"priority", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "state", b"state", "suggested_keyframes", b"suggested_keyframes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -168,11 +172,14 @@ class JobSpec(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     PREPARE_ONLY_FIELD_NUMBER: _builtins.int
+    AWAIT_KEYFRAME_FIELD_NUMBER: _builtins.int
     shot: _builtins.str
     method: _builtins.str
     model: _builtins.str
     prepare_only: _builtins.bool
     """Only the keyframe-free stages."""
+    await_keyframe: _builtins.bool
+    """Without keyframes: runs what needs none, then waits until the shot gets its first."""
     @_builtins.property
     def keyframes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Empty: the shot's keyframes as they stand when the job is made."""
@@ -193,10 +200,11 @@ class JobSpec(_message.Message):
         model: _builtins.str = ...,
         output: Global___Output | None = ...,
         prepare_only: _builtins.bool = ...,
+        await_keyframe: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keyframes", b"keyframes", "method", b"method", "model", b"model", "output", b"output", "parameters", b"parameters", "prepare_only", b"prepare_only", "shot", b"shot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["await_keyframe", b"await_keyframe", "keyframes", b"keyframes", "method", b"method", "model", b"model", "output", b"output", "parameters", b"parameters", "prepare_only", b"prepare_only", "shot", b"shot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -209,21 +217,27 @@ class Output(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     OVERWRITE_FIELD_NUMBER: _builtins.int
     MATTES_PATH_FIELD_NUMBER: _builtins.int
+    VERSIONED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """".mov", ".mp4", ".mkv", a pattern, or a folder."""
     overwrite: _builtins.bool
     mattes_path: _builtins.str
     """A pattern or folder for the mattes; empty: none are written."""
+    versioned: _builtins.bool
+    """Writes the next free version beside the others: shot.mov as shot_v001.mov, a folder or pattern into v001/.
+    A job's answer has the version's own path in `path`.
+    """
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         overwrite: _builtins.bool = ...,
         mattes_path: _builtins.str = ...,
+        versioned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mattes_path", b"mattes_path", "overwrite", b"overwrite", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mattes_path", b"mattes_path", "overwrite", b"overwrite", "path", b"path", "versioned", b"versioned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -241,6 +255,7 @@ class Progress(_message.Message):
     FRACTION_FIELD_NUMBER: _builtins.int
     SECONDS_LEFT_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
+    PREPARED_FIELD_NUMBER: _builtins.int
     stages_total: _builtins.int
     stages_done: _builtins.int
     stages_found: _builtins.int
@@ -253,6 +268,8 @@ class Progress(_message.Message):
     """Negative: not known yet."""
     stage: _builtins.str
     """"flow 24-31"."""
+    prepared: _builtins.float
+    """Share of a whole propagation that is done by what needed no keyframe, 0 to 1."""
     def __init__(
         self,
         *,
@@ -264,10 +281,11 @@ class Progress(_message.Message):
         fraction: _builtins.float = ...,
         seconds_left: _builtins.float = ...,
         stage: _builtins.str = ...,
+        prepared: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fraction", b"fraction", "frames_done", b"frames_done", "frames_total", b"frames_total", "seconds_left", b"seconds_left", "stage", b"stage", "stages_done", b"stages_done", "stages_found", b"stages_found", "stages_total", b"stages_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fraction", b"fraction", "frames_done", b"frames_done", "frames_total", b"frames_total", "prepared", b"prepared", "seconds_left", b"seconds_left", "stage", b"stage", "stages_done", b"stages_done", "stages_found", b"stages_found", "stages_total", b"stages_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -446,24 +464,32 @@ class UpdateJobRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     priority: _builtins.int
     paused: _builtins.bool
+    before: _builtins.str
+    """A job's name: moves this one to just before that one, at its priority. Empty: behind all of its own priority."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         priority: _builtins.int | None = ...,
         paused: _builtins.bool | None = ...,
+        before: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "_priority", b"_priority", "paused", b"paused", "priority", b"priority"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_before", b"_before", "_paused", b"_paused", "_priority", b"_priority", "before", b"before", "paused", b"paused", "priority", b"priority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "_priority", b"_priority", "name", b"name", "paused", b"paused", "priority", b"priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_before", b"_before", "_paused", b"_paused", "_priority", b"_priority", "before", b"before", "name", b"name", "paused", b"paused", "priority", b"priority"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__before: _TypeAlias = _typing.Literal["before"]  # noqa: Y015
+    _WhichOneofArgType__before: _TypeAlias = _typing.Literal["_before", b"_before"]  # noqa: Y015
     _WhichOneofReturnType__paused: _TypeAlias = _typing.Literal["paused"]  # noqa: Y015
     _WhichOneofArgType__paused: _TypeAlias = _typing.Literal["_paused", b"_paused"]  # noqa: Y015
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__before) -> _WhichOneofReturnType__before | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__paused) -> _WhichOneofReturnType__paused | None: ...
     @_typing.overload
@@ -602,3 +628,42 @@ class DeleteJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteJobResponse: _TypeAlias = DeleteJobResponse  # noqa: Y015
+
+@_typing.final
+class ExportJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportJobRequest: _TypeAlias = ExportJobRequest  # noqa: Y015
+
+@_typing.final
+class ExportJobResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JSON_FIELD_NUMBER: _builtins.int
+    json: _builtins.str
+    """One JSON object."""
+    def __init__(
+        self,
+        *,
+        json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["json", b"json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportJobResponse: _TypeAlias = ExportJobResponse  # noqa: Y015

@@ -74,6 +74,11 @@ class JobServiceStub(object):
                 request_serializer=paintover_dot_v1_dot_job__pb2.DeleteJobRequest.SerializeToString,
                 response_deserializer=paintover_dot_v1_dot_job__pb2.DeleteJobResponse.FromString,
                 _registered_method=True)
+        self.ExportJob = channel.unary_unary(
+                '/paintover.v1.JobService/ExportJob',
+                request_serializer=paintover_dot_v1_dot_job__pb2.ExportJobRequest.SerializeToString,
+                response_deserializer=paintover_dot_v1_dot_job__pb2.ExportJobResponse.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer(object):
@@ -132,6 +137,13 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportJob(self, request, context):
+        """All that somebody needs who is asked why a job failed: settings, frames, log lines, machine. No pixels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -174,6 +186,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.DeleteJob,
                     request_deserializer=paintover_dot_v1_dot_job__pb2.DeleteJobRequest.FromString,
                     response_serializer=paintover_dot_v1_dot_job__pb2.DeleteJobResponse.SerializeToString,
+            ),
+            'ExportJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportJob,
+                    request_deserializer=paintover_dot_v1_dot_job__pb2.ExportJobRequest.FromString,
+                    response_serializer=paintover_dot_v1_dot_job__pb2.ExportJobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -392,6 +409,33 @@ class JobService(object):
             '/paintover.v1.JobService/DeleteJob',
             paintover_dot_v1_dot_job__pb2.DeleteJobRequest.SerializeToString,
             paintover_dot_v1_dot_job__pb2.DeleteJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/paintover.v1.JobService/ExportJob',
+            paintover_dot_v1_dot_job__pb2.ExportJobRequest.SerializeToString,
+            paintover_dot_v1_dot_job__pb2.ExportJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

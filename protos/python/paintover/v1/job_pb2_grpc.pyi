@@ -45,6 +45,8 @@ class JobServiceStub:
     """A failed or cancelled job again: its finished stages are found, not redone."""
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.DeleteJobRequest, _job_pb2.DeleteJobResponse]
     """Forgets a finished job and its results; files written for the user stay."""
+    ExportJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.ExportJobRequest, _job_pb2.ExportJobResponse]
+    """All that somebody needs who is asked why a job failed: settings, frames, log lines, machine. No pixels."""
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -63,6 +65,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """A failed or cancelled job again: its finished stages are found, not redone."""
     DeleteJob: _aio.UnaryUnaryMultiCallable[_job_pb2.DeleteJobRequest, _job_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """Forgets a finished job and its results; files written for the user stay."""
+    ExportJob: _aio.UnaryUnaryMultiCallable[_job_pb2.ExportJobRequest, _job_pb2.ExportJobResponse]  # type: ignore[assignment]
+    """All that somebody needs who is asked why a job failed: settings, frames, log lines, machine. No pixels."""
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -126,5 +130,13 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.DeleteJobResponse, _abc.Awaitable[_job_pb2.DeleteJobResponse]]:
         """Forgets a finished job and its results; files written for the user stay."""
+
+    @_abc_1.abstractmethod
+    def ExportJob(
+        self,
+        request: _job_pb2.ExportJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.ExportJobResponse, _abc.Awaitable[_job_pb2.ExportJobResponse]]:
+        """All that somebody needs who is asked why a job failed: settings, frames, log lines, machine. No pixels."""
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

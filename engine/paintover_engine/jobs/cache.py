@@ -1,0 +1,136 @@
+"""Keeps what can be made again within a budget: stages' tensors, and pictures made for looking at.
+
+The disk is the truth: sizes are read when the daemon starts, and the order of use is kept in the folders' times, so
+that it outlives the daemon. A clock that jumps can only put that order in disorder, never lose anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from paintover_engine.jobs.folders import DataFolder
+
+log = logging.getLogger(__name__)
+
+DEFAULT_BUDGET = 50 * 10**9  # bytes
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Bytes on disk. orphans: of results that no job shows; budget: what cache, views and orphans may take together."""
+
+    cache: int
+    views: int
+    orphans: int
+    results: int
+    budget: int
+
+
+class Cache:
+    """The folders `cache` and `views`, and results that no job shows any more, least recently used first."""
+
+    def __init__(self, folder: DataFolder, budget: int = DEFAULT_BUDGET) -> None:
+        self.budget = budget
+        self._folder = folder
+        self._sizes: dict[Path, int] = {}  # ascending by last use
+        self._results: dict[Path, int] = {}
+
+    def scan(self) -> tuple[dict[Path, int], dict[Path, int]]:
+        """What lies on the disk: evictable outputs by last use, and results. Slow: for a thread."""
+        return (
+            _sizes_by_use([self._folder.cache, self._folder.views]),
+            _sizes_by_use([self._folder.results]),
+        )
+
+    def take(self, scanned: tuple[dict[Path, int], dict[Path, int]]) -> None:
+        """Starts from what a scan found; outputs used meanwhile stay the most recent."""
+        used, self._sizes = self._sizes, scanned[0]
+        for path, size in used.items():
+            self._sizes.pop(path, None)
+            self._sizes[path] = size
+        self._results = {**scanned[1], **self._results}
+
+    def used(self, path: Path) -> None:
+        """Notes that an output was made or read; results are counted, not ordered."""
+        if path.is_relative_to(self._folder.results):
+            self._results[path] = _size(path)
+            return
+        size = self._sizes.pop(path, None)
+        self._sizes[path] = _size(path) if size is None else size
+        with contextlib.suppress(OSError):
+            os.utime(path)
+
+    def usage(self, shown: Set[str]) -> Usage:
+        """What lies where. shown: keys of results that jobs show."""
+        views = sum(size for path, size in self._sizes.items() if path.is_relative_to(self._folder.views))
+        orphans = sum(size for path, size in self._results.items() if path.name not in shown)
+        return Usage(
+            cache=sum(self._sizes.values()) - views,
+            views=views,
+            orphans=orphans,
+            results=sum(self._results.values()) - orphans,
+            budget=self.budget,
+        )
+
+    @property
+    def used_bytes(self) -> int:
+        """Of cache and views."""
+        return sum(self._sizes.values())
+
+    @property
+    def over_budget(self) -> bool:
+        return self.used_bytes > self.budget
+
+    def evict(self, budget: int, needed: Set[str], shown: Callable[[], Set[str]]) -> int:
+        """Removes the least recently used outputs until the rest fits; returns the bytes that this gave back.
+
+        needed: keys that a job under way reads, never removed; shown: keys of results that jobs show."""
+        kept = shown() | needed
+        for path in [path for path in self._results if not path.exists()]:
+            del self._results[path]  # removed with its job
+        orphans = {path: size for path, size in self._results.items() if path.name not in kept}
+        total, freed = sum(self._sizes.values()) + sum(orphans.values()), 0
+        for sizes, path in [(self._results, path) for path in orphans] + [(self._sizes, path) for path in self._sizes]:
+            if total - freed <= budget:
+                break
+            if path.name not in needed and self._remove(path):
+                freed += sizes.pop(path)
+        if freed:
+            log.info("evicted %d MB from the cache", freed // 10**6)
+        if total - freed > budget:
+            log.warning("jobs under way need %d MB of cache, more than its budget", (total - freed) // 10**6)
+        return freed
+
+    def _remove(self, path: Path) -> bool:
+        """Takes an output away, whole; False where another program holds it."""
+        doomed = self._folder.temporary / f"removed-{uuid.uuid4().hex[:8]}"
+        try:
+            path.rename(doomed)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        shutil.rmtree(doomed, ignore_errors=True)
+        return True
+
+
+def _sizes_by_use(roots: list[Path]) -> dict[Path, int]:
+    found: list[tuple[float, Path, int]] = []
+    for root in roots:
+        for output in root.glob("??/*"):
+            with contextlib.suppress(OSError):  # removed meanwhile
+                found.append((output.stat().st_mtime, output, _size(output)))
+    return {path: size for _, path, size in sorted(found, key=lambda entry: entry[0])}
+
+
+def _size(folder: Path) -> int:
+    with contextlib.suppress(OSError):
+        return sum(entry.stat().st_size for entry in os.scandir(folder))
+    return 0

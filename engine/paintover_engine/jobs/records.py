@@ -1,0 +1,110 @@
+"""A record of each job on disk, beside the queue's file: what a damaged queue is put together from again.
+
+A record is one JSON file, replaced whole at each change of a job's state, order or message. It holds the job, its
+shot, its keyframes and the keys of its results; a result's frames describe themselves. Not in it, and so not
+recovered: progress between two such changes, shots and keyframes that no job was made of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState, Progress, Queue, Shot, StoredKeyframe
+from paintover_engine.jobs.store import Store
+from paintover_engine.media.info import SourceInfo
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+_FILES = ("", "-wal", "-shm")
+
+
+def keep(queue: Queue, folder: Path, job: Job) -> None:
+    """Writes a job's record. A disk that does not take it costs the record, not the job."""
+    shot = queue.shot(job.shot)
+    described = dataclasses.asdict(job)
+    described["state"] = job.state.value
+    record = {
+        "format": FORMAT,
+        "job": described,
+        "shot": {**vars(shot), "info": shot.info.to_json() if shot.info else None},
+        "keyframes": [vars(queue.keyframe(name)) for name in job.spec.keyframes],
+        "results": sorted(queue.result_keys(job.id)),
+    }
+    path = folder / f"{job.id}.json"
+    partial = path.with_suffix(".partial")
+    try:
+        partial.write_text(json.dumps(record))
+        partial.replace(path)
+    except OSError as error:
+        log.warning("no record of the job could be kept: %s", error, extra={"job": job.id})
+
+
+def forget(folder: Path, job_id: int) -> None:
+    """Removes a job's record."""
+    with contextlib.suppress(OSError):
+        (folder / f"{job_id}.json").unlink(missing_ok=True)
+
+
+def numbers(folder: Path) -> set[int]:
+    """The jobs that have a record."""
+    return {_number(path) for path in folder.glob("*.json")}
+
+
+def set_aside(database: Path) -> Path:
+    """Renames a damaged queue's files; the new name of the first. Nothing of it is deleted."""
+    number = 1
+    while (kept := database.with_name(f"{database.stem}-damaged-{number}{database.suffix}")).exists():
+        number += 1
+    for suffix in _FILES:
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{database}{suffix}").rename(f"{kept}{suffix}")
+    return kept
+
+
+def restore(queue: Queue, store: Store, folder: Path) -> tuple[int, int]:
+    """Puts all recorded jobs into an empty queue, with the frames that their results hold.
+
+    Returns how many were put back, and how many records could not be read."""
+    restored = unread = 0
+    for path in sorted(folder.glob("*.json"), key=_number):
+        if _restore(queue, store, path):
+            restored += 1
+        else:
+            unread += 1
+    return restored, unread
+
+
+def _number(path: Path) -> int:
+    return int(path.stem) if re.fullmatch(r"\d+", path.stem) else 0
+
+
+def _restore(queue: Queue, store: Store, path: Path) -> bool:
+    try:
+        record = json.loads(path.read_text())
+        shot, job = record["shot"], record["job"]
+        shot["info"] = SourceInfo.from_json(shot["info"]) if shot["info"] else None
+        job["spec"], job["progress"] = JobSpec(**job["spec"]), Progress(**job["progress"])
+        job["state"] = JobState(job["state"])
+        queue.put_shot(Shot(**shot))
+        for keyframe in record["keyframes"]:
+            queue.put_keyframe(StoredKeyframe(**keyframe))
+        queue.restore_job(Job(**job), list(_frames(store, record["results"])))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("the record %s cannot be read: %r", path, error)
+        return False
+    return True
+
+
+def _frames(store: Store, keys: list[str]) -> Iterator[JobFrame]:
+    """The frames of results as their files tell them; what is gone or damaged is left out, to be made again."""
+    for key in keys:
+        if store.is_whole(key, publishes=True):
+            for frame in store.frames(key):
+                yield JobFrame(frame.number, key, frame.confidence)

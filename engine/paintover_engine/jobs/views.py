@@ -1,0 +1,70 @@
+"""Small pictures of plates and results for people to look at: made by the media worker, kept by what they show."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from paintover_engine.compose.composite import composite
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs.outputs import load_painted
+from paintover_engine.jobs.store import PICTURE, Store, StoredFrame
+from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.source import Source, open_source
+
+QUALITY = 82
+OPEN_SOURCES = 4
+
+
+class Sources:
+    """Sources that were looked at last, kept open: opening a long video costs more than reading a frame of it."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[tuple[str, int, int], Source] = OrderedDict()
+
+    def get(self, info: SourceInfo) -> Source:
+        """The open source of a shot; of another range of the same file, another one."""
+        key = (info.fingerprint, info.first, info.last)
+        source = self._open.pop(key, None) or open_source(info)
+        self._open[key] = source
+        if len(self._open) > OPEN_SOURCES:
+            self._open.popitem(last=False)[1].close()
+        return source
+
+
+def save_picture(
+    views: Store, key: str, source: Source, info: SourceInfo, number: int, side: int, painted: StoredFrame | None
+) -> None:
+    """Keeps a picture of a frame, `side` pixels at its longer side: the plate, or the result where it is painted."""
+    plate = source.read(number)
+    if painted:
+        plate = composite(plate, load_painted(painted), painted.window)
+    _save(views, key, cv2.cvtColor(_fit(plate.display(), info, side), cv2.COLOR_RGB2BGR))
+
+
+def save_matte(views: Store, key: str, info: SourceInfo, side: int, painted: StoredFrame) -> None:
+    """Keeps a picture of a result's matte: white, opaque where the edit applies, for laying over the others."""
+    x, y, width, height = painted.window
+    matte = np.zeros((info.height, info.width), np.float32)
+    matte[y : y + height, x : x + width] = load_painted(painted)[..., 3]
+    alpha = np.rint(np.clip(_fit(matte, info, side), 0, 1) * 255).astype(np.uint8)
+    _save(views, key, np.dstack([np.full_like(alpha, 255)] * 3 + [alpha]))
+
+
+def _fit(picture: NDArray[np.generic], info: SourceInfo, side: int) -> NDArray[np.generic]:
+    """The picture as it is shown, square pixels, no larger than `side`."""
+    width, height = info.width * float(info.pixel_aspect), float(info.height)
+    scale = min(1.0, side / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+
+
+def _save(views: Store, key: str, picture: NDArray[np.generic]) -> None:
+    encoded, data = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+    if not encoded:
+        raise PaintoverError(Code.INTERNAL, "A picture for the monitor could not be encoded as WebP.")
+    with views.writing(key, publishes=True) as folder:
+        (folder / PICTURE).write_bytes(data.tobytes())

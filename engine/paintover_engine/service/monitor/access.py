@@ -1,0 +1,107 @@
+"""Who may see the page: a link that works once gives a browser a cookie, and every request is checked before any work.
+
+The page listens on loopback only. Other web pages in the same browser are kept out by the Host header (DNS rebinding),
+by Origin and a SameSite cookie (forged requests), and by a content policy that lets the page load nothing but itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+LINK_SECONDS = 600.0
+COOKIE_SECONDS = 180 * 24 * 3600
+LINKS = 16  # open at a time
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Access:
+    """Makes links and cookies, and refuses what has none.
+
+    token: the data folder's secret, of which cookies are derived, so that they outlive the daemon."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._secret = hashlib.sha256(b"monitor:" + token.encode()).digest()
+        self._links: dict[str, float] = {}
+        self.port = 0
+
+    @property
+    def cookie_name(self) -> str:
+        """Cookies do not tell ports apart; two engines on one machine must not share one."""
+        return f"paintover-{self.port}"
+
+    def link(self) -> str:
+        """A path that works once."""
+        now = time.monotonic()
+        self._links = {code: end for code, end in list(self._links.items())[1 - LINKS :] if end > now}
+        code = secrets.token_urlsafe(24)
+        self._links[code] = now + LINK_SECONDS
+        return f"/open?link={code}"
+
+    def redeem(self, code: str) -> str | None:
+        """The cookie for a link's code; None for one that was used, is too old, or never was."""
+        end = self._links.pop(code, 0.0)
+        if end < time.monotonic():
+            return None
+        name = secrets.token_urlsafe(12)
+        return f"{name}.{self._sign(name)}"
+
+    def _sign(self, name: str) -> str:
+        return hmac.new(self._secret, _raw(name), hashlib.sha256).hexdigest()
+
+    def refusal(self, request: web.Request) -> tuple[int, str] | None:
+        """Why a request is refused, with its status; None where it is not."""
+        hosts = {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost")}
+        if request.host not in hosts:
+            return 421, "This engine answers to 127.0.0.1 and localhost only."
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc not in hosts:
+            return 403, "Requests from other pages are refused."
+        if request.method != "GET" and request.headers.get("X-Paintover") != "1":
+            return 403, "Requests that change something come from the page itself."
+        if request.path != "/open" and not self._is_known(request):
+            return 401, "This page needs a link: run `paintover monitor`."
+        return None
+
+    def _is_known(self, request: web.Request) -> bool:
+        name, _, signature = request.cookies.get(self.cookie_name, "").partition(".")
+        if name and _same(self._sign(name), signature):
+            return True
+        given = request.headers.get("Authorization", "")  # programs that read /metrics
+        return _same(given, f"Bearer {self._token}")
+
+    @web.middleware
+    async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuses before any work, and puts the headers on every answer."""
+        if refused := self.refusal(request):
+            response: web.StreamResponse = web.Response(status=refused[0], text=refused[1])
+        else:
+            response = await handler(request)
+        if not response.prepared:
+            response.headers.update(HEADERS)
+        return response
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(_raw(one), _raw(other))
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")  # a header may hold any bytes

@@ -1,0 +1,53 @@
+// Talks to the engine that served this page.
+
+import { element } from "./words.js";
+
+export async function act(id, action, body = {}) {
+  const response = await fetch(`/jobs/${id}/${action}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-Paintover": "1" },
+    body: JSON.stringify(body),
+  }).catch(() => null);
+  if (response === null) return say("The engine does not answer; it may be starting again.");
+  if (!response.ok) return say(await sentence(response));
+  return response.json();
+}
+
+export async function read(path) {
+  const response = await fetch(path).catch(() => null);
+  if (response === null || !response.ok) return null;
+  return response.json();
+}
+
+async function sentence(response) {
+  const text = await response.text();
+  try {
+    return JSON.parse(text).message;
+  } catch {
+    return text;
+  }
+}
+
+let hiding = 0;
+export function say(text) {
+  const toast = document.getElementById("toast");
+  toast.textContent = text;
+  toast.hidden = false;
+  clearTimeout(hiding);
+  hiding = setTimeout(() => (toast.hidden = true), 6000);
+  return null;
+}
+
+export async function copySupport(id) {
+  const response = await fetch(`/jobs/${id}/support`).catch(() => null);
+  if (response === null || !response.ok) return say("The engine does not answer; try again.");
+  const text = await response.text();
+  try {
+    await navigator.clipboard.writeText(text);
+    return say("Copied: settings, log and machine of this job. It names your files; look through it first.");
+  } catch {
+    const link = element("a", { href: `/jobs/${id}/support`, download: `paintover-job-${id}.json` });
+    link.click();
+    return say("The browser does not let the page copy; it was saved as a file instead.");
+  }
+}

@@ -1,0 +1,76 @@
+//! The engine's methods and their parameters, known before the engine is: a host asks for a description when it starts.
+
+use std::fs;
+
+use prost::Message;
+
+use crate::endpoint::data_folder;
+use crate::wire::{ListMethodsResponse, Method, Parameter, ParameterKind};
+
+const FILE: &str = "openfx-methods.bin";
+
+/// Keeps what the engine said for the next description.
+pub fn keep(said: &ListMethodsResponse) {
+    let Some(folder) = data_folder() else { return };
+    let (path, bytes) = (folder.join(FILE), said.encode_to_vec());
+    if said.methods.is_empty() || fs::read(&path).is_ok_and(|known| known == bytes) {
+        return;
+    }
+    let partial = folder.join(format!("{FILE}.{}", std::process::id()));
+    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, &path));
+    if let Err(error) = written {
+        crate::log::line(&format!("{} cannot be written: {error}", path.display()));
+    }
+}
+
+/// The methods as the engine told them last; the ones that every engine has where none has told yet.
+pub fn known() -> Vec<Method> {
+    let kept = data_folder().and_then(|folder| fs::read(folder.join(FILE)).ok());
+    let said = kept.and_then(|bytes| ListMethodsResponse::decode(&bytes[..]).ok()).unwrap_or_default();
+    let usable: Vec<_> = said.methods.into_iter().filter(|method| is_name(&method.name)).collect();
+    if usable.is_empty() { built_in() } else { usable }
+}
+
+/// Names that can be part of a parameter's name in any host.
+pub fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn built_in() -> Vec<Method> {
+    let mode = Parameter {
+        name: "mode".into(),
+        title: "Kind of edit".into(),
+        help: "How the edit travels; auto looks at the keyframe and decides.".into(),
+        kind: ParameterKind::Choice.into(),
+        default_value: "auto".into(),
+        choices: ["auto", "colour", "paint", "grade"].map(str::to_owned).to_vec(),
+        basic: true,
+        ..Parameter::default()
+    };
+    let softness = Parameter {
+        name: "softness".into(),
+        title: "Edge softness".into(),
+        help: "Feathers the matte's edge inwards by this much beyond what the keyframe shows.".into(),
+        kind: ParameterKind::Float.into(),
+        default_value: "0.0".into(),
+        minimum: Some(0.0),
+        maximum: Some(50.0),
+        unit: "px".into(),
+        basic: true,
+        ..Parameter::default()
+    };
+    let draft =
+        Method { name: "draft".into(), title: "Draft".into(), parameters: vec![mode, softness], ..Method::default() };
+    vec![draft]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_with_a_name_that_hosts_refuse_is_left_out() {
+        assert!(is_name("vp4") && is_name("i2v_edit"));
+        assert!(!is_name("") && !is_name("a b") && !is_name("ä"));
+    }
+}

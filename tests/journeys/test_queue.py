@@ -1,0 +1,484 @@
+"""What the queue promises, on a real daemon with real workers; the methods of tests/slow stand in for long renders."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from paintover.v1 import frame_pb2, job_pb2
+from paintover_bridge.client import Client, ClientError, connect
+from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.queue import Queue
+
+from tests.conftest import SmallShot
+from tests.journeys.test_crash import worker_pids
+
+DONE, FAILED = job_pb2.JOB_STATE_DONE, job_pb2.JOB_STATE_FAILED
+SECONDS = 60.0
+
+
+@pytest.fixture
+def slow(slow_methods: None, data_dir: Path) -> Iterator[Client]:
+    with connect(data_dir, ephemeral=False) as connected:
+        yield connected
+        connected.stop_engine(when_idle=False)
+
+
+@pytest.fixture
+def shot(slow: Client, small_shot: SmallShot) -> str:
+    name = slow.create_shot(small_shot.source).name
+    slow.put_keyframe(name, small_shot.key, small_shot.keyframe)
+    return name
+
+
+def until(true: Callable[[], object], seconds: float = SECONDS) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def running(client: Client, job: job_pb2.Job, stages: int = 1) -> bool:
+    progress = client.get_job(job.name).progress
+    return progress.stages_done >= stages
+
+
+def log(client: Client) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (client.endpoint.folder / "logs" / "engine.jsonl").read_text().splitlines()]
+
+
+def started(client: Client) -> list[int]:
+    """The jobs of the stages that were started, in order."""
+    return [r["job"] for r in log(client) if str(r["message"]).endswith(" starts")]  # type: ignore[misc]
+
+
+def number(job: job_pb2.Job) -> int:
+    return int(job.name.removeprefix("jobs/"))
+
+
+def test_a_draft_passes_a_final_between_two_stages_and_the_final_goes_on(slow: Client, shot: str) -> None:
+    final = slow.create_job(shot, method="slow-final", parameters={"stages": "8", "seed": "1"}, model="m", priority=9)
+    until(lambda: running(slow, final, 2))
+    draft = slow.create_job(shot, method="slow-draft", parameters={"stages": "2", "seed": "2"})
+    assert slow.wait_until_finished(draft.name, SECONDS)
+    assert slow.get_job(final.name).state == job_pb2.JOB_STATE_RUNNING
+    assert slow.wait_until_finished(final.name, SECONDS)
+    assert {slow.get_job(job.name).state for job in (final, draft)} == {DONE}
+    order = started(slow)
+    first, last = order.index(number(draft)), len(order) - 1 - order[::-1].index(number(draft))
+    assert number(final) not in order[first:last]
+    assert len(order) == 1 + 8 + 1 + 2  # nothing was run twice
+
+
+def test_jobs_run_in_the_order_that_they_are_put_into(slow: Client, shot: str) -> None:
+    first = slow.create_job(shot, method="slow-draft", parameters={"seed": "1"})
+    jobs = [slow.create_job(shot, method="slow-draft", parameters={"seed": str(n), "stages": "1", "seconds": "0"})
+            for n in range(2, 6)]  # fmt: skip
+    slow.update_job(jobs[3].name, before=jobs[0].name)
+    slow.update_job(jobs[1].name, before="")
+    slow.update_job(jobs[2].name, priority=1)
+    for job in [first, *jobs]:
+        assert slow.wait_until_finished(job.name, SECONDS)
+    order = list(dict.fromkeys(started(slow)))
+    order.remove(number(first))
+    assert order == [number(jobs[2]), number(jobs[3]), number(jobs[0]), number(jobs[1])]
+
+
+def test_what_may_pass_is_tried_again_and_what_will_not_is_told(slow: Client, shot: str, tmp_path: Path) -> None:
+    parameters = {"fails": "1", "seconds": "0", "stages": "1"}
+    passing = slow.create_job(
+        shot, method="slow-draft", parameters={**parameters, "marks": str(tmp_path / "a"), "code": "UNAVAILABLE"}
+    )
+    lasting = slow.create_job(
+        shot, method="slow-draft", parameters={**parameters, "marks": str(tmp_path / "b"), "code": "INVALID_ARGUMENT"}
+    )
+    messages = set()
+    for event in slow.watch(passing.name):
+        messages.add(event.job.message)
+    assert "The server of the plates does not answer. It is tried again by itself." in messages
+    assert slow.get_job(passing.name).state == DONE
+    assert slow.wait_until_finished(lasting.name, SECONDS)
+    assert slow.get_job(lasting.name).state == FAILED
+    assert (tmp_path / "b").read_text() == "x"
+
+
+def test_a_job_without_a_keyframe_prepares_waits_and_goes_on(slow: Client, small_shot: SmallShot) -> None:
+    name = slow.create_shot(small_shot.source).name
+    job = slow.create_job(name, method="slow-draft", parameters={"seconds": "0"}, await_keyframe=True)
+    until(lambda: slow.get_job(job.name).state == job_pb2.JOB_STATE_WAITING_FOR_KEYFRAME)
+    waiting = slow.get_job(job.name)
+    assert waiting.progress.prepared == pytest.approx(1 / 5)  # one of five stages needs no keyframe
+    slow.put_keyframe(name, small_shot.key, small_shot.keyframe)
+    assert slow.wait_until_finished(job.name, SECONDS)
+    done = slow.get_job(job.name)
+    assert done.state == DONE
+    assert done.progress.stages_found == 1
+    assert len(done.frames) == small_shot.count
+
+
+def test_preparing_gives_way_to_every_job_that_somebody_waits_for(slow: Client, shot: str) -> None:
+    first = slow.create_job(shot, method="slow-draft", parameters={"stages": "2", "seed": "1"})
+    prepared = slow.prepare_shot(shot, "slow-final", parameters={"seed": "2", "seconds": "0"}, model="m")
+    final = slow.create_job(shot, method="slow-final", parameters={"seed": "3", "stages": "1"}, model="m", priority=-99)
+    for name in (first.name, prepared, final.name):
+        assert slow.wait_until_finished(name, SECONDS)
+    order = list(dict.fromkeys(started(slow)))
+    assert order == [number(first), number(final), int(prepared.removeprefix("jobs/"))]
+
+
+def test_versions_are_numbered_and_none_is_ever_replaced(slow: Client, shot: str, tmp_path: Path) -> None:
+    (tmp_path / "out_v001.mkv").write_text("precious")
+    jobs = [
+        slow.create_job(shot, method="slow-draft", parameters={"seed": str(n), "seconds": "0"}, versioned=True,
+                        output=tmp_path / "out.mkv") for n in range(2)
+    ]  # fmt: skip
+    assert [Path(job.spec.output.path).name for job in jobs] == ["out_v002.mkv", "out_v003.mkv"]
+    again = slow.create_job(shot, method="slow-draft", parameters={"seed": "1", "seconds": "0"}, versioned=True,
+                            output=tmp_path / "out.mkv")  # fmt: skip
+    for job in jobs:
+        assert slow.wait_until_finished(job.name, SECONDS)
+        assert slow.get_job(job.name).state == DONE, slow.get_job(job.name).message
+    assert again.name == jobs[1].name or Path(again.spec.output.path).name == "out_v004.mkv"
+    assert (tmp_path / "out_v001.mkv").read_text() == "precious"
+    folder = slow.create_job(shot, method="slow-draft", parameters={"seconds": "0"}, versioned=True,
+                             output=tmp_path / "frames")  # fmt: skip
+    assert slow.wait_until_finished(folder.name, SECONDS)
+    assert slow.get_job(folder.name).state == DONE, slow.get_job(folder.name).message
+    assert len(list((tmp_path / "frames" / "v001").iterdir())) == 12
+
+
+def test_a_vanished_source_is_one_sentence_and_the_queue_goes_on(
+    slow: Client, shot: str, small_shot: SmallShot, tmp_path: Path
+) -> None:
+    job = slow.create_job(shot, output=tmp_path / "out.mkv")
+    small_shot.source.rename(tmp_path / "away")
+    assert slow.wait_until_finished(job.name, SECONDS)
+    failed = slow.get_job(job.name)
+    assert failed.state == FAILED
+    assert str(small_shot.source) in failed.message
+    assert "Internal" not in failed.message
+    (tmp_path / "away").rename(small_shot.source)
+    slow.retry_job(job.name)
+    assert slow.wait_until_finished(job.name, SECONDS)
+    assert slow.get_job(job.name).state == DONE, slow.get_job(job.name).message
+
+
+def test_a_damaged_queue_is_kept_aside_and_its_jobs_are_put_back(
+    slow: Client, shot: str, data_dir: Path, tmp_path: Path
+) -> None:
+    done = slow.create_job(shot, method="slow-draft", parameters={"seconds": "0"}, output=tmp_path / "out.mkv")
+    assert slow.wait_until_finished(done.name, SECONDS)
+    pixels = bytes(slow.get_frame(done.name, 3).pixels())
+    waiting = slow.create_job(shot, method="slow-draft", parameters={"seconds": "0", "seed": "5"}, priority=-3)
+    slow.update_job(waiting.name, paused=True)
+    os.kill(slow.endpoint.pid, signal.SIGKILL)
+    folder = DataFolder(data_dir)
+    for suffix in ("-wal", "-shm"):
+        Path(f"{folder.database}{suffix}").unlink(missing_ok=True)
+    folder.database.write_bytes(b"\x00garbage" * 4096)
+    engine = slow.get_engine()  # starts another
+    assert "queue-damaged-1.sqlite" in " ".join(engine.notes)
+    assert (data_dir / "queue-damaged-1.sqlite").read_bytes().startswith(b"\x00garbage")
+    again = slow.get_job(done.name)
+    assert (again.state, len(again.frames)) == (DONE, 12)
+    assert bytes(slow.get_frame(done.name, 3).pixels()) == pixels
+    kept = slow.get_job(waiting.name)
+    assert (kept.state, kept.priority) == (job_pb2.JOB_STATE_PAUSED, -3)
+    slow.update_job(waiting.name, paused=False)
+    assert slow.wait_until_finished(waiting.name, SECONDS)
+    assert slow.get_job(waiting.name).state == DONE
+    assert slow.create_job(shot, method="slow-draft", parameters={"seed": "6"}).name == "jobs/3"
+
+
+def test_a_result_that_a_crash_damaged_is_made_again(slow: Client, shot: str, data_dir: Path) -> None:
+    job = slow.create_job(shot, method="slow-draft", parameters={"seconds": "0.2"})
+    until(lambda: slow.get_job(job.name).progress.frames_done)
+    os.kill(slow.endpoint.pid, signal.SIGKILL)
+    frames = sorted(DataFolder(data_dir).results.rglob("*.safetensors"))
+    whole = frames[0].read_bytes()
+    frames[0].write_bytes(whole[:-4] + b"\xff\xff\xff\xff")
+    assert slow.wait_until_finished(job.name, SECONDS)
+    assert len(slow.get_job(job.name).frames) == 12
+    assert frames[0].read_bytes()[-32:] == whole[-32:]
+
+
+def test_the_cache_keeps_to_its_budget_and_spares_what_a_job_needs(
+    slow_methods: None, data_dir: Path, small_shot: SmallShot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = f"{sys.executable} -m paintover_engine.service --cache-size 1k"
+    monkeypatch.setenv("PAINTOVER_ENGINE", command)
+    with connect(data_dir, ephemeral=False) as client:
+        name = client.create_shot(small_shot.source).name
+        client.put_keyframe(name, small_shot.key, small_shot.keyframe)
+        job = client.create_job(name)
+        assert client.wait_until_finished(job.name, SECONDS)
+        assert client.get_job(job.name).state == DONE, client.get_job(job.name).message
+        assert len(client.get_job(job.name).frames) == small_shot.count
+        other = client.create_job(name, method="slow-draft", parameters={"seconds": "0"})
+        assert client.wait_until_finished(other.name, SECONDS)
+        cache = client.get_cache()
+        assert cache.stages_bytes + cache.views_bytes < 2000
+        assert cache.results_bytes > 0
+        for frame in range(small_shot.count):
+            client.get_frame(job.name, frame)
+            client.get_frame(job.name, frame, view=frame_pb2.VIEW_PLATE)
+        assert client.get_cache().views_bytes < 100_000  # one plate: the one just made
+        freed = client.prune_cache()
+        assert freed.freed_bytes > 0
+        assert freed.cache.stages_bytes + freed.cache.views_bytes == 0
+        assert freed.cache.results_bytes == cache.results_bytes
+        client.stop_engine(when_idle=False)
+
+
+def test_an_older_queue_is_migrated(data_dir: Path) -> None:
+    from paintover_engine.jobs.database import MIGRATIONS
+
+    folder = DataFolder(data_dir)
+    folder.create()
+    with sqlite3.connect(folder.database) as db:
+        db.executescript(MIGRATIONS[0])
+        db.execute("INSERT INTO shots VALUES ('abcdefabcdef', '/gone.mov', 1, 2, '', 0, NULL, 1.0)")
+        for number in (4, 5):
+            spec = {"method": "draft", "parameters": {}, "model": "", "keyframes": [], "output": "", "overwrite": False,
+                    "mattes": "", "prepare_only": False}  # fmt: skip
+            db.execute(
+                "INSERT INTO jobs VALUES (?, 'abcdefabcdef', ?, 'done', 0, 'as it was', '', '{}', 1.0, 1.0, 2.0, 7)",
+                (number, json.dumps(spec)),
+            )
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    with connect(data_dir, ephemeral=False) as client:
+        jobs = client.list_jobs()
+        assert [job.name for job in jobs] == ["jobs/4", "jobs/5"]
+        assert [job.message for job in jobs] == ["as it was"] * 2
+        client.stop_engine(when_idle=False)
+
+
+def test_a_second_daemon_says_who_has_the_folder_and_leaves(slow: Client, data_dir: Path) -> None:
+    command = [sys.executable, "-m", "paintover_engine.service", "--data-dir", str(data_dir)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 75
+    assert f"pid {slow.endpoint.pid}" in second.stderr
+    assert slow.get_engine().pid == slow.endpoint.pid
+
+
+def as_a_mere_owner() -> None:
+    """Root may write to anything: this takes that from the program that is going to be run (prctl(2), CAPBSET_DROP)."""
+    ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="drops a capability of Linux")
+@pytest.mark.parametrize("name", ["temporary", "queue.sqlite"])
+def test_a_read_only_data_folder_is_one_sentence(tmp_path: Path, name: str) -> None:
+    folder = DataFolder(tmp_path / "data")
+    folder.create()
+    Queue(folder.database).close()
+    (folder.root / name).chmod(0o555)
+    command = [sys.executable, "-m", "paintover_engine.service", "--data-dir", str(folder.root)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, preexec_fn=as_a_mere_owner)
+    assert run.returncode == 2, run.stderr
+    assert str(folder.root) in run.stderr
+    assert "--data-dir" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_export_tells_settings_log_and_machine(slow: Client, shot: str) -> None:
+    job = slow.create_job(shot, method="slow-draft", parameters={"seconds": "0"})
+    assert slow.wait_until_finished(job.name, SECONDS)
+    told = json.loads(slow.export_job(job.name))
+    assert told["job"]["spec"]["method"] == "slow-draft"
+    assert len(told["frames"]) == 12
+    assert any("starts" in line["message"] for line in told["log"])
+    token = (slow.endpoint.folder / "token").read_text().strip()
+    assert token not in slow.export_job(job.name)
+    with pytest.raises(ClientError, match="no job 99"):
+        slow.export_job("jobs/99")
+
+
+def test_a_thousand_jobs_are_listed_at_once(slow: Client, shot: str) -> None:
+    blocking = slow.create_job(shot, method="slow-draft", parameters={"stages": "10", "seconds": "50"})
+    until(lambda: slow.get_job(blocking.name).state == job_pb2.JOB_STATE_RUNNING)
+    for seed in range(999):
+        slow.create_job(shot, method="slow-draft", parameters={"seed": str(seed)})
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert len(slow.list_jobs()) == 1000
+        took.append(time.perf_counter() - start)
+    print(f"1,000 jobs listed in {min(took) * 1000:.0f} ms")
+
+
+NVIDIA_SMI = """#!/bin/sh
+case "$1" in
+  *memory.total,utilization*) echo "0, 1024, 81559, 7" ;;
+  *) echo "0, NVIDIA Stand-in, 81559" ;;
+esac
+"""
+
+
+@pytest.fixture
+def stand_in_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that lists one GPU; the methods of tests/slow compute nothing on it."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(NVIDIA_SMI)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(program.parent), os.environ["PATH"]]))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for nvidia-smi")
+def test_a_gpu_and_the_processor_work_at_the_same_time_and_share_what_they_make(
+    stand_in_gpu: None, slow: Client, shot: str
+) -> None:
+    until(lambda: len(slow.get_engine().devices) == 2)
+    assert slow.get_engine().devices[1].name == "NVIDIA Stand-in"
+    given = {"stages": "6", "seconds": "0.5", "seed": "1"}
+    final = slow.create_job(shot, method="slow-final", parameters=given, model="m")
+    draft = slow.create_job(shot, method="slow-draft", parameters={**given, "stages": "2"})
+    assert slow.wait_until_finished(draft.name, SECONDS)
+    assert slow.get_job(final.name).state == job_pb2.JOB_STATE_RUNNING
+    assert slow.wait_until_finished(final.name, SECONDS)
+    assert {slow.get_job(job.name).state for job in (final, draft)} == {DONE}
+    order = started(slow)
+    assert len(order) == 1 + 6 + 2  # the stage that both need ran once
+    places = [index for index, job in enumerate(order) if job == number(draft)]
+    assert number(final) in order[min(places) : max(places) + 1]
+    workers = {str(line["message"]).split()[1] for line in log(slow) if "started, pid" in str(line["message"])}
+    assert {"job", "cuda:0"} <= workers
+
+
+def handles(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def resident(pid: int) -> int:
+    """Bytes."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
+def test_a_days_work_leaves_nothing_behind(slow: Client, shot: str, data_dir: Path, tmp_path: Path) -> None:
+    """PAINTOVER_SOAK says how many rounds of jobs; each is made, watched, looked at, cancelled or finished, removed."""
+    rounds = int(os.environ.get("PAINTOVER_SOAK", "20"))
+    pid, sizes = slow.endpoint.pid, []
+    for turn in range(rounds):
+        given = {"seconds": "0", "stages": "3", "seed": str(turn)}
+        job = slow.create_job(shot, method="slow-draft", parameters=given, output=tmp_path / "out.mkv", overwrite=True)
+        cancelled = slow.create_job(shot, method="slow-draft", parameters={**given, "stages": "4", "seconds": "30"})
+        list(slow.watch(job.name))
+        assert slow.get_job(job.name).state == DONE, slow.get_job(job.name).message
+        slow.get_frame(job.name, 5, view=frame_pb2.VIEW_PLATE)
+        slow.cancel_job(cancelled.name)
+        for name in (job.name, cancelled.name):
+            slow.delete_job(name)
+        slow.prune_cache()
+        files = sum(1 for path in data_dir.rglob("*") if path.is_file())
+        sizes.append((resident(pid), sum(handles(one) for one in (pid, *worker_pids(pid))), files))
+    early, last = sizes[min(9, rounds // 2)], sizes[-1]
+    print(f"{rounds} rounds: {last[0] / 1e6:.0f} MB, {early[0] / 1e6:.0f} early; {last[1]} handles; {last[2]} files")
+    assert last[0] < early[0] * 1.1 + 2e6
+    assert last[1] <= early[1] + 2
+    assert last[2] <= early[2] + 2
+
+
+def cli(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "paintover_bridge", *arguments, "--data-dir", str(data_dir)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+
+
+def test_the_command_line_moves_jobs_shows_room_exports_and_opens_the_page(
+    slow: Client, shot: str, data_dir: Path, tmp_path: Path
+) -> None:
+    slow.create_job(shot, method="slow-draft", parameters={"seconds": "50"})
+    first, second = (slow.create_job(shot, method="slow-draft", parameters={"seed": str(n)}) for n in (1, 2))
+    moved = cli(data_dir, "jobs", "move", str(number(second)), "--before", str(number(first)))
+    assert moved.returncode == 0, moved.stderr
+    assert [job.name for job in slow.list_jobs()][-2:] == [second.name, first.name]
+    assert cli(data_dir, "jobs", "move", "2", "--last", "--priority", "3").returncode == 2
+    shown = cli(data_dir, "cache", "--json")
+    assert json.loads(shown.stdout)["budget_bytes"] == 50 * 10**9
+    assert "Gave back" in cli(data_dir, "cache", "prune", "--keep", "1G").stdout
+    refused = cli(data_dir, "cache", "prune", "--keep", "lots")
+    assert (refused.returncode, len(refused.stderr.strip().splitlines())) == (2, 1)
+    exported = cli(data_dir, "jobs", "export", str(number(first)), "-o", str(tmp_path / "job.json"))
+    assert exported.returncode == 0, exported.stderr
+    assert json.loads((tmp_path / "job.json").read_text())["job"]["id"] == number(first)
+    opened = cli(data_dir, "monitor", "--no-browser")
+    assert opened.stdout.startswith("http://127.0.0.1:")
+
+
+@pytest.fixture
+def little_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MB, where this user may mount one."""
+    place = tmp_path / "little"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], capture_output=True, check=False
+    ) if shutil.which("mount") else None  # fmt: skip
+    if mounted is None or mounted.returncode:
+        pytest.skip("this user may mount no disk")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_keeps_the_queue_waiting_until_there_is_room(
+    slow_methods: None, little_disk: Path, small_shot: SmallShot
+) -> None:
+    with connect(little_disk / "data", ephemeral=False) as client:
+        name = client.create_shot(small_shot.source).name
+        client.put_keyframe(name, small_shot.key, small_shot.keyframe)
+        job = client.create_job(name, method="slow-draft", parameters={"stages": "12", "seconds": "0.2"})
+        until(lambda: client.get_job(job.name).progress.frames_done >= 2)
+        ballast = little_disk / "ballast"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        time.sleep(3)
+        stuck = client.get_job(job.name)
+        assert stuck.progress.frames_done < 12
+        with pytest.raises(ClientError, match="full"):
+            for seed in range(1000):
+                client.create_job(name, method="slow-draft", parameters={"seed": str(seed)}, priority=-1)
+        ballast.unlink()
+        end = time.monotonic() + SECONDS
+        while client.get_job(job.name).state != DONE:
+            assert time.monotonic() < end, client.get_job(job.name)
+            if client.get_job(job.name).state == FAILED:
+                assert "full" in client.get_job(job.name).message
+                client.retry_job(job.name)
+            time.sleep(0.2)
+        assert len(client.get_job(job.name).frames) == 12
+        client.stop_engine(when_idle=False)
+
+
+def test_pruning_takes_keyframes_that_nothing_was_made_with_and_leaves_the_others(
+    slow: Client, shot: str, small_shot: SmallShot, data_dir: Path
+) -> None:
+    job = slow.create_job(shot, method="slow-draft", parameters={"seconds": "0"})
+    assert slow.wait_until_finished(job.name, SECONDS)
+    files = DataFolder(data_dir).keyframes
+    (first,) = files.iterdir()
+    other = small_shot.source / "00009.png"
+    for frame in (1, 2):
+        slow.put_keyframe(shot, frame, other)
+    slow.delete_keyframe(slow.list_keyframes(shot)[0].name)
+    assert len(list(files.iterdir())) == 3
+    slow.prune_cache()
+    assert first in files.iterdir() and len(list(files.iterdir())) == 2
+    slow.delete_job(job.name)
+    slow.delete_shot(shot)
+    slow.prune_cache()
+    assert list(files.iterdir()) == []
