@@ -1,6 +1,7 @@
 //! The engine's methods and their parameters, known before the engine is: a host asks for a description when it starts.
 
 use std::fs;
+use std::sync::OnceLock;
 
 use prost::Message;
 
@@ -23,8 +24,14 @@ pub fn keep(said: &ListMethodsResponse) {
     }
 }
 
-/// The methods as the engine told them last; the ones that every engine has where none has told yet.
-pub fn known() -> Vec<Method> {
+/// The methods as the engine told them last; the ones that every engine has where none has told yet. The same as long as the
+/// process lives: the host's choices are numbers in the list that it was told.
+pub fn known() -> &'static [Method] {
+    static KNOWN: OnceLock<Vec<Method>> = OnceLock::new();
+    KNOWN.get_or_init(read)
+}
+
+fn read() -> Vec<Method> {
     let kept = data_folder().and_then(|folder| fs::read(folder.join(FILE)).ok());
     let said = kept.and_then(|bytes| ListMethodsResponse::decode(&bytes[..]).ok()).unwrap_or_default();
     let usable: Vec<_> = said.methods.into_iter().filter(|method| is_name(&method.name)).collect();

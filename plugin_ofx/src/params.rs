@@ -270,7 +270,7 @@ pub fn describe(effect: Effect) -> Result<(), Status> {
     let names: Vec<CString> = methods.iter().map(|method| text(&method.name)).collect();
     let options = names.iter().map(CString::as_c_str);
     describer.choice(METHOD, "Method", "How the paint is carried through the shot.", GROUP_METHOD, options, 0)?;
-    for method in &methods {
+    for method in methods {
         for parameter in method.parameters.iter().filter(|parameter| methods::is_name(&parameter.name)) {
             describer.method_param(method, parameter)?;
         }
@@ -323,7 +323,7 @@ impl Settings {
             missing: picked(&MISSINGS, int(MISSING, 0)),
             wait_seconds: double(WAIT_SECONDS, 60.0).clamp(0.0, 86400.0),
             final_only: int(QUALITY, 0) == 1,
-            method: method_at(int(METHOD, 0)).map_or_else(|| "draft".into(), |method| method.name),
+            method: method_at(int(METHOD, 0)).map_or_else(|| "draft".into(), |method| method.name.clone()),
             is_sent,
             bound_to: string(BOUND_TO),
         }
@@ -337,7 +337,7 @@ impl Settings {
 
 /// The chosen method's parameters as a job takes them.
 pub fn method_values(effect: &Effect, method: &str, time: f64) -> HashMap<String, String> {
-    let Some(found) = methods::known().into_iter().find(|known| known.name == method) else { return HashMap::new() };
+    let Some(found) = methods::known().iter().find(|known| known.name == method) else { return HashMap::new() };
     let value = |parameter: &wire::Parameter| {
         let param = effect.param(&method_param_name(method, &parameter.name))?;
         Some(match parameter.kind() {
@@ -351,8 +351,8 @@ pub fn method_values(effect: &Effect, method: &str, time: f64) -> HashMap<String
     found.parameters.iter().filter_map(|parameter| Some((parameter.name.clone(), value(parameter)?))).collect()
 }
 
-fn method_at(index: i32) -> Option<Method> {
-    methods::known().into_iter().nth(usize::try_from(index).ok()?)
+fn method_at(index: i32) -> Option<&'static Method> {
+    methods::known().get(usize::try_from(index).ok()?)
 }
 
 fn picked<T: Copy>(options: &[(&CStr, T)], index: i32) -> T {

@@ -19,7 +19,7 @@ from paintover_bridge.client import Client, connect
 from paintover_engine.compose.composite import composite
 from paintover_engine.media.plate import ImagePlate
 
-from tests.conftest import SmallShot
+from tests.conftest import SmallShot, make_small_shot
 from tests.hosts.ofx_host import DEPTHS, Host, Quirks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,10 +108,34 @@ class Painted:
         return composed.pixels
 
 
+@dataclass(frozen=True)
+class Propagated:
+    """A data folder that no engine runs on, in which the shot's job is done."""
+
+    folder: Path
+    shot: SmallShot
+    job: str
+    name: str
+
+
+@pytest.fixture(scope="session")
+def propagated(tmp_path_factory: pytest.TempPathFactory) -> Propagated:
+    """Made once: the propagation takes longer than what is tested on it."""
+    made = tmp_path_factory.mktemp("propagated")
+    folder, small_shot = made / "data", make_small_shot(made)
+    daemon.start(folder, ephemeral=False)
+    with connect(folder, start=False) as client:
+        shot = client.create_shot(small_shot.source)
+        client.put_keyframe(shot.name, small_shot.key, small_shot.keyframe)
+        job = client.create_job(shot.name)
+        assert client.wait_until_finished(job.name, 100)
+        client.stop_engine(when_idle=False)
+        assert daemon.wait_until_gone(client.endpoint, 20)
+    return Propagated(folder, small_shot, job.name, shot.name)
+
+
 @pytest.fixture
-def painted(client: Client, small_shot: SmallShot) -> Painted:
-    shot = client.create_shot(small_shot.source)
-    client.put_keyframe(shot.name, small_shot.key, small_shot.keyframe)
-    job = client.create_job(shot.name)
-    assert client.wait_until_finished(job.name, 60)
-    return Painted(small_shot, job.name, shot.name, client)
+def painted(propagated: Propagated, data_dir: Path, request: pytest.FixtureRequest) -> Painted:
+    """A copy of it on which an engine runs."""
+    shutil.copytree(propagated.folder, data_dir)
+    return Painted(propagated.shot, propagated.job, propagated.name, request.getfixturevalue("client"))

@@ -176,15 +176,13 @@ def test_parts_of_a_frame_are_parts_of_the_whole(make_host: MakeHost, painted: P
 def test_one_instance_renders_on_many_threads(make_host: MakeHost, painted: Painted) -> None:
     host = make_host()
     source = painted.plate("byte")
+    effect = host.create({"job": painted.job}, source)
     results: dict[int, tuple[int, np.ndarray]] = {}
 
     def work(numbers: list[int]) -> None:
         for number in numbers:
-            effect = host.create({"job": painted.job}, source)
             results[number] = effect.render(float(number))
-            effect.destroy()
 
-    host.describe()
     threads = [threading.Thread(target=work, args=(list(range(start, 12, 4)),)) for start in range(4)]
     for thread in threads:
         thread.start()
@@ -353,6 +351,23 @@ def test_an_engine_that_is_killed_and_started_again_is_found_again(make_host: Ma
     assert np.array_equal(picture, plate(1)) or np.array_equal(picture, wanted[1])
     daemon.start(endpoint.folder, ephemeral=False)
     wait_for(lambda: np.array_equal(effect.render(2.0)[1], wanted[2]))
+
+
+def test_an_engine_on_a_socket_file_is_found(make_host: MakeHost, painted: Painted, tmp_path: Path) -> None:
+    endpoint = painted.client.endpoint
+    wanted = painted.result("byte", 4)
+    painted.client.stop_engine(when_idle=False)
+    assert daemon.wait_until_gone(endpoint, 10)
+    daemon.start(endpoint.folder, ephemeral=False, listen=f"unix:{tmp_path}/engine.sock")
+    status, picture = make_host().create({"job": painted.job}, painted.plate("byte")).render(4.0)
+    assert status == OK and np.array_equal(picture, wanted)
+
+
+def test_an_engine_that_is_not_on_this_machine_sends_its_frames(make_host: MakeHost, painted: Painted) -> None:
+    said = painted.client.endpoint.folder / "engine.json"
+    said.write_text(said.read_text().replace("127.0.0.1:", "LOCALHOST:"))  # by another name: not known to be here
+    status, picture = make_host().create({"job": painted.job}, painted.plate("byte")).render(4.0)
+    assert status == OK and np.array_equal(picture, painted.result("byte", 4))
 
 
 def test_an_installed_engine_is_started(make_host: MakeHost, painted: Painted, monkeypatch: pytest.MonkeyPatch) -> None:

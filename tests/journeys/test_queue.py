@@ -482,3 +482,20 @@ def test_pruning_takes_keyframes_that_nothing_was_made_with_and_leaves_the_other
     slow.delete_shot(shot)
     slow.prune_cache()
     assert list(files.iterdir()) == []
+
+
+def test_a_clock_that_jumps_by_days_changes_nothing_but_the_times_shown(
+    data_dir: Path, small_shot: SmallShot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "clock"))
+    with connect(data_dir, ephemeral=False) as client:
+        name = client.create_shot(small_shot.source).name
+        client.put_keyframe(name, small_shot.key, small_shot.keyframe)
+        jobs = [client.create_job(name, parameters={"softness": str(n)}, output=tmp_path / f"{n}.mkv") for n in (1, 2)]
+        for job in jobs:
+            assert client.wait_until_finished(job.name, SECONDS)
+            assert client.get_job(job.name).state == DONE, client.get_job(job.name).message
+            assert 0 <= client.get_job(job.name).progress.seconds_left < 3600
+        made = [client.get_job(job.name).create_time for job in jobs]
+        assert abs(made[0] - made[1]) > 3600 or abs(made[0] - time.time()) > 3600  # the clock did jump
+        client.stop_engine(when_idle=False)

@@ -71,16 +71,6 @@ def fit(plate: NDArray[np.float32], painted: NDArray[np.float32], block: NDArray
     return ColourMap(table, float(np.sqrt(errors[best])))
 
 
-def fit_plain(plate: NDArray[np.float32], painted: NDArray[np.float32]) -> ColourMap:
-    """The best affine map of (N, 3) plate colours to painted ones: for paint that is no function of the plate's colour,
-    where a supple map would turn every change of light into a false colour."""
-    if len(plate) == 0:
-        return ColourMap(np.zeros((SIZE, SIZE, SIZE, 3), np.float32), 0.0)
-    x, change = np.clip(plate, 0, 1).astype(np.float64), (painted - plate).astype(np.float64)
-    found = _Fit(x, change, 1, np.inf)
-    return ColourMap(found.table(), float(np.sqrt(((found.at(x) - change) ** 2).mean())))
-
-
 class _Fit:
     """A fit of one suppleness: polynomial plus table of its residual."""
 
@@ -92,9 +82,7 @@ class _Fit:
         self._coefficients = np.linalg.solve(basis.T @ basis + penalty, basis.T @ change)
         self._low, self._high = change.min(0) - 0.1, change.max(0) + 0.1
         residual = change - self._polynomial(x)
-        self._residual = (
-            _scatter(_encode(x), residual, stiffness) if np.isfinite(stiffness) else np.zeros((SIZE, SIZE, SIZE, 3))
-        )
+        self._residual = _scatter(_encode(x), residual, stiffness)
 
     def _polynomial(self, x: Colours) -> Colours:
         """Held within what the paint does anywhere: polynomials run away where they saw no colour."""

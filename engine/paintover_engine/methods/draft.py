@@ -246,27 +246,23 @@ def learn(context: Context, stage: Stage) -> Tensors:
     net = train(picture, region, home)
     firm = _firmness(MatteNet(net), picture, region, home)
     drawn = mode == "paint" or (mode == "auto" and _missed(paint, colour) > 0.02)
-    if drawn:
-        colour = _learn_colour(paint, plain=True)
     mapped = drawn or firm == 0 or _is_soft(paint.matte)
     return {
         "table": colour.table,
         "grade": np.zeros(1, np.uint8),
         "mapped": np.array([mapped], np.uint8),
+        "drawn": np.array([drawn], np.uint8),
         "firm": np.array([firm], np.float32),
         "region": _to_bytes(region),
         **net,
     }
 
 
-def _learn_colour(paint: _Paint, plain: bool = False) -> ColourMap:
+def _learn_colour(paint: _Paint) -> ColourMap:
     rows, columns = np.nonzero(paint.matte > 0.5)
     if len(rows) == 0:
         rows, columns = np.nonzero(paint.matte > 0)
-    plate, painted = paint.plate[rows, columns], paint.painted[rows, columns]
-    if plain:
-        return colour_map.fit_plain(plate, painted)
-    return colour_map.fit(plate, painted, rows // 16 + columns // 16)
+    return colour_map.fit(paint.plate[rows, columns], paint.painted[rows, columns], rows // 16 + columns // 16)
 
 
 def _is_grade(paint: _Paint, colour: ColourMap) -> bool:
@@ -287,6 +283,15 @@ def _missed(paint: _Paint, colour: ColourMap) -> float:
     change = ((paint.painted - paint.plate) ** 2).sum(-1) * inside
     missed, change = (cv2.blur(energy, (31, 31)) for energy in (missed, change))
     return float((missed > 0.06 * change)[inside > 0].mean()) if inside.any() else 0.0
+
+
+def _showing_through(paint: _Paint, inside: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W, 1) 0..1: how much of the plate's own detail the paint lets through around each pixel: 0 for opaque paint, 1 where
+    it only adds to the plate. The slope of the picture's fine detail on the plate's, as in a guided filter (He et al. 2010)."""
+    plate, painted = (picture - cv2.GaussianBlur(picture, (0, 0), 2) for picture in (paint.plate, paint.painted))
+    together = cv2.GaussianBlur((plate * painted).sum(-1) * inside, (0, 0), 3)
+    alone = cv2.GaussianBlur((plate * plate).sum(-1) * inside, (0, 0), 3)
+    return np.clip((together + 1e-6) / (alone + 1e-6), 0, 1)[..., None]
 
 
 def _is_soft(matte: NDArray[np.float32]) -> bool:
@@ -574,7 +579,10 @@ class _Side:
             paint = _Paint.of(context, matte)
             self._matte = paint.matte
             self._profile = _profile(paint.matte)
-            self._missed = extend(paint.painted - self._colour(paint.plate), (paint.matte > 0.5).astype(np.float32))
+            inside = (paint.matte > 0.5).astype(np.float32)
+            self._through = extend(_showing_through(paint, inside), inside) if tensors["drawn"][0] else None
+            base = self._colour(paint.plate) if self._through is None else paint.plate * self._through
+            self._missed = extend(paint.painted - base, inside)
 
     def confidence(self, number: int) -> float:
         return float(self._carried["confidence"][number - self._first])
@@ -594,16 +602,19 @@ class _Side:
 
     def edit(self, number: int, picture: _Picture) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Painted colour (h, w, 3) and matte (h, w) in the picture's window."""
-        painted = self._colour(picture.working)
         if self._grade:
-            return painted, np.ones(painted.shape[:2], np.float32)
+            return self._colour(picture.working), np.ones(picture.working.shape[:2], np.float32)
         index = number - self._first
         matte = _at_full_size(_from_bytes(self._carried["matte"][index]), picture)
         if not self._mapped:
-            return painted, matte
+            return self._colour(picture.working), matte
         points = self._on_key(unpack(self._carried["offset"][index]), picture)
         trust = picture.enlarged(_from_bytes(self._carried["trust"][index]))
-        painted += _seen(self._missed, points, cv2.INTER_CUBIC) * np.minimum(4 * trust, 1)[..., None]
+        missed = _seen(self._missed, points, cv2.INTER_CUBIC)
+        if self._through is None:
+            painted = self._colour(picture.working) + missed * np.minimum(4 * trust, 1)[..., None]
+        else:
+            painted = picture.working * _seen(self._through, points)[..., None] + missed
         matte *= _seen(self._profile, points)
         return painted, matte + (1 - self._firm) * _sure(trust) * (_seen(self._matte, points) - matte)
 
