@@ -3,14 +3,15 @@
 
     benchmarks/pipeline.py [--size 854x480] [--frames 100 1000] [--output result.mp4]
 
-For each number of frames it renders a shot and its painted keyframe, runs `paintover propagate` with a daemon of its own
-and prints frames per second (of the whole command, its start and end included) and the peak memory of the daemon and
-its workers; then, for a shot already prepared, a second edit. Memory is read from /proc, so Linux alone.
+For each number of frames it renders a shot and its painted keyframe, runs `paintover propagate` with a daemon of its
+own and prints frames per second (of the whole command, its start and end included) and the peak memory of the daemon
+and its workers together; then the same for a second edit, which finds the shot's flow.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,6 @@ from pathlib import Path
 import av
 import cv2
 import psutil
-
 from paintover_engine.evaluate.scenes import CASES
 
 CASE = CASES["mark"]
@@ -77,7 +77,8 @@ def run(arguments: list[str], data_dir: Path) -> Measured:
     sampler.start()
     started = time.perf_counter()
     command = [sys.executable, "-m", "paintover_bridge", *arguments]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={"PAINTOVER_DATA": str(data_dir)})
+    environment = {**os.environ, "PAINTOVER_DATA": str(data_dir)}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     seconds = time.perf_counter() - started
     done.set()
     sampler.join()
@@ -85,6 +86,7 @@ def run(arguments: list[str], data_dir: Path) -> Measured:
 
 
 def main() -> None:
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="854x480")
     parser.add_argument("--frames", type=int, nargs="+", default=[100, 1000])

@@ -286,7 +286,7 @@ fn paint(effect: &Effect, settings: &Settings, in_args: &Properties, time: f64) 
     let Some(folder) = endpoint::data_folder() else { return "Paintover's data folder cannot be found.".into() };
     let number = render::frame_number(in_args, time, settings.source_offset);
     let clip = [&settings.target.source, &settings.target.shot].into_iter().find(|name| !name.is_empty());
-    let path = painting::path(&folder, clip.map_or("clip", String::as_str), number);
+    let path = painting::path(folder, clip.map_or("clip", String::as_str), number);
     if let Err(reason) = painting::write(&picture, &path) {
         return reason;
     }

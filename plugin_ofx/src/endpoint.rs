@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -15,8 +16,14 @@ pub struct Endpoint {
     pub monitor: Option<String>,
 }
 
-/// $PAINTOVER_DATA, else the platform's folder for a user's data. The bridge's rules.
-pub fn data_folder() -> Option<PathBuf> {
+/// $PAINTOVER_DATA, else the platform's folder for a user's data: the bridge's rules. Looked up once: a host may change its
+/// environment while other threads run.
+pub fn data_folder() -> Option<&'static Path> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(find_data_folder).as_deref()
+}
+
+fn find_data_folder() -> Option<PathBuf> {
     if let Some(given) = std::env::var_os("PAINTOVER_DATA").filter(|given| !given.is_empty()) {
         let given = PathBuf::from(given);
         let path = match given.strip_prefix("~") {
@@ -89,11 +96,11 @@ pub fn is_local(address: &str) -> bool {
 /// $PAINTOVER_ENGINE (words parted by spaces; quotes keep them), else `command` in the data folder's `service.json`,
 /// which the installer writes.
 pub fn engine_command(folder: &Path) -> Option<Vec<String>> {
-    if let Ok(given) = std::env::var("PAINTOVER_ENGINE") {
-        let words = split_words(&given);
-        if !words.is_empty() {
-            return Some(words);
-        }
+    static GIVEN: OnceLock<Vec<String>> = OnceLock::new();
+    let given =
+        GIVEN.get_or_init(|| std::env::var("PAINTOVER_ENGINE").map_or_else(|_| Vec::new(), |text| split_words(&text)));
+    if !given.is_empty() {
+        return Some(given.clone());
     }
     let said: Value = serde_json::from_slice(&fs::read(folder.join("service.json")).ok()?).ok()?;
     let words = said.get("command")?.as_array()?.iter().map(|word| word.as_str().map(str::to_owned));

@@ -115,13 +115,13 @@ impl Session {
     fn find(&mut self) -> Result<Option<Endpoint>, String> {
         let folder =
             endpoint::data_folder().ok_or("Paintover's data folder cannot be found: there is no home folder.")?;
-        if let Some(endpoint) = endpoint::read(&folder) {
+        if let Some(endpoint) = endpoint::read(folder) {
             return Ok(Some(endpoint));
         }
         // One that ended in good order has taken its file away, and was perhaps asked to: it is not started again by itself.
-        let wanted = self.asked || !self.engine.was_connected() || endpoint::has_crashed(&folder);
-        let command = endpoint::engine_command(&folder).filter(|_| wanted);
-        let installed = endpoint::engine_command(&folder).is_some();
+        let wanted = self.asked || !self.engine.was_connected() || endpoint::has_crashed(folder);
+        let command = endpoint::engine_command(folder).filter(|_| wanted);
+        let installed = endpoint::engine_command(folder).is_some();
         let lately = |when: Option<Instant>, most: Duration| when.is_some_and(|when| when.elapsed() < most);
         match command {
             _ if lately(self.started, GRACE * 2) => Ok(None),
@@ -138,7 +138,7 @@ impl Session {
             Some(command) => {
                 self.started = Some(Instant::now());
                 self.asked = false;
-                endpoint::start(&folder, &command)
+                endpoint::start(folder, &command)
                     .map(|()| None)
                     .map_err(|error| format!("Paintover's engine cannot be started ({}: {error}).", command[0]))
             }

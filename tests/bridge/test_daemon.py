@@ -76,7 +76,7 @@ def watch_until_gone(client: Client) -> None:
 def test_starts_at_the_same_moment_end_with_one_engine(folder: Path) -> None:
     pytest.importorskip("paintover_engine")
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: daemon.find_or_start(folder, ephemeral=False), range(4)))
+        found = list(pool.map(lambda _: daemon.find_or_start(folder, ephemeral=True), range(4)))
     assert len({endpoint.pid for endpoint in found}) == 1
 
 

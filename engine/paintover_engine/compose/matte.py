@@ -14,7 +14,7 @@ def difference_matte(plate: NDArray[np.float32], edited: NDArray[np.float32]) ->
     same but for rounding or compression noise, 1 where the paint is plainly visible, between on soft paint.
     Specks and holes of a few pixels are removed."""
     difference = np.abs(edited - plate).max(-1)
-    low = max(1.5 / 255, 4.0 * _noise(edited - plate))
+    low = max(0.5 / 255, 4.0 * _noise(edited - plate))
     high = low + 10.0 / 255
     matte = np.clip((difference - low) / (high - low), 0.0, 1.0)
     return clean(matte)

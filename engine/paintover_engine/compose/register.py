@@ -24,7 +24,7 @@ Window = tuple[int, int, int, int]  # x, y, width, height
 _PATCH = (9, 9)
 _NOISE = 40.0  # variance that sensor and compression leave between two pictures of one surface, in squared 8-bit levels
 _LIGHT = 50.0  # how much brighter or darker a surface may turn, in 8-bit levels
-_TEXTURE = 5e-5  # smaller eigenvalue of the structure tensor (cv2.cornerMinEigenVal's scale) that tells motion
+_TEXTURE = 1e-3  # smaller eigenvalue of the structure tensor (cv2.cornerMinEigenVal's scale) that tells motion
 _PARTS = 6  # separate edits that are held together each by itself
 _CLEARLY = 0.1  # a gain in agreement that is more than chance
 _FARTHEST = 1.5  # drift found at a frame, in pixels; a longer way is a mistaken match
@@ -102,9 +102,11 @@ class Registrar:
                 continue
             told = inside * (corners / (corners + _TEXTURE))
             motion = affine_motion(home, told, robust=True)
-            weighted = cv2.GaussianBlur(np.dstack([(home - motion) * told[..., None], told]), (0, 0), 4)
+            apart = home - motion
+            told = told / (1 + (apart**2).sum(-1))
+            weighted = cv2.GaussianBlur(np.dstack([apart * told[..., None], told]), (0, 0), 4)
             motion += weighted[..., :2] / (weighted[..., 2:] + 0.02)
-            steady += inside[..., None] * (motion - steady)
+            steady += (inside * (1 - told))[..., None] * (motion - steady)
         return steady
 
     def _drift(self, offset: Field, frame: NDArray[np.uint8], agreement: Plane, window: Window) -> Field:

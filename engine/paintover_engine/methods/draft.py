@@ -579,7 +579,7 @@ class _Side:
             paint = _Paint.of(context, matte)
             self._matte = paint.matte
             self._profile = _profile(paint.matte)
-            inside = (paint.matte > 0.5).astype(np.float32)
+            inside = (paint.matte > 0.1).astype(np.float32)
             self._through = extend(_showing_through(paint, inside), inside) if tensors["drawn"][0] else None
             base = self._colour(paint.plate) if self._through is None else paint.plate * self._through
             self._missed = extend(paint.painted - base, inside)
