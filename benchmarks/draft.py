@@ -3,12 +3,12 @@
 
     benchmarks/draft.py [--davis FOLDER] [--cases NAME ...] [--quick] [--size 854x480] [--sheets FOLDER]
 
-The cases have an exact answer. Scenes are rendered (`paintover_engine.evaluate.scenes`). From a folder of DAVIS sequences
-(SEQUENCE/frames/*.jpg and SEQUENCE/masks/*.png; also $PAINTOVER_DAVIS) it makes, with the masks, a hue turned on the object,
-the same on its lower half, a grade of everything, and the hue with three keyframes.
+The cases have an exact answer. Scenes are rendered (`paintover_engine.evaluate.scenes`). From a folder of DAVIS
+sequences (SEQUENCE/frames/*.jpg and SEQUENCE/masks/*.png; also $PAINTOVER_DAVIS) it makes, with the masks, a hue
+turned on the object, the same on its lower half, a grade of everything, and the hue with three keyframes.
 Every case runs as a job does: PNG frames decoded, stages through the store, result composited and encoded.
-`f/s` is frames a second of all that, `again` of a second edit of the shot, whose flow is there already; `first` the seconds
-until the first frame of that second edit is there. Figures are defined in `paintover_engine.evaluate.scores`.
+`f/s` is frames a second of all that, `again` of a second edit of the shot, whose flow is there already; `first` the
+seconds until the first frame of that second edit is there. Figures are defined in `paintover_engine.evaluate.scores`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
 from paintover_engine.evaluate.scenes import CASES
 from paintover_engine.evaluate.scores import Scorer, Scores
 from paintover_engine.evaluate.sheets import contact_sheet
 from paintover_engine.jobs import outputs
 from paintover_engine.jobs.folders import DataFolder
-from paintover_engine.jobs.runner import Runner, missing
+from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.source import open_source, probe
@@ -66,6 +65,7 @@ class Timing:
 
 
 def scene_cases(width: int, height: int) -> Iterator[Case]:
+    """The rendered scenes."""
     for scene in CASES.values():
 
         def frame(number: int, scene=scene) -> tuple[Frame, Frame]:
@@ -76,6 +76,7 @@ def scene_cases(width: int, height: int) -> Iterator[Case]:
 
 
 def davis_cases(folder: Path, quick: bool) -> Iterator[Case]:
+    """Four edits of every sequence in a folder."""
     for sequence in sorted(path for path in folder.iterdir() if (path / "frames").is_dir()):
         pictures = sorted((sequence / "frames").glob("*.jpg"))
         masks = [sequence / "masks" / f"{picture.stem}.png" for picture in pictures]
@@ -92,8 +93,8 @@ def davis_cases(folder: Path, quick: bool) -> Iterator[Case]:
 
 
 def edited(plate: Frame, mask: NDArray[np.bool_], edit: str) -> Frame:
-    """The true edit: a grade of everything, or hue turned by 100/256 and saturation raised, on the object or on the half of it
-    that lies below the mean of its rows."""
+    """The true edit: a grade of everything, or hue turned by 100/256 and saturation raised, on the object or on the
+    half of it that lies below the mean of its rows."""
     if edit == "grade":
         graded = np.clip(plate / np.float32(255) * (0.75, 0.95, 1.25), 0, 1) ** (1.15, 1.0, 0.85)
         return (graded * 255 + 0.5).astype(np.uint8)
@@ -128,17 +129,18 @@ def run_draft(case: Case, folder: Path) -> Timing:
         prepared.run_all()
     ready, first = time.perf_counter(), 0.0
     with Runner(store, info, "draft", DraftParameters(), keys) as runner:
-        for stage in missing(runner.stages, store):
-            runner.run(stage)
-            if stage.publishes and not first:
-                first = time.perf_counter() - ready
+        for stage in runner.stages:
+            if not store.has(stage.key, stage.publishes):
+                runner.run(stage)
+                first = first or (time.perf_counter() - ready if stage.publishes else 0.0)
         runner.deliver(str(folder / "draft" / "%05d.png"), overwrite=True)
     done = time.perf_counter()
     return Timing(case.count / (done - started), case.count / (done - ready), first)
 
 
 def run_chain(case: Case, folder: Path) -> Timing:
-    """Writes a plain chain's result to folder/chain: from the nearest keyframe, difference to the plate moved by chained flow."""
+    """Writes a plain chain's result to folder/chain: from the nearest keyframe, difference to the plate moved by
+    chained flow."""
     started = time.perf_counter()
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     (folder / "chain").mkdir()
@@ -162,6 +164,7 @@ def run_chain(case: Case, folder: Path) -> Timing:
 
 
 def nearest(keyframes: tuple[int, ...], number: int) -> int:
+    """The keyframe nearest to a frame."""
     return min(keyframes, key=lambda key: abs(key - number))
 
 
@@ -169,11 +172,13 @@ def nearest(keyframes: tuple[int, ...], number: int) -> int:
 
 
 def read(folder: Path, name: int | str) -> Frame:
+    """A picture, RGB."""
     name = f"{name:05d}" if isinstance(name, int) else name
     return cv2.cvtColor(cv2.imread(str(folder / f"{name}.png")), cv2.COLOR_BGR2RGB)
 
 
 def write(folder: Path, name: int | str, picture: Frame) -> None:
+    """Writes a picture, RGB, and its folder."""
     folder.mkdir(exist_ok=True)
     name = f"{name:05d}" if isinstance(name, int) else name
     quick = [cv2.IMWRITE_PNG_COMPRESSION, 1]
@@ -181,6 +186,7 @@ def write(folder: Path, name: int | str, picture: Frame) -> None:
 
 
 def score(case: Case, folder: Path, method: str) -> Scores:
+    """How a method's result in its folder compares with the truth."""
     scorer = Scorer(case.keyframes)
     for number in range(case.count):
         plate, truth = read(folder / "plate", number), read(folder / "truth", number)
@@ -189,6 +195,7 @@ def score(case: Case, folder: Path, method: str) -> Scores:
 
 
 def sheet(case: Case, folder: Path, path: Path) -> None:
+    """Writes a contact sheet of a case."""
     numbers = sorted({*np.linspace(0, case.count - 1, 5).astype(int).tolist(), *case.keyframes})
     rows = [(name, {n: read(folder / name, n) for n in numbers}) for name in ("plate", "truth", "draft", "chain")]
     path.mkdir(parents=True, exist_ok=True)
@@ -196,8 +203,10 @@ def sheet(case: Case, folder: Path, path: Path) -> None:
 
 
 def line(name: str, method: str, scores: Scores, timing: Timing | None) -> str:
+    """A line of the table."""
     figures = [scores.gain_in, scores.psnr_in, scores.psnr_edge, scores.exact_out, scores.psnr_out, scores.flicker]
-    cells = ["-" if value is None else f"{value:.{digits}f}" for value, digits in zip(figures, (2, 2, 2, 4, 1, 2), strict=True)]
+    digits = (2, 2, 2, 4, 1, 2)
+    cells = ["-" if value is None else f"{value:.{n}f}" for value, n in zip(figures, digits, strict=True)]
     if timing is not None:
         cells += [f"{value:.2f}" if value else "" for value in (timing.whole, timing.again, timing.first)]
     return f"{name:24} {method:6}" + "".join(f"{cell:>9}" for cell in cells)
@@ -211,6 +220,7 @@ def mean(scores: list[Scores]) -> Scores:
 
 
 def main() -> None:
+    """Runs the cases and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--davis", type=Path, default=os.environ.get("PAINTOVER_DAVIS"))
     parser.add_argument("--cases", nargs="+", default=[], help="only cases whose name begins so")

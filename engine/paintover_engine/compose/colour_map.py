@@ -4,9 +4,9 @@ Where paint is a function of the plate's colour (a recolour, a grade, a glaze), 
 own pixels their painted colour, so the plate's texture and light survive. Where it is not (a mark of several
 colours, a painted texture), the map is its best guess, and what it misses is the part that must be carried by motion.
 
-The map is a cubic polynomial of RGB (Finlayson, Mackiewicz, Hurlbert: Color correction using root-polynomial regression,
-2015, surveys such bases) plus a 3-D table for what the polynomial misses. The table's axes are lightness and two
-opponent colours, finer towards grey, where hue and saturation edits turn fastest. It is filled from samples by
+The map is a cubic polynomial of RGB (Finlayson, Mackiewicz, Hurlbert: Color correction using root-polynomial
+regression, 2015, surveys such bases) plus a 3-D table for what the polynomial misses. The table's axes are lightness
+and two opponent colours, finer towards grey, where hue and saturation edits turn fastest. It is filled from samples by
 multi-scale scattered interpolation (Gortler et al.: The Lumigraph, 1996, "pull-push") and applied by OpenColorIO.
 """
 
@@ -31,8 +31,8 @@ Colours = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ColourMap:
-    """table: (SIZE, SIZE, SIZE, 3) float32, what is added to a plate's colour. error: RMS of what the map misses on paint
-    that it was not fitted on."""
+    """table: (SIZE, SIZE, SIZE, 3) float32, what is added to a plate's colour. error: RMS of what the map misses on
+    paint that it was not fitted on."""
 
     table: NDArray[np.float32]
     error: float
@@ -41,8 +41,8 @@ class ColourMap:
         object.__setattr__(self, "_processor", _processor(self.table))
 
     def __call__(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The painted colours of (..., 3) float32 display-encoded plate colours. Colours outside 0..1 are changed as the
-        nearest colour inside is."""
+        """The painted colours of (..., 3) float32 display-encoded plate colours. Colours outside 0..1 are changed as
+        the nearest colour inside is."""
         change = np.array(picture, np.float32, order="C")
         if change.size:
             self._processor.applyRGB(change)  # type: ignore[attr-defined]
@@ -52,8 +52,9 @@ class ColourMap:
 def fit(plate: NDArray[np.float32], painted: NDArray[np.float32], block: NDArray[np.int64]) -> ColourMap:
     """The map that takes plate colours to painted ones.
 
-    plate, painted: (N, 3) float32. block: (N,) which part of the picture a sample lies in: the map's suppleness is chosen
-    by how well blocks with odd numbers are predicted from those with even ones, so that noise is not learned by heart."""
+    plate, painted: (N, 3) float32. block: (N,) which part of the picture a sample lies in: the map's suppleness is
+    chosen by how well blocks with odd numbers are predicted from those with even ones, so that noise is not learned by
+    heart."""
     if len(plate) == 0:
         return ColourMap(np.zeros((SIZE, SIZE, SIZE, 3), np.float32), 0.0)
     chosen = np.random.default_rng(0).permutation(len(plate))[:_SAMPLES]
@@ -86,7 +87,7 @@ class _Fit:
 
     def _polynomial(self, x: Colours) -> Colours:
         """Held within what the paint does anywhere: polynomials run away where they saw no colour."""
-        return np.clip(_basis(x, self._degree) @ self._coefficients, self._low, self._high)
+        return np.asarray(np.clip(_basis(x, self._degree) @ self._coefficients, self._low, self._high))
 
     def at(self, x: Colours) -> Colours:
         return self._polynomial(x) + _gather(self._residual, _encode(x))
@@ -144,7 +145,8 @@ def _gather(table: Colours, axes: Colours) -> Colours:
 
 
 def _scatter(axes: Colours, values: Colours, stiffness: float) -> Colours:
-    """A table (SIZE, SIZE, SIZE, 3) through scattered values: local averages where samples are many, wider ones where few."""
+    """A table (SIZE, SIZE, SIZE, 3) through scattered values: local averages where samples are many, wider ones where
+    few."""
     sums = np.zeros((4, SIZE**3))
     for index, weight in _corners(axes):
         for channel in range(3):

@@ -6,12 +6,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Plane = NDArray[np.float32]  # (h, w)
+Window = tuple[int, int, int, int]  # x, y, width, height
+
 
 def difference_matte(plate: NDArray[np.float32], edited: NDArray[np.float32]) -> NDArray[np.float32]:
     """Where a painted picture differs from its plate, 0..1.
 
-    plate, edited: (H, W, 3) float32, display-encoded (1 = white). Returns (H, W) float32: exactly 0 where the two are the
-    same but for rounding or compression noise, 1 where the paint is plainly visible, between on soft paint.
+    plate, edited: (H, W, 3) float32, display-encoded (1 = white). Returns (H, W) float32: exactly 0 where the two are
+    the same but for rounding or compression noise, 1 where the paint is plainly visible, between on soft paint.
     Specks and holes of a few pixels are removed."""
     difference = np.abs(edited - plate).max(-1)
     low = max(0.5 / 255, 4.0 * _noise(edited - plate))
@@ -49,11 +52,13 @@ def _without_small(solid: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]
     _, labels, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=8)
     keep = stats[:, cv2.CC_STAT_AREA] >= smallest
     keep[0] = False
-    return keep.astype(np.uint8)[labels]
+    return np.asarray(keep.astype(np.uint8)[labels])
 
 
 def bounds(matte: NDArray[np.float32] | NDArray[np.uint8], margin: int = 0) -> tuple[int, int, int, int]:
     """x, y, width, height of the smallest box that holds every pixel above 0, grown by `margin` inside the picture."""
+    if not matte.size:
+        return 0, 0, 0, 0
     x, y, width, height = cv2.boundingRect((matte > 0).astype(np.uint8))
     if width == 0:
         return 0, 0, 0, 0
@@ -65,19 +70,22 @@ def bounds(matte: NDArray[np.float32] | NDArray[np.uint8], margin: int = 0) -> t
 def guided_coefficients(
     guide: NDArray[np.float32], target: NDArray[np.float32], radius: int, flatness: float
 ) -> NDArray[np.float32]:
-    """(h, w, 4) a, b such that target is about a · guide + b around every pixel (He, Sun, Tang: Guided image filtering, ECCV
-    2010). Enlarged, they give the target at a larger guide's detail (He, Sun: Fast guided filter, 2015).
+    """(h, w, 4) a, b such that target is about a · guide + b around every pixel (He, Sun, Tang: Guided image
+    filtering, ECCV 2010). Enlarged, they give the target at a larger guide's detail (He, Sun: Fast guided filter,
+    2015).
 
-    guide: (h, w, 3) 0..1; target: (h, w); radius in pixels; flatness: variance of the guide below which it is no edge."""
+    guide: (h, w, 3) 0..1; target: (h, w); radius in pixels; flatness: variance of the guide below which it is no
+    edge."""
     side = (2 * radius + 1, 2 * radius + 1)
 
     def mean(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        return cv2.blur(planes, side, borderType=cv2.BORDER_REFLECT)
+        return np.asarray(cv2.blur(planes, side, borderType=cv2.BORDER_REFLECT))
 
     r, g, b = cv2.split(guide)
     first = mean(np.dstack([r, g, b, target]))
     mr, mg, mb, mt = cv2.split(first)
-    products = [mean(np.dstack(group)) for group in ((r * r, r * g, r * b, g * g), (g * b, b * b), (r * target, g * target, b * target))]
+    groups = ((r * r, r * g, r * b, g * g), (g * b, b * b), (r * target, g * target, b * target))
+    products = [mean(np.dstack(group)) for group in groups]
     rr, rg, rb, gg = cv2.split(products[0])
     gb, bb = cv2.split(products[1])
     cr, cg, cb = cv2.split(products[2])
@@ -90,7 +98,7 @@ def guided_coefficients(
     ar = (irr * cr + irg * cg + irb * cb) * scale
     ag = (irg * cr + igg * cg + igb * cb) * scale
     ab = (irb * cr + igb * cg + ibb * cb) * scale
-    return mean(np.dstack([ar, ag, ab, mt - ar * mr - ag * mg - ab * mb]))
+    return np.asarray(mean(np.dstack([ar, ag, ab, mt - ar * mr - ag * mg - ab * mb])))
 
 
 def apply_coefficients(coefficients: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -99,9 +107,14 @@ def apply_coefficients(coefficients: NDArray[np.float32], guide: NDArray[np.floa
     return np.asarray(c[..., 0] * g[..., 0] + c[..., 1] * g[..., 1] + c[..., 2] * g[..., 2] + c[..., 3])
 
 
+def disc(radius: int) -> NDArray[np.uint8]:
+    """A round structuring element of 2 · radius + 1 pixels."""
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)))
+
+
 def sharpen(matte: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
     """A steeper edge at the same place, within 0..1."""
-    return np.clip((matte - 0.5) * np.float32(gain) + 0.5, 0.0, 1.0)
+    return np.asarray(np.clip((matte - 0.5) * np.float32(gain) + 0.5, 0.0, 1.0))
 
 
 def feathered(matte: NDArray[np.float32], softness: float) -> NDArray[np.float32]:
@@ -109,7 +122,7 @@ def feathered(matte: NDArray[np.float32], softness: float) -> NDArray[np.float32
     if softness <= 0 or matte.size == 0:
         return matte
     soft = cv2.GaussianBlur(matte, (0, 0), softness / 2)
-    return np.minimum(matte, np.clip(2 * soft - 1, 0, 1))
+    return np.asarray(np.minimum(matte, np.clip(2 * soft - 1, 0, 1)))
 
 
 def extend(picture: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,35 +3,34 @@
 Given what a pixel looks like and where motion says the matte was, it answers how likely the pixel is inside. It is
 MaskTrack's idea (Perazzi et al.: Learning Video Object Segmentation from Static Images, CVPR 2017): training pairs come
 from one picture whose matte is deformed at random as imperfect motion would deform it; and few-shot training's
-(Texler et al.: Interactive Video Stylization Using Few-Shot Patch-Based Training, SIGGRAPH 2020): no weights but the keyframe's.
-So it learns for each shot whether colour and texture tell the edge, and leans on motion where they do not.
+(Texler et al.: Interactive Video Stylization Using Few-Shot Patch-Based Training, SIGGRAPH 2020): no weights but the
+keyframe's. So it learns for each shot whether colour and texture tell the edge, and leans on motion where they do not.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from paintover_engine.compose.flow import affine_motion, follow
-
-Plane = NDArray[np.float32]
+from paintover_engine.compose.flow import Array, Field, affine_motion, follow
+from paintover_engine.compose.matte import Plane
 
 _THREADS = ThreadpoolController()
 """The network's products are too small to share out: BLAS's threads would only wait for each other."""
 
 _HIDDEN = (32, 16)
-_VARIANTS = 12
-_PIXELS = 5000  # per variant
+_VARIANTS = 24
+_PIXELS = 2500  # per variant
 _STEPS = 400
 _BATCH = 1024
 _RATE = 0.01
-_SLIP = 4.0  # how far motion is wrong in training, in pixels
+_SLIP = 5.0  # how far motion is wrong in training, in pixels
 _RESIZED = 0.4  # how much nearer or farther the thing may be, as a natural logarithm
 _PRIOR_PLANES = 7
 _KEPT = 8192  # examples of the keyframe that are learned again with every frame
@@ -69,21 +68,22 @@ def _spread(planes: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
     height, width = planes.shape[:2]
     small = cv2.resize(planes, (-(-width // scale), -(-height // scale)), interpolation=cv2.INTER_AREA)
     small = cv2.blur(small, (3, 3), borderType=cv2.BORDER_REPLICATE)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-def motion_plane(home: NDArray[np.float32], prior: Plane) -> Plane:
+def motion_plane(home: Field, prior: Plane) -> Plane:
     """-1..1 (h, w): whether a pixel moves as its surroundings do (-1) or as the thing in the matte does (1).
 
-    home: (h, w, 2), the flow from this frame to the last; prior: (h, w), the matte moved to this frame. Each side's motion is
-    the affine one nearest to its flow; what both fit equally, as where nothing moves, is 0."""
+    home: (h, w, 2), the flow from this frame to the last; prior: (h, w), the matte moved to this frame. Each side's
+    motion is the affine one nearest to its flow; what both fit equally, as where nothing moves, is 0."""
     around = np.linalg.norm(home - affine_motion(home, 1 - prior, robust=True, pitch=6), axis=-1)
     inside = np.linalg.norm(home - affine_motion(home, prior, robust=True, pitch=3), axis=-1)
-    return np.tanh((around - inside) / 2).astype(np.float32)
+    return np.asarray(np.tanh((around - inside) / 2), np.float32)
 
 
 def _prior_planes(prior: Plane, mismatch: Plane, motion: Plane) -> list[Plane]:
-    """What motion says: the matte moved to this frame, at four scales, how wrong the moved picture is, and what moves along."""
+    """What motion says: the matte moved to this frame, at four scales, how wrong the moved picture is, and what moves
+    along."""
     planes = [2 * plane - 1 for plane in (prior, *(_spread(prior, scale) for scale in (2, 5, 12)))]
     return [*planes, np.minimum(3 * mismatch, 2), np.minimum(3 * _spread(mismatch, 3), 2), motion]
 
@@ -91,8 +91,8 @@ def _prior_planes(prior: Plane, mismatch: Plane, motion: Plane) -> list[Plane]:
 class MatteNet:
     """The network, and what it needs to go on learning: examples of the keyframe.
 
-    tensors: mean, scale (F,) of the features; examples (N, F), normalised, and inside (N,); weight0…, bias0…; all float32
-    but the examples, which are float16.
+    tensors: mean, scale (F,) of the features; examples (N, F), normalised, and inside (N,); weight0…, bias0…; all
+    float32 but the examples, which are float16.
     """
 
     def __init__(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
@@ -100,7 +100,9 @@ class MatteNet:
         self._examples = tensors["examples"].astype(np.float32)
         self._inside = tensors["inside"].astype(np.float32)
         layers = range(len(_HIDDEN) + 1)
-        self._trainer = _Trainer([tensors[f"weight{i}"].copy() for i in layers], [tensors[f"bias{i}"].copy() for i in layers])
+        self._trainer = _Trainer(
+            [tensors[f"weight{i}"].copy() for i in layers], [tensors[f"bias{i}"].copy() for i in layers]
+        )
         self._lessons: deque[tuple[NDArray[np.float32], NDArray[np.float32]]] = deque(maxlen=_LESSONS)
 
     def learned(self) -> dict[str, NDArray[np.float32]]:
@@ -119,8 +121,8 @@ class MatteNet:
     def learn(
         self, planes: list[Plane], outside: NDArray[np.bool_], inside: NDArray[np.bool_], rng: np.random.Generator
     ) -> None:
-        """Goes on learning from a frame's sure pixels, among the keyframe's so that they are not forgotten: what comes into
-        frame far from the matte is surroundings (Voigtlaender, Leibe: Online adaptation of CNNs for VOS, 2017)."""
+        """Goes on learning from a frame's sure pixels, among the keyframe's so that they are not forgotten: what comes
+        into frame far from the matte is surroundings (Voigtlaender, Leibe: Online adaptation of CNNs for VOS, 2017)."""
         far, deep = np.flatnonzero(outside), np.flatnonzero(inside)
         if len(far) < _LESSON or len(deep) < _LESSON // 4:
             return
@@ -163,16 +165,17 @@ def _named(weights: list[NDArray[np.float32]], biases: list[NDArray[np.float32]]
 def feature_planes(now: NDArray[np.uint8], moved: NDArray[np.uint8], prior: Plane, motion: Plane) -> list[Plane]:
     """What the network sees of a frame: how it looks, and what motion says.
 
-    now: the frame's picture (h, w, 3); moved: the last frame's, moved onto it by flow; prior: the last frame's matte, moved the
-    same way; motion: from `motion_plane`."""
+    now: the frame's picture (h, w, 3); moved: the last frame's, moved onto it by flow; prior: the last frame's matte,
+    moved the same way; motion: from `motion_plane`."""
     mismatch = np.linalg.norm(cielab(now) - cielab(moved), axis=-1)
     return appearance(now) + _prior_planes(prior, mismatch, motion)
 
 
-def train(picture: NDArray[np.uint8], matte: Plane, home: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+def train(picture: NDArray[np.uint8], matte: Plane, home: Field) -> dict[str, NDArray[np.float32]]:
     """A `MatteNet`'s tensors for a keyframe; the same for the same input.
 
-    picture: its plate (h, w, 3) uint8; matte: (h, w) 0..1; home: (h, w, 2), the flow from it to a neighbouring frame."""
+    picture: its plate (h, w, 3) uint8; matte: (h, w) 0..1; home: (h, w, 2), the flow from it to a neighbouring
+    frame."""
     with _THREADS.limit(limits=1, user_api="blas"):
         return _train(picture, matte, motion_plane(home, matte))
 
@@ -183,7 +186,7 @@ def _train(picture: NDArray[np.uint8], matte: Plane, motion: Plane) -> dict[str,
     mean, scale = features.mean(0), features.std(0) + np.float32(0.05)
     features = (features - mean) / scale
     widths = (features.shape[1], *_HIDDEN, 1)
-    pairs = list(zip(widths[:-1], widths[1:], strict=True))
+    pairs = list(itertools.pairwise(widths))
     weights = [rng.normal(0, np.sqrt(2 / a), (a, b)).astype(np.float32) for a, b in pairs]
     trainer = _Trainer(weights, [np.zeros(b, np.float32) for _, b in pairs])
     for step in range(_STEPS):
@@ -199,11 +202,12 @@ def _train(picture: NDArray[np.uint8], matte: Plane, motion: Plane) -> dict[str,
 def _examples(
     picture: NDArray[np.uint8], matte: Plane, motion: Plane, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features (N, F) and labels (N,) of pixels under many imperfect motions and sizes; in some, motion tells nothing."""
+    """Features (N, F) and labels (N,) of pixels under many imperfect motions and sizes; in some, motion tells
+    nothing."""
     features, inside = [], []
     for variant in range(_VARIANTS):
-        size = np.exp(rng.uniform(-_RESIZED, _RESIZED)) if variant % 2 else 1.0
-        now, label, moves = (_resized(plane, float(size)) for plane in (picture, matte, motion))
+        size = float(np.exp(rng.uniform(-_RESIZED, _RESIZED))) if variant % 2 else 1.0
+        now, label, moves = (_resized(picture, size), _resized(matte, size), _resized(motion, size))
         slip = _slip(label.shape, rng)
         prior = follow(label, slip)
         if variant % 2:
@@ -215,11 +219,12 @@ def _examples(
     return np.concatenate(features).astype(np.float32), np.concatenate(inside)
 
 
-def _resized(picture: NDArray[Any], factor: float) -> NDArray[Any]:
+def _resized(picture: Array, factor: float) -> Array:
     if factor == 1.0:
         return picture
     size = tuple(max(8, round(side * factor)) for side in picture.shape[1::-1])
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    resized: Array = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    return resized
 
 
 def _importance(matte: Plane) -> NDArray[np.float64]:
@@ -241,7 +246,8 @@ def _slip(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float3
 
 
 class _Trainer:
-    """A fully connected network with rectifiers, logistic loss, Adam (Kingma, Ba: Adam, 2015) and averaged weights (Polyak,
+    """A fully connected network with rectifiers, logistic loss, Adam (Kingma, Ba: Adam, 2015) and averaged weights
+    (Polyak,
     Juditsky: Acceleration of stochastic approximation by averaging, 1992)."""
 
     def __init__(self, weights: list[NDArray[np.float32]], biases: list[NDArray[np.float32]]) -> None:
@@ -268,7 +274,8 @@ class _Trainer:
             layers.append(np.maximum(layers[-1] @ weight + bias, 0))
         odds = (layers[-1] @ self.weights[-1] + self.biases[-1])[:, 0]
         slope = ((1 / (1 + np.exp(-np.clip(odds, -30, 30))) - inside) / len(inside))[:, None].astype(np.float32)
-        weights, biases = [], []
+        weights: list[NDArray[np.float32]] = []
+        biases: list[NDArray[np.float32]] = []
         for index in reversed(range(len(self.weights))):
             weights.insert(0, layers[index].T @ slope)
             biases.insert(0, slope.sum(0))

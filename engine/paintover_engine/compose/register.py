@@ -1,8 +1,8 @@
 """Where each pixel of a frame stood on the keyframe: a long-range map, held to the keyframe by direct comparison.
 
-Chained flow drifts, fails where a surface has little texture, and knows nothing of what was hidden for a while. So the flow
-is held together within each painted part; the keyframe, moved by the chained map, is compared with the frame itself,
-which takes the drift out and tells what is hidden; and what was out of sight is searched for by its features.
+Chained flow drifts, fails where a surface has little texture, and knows nothing of what was hidden for a while. So the
+flow is held together within each painted part; the keyframe, moved by the chained map, is compared with the frame
+itself, which takes the drift out and tells what is hidden; and what was out of sight is searched for by its features.
 Chaining and direct matching support each other as in Crivelli et al.: Robust optical flow integration (2015).
 """
 
@@ -14,12 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.flow import FlowEstimator, affine_motion, consistency, follow, grid
-from paintover_engine.compose.matte import bounds, extend
-
-Plane = NDArray[np.float32]
-Field = NDArray[np.float32]  # (h, w, 2)
-Window = tuple[int, int, int, int]  # x, y, width, height
+from paintover_engine.compose.flow import Field, FlowEstimator, affine_motion, consistency, follow, places
+from paintover_engine.compose.matte import Plane, Window, bounds, extend
 
 _PATCH = (9, 9)
 _NOISE = 40.0  # variance that sensor and compression leave between two pictures of one surface, in squared 8-bit levels
@@ -36,7 +32,8 @@ _INLIERS = 8  # features that must agree on where it is
 
 @dataclass
 class Registration:
-    """offset: (h, w, 2), from a frame's pixel to where it stood on the keyframe; trust: (h, w) 0..1, 0 far from the paint."""
+    """offset: (h, w, 2), from a frame's pixel to where it stood on the keyframe; trust: (h, w) 0..1, 0 far from the
+    paint."""
 
     offset: Field
     trust: Plane
@@ -47,7 +44,8 @@ class Registration:
 
 
 class Registrar:
-    """Registers frames against one keyframe. key: (h, w) uint8 grey picture of its plate; region: (h, w) where it is painted."""
+    """Registers frames against one keyframe. key: (h, w) uint8 grey picture of its plate; region: (h, w) where it is
+    painted."""
 
     def __init__(self, key: NDArray[np.uint8], region: Plane) -> None:
         self._key = key.astype(np.float32)
@@ -72,28 +70,30 @@ class Registrar:
             here = self._corrected(here, home[part], frame[part], window)
             found.offset[part], found.trust[part] = here.offset, here.trust
         if self._share_in_sight(found) < _LOST:
-            return self._found_again(frame) or found
+            return self.search(frame) or found
         return found
 
-    def _corrected(
-        self, chained: Registration, home: Field, frame: NDArray[np.uint8], window: Window
-    ) -> Registration:
+    def _corrected(self, chained: Registration, home: Field, frame: NDArray[np.uint8], window: Window) -> Registration:
         """A chained registration of a window, its flow held together, its gaps filled and its drift taken out."""
         offset = chained.offset + self._steadied(home, chained.offset, frame, window) - home
         offset = _continued(offset, chained.trust * self._seen(self._around, offset, window))
         agreement = self._agreement(offset, frame, window)
         offset = offset + self._drift(offset, frame, agreement, window)
         agreement = self._agreement(offset, frame, window)
-        trust = np.maximum(chained.trust, _ramp(agreement, 0.5, 0.8))  # what the chain vouches for, and what looks right
+        trust = np.maximum(
+            chained.trust, _ramp(agreement, 0.5, 0.8)
+        )  # what the chain vouches for, and what looks right
         return Registration(offset, np.minimum(trust, _ramp(agreement, 0.02, 0.15)))  # but nothing that looks wrong
 
     def _seen(self, on_key: Plane, offset: Field, window: Window) -> Plane:
         """A keyframe's plane as the frame's window shows it."""
-        return cv2.remap(on_key, _points(window) + offset, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        seen: Plane = cv2.remap(on_key, places(offset, window), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return seen
 
     def _steadied(self, home: Field, offset: Field, frame: NDArray[np.uint8], window: Window) -> Field:
         """The flow held together where a painted part shows too little texture for flow: there the part's affine motion
-        holds, or that of its textured neighbourhood (Shi, Tomasi: Good features to track, 1994, on what texture tells)."""
+        holds, or that of its textured neighbourhood (Shi, Tomasi: Good features to track, 1994, on what texture
+        tells)."""
         steady = home.copy()
         corners = cv2.cornerMinEigenVal(np.ascontiguousarray(frame), 5)
         for part in self._parts:
@@ -110,8 +110,8 @@ class Registrar:
         return steady
 
     def _drift(self, offset: Field, frame: NDArray[np.uint8], agreement: Plane, window: Window) -> Field:
-        """What to add to the offset: flow between the frame and the keyframe moved onto it, where it makes the two agree
-        better. Drift is smooth, so the correction is made so."""
+        """What to add to the offset: flow between the frame and the keyframe moved onto it, where it makes the two
+        agree better. Drift is smooth, so the correction is made so."""
         moved = self._seen(self._key, offset, window)
         slip = self._estimator.between(_flattened(frame.astype(np.float32)), _flattened(moved))
         direct = slip + follow(offset, slip)
@@ -124,7 +124,8 @@ class Registrar:
         """0..1: how well the moved keyframe looks like the frame around each pixel, whatever the light.
 
         What the best local gain and bias leave of the frame's variance, against that variance (normalised
-        cross-correlation) and the noise; and the difference of the local means, which light may change but not turn over."""
+        cross-correlation) and the noise; and the difference of the local means, which light may change but not turn
+        over."""
         here, there = frame.astype(np.float32), self._seen(self._key, offset, window)
         planes = cv2.blur(cv2.merge([here, there, here * here, there * there]), _PATCH)
         mean_here, mean_there, square_here, square_there = cv2.split(planes)
@@ -133,14 +134,14 @@ class Registrar:
         variance_there = np.maximum(square_there - mean_there * mean_there, 0)
         left = np.maximum(variance_here - np.maximum(together, 0) ** 2 / (variance_there + _NOISE), 0)
         wrong = left / (0.5 * variance_here + _NOISE) + ((mean_here - mean_there) / _LIGHT) ** 2
-        return np.asarray(cv2.exp(-wrong) * _inside(_points(window) + offset, self._key.shape))
+        return np.asarray(cv2.exp(-wrong) * _inside(places(offset, window), self._key.shape))
 
     def _share_in_sight(self, place: Registration) -> float:
         """How much of the painted region the frame still shows."""
         return float((follow(self._region, place.offset) * place.trust).sum()) / max(1.0, float(self._region.sum()))
 
-    def _found_again(self, frame: NDArray[np.uint8]) -> Registration | None:
-        """The keyframe's surface where it is seen again after it was hidden or out of frame, by its features (Lowe:
+    def search(self, frame: NDArray[np.uint8]) -> Registration | None:
+        """The keyframe's surface anywhere in a frame, after it was hidden or out of sight, by its features (Lowe:
         Distinctive image features from scale-invariant keypoints, 2004); None where they are not found."""
         here, there = self._matches(frame)
         best, best_share = None, _LOST / 2
@@ -174,18 +175,13 @@ class Registrar:
 
     def _settled(self, affine: NDArray[np.float32], frame: NDArray[np.uint8]) -> Registration:
         """The registration that an affine motion (2, 3) from frame to keyframe starts."""
-        own = _points(self._whole)
-        offset = own @ affine[:, :2].T + affine[:, 2] - own
+        own = places(np.zeros((*frame.shape, 2), np.float32), self._whole)
+        offset: Field = cv2.transform(own, affine) - own
         for _ in range(2):
             agreement = self._agreement(offset, frame, self._whole)
             offset = offset + self._drift(offset, frame, agreement, self._whole)
         trust = _ramp(self._agreement(offset, frame, self._whole), 0.2, 0.6) * follow(self._around, offset)
         return Registration(offset, trust)
-
-
-def _points(window: Window) -> Field:
-    x, y, width, height = window
-    return grid(x + width, y + height)[y:, x:]
 
 
 def _inside(points: Field, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -194,16 +190,16 @@ def _inside(points: Field, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def _flattened(picture: Plane) -> NDArray[np.uint8]:
-    """The picture's detail without its light and contrast, as uint8: light stays in place while a surface turns through it,
-    and would hold the registration back."""
+    """The picture's detail without its light and contrast, as uint8: light stays in place while a surface turns
+    through it, and would hold the registration back."""
     mean, square = cv2.blur(picture, (15, 15)), cv2.blur(picture * picture, (15, 15))
     spread = np.sqrt(np.maximum(square - mean * mean, 0) + _NOISE)
-    return np.clip(128 + 45 * (picture - mean) / spread, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(128 + 45 * (picture - mean) / spread, 0, 255), np.uint8)
 
 
 def _ramp(plane: Plane, low: float, high: float) -> Plane:
     """0 at `low` and below, 1 at `high` and above."""
-    return np.clip((plane - low) / (high - low), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((plane - low) / (high - low), 0, 1), np.float32)
 
 
 def _continued(offset: Field, trust: Plane) -> Field:

@@ -1,7 +1,7 @@
 """Figures that compare a propagated shot with its known truth, frame by frame.
 
-Errors are in 8-bit levels, signal-to-noise ratios in dB of a peak of 255. A truth differs from its plate where the edit is:
-those pixels are the inside, those farther than `FAR` pixels from any of them the outside.
+Errors are in 8-bit levels, signal-to-noise ratios in dB of a peak of 255. A truth differs from its plate where the edit
+is: those pixels are the inside, those farther than `FAR` pixels from any of them the outside.
 """
 
 from __future__ import annotations
@@ -93,11 +93,11 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _grown(edit: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    return cv2.dilate(edit.astype(np.uint8), _disc(radius)) > 0
+    return np.asarray(cv2.dilate(edit.astype(np.uint8), _disc(radius)) > 0)
 
 
 def _border(edit: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return _grown(edit, BAND) & ~(cv2.erode(edit.astype(np.uint8), _disc(BAND)) > 0)
+    return np.asarray(_grown(edit, BAND) & (cv2.erode(edit.astype(np.uint8), _disc(BAND)) == 0))
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:

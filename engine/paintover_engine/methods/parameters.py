@@ -1,4 +1,5 @@
-"""The parameters of every method, as pydantic models: ranges and help texts for the command line, the wire and the hosts.
+"""The parameters of every method, as pydantic models: ranges and help texts for the command line, the wire and the
+hosts.
 
 Light to import: pydantic only.
 """
@@ -19,9 +20,9 @@ class DraftParameters(BaseModel):
         default="auto",
         title="Kind of edit",
         description=(
-            "How the edit travels. colour: what the paint did to each colour is done to every frame's own pixels, so their "
-            "texture stays; paint: the painted pixels themselves are moved along with the surface; grade: the whole frame "
-            "is recoloured and nothing is tracked; auto: looks at the keyframe and decides."
+            "How the edit travels. colour: what the paint did to each colour is done to every frame's own pixels, so "
+            "their texture stays; paint: the painted pixels themselves are moved along with the surface; grade: the "
+            "whole frame is recoloured and nothing is tracked; auto: looks at the keyframe and decides."
         ),
         json_schema_extra={"basic": True},
     )

@@ -1,0 +1,124 @@
+"""One keyframe's paint, made anew on another frame's own pixels at the plate's size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from paintover_engine.compose.colour_map import ColourMap
+from paintover_engine.compose.flow import Field, flow_size, places, shrink, unpack
+from paintover_engine.compose.matte import (
+    Plane,
+    Window,
+    apply_coefficients,
+    bounds,
+    disc,
+    guided_coefficients,
+    sharpen,
+)
+from paintover_engine.compose.paint import Paint
+from paintover_engine.compose.tracker import certain, from_bytes
+
+Picture = NDArray[np.float32]  # (h, w, 3)
+
+MARGIN = 4
+"""How far beyond the carried matte the full-size one may reach, in flow pixels."""
+
+_AROUND = 16  # how much of the keyframe around its paint may be asked for, in the plate's pixels
+_EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
+
+
+class View:
+    """A window of a frame of the plate.
+
+    working: (h, w, 3), the window at the plate's size; small: (h', w', 3) 0..1, the whole frame at the flow's size.
+    """
+
+    def __init__(self, working: Picture, display: NDArray[np.uint8], window: Window) -> None:
+        """working, display: the whole frame as `Plate.working` and `Plate.display` give it."""
+        x, y, width, height = self.window = window
+        self.size = (working.shape[1], working.shape[0])
+        self.working = np.ascontiguousarray(working[y : y + height, x : x + width])
+        self.small = shrink(display, flow_size(*self.size)).astype(np.float32) / np.float32(255)
+
+    def enlarged(self, small: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The window of something of the flow's size (h', w'[, c]), at the plate's size."""
+        x, y, width, height = self.window
+        across, down = small.shape[1] / self.size[0], small.shape[0] / self.size[1]
+        to_small = np.array([[across, 0, (x + 0.5) * across - 0.5], [0, down, (y + 0.5) * down - 0.5]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        large = cv2.warpAffine(small, to_small, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(large, np.float32)
+
+
+class Layer:
+    """A keyframe's paint, ready to be laid on frames.
+
+    paint: the keyframe's, at the plate's size; None needs neither `mapped` nor pixels of the keyframe. colour: its
+    colour map.
+    drawn: the paint is no function of colour. firm: how well its edge is seen in the plate, 0..1.
+    """
+
+    def __init__(self, paint: Paint | None, colour: ColourMap, drawn: bool, firm: float) -> None:
+        self._colour = colour
+        self._firm = firm
+        self._mapped = paint is not None
+        if paint is None:
+            return
+        near, self._home = paint.cropped(_AROUND)
+        self._matte, self._opacity = near.matte, near.opacity()
+        self._through = near.showing_through() if drawn else None
+        self._rest = near.beyond(colour(near.plate) if self._through is None else near.plate * self._through)
+
+    def lay(self, view: View, kept: Mapping[str, NDArray[Any]], index: int) -> tuple[Picture, Plane]:
+        """Painted colour (h, w, 3) and matte (h, w) of a view. kept: `Tracker.tensors`, with the view's frame at
+        `index`."""
+        matte = _at_full_size(from_bytes(kept["matte"][index]), view)
+        if not self._mapped:
+            return self._colour(view.working), matte
+        on_key = self._places(unpack(kept["offset"][index]), view)
+        trust = view.enlarged(from_bytes(kept["trust"][index]))
+        rest = _seen(self._rest, on_key, cv2.INTER_CUBIC)
+        if self._through is None:
+            painted = self._colour(view.working) + rest * np.minimum(4 * trust, 1)[..., None]
+        else:
+            painted = view.working * _seen(self._through, on_key)[..., None] + rest
+        matte *= _seen(self._opacity, on_key)
+        matte += (1 - self._firm) * certain(trust) * (_seen(self._matte, on_key) - matte)
+        return painted, matte
+
+    def _places(self, offset: Field, view: View) -> Field:
+        """Where the view's pixels stood in the keyframe's kept part, (h, w, 2)."""
+        scale = np.array([view.size[0] / offset.shape[1], view.size[1] / offset.shape[0]], np.float32)
+        return places(view.enlarged(offset) * scale, view.window) - np.array(self._home[:2], np.float32)
+
+
+def reach(matte: NDArray[np.uint8], size: tuple[int, int]) -> Window:
+    """The box of the plate, of (width, height) `size`, that holds all that a carried matte (h', w') can paint."""
+    x, y, w, h = bounds(matte, MARGIN)
+    if w == 0:
+        return 0, 0, 0, 0
+    height, width = matte.shape
+    left, right = x * size[0] // width, min(-(-(x + w) * size[0] // width), size[0])
+    top, bottom = y * size[1] // height, min(-(-(y + h) * size[1] // height), size[1])
+    return left, top, right - left, bottom - top
+
+
+def _seen(on_key: NDArray[np.float32], where: Field, method: int = cv2.INTER_LINEAR) -> NDArray[np.float32]:
+    return np.asarray(cv2.remap(on_key, where, None, method, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _at_full_size(matte: Plane, view: View) -> Plane:
+    """A view's part of a matte (h', w') of the flow's size, its edge on the plate's edges."""
+    x, y, width, height = bounds(matte, 2 * MARGIN)
+    coefficients = np.zeros((*matte.shape, 4), np.float32)
+    if width and height:
+        part = np.s_[y : y + height, x : x + width]
+        coefficients[part] = guided_coefficients(view.small[part], matte[part], 2, _EDGE)
+    fine = apply_coefficients(view.enlarged(coefficients), np.clip(view.working, 0, 1))
+    near = view.enlarged(cv2.dilate(matte, disc(MARGIN - 1)))
+    return np.asarray(sharpen(fine, 1.5) * (near > 0.1), np.float32)
