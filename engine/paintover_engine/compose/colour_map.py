@@ -112,7 +112,7 @@ def _basis(x: Colours, degree: int) -> Colours:
 
 def _encode(x: Colours) -> Colours:
     """RGB 0..1 -> the table's axes 0..1."""
-    axes = x @ _OPPONENT.T
+    axes: Colours = x @ _OPPONENT.T
     chroma = axes[:, 1:]
     axes[:, 1:] = np.sign(chroma) * np.sqrt(np.abs(chroma) / 2) + 0.5
     return np.clip(axes, 0.0, 1.0)

@@ -1,6 +1,6 @@
-"""Dense optical flow of the plate, small enough to keep: what moves where, where it can be trusted, where the shot cuts.
+"""Dense optical flow of the plate, small enough to keep: what moves where, how sure that is, where the shot cuts.
 
-The estimator is DIS (Kroeger, Timofte, Dai, Van Gool: Fast Optical Flow using Dense Inverse Search, ECCV 2016), OpenCV's.
+The estimator is OpenCV's DIS (Kroeger et al.: Fast Optical Flow using Dense Inverse Search, ECCV 2016).
 A flow field is (h, w, 2) float32: field[y, x] = (dx, dy) such that pixel (x, y) of the first picture shows what pixel
 (x + dx, y + dy) of the second shows, in pixels of the field's own grid.
 """
@@ -21,7 +21,7 @@ LONG_SIDE = 640
 """Pixels on the long side of the picture that motion and mattes are computed on; larger plates are reduced to it."""
 
 PACK_SCALE = 32.0
-"""Packed flow counts in 1/32 pixel: finer than flow is exact, and a 16-bit integer still holds motions of 1000 pixels."""
+"""Packed flow counts in 1/32 pixel: finer than flow is exact, and 16 bits still hold motions of 1000 pixels."""
 
 
 def analysis_size(width: int, height: int) -> tuple[int, int]:
@@ -76,7 +76,7 @@ def unpack(packed: NDArray[np.int16]) -> Field:
 
 
 def places(flow: Field, window: tuple[int, int, int, int] | None = None) -> Field:
-    """(h, w, 2): where each pixel's flow ends. window: x, y, w, h of the frame that the flow is of; None for all of it."""
+    """(h, w, 2): where each pixel's flow ends. window: x, y, w, h of the frame that the flow is of; None: all."""
     x, y = window[:2] if window is not None else (0, 0)
     height, width = flow.shape[:2]
     ends = np.empty((height, width, 2), np.float32)
@@ -94,11 +94,11 @@ def follow(picture: Array, flow: Field) -> Array:
 
 
 def consistency(there: Field, back: Field) -> Plane:
-    """Trust in a flow by the forward-backward test (Sundaram, Brox, Keutzer: Dense point trajectories by GPU-accelerated
-    large displacement optical flow, ECCV 2010).
+    """Trust in a flow by the forward-backward test (Sundaram, Brox, Keutzer: Dense point trajectories by
+    GPU-accelerated large displacement optical flow, ECCV 2010).
 
-    there: first -> second, back: second -> first. Returns (h, w) float32: 1 where going there and back ends at the start,
-    falling to 0 where the surface is hidden in the second picture or leaves it."""
+    there: first -> second, back: second -> first. Returns (h, w) float32: 1 where going there and back ends at the
+    start, falling to 0 where the surface is hidden in the second picture or leaves it."""
     ends, returned = places(there), follow(back, there)
     miss = ((there + returned) ** 2).sum(-1)
     allowed = 0.5 + 0.01 * ((there**2).sum(-1) + (returned**2).sum(-1))

@@ -1,160 +1,262 @@
+"""The draft method on small shots with a known answer, its stages run one by one as a runner does."""
+
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from paintover_engine.jobs import outputs
-from paintover_engine.jobs.folders import DataFolder
-from paintover_engine.jobs.runner import Runner
-from paintover_engine.jobs.store import Store
-from paintover_engine.media.keyframe import load_keyframe
-from paintover_engine.media.source import SourceInfo, open_source, probe
+from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe import Keyframe
+from paintover_engine.media.plate import ImagePlate
 from paintover_engine.methods import draft
 from paintover_engine.methods.parameters import DraftParameters
-from paintover_engine.methods.stage import KeyframeRef
+from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
 
-from tests.conftest import SHIFT, make_small_shot, slide
-
-Picture = NDArray[np.uint8]
-COUNT, WIDTH, HEIGHT = 20, 160, 96
+WIDTH, HEIGHT, COUNT, SHIFT = 160, 96, 12, 3
+Frame = NDArray[np.uint8]
 
 
-@pytest.fixture
-def texture() -> Picture:
-    """A wide picture, of which frame n shows what begins at column SHIFT * n. BGR."""
-    noise = np.random.default_rng(3).random((HEIGHT, WIDTH + SHIFT * COUNT, 3), np.float32)
-    return np.clip((cv2.GaussianBlur(noise, (0, 0), 2.5) - 0.5) * 700 + 128, 0, 255).astype(np.uint8)
+def texture(seed: int = 7) -> Frame:
+    """A wide colourful picture; frame n of the shot is a window on it, `SHIFT` pixels farther right each frame."""
+    noise = np.random.default_rng(seed).random((HEIGHT, WIDTH + SHIFT * COUNT, 3), np.float32)
+    return np.clip((cv2.GaussianBlur(noise, (0, 0), 2.0) - 0.5) * 700 + 128, 0, 255).astype(np.uint8)
 
 
-@pytest.fixture
-def shot(tmp_path: Path, texture: Picture) -> Path:
-    return write(tmp_path / "plate", [slide(texture, number, WIDTH) for number in range(COUNT)])
+def slide(wide: Frame) -> list[Frame]:
+    return [np.ascontiguousarray(wide[:, SHIFT * n : SHIFT * n + WIDTH]) for n in range(COUNT)]
 
 
-def write(folder: Path, frames: Sequence[Picture]) -> Path:
-    folder.mkdir()
-    for number, frame in enumerate(frames):
-        cv2.imwrite(str(folder / f"{number:05d}.png"), frame)
-    return folder
+def marked(wide: Frame, opacity: float = 1.0) -> Frame:
+    """The same with a two-coloured disc painted where the first frame's middle is."""
+    painted = wide.copy()
+    cv2.circle(painted, (WIDTH // 2 + 20, HEIGHT // 2), 18, (220, 40, 40), -1)
+    cv2.circle(painted, (WIDTH // 2 + 20, HEIGHT // 2), 9, (240, 220, 60), -1)
+    return np.rint(wide * (1 - opacity) + painted * opacity).astype(np.uint8)
 
 
-def propagate(shot: Path, keys: Mapping[int, Picture], **parameters: object) -> tuple[list[Picture], list[Picture]]:
-    """Runs the draft and writes its result; the frames (BGR) and their mattes (16 bit)."""
-    work = shot.parent / f"work{len(list(shot.parent.iterdir()))}"
-    folder = DataFolder(work / "data")
-    folder.create()
-    info = probe(str(shot))
-    references = []
-    with open_source(info) as source:
-        for number, picture in keys.items():
-            cv2.imwrite(str(work / "key.png"), picture)
-            keyframe = load_keyframe(str(work / "key.png"), number, source.read(number), info)
-            outputs.save_keyframe(folder.keyframes / f"{keyframe.digest}.safetensors", keyframe)
-            references.append(KeyframeRef(number, keyframe.digest))
-    with Runner(Store(folder), info, "draft", DraftParameters(**parameters), references) as runner:  # type: ignore[arg-type]
-        runner.run_all()
-        runner.deliver(str(work / "out"), False, str(work / "mattes"))
-    read = [[cv2.imread(str(p), -1) for p in sorted((work / name).iterdir())] for name in ("out", "mattes")]
-    return read[0], read[1]
+@dataclass
+class Shot:
+    """Plates and keyframes in memory; the `Context` that stages read."""
+
+    plates: list[Frame]
+    keyframes: dict[int, Frame]
+    mattes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+
+    @property
+    def info(self) -> SourceInfo:
+        height, width = self.plates[0].shape[:2]
+        return SourceInfo(
+            "shot", "frames", 0, len(self.plates) - 1, width, height, "uint8", 3, None, False, "", "", False,
+            1, "", False, (), "plate",
+        )  # fmt: skip
+
+    def plate(self, number: int) -> ImagePlate:
+        return ImagePlate(number, self.plates[number], (0, 1, 2), None, "")
+
+    def keyframe(self, digest: str) -> Keyframe:
+        number = int(digest.removeprefix("key"))
+        working = self.keyframes[number].astype(np.float32) / np.float32(255)
+        return Keyframe(number, working, self.mattes.get(number), (), digest)
+
+    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
+        return self.kept[stage.key]
+
+    def check(self) -> None:
+        return
+
+    def refs(self) -> list[KeyframeRef]:
+        return [KeyframeRef(number, f"key{number}") for number in self.keyframes]
+
+    def run(self, parameters: DraftParameters | None = None) -> dict[int, ResultFrame]:
+        """Runs the plan's missing stages in its order; the published frames by number."""
+        frames: dict[int, ResultFrame] = {}
+        for stage in draft.plan(self.info, self.refs(), parameters or DraftParameters()):
+            if stage.key not in self.kept:
+                output = getattr(draft, stage.function)(self, stage)
+                if stage.publishes:
+                    frames |= {frame.number: frame for frame in output}
+                else:
+                    self.kept[stage.key] = output
+        return frames
 
 
-def painted(texture: Picture, edit: Callable[[Picture], None]) -> Picture:
-    copy = texture.copy()
-    edit(copy)
-    return copy
+def composed(plate: Frame, frame: ResultFrame) -> Frame:
+    x, y, width, height = frame.window
+    result = plate.copy()
+    part = result[y : y + height, x : x + width]
+    painted = frame.painted.astype(np.float32)
+    alpha = painted[..., 3:]
+    mixed = np.rint(part * (1 - alpha) + painted[..., :3] * 255 * alpha)
+    part[...] = np.where(alpha > 0, np.clip(mixed, 0, 255), part)
+    return result
 
 
-def psnr(one: Picture, other: Picture) -> float:
-    return float(cv2.PSNR(one, other))
+def full_matte(frame: ResultFrame) -> NDArray[np.float32]:
+    x, y, width, height = frame.window
+    matte = np.zeros((HEIGHT, WIDTH), np.float32)
+    matte[y : y + height, x : x + width] = frame.painted[..., 3]
+    return matte
 
 
-def info_of(count: int, first: int = 0) -> SourceInfo:
-    return SourceInfo(
-        path="/plate", kind="sequence", first=first, last=first + count - 1, width=64, height=48, sample="uint8",
-        channels=3, rate=None, variable_rate=False, format="png uint8", colorspace="", scene_linear=False,
-        pixel_aspect=1, timecode="", has_audio=False, notes=(), fingerprint="plate",
-    )  # type: ignore[arg-type]  # fmt: skip
+def error(result: Frame, truth: Frame, where: NDArray[np.bool_]) -> float:
+    """RMS in 8-bit levels."""
+    return float(np.sqrt(np.square(result.astype(np.float32) - truth)[where].mean()))
 
 
-KEYS = {"first": [0], "last": [39], "middle": [17], "two": [5, 30], "neighbours": [8, 9, 39], "three": [0, 20, 39]}
+@pytest.fixture(scope="module")
+def wide() -> Frame:
+    return texture()
 
 
-@pytest.mark.parametrize("frames", KEYS.values(), ids=KEYS)
-def test_every_frame_is_published_once_and_stages_come_after_their_inputs(frames: list[int]) -> None:
-    stages = draft.plan(info_of(40), [KeyframeRef(f, f"key{f}") for f in frames], DraftParameters())
-    published = [n for s in stages if s.publishes for n in range(s.frames[0], s.frames[1] + 1)]
-    assert sorted(published) == list(range(40))
-    seen: set[str] = set()
+def test_without_keyframes_only_what_the_plate_needs_is_planned(wide: Frame) -> None:
+    stages = draft.plan(Shot(slide(wide), {}).info, [], DraftParameters())
+    assert stages
+    assert not any(stage.needs_keyframe or stage.publishes for stage in stages)
+
+
+def test_flow_is_the_same_for_every_keyframe_and_parameter(wide: Frame) -> None:
+    shot = Shot(slide(wide), {})
+    prepared = {stage.key for stage in draft.plan(shot.info, [], DraftParameters())}
+    keys = [KeyframeRef(3, "a"), KeyframeRef(9, "b")]
+    planned = draft.plan(shot.info, keys, DraftParameters(mode="paint", softness=3))
+    assert {stage.key for stage in planned if stage.function == "flow"} == prepared
+
+
+@pytest.mark.parametrize("keys", [(0,), (5,), (11,), (0, 11), (2, 3, 8)])
+def test_a_plan_lists_inputs_first_and_publishes_every_frame_once(wide: Frame, keys: tuple[int, ...]) -> None:
+    shot = Shot(slide(wide), {})
+    stages = draft.plan(shot.info, [KeyframeRef(key, f"key{key}") for key in keys], DraftParameters())
+    known: set[str] = set()
     for stage in stages:
-        assert all(needed.key in seen for needed in stage.inputs), stage.label
-        seen.add(stage.key)
-    assert len(seen) == len(stages)
+        assert all(needed.key in known for needed in stage.inputs)
+        assert stage.key not in known
+        known.add(stage.key)
+    published = [n for s in stages if s.publishes for n in range(s.frames[0], s.frames[1] + 1)]
+    assert sorted(published) == list(range(COUNT))
 
 
-def test_what_needs_no_keyframe_is_the_same_for_every_edit() -> None:
-    free = {stage.key for stage in draft.plan(info_of(40), [], DraftParameters())}
-    assert free
-    for frames in ([0], [17], [3, 33]):
-        stages = draft.plan(info_of(40), [KeyframeRef(f, f"key{f}") for f in frames], DraftParameters())
-        assert {stage.key for stage in stages if not stage.needs_keyframe} <= free
-        assert not free & {stage.key for stage in stages if stage.needs_keyframe}
-
-
-def test_the_keyframe_itself_comes_first() -> None:
-    stages = draft.plan(info_of(40), [KeyframeRef(17, "key")], DraftParameters())
+def test_the_keyframe_itself_is_published_before_anything_is_learned(wide: Frame) -> None:
+    stages = draft.plan(Shot(slide(wide), {}).info, [KeyframeRef(5, "key5")], DraftParameters())
     first = next(stage for stage in stages if stage.publishes)
-    assert first.frames == (17, 17)
-    assert not [stage for stage in stages[: stages.index(first)] if stage.function == "flow"]
+    assert first.frames == (5, 5)
+    assert not any(stage.function in ("flow", "learn") for stage in stages[: stages.index(first)])
 
 
-def test_a_mark_follows_its_surface_both_ways(shot: Path, texture: Picture) -> None:
-    centre = (WIDTH // 2 + SHIFT * 10, HEIGHT // 2)
-    truth = painted(texture, lambda p: cv2.circle(p, centre, 16, (30, 30, 235), -1, cv2.LINE_AA))
-    frames, mattes = propagate(shot, {10: slide(truth, 10, WIDTH)})
-    for number, (frame, matte) in enumerate(zip(frames, mattes, strict=True)):
-        expected, plate = slide(truth, number, WIDTH), slide(texture, number, WIDTH)
-        assert psnr(frame, expected) > psnr(plate, expected) + 8
-        assert (frame == plate)[matte == 0].all()
-        assert 400 < np.count_nonzero(matte) < 1600  # the disc has 804 pixels
+def test_a_mark_sticks_to_its_surface_both_ways_and_nothing_else_changes(wide: Frame) -> None:
+    plates, truths = slide(wide), slide(marked(wide))
+    frames = Shot(plates, {5: truths[5]}).run()
+    assert np.array_equal(composed(plates[5], frames[5]), truths[5])
+    for number in (0, 2, 8, 11):
+        edit = (truths[number] != plates[number]).any(-1)
+        result = composed(plates[number], frames[number])
+        assert error(result, truths[number], edit) < 0.35 * error(plates[number], truths[number], edit)
+        far = cv2.dilate(edit.astype(np.uint8), np.ones((25, 25), np.uint8)) == 0
+        assert np.array_equal(result[far], plates[number][far])
+        assert np.array_equal(
+            (result != plates[number]).any(-1) & (full_matte(frames[number]) == 0), np.zeros_like(edit)
+        )
 
 
-def test_a_grade_is_recognised_and_nearly_exact(shot: Path, texture: Picture) -> None:
-    truth = np.clip((texture / 255.0) ** [0.85, 1.0, 1.15] * [1.0, 0.95, 0.8] * 255 + 0.5, 0, 255).astype(np.uint8)
-    frames, mattes = propagate(shot, {0: slide(truth, 0, WIDTH)})
-    for number, frame in enumerate(frames):
-        assert psnr(frame, slide(truth, number, WIDTH)) > 38
-    assert all(matte.min() > 60000 for matte in mattes)
+def test_a_grade_is_recognised_and_holds_in_every_frame(wide: Frame) -> None:
+    plates = slide(wide)
+
+    def graded(plate: Frame) -> Frame:
+        curve = np.clip(plate / np.float32(255) * (0.8, 0.95, 1.2), 0, 1) ** (1.1, 1.0, 0.9)
+        return (curve * 255 + 0.5).astype(np.uint8)
+
+    frames = Shot(plates, {0: graded(plates[0])}).run()
+    everywhere = np.ones((HEIGHT, WIDTH), bool)
+    assert frames[11].window == (0, 0, WIDTH, HEIGHT)
+    assert error(composed(plates[11], frames[11]), graded(plates[11]), everywhere) < 2
 
 
-def test_two_keyframes_meet_between(shot: Path, texture: Picture) -> None:
-    centre = (WIDTH // 2 + SHIFT * 10, HEIGHT // 2)
-    truth = painted(texture, lambda p: cv2.circle(p, centre, 16, (235, 60, 30), -1, cv2.LINE_AA))
-    frames, _ = propagate(shot, {0: slide(truth, 0, WIDTH), COUNT - 1: slide(truth, COUNT - 1, WIDTH)})
-    for number, frame in enumerate(frames):
-        expected = slide(truth, number, WIDTH)
-        assert psnr(frame, expected) > psnr(slide(texture, number, WIDTH), expected) + 8
+def test_a_recolour_keeps_the_texture_of_each_frames_own_pixels(wide: Frame) -> None:
+    plates = slide(wide)
+    inside = np.zeros((HEIGHT, WIDTH + SHIFT * COUNT), bool)
+    inside[20:70, 60:120] = True
+    recoloured = np.where(inside[..., None], wide[..., ::-1] // 2 + 60, wide).astype(np.uint8)
+    truths = slide(recoloured)
+    frames = Shot(plates, {0: truths[0]}).run(DraftParameters(mode="colour"))
+    edit = (truths[9] != plates[9]).any(-1)
+    assert error(composed(plates[9], frames[9]), truths[9], edit) < 0.4 * error(plates[9], truths[9], edit)
 
 
-def test_nothing_is_dragged_across_a_cut(tmp_path: Path, texture: Picture) -> None:
-    other = texture[::-1, ::-1] // 3
-    cut = COUNT // 2
-    plates = [slide(texture if number < cut else other, number, WIDTH) for number in range(COUNT)]
-    shot = write(tmp_path / "plate", plates)
-    truth = painted(texture, lambda p: cv2.circle(p, (80, 48), 16, (30, 30, 235), -1, cv2.LINE_AA))
-    frames, mattes = propagate(shot, {0: slide(truth, 0, WIDTH)})
-    for number in range(cut, COUNT):
-        assert (frames[number] == plates[number]).all()
-        assert not mattes[number].any()
-    assert mattes[cut - 1].any()
+def test_nothing_is_carried_across_a_cut(wide: Frame) -> None:
+    other = slide(255 - texture(8) // 3)
+    plates = slide(wide)[:6] + other[6:]
+    frames = Shot(plates, {0: slide(marked(wide))[0]}).run()
+    assert frames[5].window[2] > 0
+    for number in range(6, COUNT):
+        assert frames[number].window == (0, 0, 0, 0)
+        assert frames[number].confidence == 0
 
 
-def test_the_same_input_gives_the_same_bits(tmp_path: Path) -> None:
-    small = make_small_shot(tmp_path, count=8, key=3)
-    key = {3: cv2.imread(str(small.keyframe))}
-    one, two = (propagate(small.source, key) for _ in range(2))
-    for first, second in zip([*one[0], *one[1]], [*two[0], *two[1]], strict=True):
-        np.testing.assert_array_equal(first, second)
+def test_a_grade_ends_at_a_cut(wide: Frame) -> None:
+    plates = slide(wide)[:6] + slide(255 - texture(8) // 3)[6:]
+    frames = Shot(plates, {0: (plates[0] * 0.6).astype(np.uint8)}).run(DraftParameters(mode="grade"))
+    assert frames[5].window == (0, 0, WIDTH, HEIGHT)
+    assert frames[6].window == (0, 0, 0, 0)
+
+
+def test_two_keyframes_share_the_frames_between_them(wide: Frame) -> None:
+    plates, faint, strong = slide(wide), slide(marked(wide, 0.5)), slide(marked(wide))
+    frames = Shot(plates, {0: faint[0], 11: strong[11]}).run()
+    half = [np.abs(composed(plates[n], frames[n]).astype(int) - plates[n]).max(-1) for n in (2, 9)]
+    edits = [(strong[n] != plates[n]).any(-1) for n in (2, 9)]
+    near_faint, near_strong = (change[edit].mean() for change, edit in zip(half, edits, strict=True))
+    assert near_faint < 0.85 * near_strong
+
+
+def test_the_artists_own_matte_limits_the_edit(wide: Frame) -> None:
+    plates, truths = slide(wide), slide(marked(wide))
+    matte = np.zeros((HEIGHT, WIDTH), np.float32)
+    matte[:, : WIDTH // 2 + 20] = 1
+    shot = Shot(plates, {0: truths[0]}, mattes={0: matte * (truths[0] != plates[0]).any(-1)})
+    found = full_matte(shot.run()[4])
+    right = WIDTH // 2 + 20 - 4 * SHIFT
+    assert found[:, :right].sum() > 300
+    assert found[:, right + 4 :].sum() < 0.1 * found[:, :right].sum()
+
+
+def test_softness_feathers_inwards_only(wide: Frame) -> None:
+    shot = Shot(slide(wide), {0: slide(marked(wide))[0]})
+    hard, soft = full_matte(shot.run()[6]), full_matte(shot.run(DraftParameters(softness=6))[6])
+    assert (soft <= hard + 1e-3).all()
+    assert soft.sum() < 0.9 * hard.sum()
+
+
+def test_a_second_edit_needs_no_new_flow(wide: Frame) -> None:
+    shot = Shot(slide(wide), {0: slide(marked(wide))[0]})
+    shot.run()
+    again = Shot(shot.plates, {4: slide(marked(wide))[4]}, kept=shot.kept)
+    missing = [s.function for s in draft.plan(again.info, again.refs(), DraftParameters()) if s.key not in again.kept]
+    assert "carry" in missing
+    assert "flow" not in missing
+
+
+def test_the_same_input_gives_the_same_bits(wide: Frame) -> None:
+    plates, key = slide(wide), slide(marked(wide))[0]
+    first, second = Shot(plates, {0: key}).run(), Shot(plates, {0: key}).run()
+    for number in range(COUNT):
+        assert first[number].window == second[number].window
+        assert np.array_equal(first[number].painted, second[number].painted)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 90), (33, 17)])
+def test_tiny_frames_are_no_trouble(size: tuple[int, int]) -> None:
+    width, height = size
+    plates = [np.full((height, width, 3), 90 + n, np.uint8) for n in range(3)]
+    frames = Shot(plates, {1: np.full((height, width, 3), 200, np.uint8)}).run()
+    assert sorted(frames) == [0, 1, 2]
+
+
+def test_a_shot_of_one_frame_is_just_its_keyframe(wide: Frame) -> None:
+    plates, truths = slide(wide)[:1], slide(marked(wide))[:1]
+    frames = Shot(plates, {0: truths[0]}).run()
+    assert np.array_equal(composed(plates[0], frames[0]), truths[0])

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from paintover_engine.compose.flow import (
+    FlowEstimator,
+    affine_motion,
+    consistency,
+    flow_size,
+    follow,
+    is_cut,
+    pack,
+    places,
+    unpack,
+)
+
+
+def textured(seed: int = 1, width: int = 200, height: int = 120) -> np.ndarray:
+    noise = np.random.default_rng(seed).random((height, width, 3), np.float32)
+    return np.clip((cv2.GaussianBlur(noise, (0, 0), 2) - 0.5) * 700 + 128, 0, 255).astype(np.uint8)
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+
+
+def test_flow_finds_a_shift_to_a_fraction_of_a_pixel() -> None:
+    wide = grey(textured())
+    flow = FlowEstimator().between(np.ascontiguousarray(wide[:, 10:170]), np.ascontiguousarray(wide[:, 6:166]))
+    assert np.abs(np.median(flow[..., 0]) - 4) < 0.1
+    assert np.abs(np.median(flow[..., 1])) < 0.1
+
+
+def test_packed_flow_is_exact_to_a_thirtysecond() -> None:
+    flow = np.random.default_rng(1).normal(0, 40, (30, 40, 2)).astype(np.float32)
+    assert np.abs(unpack(pack(flow)) - flow).max() <= 1 / 64 + 1e-6
+
+
+def test_following_a_flow_takes_pixels_from_its_ends() -> None:
+    picture = np.arange(20, dtype=np.float32)[None].repeat(5, 0)
+    flow = np.zeros((5, 20, 2), np.float32)
+    flow[..., 0] = 2.5
+    assert np.allclose(follow(picture, flow)[2, :16], np.arange(16) + 2.5, atol=0.02)
+    assert np.allclose(places(flow, (3, 1, 20, 5))[0, 0], (5.5, 1))
+
+
+def test_what_is_hidden_in_the_other_frame_is_not_trusted() -> None:
+    there = np.zeros((20, 40, 2), np.float32)
+    back = np.zeros_like(there)
+    back[:, 20:, 0] = 8
+    trust = consistency(there, back)
+    assert trust[:, :18].min() > 0.99
+    assert trust[:, 22:].max() < 0.01
+
+
+def test_what_leaves_the_frame_is_not_trusted() -> None:
+    there = np.zeros((10, 30, 2), np.float32)
+    there[..., 0] = 12
+    trust = consistency(there, -there)
+    assert trust[:, :15].min() > 0.99
+    assert trust[:, 20:].max() == 0
+
+
+def test_robust_motion_leaves_out_what_moves_otherwise() -> None:
+    field = np.zeros((60, 80, 2), np.float32)
+    field[..., 0] = 0.05 * np.arange(80)
+    field[20:40, 10:30] = 15
+    motion = affine_motion(field, np.ones((60, 80), np.float32), robust=True)
+    assert np.abs(motion[:, 40:] - field[:, 40:]).max() < 0.3
+
+
+def test_a_cut_is_found_and_a_pan_and_a_flash_are_none() -> None:
+    first, other = textured(), 255 - textured(2) // 3
+    estimator = FlowEstimator()
+
+    def cut(a: np.ndarray, b: np.ndarray) -> bool:
+        return is_cut(a, b, estimator.between(grey(a), grey(b)))
+
+    assert cut(first, other)
+    assert not cut(np.ascontiguousarray(first[:, :150]), np.ascontiguousarray(first[:, 12:162]))
+    assert not cut(first, np.clip(first.astype(int) + 35, 0, 255).astype(np.uint8))
+
+
+def test_flow_is_computed_on_a_bounded_picture() -> None:
+    assert max(flow_size(7680, 4320)) == max(flow_size(1920, 1080))
+    assert flow_size(1, 1) == (1, 1)
+    assert flow_size(40, 30) == (20, 15)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from paintover_engine.compose.flow import follow
+from paintover_engine.compose.matte_net import MatteNet, feature_planes, motion_plane, train
+
+SHAPE = (90, 140)
+
+
+def picture() -> tuple[np.ndarray, np.ndarray]:
+    """A reddish disc on greenish texture, and its matte."""
+    noise = np.random.default_rng(3).normal(0, 12, (*SHAPE, 3))
+    matte = np.zeros(SHAPE, np.float32)
+    cv2.circle(matte, (70, 45), 22, 1.0, -1)
+    colour = np.where(matte[..., None] > 0, (170, 90, 80), (80, 120, 70))
+    return np.clip(colour + noise, 0, 255).astype(np.uint8), matte
+
+
+def still() -> np.ndarray:
+    return np.zeros((*SHAPE, 2), np.float32)
+
+
+def inside(net: MatteNet, now: np.ndarray, prior: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    return net.odds(feature_planes(now, now, prior, motion), np.ones(SHAPE, bool)) > 0
+
+
+def test_a_slipped_matte_is_put_back_on_its_object() -> None:
+    now, matte = picture()
+    slip = np.full((*SHAPE, 2), 4.0, np.float32)
+    slipped = follow(matte, slip)
+    net = MatteNet(train(now, matte, still()))
+    found = inside(net, now, slipped, motion_plane(still(), slipped))
+    wrong = (found != (matte > 0.5)).mean()
+    assert wrong < 0.4 * ((slipped > 0.5) != (matte > 0.5)).mean()
+
+
+def test_training_is_the_same_every_time() -> None:
+    now, matte = picture()
+    first, second = train(now, matte, still()), train(now, matte, still())
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_where_looks_tell_nothing_motion_decides() -> None:
+    now = np.clip(np.random.default_rng(4).normal(110, 15, (*SHAPE, 3)), 0, 255).astype(np.uint8)
+    _, matte = picture()
+    prior = follow(matte, np.full((*SHAPE, 2), 3.0, np.float32))
+    net = MatteNet(train(now, matte, still()))
+    found = inside(net, now, prior, motion_plane(still(), prior))
+    assert (found != (prior > 0.5)).mean() < 0.03
+
+
+def test_what_moves_along_is_told_from_what_does_not() -> None:
+    _, matte = picture()
+    home = still()
+    home[matte > 0.5] = (6, 0)
+    plane = motion_plane(home, matte)
+    assert plane[matte > 0.9].mean() > 0.8
+    assert plane[matte < 0.1].mean() < -0.8
+
+
+def test_new_surroundings_are_learned() -> None:
+    now, matte = picture()
+    net = MatteNet(train(now, matte, still()))
+    changed = now.copy()
+    changed[matte < 0.5] = np.clip(changed[matte < 0.5].astype(int) + (75, -25, 10), 0, 255)
+    motion = motion_plane(still(), matte)
+    planes = feature_planes(changed, changed, matte, motion)
+    unsure = feature_planes(changed, changed, np.full(SHAPE, 0.5, np.float32), motion * 0)
+    before = (net.odds(unsure, np.ones(SHAPE, bool)) > 0)[matte < 0.1].mean()
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        net.learn(planes, matte < 0.1, matte > 0.9, rng)
+    after = (net.odds(unsure, np.ones(SHAPE, bool)) > 0)[matte < 0.1].mean()
+    assert after < max(0.05, 0.5 * before)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from paintover_engine.compose.flow import FlowEstimator, follow
+from paintover_engine.compose.register import Registrar, Registration
+
+SHAPE = (140, 220)
+
+
+def scene(shift: float, hidden: bool = False) -> np.ndarray:
+    """A textured square that moves right over a textured ground; `hidden`: covered by a wall."""
+    ground = texture(1)
+    square = texture(2)
+    canvas = ground.copy()
+    matrix = np.array([[1, 0, shift], [0, 1, 0]], np.float32)
+    moved = cv2.warpAffine(square, matrix, SHAPE[::-1])
+    mask = cv2.warpAffine(region(), matrix, SHAPE[::-1]) > 0.5
+    canvas[mask] = moved[mask]
+    if hidden:
+        canvas[:, 40:200] = texture(3)[:, 40:200]
+    return canvas
+
+
+def texture(seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).random(SHAPE, np.float32)
+    return np.clip((cv2.GaussianBlur(noise, (0, 0), 1.6) - 0.5) * 900 + 128, 0, 255).astype(np.uint8)
+
+
+def region() -> np.ndarray:
+    mask = np.zeros(SHAPE, np.float32)
+    mask[40:100, 60:120] = 1
+    return mask
+
+
+def advance(registrar: Registrar, place: Registration, before: np.ndarray, now: np.ndarray) -> Registration:
+    estimator = FlowEstimator()
+    return registrar.advance(place, estimator.between(now, before), estimator.between(before, now), now)
+
+
+def covered(place: Registration) -> np.ndarray:
+    return follow(region(), place.offset) * place.trust > 0.5
+
+
+def overlap(found: np.ndarray, shift: int) -> float:
+    truth = np.roll(region(), shift, 1) > 0.5
+    return float((found & truth).sum() / (found | truth).sum())
+
+
+def test_a_moving_surface_is_followed_without_drift() -> None:
+    registrar, place = Registrar(scene(0), region()), Registration.identity(*SHAPE)
+    for frame in range(1, 11):
+        place = advance(registrar, place, scene(3 * frame - 3), scene(3 * frame))
+    assert overlap(covered(place), 30) > 0.9
+    middle = place.offset[60:80, 110:130]
+    assert np.abs(middle - (-30, 0)).max() < 0.5
+
+
+def test_what_was_hidden_is_not_trusted_and_is_found_again() -> None:
+    registrar, place = Registrar(scene(0), region()), Registration.identity(*SHAPE)
+    place = advance(registrar, place, scene(0), scene(10, hidden=True))
+    assert covered(place).sum() < 0.2 * region().sum()
+    place = advance(registrar, place, scene(10, hidden=True), scene(30))
+    assert overlap(covered(place), 30) > 0.8
