@@ -138,7 +138,8 @@ def is_cut(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: Field) -> 
     if overlap > 0.7:
         return False
     grey_first, grey_second = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).astype(np.float32) for p in (first, second))
-    unexplained = np.abs(follow(grey_second, flow) - grey_first).mean()
+    difference = follow(grey_second, flow) - grey_first
+    unexplained = np.abs(difference - difference.mean()).mean()  # a flash brightens evenly
     contrast = float(grey_first.std()) + 1.0
     return bool(unexplained > 0.35 * contrast)
 

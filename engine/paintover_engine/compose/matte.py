@@ -10,6 +10,12 @@ Plane = NDArray[np.float32]  # (h, w)
 Window = tuple[int, int, int, int]  # x, y, width, height
 
 
+_SPECK = 24  # pixels of an island or a hole that are noise
+_ENOUGH = 1000  # side of the middle part of a picture that tells its noise
+_COMPRESSION = 4.0 / 255  # standard deviation of the strongest compression that a keyframe comes with
+_SIGNIFICANT = 4.0  # standard deviations of compression noise that a difference must exceed to be paint
+
+
 def difference_matte(plate: NDArray[np.float32], edited: NDArray[np.float32]) -> NDArray[np.float32]:
     """Where a painted picture differs from its plate, 0..1.
 
@@ -17,25 +23,45 @@ def difference_matte(plate: NDArray[np.float32], edited: NDArray[np.float32]) ->
     the same but for rounding or compression noise, 1 where the paint is plainly visible, between on soft paint.
     Specks and holes of a few pixels are removed."""
     difference = np.abs(edited - plate).max(-1)
-    low = max(0.5 / 255, 4.0 * _noise(edited - plate))
-    high = low + 10.0 / 255
-    matte = np.clip((difference - low) / (high - low), 0.0, 1.0)
-    return clean(matte)
+    noise = _noise(plate, edited)
+    low = max(0.5 / 255, _SIGNIFICANT * noise)
+    matte = np.clip((difference - low) / (10.0 / 255), 0.0, 1.0).astype(np.float32)
+    return clean(matte, smallest_island=_SPECK if noise > 0 else 1)
 
 
-def _noise(difference: NDArray[np.float32]) -> float:
-    """The standard deviation of what compression added: the difference's finest detail, robustly (Immerkaer 1996 with a
-    median instead of a mean, so that paint, which covers little of the finest detail, does not count)."""
+def _noise(plate: NDArray[np.float32], edited: NDArray[np.float32]) -> float:
+    """The standard deviation of what compression added to a picture, 0 for none.
+
+    From the finest detail of what a grade does not explain (Immerkaer: Fast noise variance estimation, 1996), by a
+    median, so that paint, which covers little of the finest detail, does not count; and from the coarser part, as far
+    as that may be compression."""
+    y, x = (max(0, (side - _ENOUGH) // 2) for side in plate.shape[:2])
+    middle = np.s_[y : y + _ENOUGH, x : x + _ENOUGH]
+    left = _ungraded(plate[middle], edited[middle])
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
-    detail = np.abs(cv2.filter2D(difference, cv2.CV_32F, kernel))
-    return float(np.median(detail)) / 0.6745
+    detail = float(np.median(np.abs(cv2.filter2D(left, cv2.CV_32F, kernel)))) / 0.6745
+    if detail < 0.1 / 255:
+        return 0.0
+    return max(detail, min(float(np.median(np.abs(left))) / 0.6745, _COMPRESSION))
 
 
-def clean(matte: NDArray[np.float32], smallest: int = 24) -> NDArray[np.float32]:
-    """The matte without specks and holes of fewer than `smallest` pixels. (H, W) float32 0..1 in and out."""
-    solid = (matte > 0).astype(np.uint8)
-    matte = matte * _without_small(solid, smallest)
-    filled = 1 - _without_small(1 - (matte > 0.5).astype(np.uint8), smallest)
+def _ungraded(plate: NDArray[np.float32], edited: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What remains of the difference after the nearest quadratic map of the plate's colours: all of it for local
+    paint."""
+    r, g, b = (channel.astype(np.float32) for channel in cv2.split(plate))
+    basis = np.stack([np.ones_like(r), r, g, b, r * r, g * g, b * b, r * g, r * b, g * b], -1).reshape(-1, 10)
+    difference = (edited - plate).reshape(-1, 3)
+    some = np.s_[:: max(1, len(basis) // 20_000)]
+    map_, *_ = np.linalg.lstsq(basis[some], difference[some], rcond=None)
+    return np.asarray((difference - basis @ map_).reshape(plate.shape), np.float32)
+
+
+def clean(matte: Plane, smallest_island: int) -> Plane:
+    """A keyframe's matte (H, W) 0..1 without islands of fewer than `smallest_island` pixels, and without holes and
+    dents of a few pixels where the paint happens to have the plate's colour."""
+    kept = matte * _without_small((matte > 0).astype(np.uint8), smallest_island)
+    matte = kept if kept.any() else matte  # a small edit is still an edit
+    filled = 1 - _without_small(1 - (matte > 0.5).astype(np.uint8), _SPECK)
     around = cv2.dilate(matte, np.ones((5, 5), np.uint8))
     return np.where((filled > 0) & (matte <= 0.5), around, matte).astype(np.float32)
 

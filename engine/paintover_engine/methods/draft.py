@@ -215,7 +215,7 @@ def learn(context: Context, stage: Stage) -> Tensors:
         "table": colour.table,
         "grade": _flag(False),
         "drawn": _flag(drawn),
-        "mapped": _flag(drawn or firm == 0 or paint.is_soft()),
+        "mapped": _flag(bool(paint.matte.any()) and (drawn or firm == 0 or paint.is_soft())),
         "region": to_bytes(region),
         "firm": np.array([firm], np.float32),
         **net,

@@ -110,3 +110,10 @@ def test_pictures_of_a_few_pixels_are_no_trouble(shape: tuple[int, int]) -> None
     base = np.full((*shape, 3), 0.4, np.float32)
     assert difference_matte(base, base + 0.4).shape == shape
     assert extend(base, np.ones(shape, np.float32)).shape == base.shape
+
+
+def test_a_faint_grade_is_all_paint_and_no_noise() -> None:
+    base = plate()
+    graded = np.rint((base * (0.94, 1.0, 1.04)) * 255).astype(np.float32) / 255
+    changed = np.abs(graded - base).max(-1) > 3 / 255
+    assert (difference_matte(base, graded)[changed] > 0).mean() > 0.9

@@ -63,7 +63,7 @@ def test_new_surroundings_are_learned() -> None:
     now, matte = picture()
     net = MatteNet(train(now, matte, still()))
     changed = now.copy()
-    changed[matte < 0.5] = np.clip(changed[matte < 0.5].astype(int) + (75, -25, 10), 0, 255)
+    changed[matte < 0.5] = np.clip(changed[matte < 0.5].astype(int) + np.array((75, -25, 10)), 0, 255)
     motion = motion_plane(still(), matte)
     planes = feature_planes(changed, changed, matte, motion)
     unsure = feature_planes(changed, changed, np.full(SHAPE, 0.5, np.float32), motion * 0)
