@@ -21,7 +21,9 @@ dev:  ## The same, with what tests and checks
 test: dev lint protos-check plugin-check pytest  ## Run all that CI runs
 
 pytest: dev  ## Run the tests (PYTEST_ARGS='-n 2' chooses how, and which)
-	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+	@# Kills, daemons and browsers on two busy cores: what failed is run once more, alone, and loudly.
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS) || { echo 'RUNNING WHAT FAILED ONCE MORE, ALONE'; \
+	$(VENV_PYTHON) -m pytest --last-failed --last-failed-no-failures none -n 0; }
 
 lint: dev  ## Check style and types
 	$(VENV_PYTHON) -m ruff check
