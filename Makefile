@@ -4,7 +4,7 @@ VENV_PYTHON := .venv/bin/python
 PYTEST_ARGS ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup dev test pytest lint format protos protos-check plugin plugin-check test-hosts clean
+.PHONY: help demo setup models dev test pytest lint format protos protos-check plugin plugin-check test-hosts archive clean
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ demo: setup  ## Render a small shot, propagate its painted keyframe, and show wh
 
 setup:  ## Make .venv with the paintover command in it (PYTHON=python3.12 chooses the Python)
 	@PYTHON='$(PYTHON)' sh tools/setup.sh
+
+models:  ## The same, with what the diffusion methods run on (PyTorch: a few GB)
+	@PYTHON='$(PYTHON)' sh tools/setup.sh models
 
 dev:  ## The same, with what tests and checks
 	@PYTHON='$(PYTHON)' sh tools/setup.sh dev
@@ -53,6 +56,9 @@ plugin-check: plugin  ## Check the OpenFX effect's style and run its own tests
 
 test-hosts: dev plugin-check  ## Test the OpenFX effect in a small host and in melt
 	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS) tests/hosts
+
+archive: dev plugin  ## Build the archive that people without a checkout install from
+	$(VENV_PYTHON) tools/archive.py
 
 clean:  ## Remove all that these commands made
 	rm -rf .venv .venv-protos demo .mypy_cache .pytest_cache .ruff_cache plugin_ofx/build plugin_ofx/target

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes or renews .venv: `tools/setup.sh` installs what runs, `tools/setup.sh dev` also what tests and checks.
+# Makes or renews .venv: `tools/setup.sh` installs what runs, `tools/setup.sh models` also what the diffusion methods
+# run on, `tools/setup.sh dev` also what tests and checks.
 # Does nothing when .venv is already as the files below say. PYTHON=python3.12 chooses the Python of a new .venv.
 set -eu
 cd "$(dirname "$0")/.."
@@ -91,6 +92,11 @@ install_runtime() {
     pip_install --no-build-isolation $editables
 }
 
+install_models() {
+    say "installing PyTorch and what else the diffusion methods run on into $VENV (a few GB, some minutes, once)"
+    pip_install --no-build-isolation --editable "./engine[models]"
+}
+
 install_dev() {
     say "installing what tests and checks run with into $VENV (once)"
     pip_install --group dev
@@ -99,4 +105,10 @@ install_dev() {
 wanted=$(fingerprint)
 runs "$VENV/bin/python" "$IS_SUPPORTED; import pip" || make_venv
 once run install_runtime
-if [ "${1:-}" = dev ]; then once dev install_dev; fi
+case "${1:-}" in
+models) once models install_models ;;
+dev)
+    once models install_models
+    once dev install_dev
+    ;;
+esac

@@ -24,15 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19paintover/v1/engine.proto\x12\x0cpaintover.v1\"\x12\n\x10GetEngineRequest\"9\n\x11GetEngineResponse\x12$\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x14.paintover.v1.Engine\"\xdf\x01\n\x06\x45ngine\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\r\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x13\n\x0b\x64\x61ta_folder\x18\x04 \x01(\t\x12\x1e\n\x16\x64\x61ta_folder_free_bytes\x18\x05 \x01(\x04\x12%\n\x07\x64\x65vices\x18\x06 \x03(\x0b\x32\x14.paintover.v1.Device\x12\x0e\n\x06models\x18\x07 \x03(\t\x12\x14\n\x0cjobs_running\x18\x08 \x01(\r\x12\x14\n\x0cjobs_waiting\x18\t \x01(\r\x12\r\n\x05notes\x18\n \x03(\t\":\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\"\x14\n\x12ListMethodsRequest\"<\n\x13ListMethodsResponse\x12%\n\x07methods\x18\x01 \x03(\x0b\x32\x14.paintover.v1.Method\"r\n\x06Method\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\r\n\x05needs\x18\x04 \x03(\t\x12+\n\nparameters\x18\x05 \x03(\x0b\x32\x17.paintover.v1.Parameter\"\xea\x01\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04help\x18\x03 \x01(\t\x12)\n\x04kind\x18\x04 \x01(\x0e\x32\x1b.paintover.v1.ParameterKind\x12\x15\n\rdefault_value\x18\x05 \x01(\t\x12\x14\n\x07minimum\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x08 \x03(\t\x12\x0c\n\x04unit\x18\t \x01(\t\x12\r\n\x05\x62\x61sic\x18\n \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum\"&\n\x11StopEngineRequest\x12\x11\n\twhen_idle\x18\x01 \x01(\x08\"\x14\n\x12StopEngineResponse\"\x11\n\x0fGetCacheRequest\"6\n\x10GetCacheResponse\x12\"\n\x05\x63\x61\x63he\x18\x01 \x01(\x0b\x32\x13.paintover.v1.Cache\"v\n\x05\x43\x61\x63he\x12\x14\n\x0cstages_bytes\x18\x01 \x01(\x04\x12\x13\n\x0bviews_bytes\x18\x02 \x01(\x04\x12\x15\n\rorphans_bytes\x18\x03 \x01(\x04\x12\x15\n\rresults_bytes\x18\x04 \x01(\x04\x12\x14\n\x0c\x62udget_bytes\x18\x05 \x01(\x04\"\'\n\x11PruneCacheRequest\x12\x12\n\nkeep_bytes\x18\x01 \x01(\x04\"M\n\x12PruneCacheResponse\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x04\x12\"\n\x05\x63\x61\x63he\x18\x02 \x01(\x0b\x32\x13.paintover.v1.Cache\"\x14\n\x12OpenMonitorRequest\"\"\n\x13OpenMonitorResponse\x12\x0b\n\x03url\x18\x01 \x01(\t*\xb0\x01\n\rParameterKind\x12\x1e\n\x1aPARAMETER_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14PARAMETER_KIND_FLOAT\x10\x01\x12\x16\n\x12PARAMETER_KIND_INT\x10\x02\x12\x17\n\x13PARAMETER_KIND_BOOL\x10\x03\x12\x19\n\x15PARAMETER_KIND_CHOICE\x10\x04\x12\x19\n\x15PARAMETER_KIND_STRING\x10\x05\x32\xf2\x03\n\rEngineService\x12L\n\tGetEngine\x12\x1e.paintover.v1.GetEngineRequest\x1a\x1f.paintover.v1.GetEngineResponse\x12R\n\x0bListMethods\x12 .paintover.v1.ListMethodsRequest\x1a!.paintover.v1.ListMethodsResponse\x12O\n\nStopEngine\x12\x1f.paintover.v1.StopEngineRequest\x1a .paintover.v1.StopEngineResponse\x12I\n\x08GetCache\x12\x1d.paintover.v1.GetCacheRequest\x1a\x1e.paintover.v1.GetCacheResponse\x12O\n\nPruneCache\x12\x1f.paintover.v1.PruneCacheRequest\x1a .paintover.v1.PruneCacheResponse\x12R\n\x0bOpenMonitor\x12 .paintover.v1.OpenMonitorRequest\x1a!.paintover.v1.OpenMonitorResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19paintover/v1/engine.proto\x12\x0cpaintover.v1\"\x12\n\x10GetEngineRequest\"9\n\x11GetEngineResponse\x12$\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x14.paintover.v1.Engine\"\xdf\x01\n\x06\x45ngine\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\r\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x13\n\x0b\x64\x61ta_folder\x18\x04 \x01(\t\x12\x1e\n\x16\x64\x61ta_folder_free_bytes\x18\x05 \x01(\x04\x12%\n\x07\x64\x65vices\x18\x06 \x03(\x0b\x32\x14.paintover.v1.Device\x12\x0e\n\x06models\x18\x07 \x03(\t\x12\x14\n\x0cjobs_running\x18\x08 \x01(\r\x12\x14\n\x0cjobs_waiting\x18\t \x01(\r\x12\r\n\x05notes\x18\n \x03(\t\":\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\"\x14\n\x12ListMethodsRequest\"<\n\x13ListMethodsResponse\x12%\n\x07methods\x18\x01 \x03(\x0b\x32\x14.paintover.v1.Method\"r\n\x06Method\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\r\n\x05needs\x18\x04 \x03(\t\x12+\n\nparameters\x18\x05 \x03(\x0b\x32\x17.paintover.v1.Parameter\"\xea\x01\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04help\x18\x03 \x01(\t\x12)\n\x04kind\x18\x04 \x01(\x0e\x32\x1b.paintover.v1.ParameterKind\x12\x15\n\rdefault_value\x18\x05 \x01(\t\x12\x14\n\x07minimum\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x08 \x03(\t\x12\x0c\n\x04unit\x18\t \x01(\t\x12\r\n\x05\x62\x61sic\x18\n \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum\"\xb8\x01\n\x11PlanMethodRequest\x12\x0c\n\x04shot\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x43\n\nparameters\x18\x03 \x03(\x0b\x32/.paintover.v1.PlanMethodRequest.ParametersEntry\x12\r\n\x05model\x18\x04 \x01(\t\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"<\n\x12PlanMethodResponse\x12&\n\x04plan\x18\x01 \x01(\x0b\x32\x18.paintover.v1.MethodPlan\"\xbf\x01\n\nMethodPlan\x12\x0f\n\x07windows\x18\x01 \x01(\r\x12\x19\n\x11\x66rames_per_window\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12%\n\x05tiers\x18\x05 \x03(\x0b\x32\x16.paintover.v1.TierPlan\x12%\n\x05\x66iles\x18\x06 \x03(\x0b\x32\x16.paintover.v1.FilePlan\x12\x18\n\x10\x63heckpoint_bytes\x18\x07 \x01(\x04\".\n\x08TierPlan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\"\'\n\x08\x46ilePlan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"&\n\x11StopEngineRequest\x12\x11\n\twhen_idle\x18\x01 \x01(\x08\"\x14\n\x12StopEngineResponse\"\x11\n\x0fGetCacheRequest\"6\n\x10GetCacheResponse\x12\"\n\x05\x63\x61\x63he\x18\x01 \x01(\x0b\x32\x13.paintover.v1.Cache\"v\n\x05\x43\x61\x63he\x12\x14\n\x0cstages_bytes\x18\x01 \x01(\x04\x12\x13\n\x0bviews_bytes\x18\x02 \x01(\x04\x12\x15\n\rorphans_bytes\x18\x03 \x01(\x04\x12\x15\n\rresults_bytes\x18\x04 \x01(\x04\x12\x14\n\x0c\x62udget_bytes\x18\x05 \x01(\x04\"\'\n\x11PruneCacheRequest\x12\x12\n\nkeep_bytes\x18\x01 \x01(\x04\"M\n\x12PruneCacheResponse\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x04\x12\"\n\x05\x63\x61\x63he\x18\x02 \x01(\x0b\x32\x13.paintover.v1.Cache\"\x14\n\x12OpenMonitorRequest\"\"\n\x13OpenMonitorResponse\x12\x0b\n\x03url\x18\x01 \x01(\t*\xb0\x01\n\rParameterKind\x12\x1e\n\x1aPARAMETER_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14PARAMETER_KIND_FLOAT\x10\x01\x12\x16\n\x12PARAMETER_KIND_INT\x10\x02\x12\x17\n\x13PARAMETER_KIND_BOOL\x10\x03\x12\x19\n\x15PARAMETER_KIND_CHOICE\x10\x04\x12\x19\n\x15PARAMETER_KIND_STRING\x10\x05\x32\xc3\x04\n\rEngineService\x12L\n\tGetEngine\x12\x1e.paintover.v1.GetEngineRequest\x1a\x1f.paintover.v1.GetEngineResponse\x12R\n\x0bListMethods\x12 .paintover.v1.ListMethodsRequest\x1a!.paintover.v1.ListMethodsResponse\x12O\n\nPlanMethod\x12\x1f.paintover.v1.PlanMethodRequest\x1a .paintover.v1.PlanMethodResponse\x12O\n\nStopEngine\x12\x1f.paintover.v1.StopEngineRequest\x1a .paintover.v1.StopEngineResponse\x12I\n\x08GetCache\x12\x1d.paintover.v1.GetCacheRequest\x1a\x1e.paintover.v1.GetCacheResponse\x12O\n\nPruneCache\x12\x1f.paintover.v1.PruneCacheRequest\x1a .paintover.v1.PruneCacheResponse\x12R\n\x0bOpenMonitor\x12 .paintover.v1.OpenMonitorRequest\x1a!.paintover.v1.OpenMonitorResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'paintover.v1.engine_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PARAMETERKIND']._serialized_start=1281
-  _globals['_PARAMETERKIND']._serialized_end=1457
+  _globals['_PLANMETHODREQUEST_PARAMETERSENTRY']._loaded_options = None
+  _globals['_PLANMETHODREQUEST_PARAMETERSENTRY']._serialized_options = b'8\001'
+  _globals['_PARAMETERKIND']._serialized_start=1813
+  _globals['_PARAMETERKIND']._serialized_end=1989
   _globals['_GETENGINEREQUEST']._serialized_start=43
   _globals['_GETENGINEREQUEST']._serialized_end=61
   _globals['_GETENGINERESPONSE']._serialized_start=63
@@ -49,24 +51,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METHOD']._serialized_end=606
   _globals['_PARAMETER']._serialized_start=609
   _globals['_PARAMETER']._serialized_end=843
-  _globals['_STOPENGINEREQUEST']._serialized_start=845
-  _globals['_STOPENGINEREQUEST']._serialized_end=883
-  _globals['_STOPENGINERESPONSE']._serialized_start=885
-  _globals['_STOPENGINERESPONSE']._serialized_end=905
-  _globals['_GETCACHEREQUEST']._serialized_start=907
-  _globals['_GETCACHEREQUEST']._serialized_end=924
-  _globals['_GETCACHERESPONSE']._serialized_start=926
-  _globals['_GETCACHERESPONSE']._serialized_end=980
-  _globals['_CACHE']._serialized_start=982
-  _globals['_CACHE']._serialized_end=1100
-  _globals['_PRUNECACHEREQUEST']._serialized_start=1102
-  _globals['_PRUNECACHEREQUEST']._serialized_end=1141
-  _globals['_PRUNECACHERESPONSE']._serialized_start=1143
-  _globals['_PRUNECACHERESPONSE']._serialized_end=1220
-  _globals['_OPENMONITORREQUEST']._serialized_start=1222
-  _globals['_OPENMONITORREQUEST']._serialized_end=1242
-  _globals['_OPENMONITORRESPONSE']._serialized_start=1244
-  _globals['_OPENMONITORRESPONSE']._serialized_end=1278
-  _globals['_ENGINESERVICE']._serialized_start=1460
-  _globals['_ENGINESERVICE']._serialized_end=1958
+  _globals['_PLANMETHODREQUEST']._serialized_start=846
+  _globals['_PLANMETHODREQUEST']._serialized_end=1030
+  _globals['_PLANMETHODREQUEST_PARAMETERSENTRY']._serialized_start=981
+  _globals['_PLANMETHODREQUEST_PARAMETERSENTRY']._serialized_end=1030
+  _globals['_PLANMETHODRESPONSE']._serialized_start=1032
+  _globals['_PLANMETHODRESPONSE']._serialized_end=1092
+  _globals['_METHODPLAN']._serialized_start=1095
+  _globals['_METHODPLAN']._serialized_end=1286
+  _globals['_TIERPLAN']._serialized_start=1288
+  _globals['_TIERPLAN']._serialized_end=1334
+  _globals['_FILEPLAN']._serialized_start=1336
+  _globals['_FILEPLAN']._serialized_end=1375
+  _globals['_STOPENGINEREQUEST']._serialized_start=1377
+  _globals['_STOPENGINEREQUEST']._serialized_end=1415
+  _globals['_STOPENGINERESPONSE']._serialized_start=1417
+  _globals['_STOPENGINERESPONSE']._serialized_end=1437
+  _globals['_GETCACHEREQUEST']._serialized_start=1439
+  _globals['_GETCACHEREQUEST']._serialized_end=1456
+  _globals['_GETCACHERESPONSE']._serialized_start=1458
+  _globals['_GETCACHERESPONSE']._serialized_end=1512
+  _globals['_CACHE']._serialized_start=1514
+  _globals['_CACHE']._serialized_end=1632
+  _globals['_PRUNECACHEREQUEST']._serialized_start=1634
+  _globals['_PRUNECACHEREQUEST']._serialized_end=1673
+  _globals['_PRUNECACHERESPONSE']._serialized_start=1675
+  _globals['_PRUNECACHERESPONSE']._serialized_end=1752
+  _globals['_OPENMONITORREQUEST']._serialized_start=1754
+  _globals['_OPENMONITORREQUEST']._serialized_end=1774
+  _globals['_OPENMONITORRESPONSE']._serialized_start=1776
+  _globals['_OPENMONITORRESPONSE']._serialized_end=1810
+  _globals['_ENGINESERVICE']._serialized_start=1992
+  _globals['_ENGINESERVICE']._serialized_end=2571
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,11 @@ class EngineServiceStub(object):
                 request_serializer=paintover_dot_v1_dot_engine__pb2.ListMethodsRequest.SerializeToString,
                 response_deserializer=paintover_dot_v1_dot_engine__pb2.ListMethodsResponse.FromString,
                 _registered_method=True)
+        self.PlanMethod = channel.unary_unary(
+                '/paintover.v1.EngineService/PlanMethod',
+                request_serializer=paintover_dot_v1_dot_engine__pb2.PlanMethodRequest.SerializeToString,
+                response_deserializer=paintover_dot_v1_dot_engine__pb2.PlanMethodResponse.FromString,
+                _registered_method=True)
         self.StopEngine = channel.unary_unary(
                 '/paintover.v1.EngineService/StopEngine',
                 request_serializer=paintover_dot_v1_dot_engine__pb2.StopEngineRequest.SerializeToString,
@@ -78,6 +83,13 @@ class EngineServiceServicer(object):
 
     def ListMethods(self, request, context):
         """Every method with its parameters; front ends build their controls from this answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanMethod(self, request, context):
+        """What a method would take in memory and on disk for a shot, counted before any work.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +135,11 @@ def add_EngineServiceServicer_to_server(servicer, server):
                     servicer.ListMethods,
                     request_deserializer=paintover_dot_v1_dot_engine__pb2.ListMethodsRequest.FromString,
                     response_serializer=paintover_dot_v1_dot_engine__pb2.ListMethodsResponse.SerializeToString,
+            ),
+            'PlanMethod': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanMethod,
+                    request_deserializer=paintover_dot_v1_dot_engine__pb2.PlanMethodRequest.FromString,
+                    response_serializer=paintover_dot_v1_dot_engine__pb2.PlanMethodResponse.SerializeToString,
             ),
             'StopEngine': grpc.unary_unary_rpc_method_handler(
                     servicer.StopEngine,
@@ -199,6 +216,33 @@ class EngineService(object):
             '/paintover.v1.EngineService/ListMethods',
             paintover_dot_v1_dot_engine__pb2.ListMethodsRequest.SerializeToString,
             paintover_dot_v1_dot_engine__pb2.ListMethodsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanMethod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/paintover.v1.EngineService/PlanMethod',
+            paintover_dot_v1_dot_engine__pb2.PlanMethodRequest.SerializeToString,
+            paintover_dot_v1_dot_engine__pb2.PlanMethodResponse.FromString,
             options,
             channel_credentials,
             insecure,

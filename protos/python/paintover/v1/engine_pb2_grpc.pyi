@@ -35,6 +35,8 @@ class EngineServiceStub:
     """The handshake: every client calls this first and compares protocol numbers."""
     ListMethods: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListMethodsRequest, _engine_pb2.ListMethodsResponse]
     """Every method with its parameters; front ends build their controls from this answer."""
+    PlanMethod: _grpc.UnaryUnaryMultiCallable[_engine_pb2.PlanMethodRequest, _engine_pb2.PlanMethodResponse]
+    """What a method would take in memory and on disk for a shot, counted before any work."""
     StopEngine: _grpc.UnaryUnaryMultiCallable[_engine_pb2.StopEngineRequest, _engine_pb2.StopEngineResponse]
     """Ends the daemon: at once (running jobs resume when one starts again) or when nothing is left to do."""
     GetCache: _grpc.UnaryUnaryMultiCallable[_engine_pb2.GetCacheRequest, _engine_pb2.GetCacheResponse]
@@ -51,6 +53,8 @@ class EngineServiceAsyncStub(EngineServiceStub):
     """The handshake: every client calls this first and compares protocol numbers."""
     ListMethods: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListMethodsRequest, _engine_pb2.ListMethodsResponse]  # type: ignore[assignment]
     """Every method with its parameters; front ends build their controls from this answer."""
+    PlanMethod: _aio.UnaryUnaryMultiCallable[_engine_pb2.PlanMethodRequest, _engine_pb2.PlanMethodResponse]  # type: ignore[assignment]
+    """What a method would take in memory and on disk for a shot, counted before any work."""
     StopEngine: _aio.UnaryUnaryMultiCallable[_engine_pb2.StopEngineRequest, _engine_pb2.StopEngineResponse]  # type: ignore[assignment]
     """Ends the daemon: at once (running jobs resume when one starts again) or when nothing is left to do."""
     GetCache: _aio.UnaryUnaryMultiCallable[_engine_pb2.GetCacheRequest, _engine_pb2.GetCacheResponse]  # type: ignore[assignment]
@@ -76,6 +80,14 @@ class EngineServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_engine_pb2.ListMethodsResponse, _abc.Awaitable[_engine_pb2.ListMethodsResponse]]:
         """Every method with its parameters; front ends build their controls from this answer."""
+
+    @_abc_1.abstractmethod
+    def PlanMethod(
+        self,
+        request: _engine_pb2.PlanMethodRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.PlanMethodResponse, _abc.Awaitable[_engine_pb2.PlanMethodResponse]]:
+        """What a method would take in memory and on disk for a shot, counted before any work."""
 
     @_abc_1.abstractmethod
     def StopEngine(

@@ -297,7 +297,12 @@ class CreateJobRequest(_message.Message):
 
     SPEC_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     priority: _builtins.int
+    validate_only: _builtins.bool
+    """Only says whether the job could be made, its keyframes apart: method, parameters, outputs. Nothing is queued and
+    the answer is empty.
+    """
     @_builtins.property
     def spec(self) -> Global___JobSpec: ...
     def __init__(
@@ -305,10 +310,11 @@ class CreateJobRequest(_message.Message):
         *,
         spec: Global___JobSpec | None = ...,
         priority: _builtins.int = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["priority", b"priority", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["priority", b"priority", "spec", b"spec", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

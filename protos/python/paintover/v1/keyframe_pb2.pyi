@@ -199,3 +199,55 @@ class DeleteKeyframeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteKeyframeResponse: _TypeAlias = DeleteKeyframeResponse  # noqa: Y015
+
+@_typing.final
+class ExportFrameRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOT_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    OVERWRITE_FIELD_NUMBER: _builtins.int
+    shot: _builtins.str
+    frame: _builtins.int
+    path: _builtins.str
+    """Absolute; ends with .psd (the plate as a locked layer under an empty one), .png, .tif or .exr."""
+    overwrite: _builtins.bool
+    """Replaces a file that is there, which somebody may have painted on."""
+    def __init__(
+        self,
+        *,
+        shot: _builtins.str = ...,
+        frame: _builtins.int = ...,
+        path: _builtins.str = ...,
+        overwrite: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "overwrite", b"overwrite", "path", b"path", "shot", b"shot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportFrameRequest: _TypeAlias = ExportFrameRequest  # noqa: Y015
+
+@_typing.final
+class ExportFrameResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the artist should know of the file."""
+
+    def __init__(
+        self,
+        *,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportFrameResponse: _TypeAlias = ExportFrameResponse  # noqa: Y015

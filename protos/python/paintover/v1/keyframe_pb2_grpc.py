@@ -49,6 +49,11 @@ class KeyframeServiceStub(object):
                 request_serializer=paintover_dot_v1_dot_keyframe__pb2.DeleteKeyframeRequest.SerializeToString,
                 response_deserializer=paintover_dot_v1_dot_keyframe__pb2.DeleteKeyframeResponse.FromString,
                 _registered_method=True)
+        self.ExportFrame = channel.unary_unary(
+                '/paintover.v1.KeyframeService/ExportFrame',
+                request_serializer=paintover_dot_v1_dot_keyframe__pb2.ExportFrameRequest.SerializeToString,
+                response_deserializer=paintover_dot_v1_dot_keyframe__pb2.ExportFrameResponse.FromString,
+                _registered_method=True)
 
 
 class KeyframeServiceServicer(object):
@@ -74,6 +79,13 @@ class KeyframeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportFrame(self, request, context):
+        """Writes one frame of the plate as a file to paint on, which PutKeyframe takes back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KeyframeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +103,11 @@ def add_KeyframeServiceServicer_to_server(servicer, server):
                     servicer.DeleteKeyframe,
                     request_deserializer=paintover_dot_v1_dot_keyframe__pb2.DeleteKeyframeRequest.FromString,
                     response_serializer=paintover_dot_v1_dot_keyframe__pb2.DeleteKeyframeResponse.SerializeToString,
+            ),
+            'ExportFrame': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportFrame,
+                    request_deserializer=paintover_dot_v1_dot_keyframe__pb2.ExportFrameRequest.FromString,
+                    response_serializer=paintover_dot_v1_dot_keyframe__pb2.ExportFrameResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -174,6 +191,33 @@ class KeyframeService(object):
             '/paintover.v1.KeyframeService/DeleteKeyframe',
             paintover_dot_v1_dot_keyframe__pb2.DeleteKeyframeRequest.SerializeToString,
             paintover_dot_v1_dot_keyframe__pb2.DeleteKeyframeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportFrame(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/paintover.v1.KeyframeService/ExportFrame',
+            paintover_dot_v1_dot_keyframe__pb2.ExportFrameRequest.SerializeToString,
+            paintover_dot_v1_dot_keyframe__pb2.ExportFrameResponse.FromString,
             options,
             channel_credentials,
             insecure,

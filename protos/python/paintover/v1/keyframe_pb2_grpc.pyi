@@ -37,6 +37,8 @@ class KeyframeServiceStub:
     """
     ListKeyframes: _grpc.UnaryUnaryMultiCallable[_keyframe_pb2.ListKeyframesRequest, _keyframe_pb2.ListKeyframesResponse]
     DeleteKeyframe: _grpc.UnaryUnaryMultiCallable[_keyframe_pb2.DeleteKeyframeRequest, _keyframe_pb2.DeleteKeyframeResponse]
+    ExportFrame: _grpc.UnaryUnaryMultiCallable[_keyframe_pb2.ExportFrameRequest, _keyframe_pb2.ExportFrameResponse]
+    """Writes one frame of the plate as a file to paint on, which PutKeyframe takes back."""
 
 @_typing.type_check_only
 class KeyframeServiceAsyncStub(KeyframeServiceStub):
@@ -47,6 +49,8 @@ class KeyframeServiceAsyncStub(KeyframeServiceStub):
     """
     ListKeyframes: _aio.UnaryUnaryMultiCallable[_keyframe_pb2.ListKeyframesRequest, _keyframe_pb2.ListKeyframesResponse]  # type: ignore[assignment]
     DeleteKeyframe: _aio.UnaryUnaryMultiCallable[_keyframe_pb2.DeleteKeyframeRequest, _keyframe_pb2.DeleteKeyframeResponse]  # type: ignore[assignment]
+    ExportFrame: _aio.UnaryUnaryMultiCallable[_keyframe_pb2.ExportFrameRequest, _keyframe_pb2.ExportFrameResponse]  # type: ignore[assignment]
+    """Writes one frame of the plate as a file to paint on, which PutKeyframe takes back."""
 
 class KeyframeServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,5 +76,13 @@ class KeyframeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keyframe_pb2.DeleteKeyframeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keyframe_pb2.DeleteKeyframeResponse, _abc.Awaitable[_keyframe_pb2.DeleteKeyframeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ExportFrame(
+        self,
+        request: _keyframe_pb2.ExportFrameRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keyframe_pb2.ExportFrameResponse, _abc.Awaitable[_keyframe_pb2.ExportFrameResponse]]:
+        """Writes one frame of the plate as a file to paint on, which PutKeyframe takes back."""
 
 def add_KeyframeServiceServicer_to_server(servicer: KeyframeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
