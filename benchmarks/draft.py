@@ -8,7 +8,8 @@ sequences (SEQUENCE/frames/*.jpg and SEQUENCE/masks/*.png; also $PAINTOVER_DAVIS
 turned on the object, the same on its lower half, a grade of everything, and the hue with three keyframes.
 Every case runs as a job does: PNG frames decoded, stages through the store, result composited and encoded.
 `f/s` is frames a second of all that, `again` of a second edit of the shot, whose flow is there already; `first` the
-seconds until the first frame of that second edit is there. Figures are defined in `paintover_engine.evaluate.scores`.
+seconds until the first frame of that second edit is there; `cpu` the processor's milliseconds a frame of all that,
+threads summed, which a busy machine stretches less. Figures are defined in `paintover_engine.evaluate.scores`.
 """
 
 from __future__ import annotations
@@ -54,11 +55,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Timing:
-    """Frames a second of a first and of a second edit, and the second's seconds until its first frame."""
+    """Frames a second of a first and of a second edit, the second's seconds until its first frame, and the processor's
+    milliseconds a frame."""
 
     whole: float
     again: float = 0.0
     first: float = 0.0
+    cpu: float = 0.0
 
 
 # The cases.
@@ -124,7 +127,8 @@ def run_draft(case: Case, folder: Path) -> Timing:
         outputs.save_keyframe(store.folder.keyframes / f"{keyframe.digest}.safetensors", keyframe)
         keys.append(KeyframeRef(number, keyframe.digest))
     source.close()
-    started = time.perf_counter()
+    (folder / "draft").mkdir()
+    started, worked = time.perf_counter(), time.process_time()
     with Runner(store, info, "draft", DraftParameters(), []) as prepared:
         prepared.run_all()
     ready, first = time.perf_counter(), 0.0
@@ -134,14 +138,14 @@ def run_draft(case: Case, folder: Path) -> Timing:
                 runner.run(stage)
                 first = first or (time.perf_counter() - ready if stage.publishes else 0.0)
         runner.deliver(str(folder / "draft" / "%05d.png"), overwrite=True)
-    done = time.perf_counter()
-    return Timing(case.count / (done - started), case.count / (done - ready), first)
+    done, cpu = time.perf_counter(), (time.process_time() - worked) * 1000 / case.count
+    return Timing(case.count / (done - started), case.count / (done - ready), first, cpu)
 
 
 def run_chain(case: Case, folder: Path) -> Timing:
     """Writes a plain chain's result to folder/chain: from the nearest keyframe, difference to the plate moved by
     chained flow."""
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     (folder / "chain").mkdir()
     for key in case.keyframes:
@@ -160,7 +164,8 @@ def run_chain(case: Case, folder: Path) -> Timing:
                 moved = cv2.remap(change, own + offset, None, cv2.INTER_LINEAR)
                 write(folder / "chain", number, np.clip(here + moved + 0.5, 0, 255).astype(np.uint8))
                 near, number = here, number + step
-    return Timing(case.count / (time.perf_counter() - started))
+    cpu = (time.process_time() - worked) * 1000 / case.count
+    return Timing(case.count / (time.perf_counter() - started), cpu=cpu)
 
 
 def nearest(keyframes: tuple[int, ...], number: int) -> int:
@@ -209,6 +214,7 @@ def line(name: str, method: str, scores: Scores, timing: Timing | None) -> str:
     cells = ["-" if value is None else f"{value:.{n}f}" for value, n in zip(figures, digits, strict=True)]
     if timing is not None:
         cells += [f"{value:.2f}" if value else "" for value in (timing.whole, timing.again, timing.first)]
+        cells.append(f"{timing.cpu:.0f}")
     return f"{name:24} {method:6}" + "".join(f"{cell:>9}" for cell in cells)
 
 
@@ -234,7 +240,7 @@ def main() -> None:
         cases += davis_cases(Path(arguments.davis), arguments.quick)
     if arguments.cases:
         cases = [case for case in cases if case.name.startswith(tuple(arguments.cases))]
-    titles = ("gain_in", "psnr_in", "edge", "exact", "psnr_out", "flicker", "f/s", "again", "first")
+    titles = ("gain_in", "psnr_in", "edge", "exact", "psnr_out", "flicker", "f/s", "again", "first", "cpu")
     print(f"{'case':24} {'method':6}" + "".join(f"{title:>9}" for title in titles))
     groups: dict[tuple[str, str], list[Scores]] = {}
     for case in cases:

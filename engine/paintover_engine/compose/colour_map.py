@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import PyOpenColorIO as ocio
 from numpy.typing import NDArray
@@ -22,9 +23,10 @@ SIZE = 33
 """Nodes of the table on each axis."""
 
 _OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
+_STRIDES = np.array([SIZE * SIZE, SIZE, 1])
 _SAMPLES = 24_000
-_CANDIDATES = ((3, 0.05), (3, 0.5), (3, 5.0), (1, 5.0), (1, 100.0), (0, 100.0))
-"""(degree of the polynomial, weight of a coarser scale where samples are few), from supple to stiff."""
+_CANDIDATES = ((3, (0.05, 0.5, 5.0)), (1, (5.0, 100.0)), (0, (100.0,)))
+"""(degree of the polynomial, weights of a coarser scale where samples are few), from supple to stiff."""
 
 Colours = NDArray[np.float64]
 
@@ -64,38 +66,49 @@ def fit(plate: NDArray[np.float32], painted: NDArray[np.float32], block: NDArray
     if held_out.all() or not held_out.any():
         held_out = np.arange(len(x)) % 2 == 1
     errors = []
-    for degree, stiffness in _CANDIDATES:
-        trial = _Fit(x[~held_out], change[~held_out], degree, stiffness)
-        errors.append(float(((trial.at(x[held_out]) - change[held_out]) ** 2).mean()) if held_out.any() else 0.0)
-    best = int(np.argmin(errors))
-    table = _Fit(x, change, *_CANDIDATES[best]).table()
-    return ColourMap(table, float(np.sqrt(errors[best])))
+    if held_out.any():
+        nodes, answers = _corners(_encode(x[held_out])), change[held_out]
+        for degree, stiffnesses in _CANDIDATES:
+            trial = _Fit(x[~held_out], change[~held_out], degree)
+            base = trial.polynomial(x[held_out])
+            for stiffness in stiffnesses:
+                missed = base + _gather(trial.residual(stiffness), nodes) - answers
+                errors.append((float((missed**2).mean()), degree, stiffness))
+    error, degree, stiffness = min(errors, key=lambda trial: trial[0], default=(0.0, 3, 5.0))
+    return ColourMap(_Fit(x, change, degree).table(stiffness), float(np.sqrt(error)))
 
 
 class _Fit:
-    """A fit of one suppleness: polynomial plus table of its residual."""
+    """A polynomial fit, and the table of what it misses."""
 
-    def __init__(self, x: Colours, change: Colours, degree: int, stiffness: float) -> None:
+    def __init__(self, x: Colours, change: Colours, degree: int) -> None:
         self._degree = degree
         basis = _basis(x, degree)
         penalty = 1e-5 * len(x) * np.eye(basis.shape[1])
         penalty[0, 0] = 1e-9
         self._coefficients = np.linalg.solve(basis.T @ basis + penalty, basis.T @ change)
         self._low, self._high = change.min(0) - 0.1, change.max(0) + 0.1
-        residual = change - self._polynomial(x)
-        self._residual = _scatter(_encode(x), residual, stiffness)
+        self._scales = _scales(_corners(_encode(x)), change - self._held(basis))
 
-    def _polynomial(self, x: Colours) -> Colours:
-        """Held within what the paint does anywhere: polynomials run away where they saw no colour."""
-        return np.asarray(np.clip(_basis(x, self._degree) @ self._coefficients, self._low, self._high))
+    def _held(self, basis: Colours) -> Colours:
+        """Within what the paint does anywhere: polynomials run away where they saw no colour."""
+        return np.asarray(np.clip(basis @ self._coefficients, self._low, self._high))
 
-    def at(self, x: Colours) -> Colours:
-        return self._polynomial(x) + _gather(self._residual, _encode(x))
+    def polynomial(self, x: Colours) -> Colours:
+        return self._held(_basis(x, self._degree))
 
-    def table(self) -> NDArray[np.float32]:
+    def residual(self, stiffness: float) -> Colours:
+        """A table (SIZE, SIZE, SIZE, 3) through what the polynomial misses: local averages where samples are many,
+        wider ones where few."""
+        table = np.zeros((SIZE, SIZE, SIZE, 3))
+        for level in reversed(self._scales):
+            table = (level[..., :3] + stiffness * table) / (level[..., 3:] + stiffness)
+        return table
+
+    def table(self, stiffness: float) -> NDArray[np.float32]:
         axis = np.linspace(0.0, 1.0, SIZE)
         nodes = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-        values = self._polynomial(_decode(nodes)).reshape(SIZE, SIZE, SIZE, 3) + self._residual
+        values = self.polynomial(_decode(nodes)).reshape(SIZE, SIZE, SIZE, 3) + self.residual(stiffness)
         return values.astype(np.float32)
 
 
@@ -126,51 +139,52 @@ def _decode(axes: Colours) -> Colours:
     return np.clip(opponent @ np.linalg.inv(_OPPONENT).T, 0.0, 1.0)
 
 
-def _corners(axes: Colours) -> list[tuple[NDArray[np.int64], Colours]]:
+Corners = list[tuple[NDArray[np.int64], Colours]]
+
+
+def _corners(axes: Colours) -> Corners:
     """The eight nodes around each point: their flat index and trilinear weight."""
     scaled = axes * (SIZE - 1)
     base = np.clip(scaled.astype(np.int64), 0, SIZE - 2)
-    part = scaled - base
-    found = []
-    for corner in np.ndindex(2, 2, 2):
-        offset = np.array(corner)
-        weight = np.prod(np.where(offset, part, 1 - part), -1)
-        found.append(((base + offset) @ np.array([SIZE * SIZE, SIZE, 1]), weight))
-    return found
+    (x, y, z), first = (scaled - base).T, base @ _STRIDES
+    shares = ((1 - x, x), (1 - y, y), (1 - z, z))
+    return [
+        (first + np.array(corner) @ _STRIDES, shares[0][corner[0]] * shares[1][corner[1]] * shares[2][corner[2]])
+        for corner in np.ndindex(2, 2, 2)
+    ]
 
 
-def _gather(table: Colours, axes: Colours) -> Colours:
+def _gather(table: Colours, nodes: Corners) -> Colours:
     flat = table.reshape(-1, 3)
-    return np.asarray(sum(weight[:, None] * flat[index] for index, weight in _corners(axes)))
+    return np.asarray(sum(weight[:, None] * flat[index] for index, weight in nodes))
 
 
-def _scatter(axes: Colours, values: Colours, stiffness: float) -> Colours:
-    """A table (SIZE, SIZE, SIZE, 3) through scattered values: local averages where samples are many, wider ones where
-    few."""
-    sums = np.zeros((4, SIZE**3))
-    for index, weight in _corners(axes):
+def _scales(nodes: Corners, values: Colours) -> list[Colours]:
+    """Scattered values, summed at their nodes with their weights, (SIZE, SIZE, SIZE, 4), and ever more widely."""
+    sums = np.zeros((SIZE**3, 4))
+    for index, weight in nodes:
         for channel in range(3):
-            sums[channel] += np.bincount(index, weight * values[:, channel], SIZE**3)
-        sums[3] += np.bincount(index, weight, SIZE**3)
-    scales = [sums.reshape(4, SIZE, SIZE, SIZE)]
+            sums[:, channel] += np.bincount(index, weight * values[:, channel], SIZE**3)
+        sums[:, 3] += np.bincount(index, weight, SIZE**3)
+    scales = [sums.reshape(SIZE, SIZE, SIZE, 4)]
     for passes in (1, 2, 4, 8):
         wider = scales[-1]
         for _ in range(passes):
             wider = _smooth(wider)
         scales.append(wider)
-    table = np.zeros((3, SIZE, SIZE, SIZE))
-    for level in reversed(scales):
-        table = (level[:3] + stiffness * table) / (level[3] + stiffness)
-    return np.moveaxis(table, 0, -1)
+    return scales
 
 
 def _smooth(volume: Colours) -> Colours:
-    """(1 2 1)/4 along the last three axes, ends repeated."""
-    for axis in (1, 2, 3):
-        v = np.moveaxis(volume, axis, 0)
-        padded = np.concatenate([v[:1], v, v[-1:]])
-        volume = np.moveaxis((padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4, 0, axis)
-    return volume
+    """(1 2 1)/4 along the first three axes, ends repeated."""
+    kernel = np.array([1, 2, 1]) / 4
+    planes = volume.reshape(SIZE, SIZE * SIZE, 4)
+    planes = cv2.sepFilter2D(planes, -1, np.ones(1), kernel, borderType=cv2.BORDER_REPLICATE)
+    slices = [
+        cv2.sepFilter2D(plane, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
+        for plane in planes.reshape(SIZE, SIZE, SIZE, 4)
+    ]
+    return np.stack(slices)
 
 
 def _processor(table: NDArray[np.float32]) -> ocio.CPUProcessor:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.colour_map import ColourMap
-from paintover_engine.compose.flow import Field, flow_size, places, shrink, unpack
+from paintover_engine.compose.flow import Field, flow_size, follow, places, shrink, unpack, within_picture
 from paintover_engine.compose.matte import (
     Plane,
     Window,
@@ -22,6 +22,8 @@ from paintover_engine.compose.matte import (
 )
 from paintover_engine.compose.paint import Paint
 from paintover_engine.compose.tracker import certain, from_bytes
+from paintover_engine.media.colour import to_working
+from paintover_engine.media.plate import Plate, unit
 
 Picture = NDArray[np.float32]  # (h, w, 3)
 
@@ -29,21 +31,25 @@ MARGIN = 4
 """How far beyond the carried matte the full-size one may reach, in flow pixels."""
 
 _AROUND = 16  # how much of the keyframe around its paint may be asked for, in the plate's pixels
+_LIGHT = (15, 15)  # over how many flow pixels light is even
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 
 
 class View:
-    """A window of a frame of the plate.
+    """A window of a frame of the plate, of which no more is converted than the window needs.
 
     working: (h, w, 3), the window at the plate's size; small: (h', w', 3) 0..1, the whole frame at the flow's size.
     """
 
-    def __init__(self, working: Picture, display: NDArray[np.uint8], window: Window) -> None:
-        """working, display: the whole frame as `Plate.working` and `Plate.display` give it."""
-        x, y, width, height = self.window = window
-        self.size = (working.shape[1], working.shape[0])
-        self.working = np.ascontiguousarray(working[y : y + height, x : x + width])
-        self.small = shrink(display, flow_size(*self.size)).astype(np.float32) / np.float32(255)
+    def __init__(self, plate: Plate, window: Window) -> None:
+        x, y, width, height = window
+        native = plate.native_rgb()
+        as_it_is = not plate.colorspace and native.dtype in (np.uint8, np.uint16)
+        whole = native if as_it_is else plate.display()
+        self.window = window
+        self.working = to_working(unit(native[y : y + height, x : x + width]), plate.colorspace)
+        self.size = (whole.shape[1], whole.shape[0])
+        self.small = unit(shrink(whole, flow_size(*self.size)))
 
     def enlarged(self, small: NDArray[np.float32]) -> NDArray[np.float32]:
         """The window of something of the flow's size (h', w'[, c]), at the plate's size."""
@@ -72,24 +78,40 @@ class Layer:
         near, self._home = paint.cropped(_AROUND)
         self._matte, self._opacity = near.matte, near.opacity()
         self._through = near.showing_through() if drawn else None
+        size = flow_size(paint.plate.shape[1], paint.plate.shape[0])
+        self._light = shrink(paint.plate, size).mean(-1)
         self._rest = near.beyond(colour(near.plate) if self._through is None else near.plate * self._through)
 
     def lay(self, view: View, kept: Mapping[str, NDArray[Any]], index: int) -> tuple[Picture, Plane]:
         """Painted colour (h, w, 3) and matte (h, w) of a view. kept: `Tracker.tensors`, with the view's frame at
         `index`."""
-        matte = _at_full_size(from_bytes(kept["matte"][index]), view)
+        carried = from_bytes(kept["matte"][index])
+        matte = _at_full_size(carried, view)
         if not self._mapped:
             return self._colour(view.working), matte
-        on_key = self._places(unpack(kept["offset"][index]), view)
-        trust = view.enlarged(from_bytes(kept["trust"][index]))
+        offset, sure = unpack(kept["offset"][index]), from_bytes(kept["trust"][index])
+        on_key, trust = self._places(offset, view), view.enlarged(sure)
         rest = _seen(self._rest, on_key, cv2.INTER_CUBIC)
         if self._through is None:
             painted = self._colour(view.working) + rest * np.minimum(4 * trust, 1)[..., None]
         else:
-            painted = view.working * _seen(self._through, on_key)[..., None] + rest
+            light = view.enlarged(self._relit(offset, sure, view))[..., None]
+            painted = view.working * _seen(self._through, on_key)[..., None] + rest * light
         matte *= _seen(self._opacity, on_key)
         matte += (1 - self._firm) * certain(trust) * (_seen(self._matte, on_key) - matte)
-        return painted, matte
+        return painted, matte * _near(carried, view)
+
+    def _in_sight(self, on_key: Field, view: View) -> NDArray[np.bool_]:
+        """Where the keyframe shows the place itself, whether painted there or not."""
+        return within_picture(on_key + np.array(self._home[:2], np.float32), view.size[::-1])
+
+    def _relit(self, offset: Field, trust: Plane, view: View) -> Plane:
+        """(h', w'): how much more light than on the keyframe falls on the surface around each pixel, and so on its
+        paint."""
+        now, then = view.small.mean(-1), follow(self._light, offset)
+        counts = trust + np.float32(1e-3)
+        now, then = (cv2.blur(light * counts, _LIGHT) + np.float32(1e-4) for light in (now, then))
+        return np.asarray(np.clip(now / then, 0.5, 2.0))
 
     def _places(self, offset: Field, view: View) -> Field:
         """Where the view's pixels stood in the keyframe's kept part, (h, w, 2)."""
@@ -120,5 +142,9 @@ def _at_full_size(matte: Plane, view: View) -> Plane:
         part = np.s_[y : y + height, x : x + width]
         coefficients[part] = guided_coefficients(view.small[part], matte[part], 2, _EDGE)
     fine = apply_coefficients(view.enlarged(coefficients), np.clip(view.working, 0, 1))
-    near = view.enlarged(cv2.dilate(matte, disc(MARGIN - 1)))
-    return np.asarray(sharpen(fine, 1.5) * (near > 0.1), np.float32)
+    return np.asarray(sharpen(fine, 1.5) * _near(matte, view), np.float32)
+
+
+def _near(matte: Plane, view: View) -> NDArray[np.bool_]:
+    """(h, w): the view's pixels that a matte (h', w') of the flow's size may reach."""
+    return np.asarray(view.enlarged(cv2.dilate(matte, disc(MARGIN - 1))) > 0.1)

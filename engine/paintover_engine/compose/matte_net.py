@@ -16,16 +16,17 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from paintover_engine.compose.flow import Array, Field, affine_motion, follow
+from paintover_engine.compose.flow import Array, Field, affine_motion, follow, lengths
 from paintover_engine.compose.matte import Plane
 
-_THREADS = ThreadpoolController()
-"""The network's products are too small to share out: BLAS's threads would only wait for each other."""
+Lab = NDArray[np.float32]
+"""(h, w, 3) CIE L*a*b* as `cielab` gives it."""
+Arrays = list[NDArray[np.float32]]
 
 _HIDDEN = (32, 16)
-_VARIANTS = 24
+_VARIANTS = 12  # at the keyframe's own size, and as many at others
+_SIZES = 6
 _PIXELS = 2500  # per variant
 _STEPS = 400
 _BATCH = 1024
@@ -41,9 +42,8 @@ _LESSON_RATE = 0.002
 _UNSURE = 0.3
 
 
-def appearance(picture: NDArray[np.uint8]) -> list[Plane]:
-    """What pixels of (h, w, 3) uint8 look like, by planes (h, w): CIE L*a*b* at four scales, contrast at two, edges."""
-    lab = cielab(picture)
+def appearance(lab: Lab) -> list[Plane]:
+    """What the pixels of a picture look like, by planes (h, w): CIE L*a*b* at four scales, contrast at two, edges."""
     planes = list(cv2.split(lab))
     blurred = {scale: _spread(lab, scale) for scale in (2, 4, 10)}
     for scale in blurred:
@@ -57,10 +57,11 @@ def appearance(picture: NDArray[np.uint8]) -> list[Plane]:
     return planes
 
 
-def cielab(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+def cielab(picture: NDArray[np.uint8]) -> Lab:
     """(h, w, 3) uint8 sRGB to CIE L*a*b*, each about 0..1 or -1..1."""
-    lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return np.asarray(lab / np.array([50, 40, 40], np.float32))
+    lab = cv2.cvtColor(picture.astype(np.float32) * np.float32(1 / 255), cv2.COLOR_RGB2LAB)
+    lab *= np.array([1 / 50, 1 / 40, 1 / 40], np.float32)
+    return np.asarray(lab)
 
 
 def _spread(planes: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
@@ -76,16 +77,9 @@ def motion_plane(home: Field, prior: Plane) -> Plane:
 
     home: (h, w, 2), the flow from this frame to the last; prior: (h, w), the matte moved to this frame. Each side's
     motion is the affine one nearest to its flow; what both fit equally, as where nothing moves, is 0."""
-    around = np.linalg.norm(home - affine_motion(home, 1 - prior, robust=True, pitch=6), axis=-1)
-    inside = np.linalg.norm(home - affine_motion(home, prior, robust=True, pitch=3), axis=-1)
+    around = lengths(home - affine_motion(home, 1 - prior, robust=True, pitch=6))
+    inside = lengths(home - affine_motion(home, prior, robust=True, pitch=3))
     return np.asarray(np.tanh((around - inside) / 2), np.float32)
-
-
-def _prior_planes(prior: Plane, mismatch: Plane, motion: Plane) -> list[Plane]:
-    """What motion says: the matte moved to this frame, at four scales, how wrong the moved picture is, and what moves
-    along."""
-    planes = [2 * plane - 1 for plane in (prior, *(_spread(prior, scale) for scale in (2, 5, 12)))]
-    return [*planes, np.minimum(3 * mismatch, 2), np.minimum(3 * _spread(mismatch, 3), 2), motion]
 
 
 class MatteNet:
@@ -114,8 +108,7 @@ class MatteNet:
         chosen = np.flatnonzero(where)
         odds = np.full(where.size, -9.0, np.float32)
         if len(chosen):
-            with _THREADS.limit(limits=1, user_api="blas"):
-                odds[chosen] = self._forward(self._features(planes, chosen))
+            odds[chosen] = self._forward(self._features(planes, chosen))
         return odds.reshape(where.shape)
 
     def learn(
@@ -134,12 +127,11 @@ class MatteNet:
         features[unsure, -_PRIOR_PLANES:] = self._examples[borrowed, -_PRIOR_PLANES:]
         labels = (np.arange(len(chosen)) >= _LESSON).astype(np.float32)
         self._lessons.append((features, labels))
-        with _THREADS.limit(limits=1, user_api="blas"):
-            for _ in range(_LESSON_STEPS):
-                known = rng.integers(0, len(self._examples), _BATCH // 2)
-                features, labels = self._lessons[rng.integers(0, len(self._lessons))]
-                batch = np.concatenate([self._examples[known], features])
-                self._trainer.step(batch, np.concatenate([self._inside[known], labels]), _LESSON_RATE)
+        for _ in range(_LESSON_STEPS):
+            known = rng.integers(0, len(self._examples), _BATCH // 2)
+            features, labels = self._lessons[rng.integers(0, len(self._lessons))]
+            batch = np.concatenate([self._examples[known], features])
+            self._trainer.step(batch, np.concatenate([self._inside[known], labels]), _LESSON_RATE)
 
     def _features(self, planes: list[Plane], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
         """(F, N), normalised."""
@@ -158,31 +150,34 @@ class MatteNet:
         return np.asarray((weights[-1].T @ columns + biases[-1][:, None])[0])
 
 
-def _named(weights: list[NDArray[np.float32]], biases: list[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+def _named(weights: Arrays, biases: Arrays) -> dict[str, NDArray[np.float32]]:
     return {f"weight{i}": w for i, w in enumerate(weights)} | {f"bias{i}": b for i, b in enumerate(biases)}
 
 
-def feature_planes(now: NDArray[np.uint8], moved: NDArray[np.uint8], prior: Plane, motion: Plane) -> list[Plane]:
+def feature_planes(now: Lab, moved: Lab, prior: Plane, motion: Plane) -> list[Plane]:
     """What the network sees of a frame: how it looks, and what motion says.
 
-    now: the frame's picture (h, w, 3); moved: the last frame's, moved onto it by flow; prior: the last frame's matte,
-    moved the same way; motion: from `motion_plane`."""
-    mismatch = np.linalg.norm(cielab(now) - cielab(moved), axis=-1)
-    return appearance(now) + _prior_planes(prior, mismatch, motion)
+    now: the frame's picture; moved: the last frame's, moved onto it by flow; prior: the last frame's matte, moved the
+    same way; motion: from `motion_plane`."""
+    return appearance(now) + _motion_planes(now, moved, prior, motion)
 
 
-def train(picture: NDArray[np.uint8], matte: Plane, home: Field) -> dict[str, NDArray[np.float32]]:
+def _motion_planes(now: Lab, moved: Lab, prior: Plane, motion: Plane) -> list[Plane]:
+    """What motion says: the matte moved to this frame, at four scales, how wrong the moved picture is, and what moves
+    along."""
+    light, green, blue = cv2.split(now - moved)
+    mismatch = np.sqrt(light * light + green * green + blue * blue)
+    planes = [2 * plane - 1 for plane in (prior, *(_spread(prior, scale) for scale in (2, 5, 12)))]
+    return [*planes, np.minimum(3 * mismatch, 2), np.minimum(3 * _spread(mismatch, 3), 2), motion]
+
+
+def train(picture: Lab, matte: Plane, home: Field) -> dict[str, NDArray[np.float32]]:
     """A `MatteNet`'s tensors for a keyframe; the same for the same input.
 
-    picture: its plate (h, w, 3) uint8; matte: (h, w) 0..1; home: (h, w, 2), the flow from it to a neighbouring
+    picture: its plate; matte: (h, w) 0..1; home: (h, w, 2), the flow from it to a neighbouring
     frame."""
-    with _THREADS.limit(limits=1, user_api="blas"):
-        return _train(picture, matte, motion_plane(home, matte))
-
-
-def _train(picture: NDArray[np.uint8], matte: Plane, motion: Plane) -> dict[str, NDArray[np.float32]]:
     rng = np.random.default_rng(0)
-    features, inside = _examples(picture, matte, motion, rng)
+    features, inside = _examples(picture, matte, motion_plane(home, matte), rng)
     mean, scale = features.mean(0), features.std(0) + np.float32(0.05)
     features = (features - mean) / scale
     widths = (features.shape[1], *_HIDDEN, 1)
@@ -200,23 +195,26 @@ def _train(picture: NDArray[np.uint8], matte: Plane, motion: Plane) -> dict[str,
 
 
 def _examples(
-    picture: NDArray[np.uint8], matte: Plane, motion: Plane, rng: np.random.Generator
+    picture: Lab, matte: Plane, motion: Plane, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Features (N, F) and labels (N,) of pixels under many imperfect motions and sizes; in some, motion tells
     nothing."""
     features, inside = [], []
-    for variant in range(_VARIANTS):
-        size = float(np.exp(rng.uniform(-_RESIZED, _RESIZED))) if variant % 2 else 1.0
+    sizes = np.exp(rng.uniform(-_RESIZED, _RESIZED, _SIZES))
+    for size, variants in ((1.0, _VARIANTS), *((float(size), _VARIANTS // _SIZES) for size in sizes)):
         now, label, moves = (_resized(picture, size), _resized(matte, size), _resized(motion, size))
-        slip = _slip(label.shape, rng)
-        prior = follow(label, slip)
-        if variant % 2:
-            prior = cv2.GaussianBlur(prior, (0, 0), rng.uniform(0.5, 2))
-        planes = feature_planes(now, follow(now, slip), prior, moves * np.float32(variant % 3 != 0))
-        chosen = rng.choice(label.size, _PIXELS, p=_importance(label))
-        features.append(np.stack([plane.ravel()[chosen] for plane in planes], -1))
-        inside.append(label.ravel()[chosen])
-    return np.concatenate(features).astype(np.float32), np.concatenate(inside)
+        looks, importance = appearance(now), _importance(label)
+        for variant in range(variants):
+            slip = _slip(label.shape, rng)
+            prior = follow(label, slip)
+            if size != 1.0:
+                prior = cv2.GaussianBlur(prior, (0, 0), rng.uniform(0.5, 2))
+            told = moves * np.float32(variant % 3 != 0)
+            planes = looks + _motion_planes(now, follow(now, slip), prior, told)
+            chosen = rng.choice(label.size, _PIXELS, p=importance)
+            features.append(np.stack([plane.ravel()[chosen] for plane in planes], -1))
+            inside.append(label.ravel()[chosen])
+    return np.concatenate(features), np.concatenate(inside)
 
 
 def _resized(picture: Array, factor: float) -> Array:
@@ -247,26 +245,32 @@ def _slip(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float3
 
 class _Trainer:
     """A fully connected network with rectifiers, logistic loss, Adam (Kingma, Ba: Adam, 2015) and averaged weights
-    (Polyak,
-    Juditsky: Acceleration of stochastic approximation by averaging, 1992)."""
+    (Polyak, Juditsky: Acceleration of stochastic approximation by averaging, 1992).
 
-    def __init__(self, weights: list[NDArray[np.float32]], biases: list[NDArray[np.float32]]) -> None:
-        self.weights, self.biases = weights, biases
-        self._first = [np.zeros_like(p) for p in self.weights + self.biases]
-        self._second = [np.zeros_like(p) for p in self.weights + self.biases]
-        self._sums = [np.zeros_like(p) for p in self.weights + self.biases]
+    All weights and biases lie in one vector, so that a step is few operations."""
+
+    def __init__(self, weights: Arrays, biases: Arrays) -> None:
+        self._shapes = [value.shape for value in (*weights, *biases)]
+        self._vector = np.concatenate([value.ravel() for value in (*weights, *biases)])
+        self.weights, self.biases = self._parts(self._vector)
+        self._slope, self._first, self._second, self._sum = (np.zeros_like(self._vector) for _ in range(4))
+        self._slopes = self._parts(self._slope)
         self._steps = self._kept = 0
+
+    def _parts(self, vector: NDArray[np.float32]) -> tuple[Arrays, Arrays]:
+        """Weights and biases as views of a vector."""
+        ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])
+        views = [part.reshape(shape) for part, shape in zip(np.split(vector, ends[:-1]), self._shapes, strict=True)]
+        return views[: len(views) // 2], views[len(views) // 2 :]
 
     def keep(self) -> None:
         """Counts the present weights in the average."""
         self._kept += 1
-        for total, value in zip(self._sums, self.weights + self.biases, strict=True):
-            total += value
+        self._sum += self._vector
 
-    def averaged(self) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    def averaged(self) -> tuple[Arrays, Arrays]:
         """The mean of the weights and of the biases that were kept."""
-        means = [total / np.float32(self._kept) for total in self._sums]
-        return means[: len(self.weights)], means[len(self.weights) :]
+        return self._parts(np.asarray(self._sum / self._kept, np.float32))
 
     def step(self, features: NDArray[np.float32], inside: NDArray[np.float32], rate: float) -> None:
         layers = [features]
@@ -274,20 +278,18 @@ class _Trainer:
             layers.append(np.maximum(layers[-1] @ weight + bias, 0))
         odds = (layers[-1] @ self.weights[-1] + self.biases[-1])[:, 0]
         slope = ((1 / (1 + np.exp(-np.clip(odds, -30, 30))) - inside) / len(inside))[:, None].astype(np.float32)
-        weights: list[NDArray[np.float32]] = []
-        biases: list[NDArray[np.float32]] = []
         for index in reversed(range(len(self.weights))):
-            weights.insert(0, layers[index].T @ slope)
-            biases.insert(0, slope.sum(0))
+            np.matmul(layers[index].T, slope, out=self._slopes[0][index])
+            np.matmul(np.ones(len(slope), np.float32), slope, out=self._slopes[1][index])
             if index:
-                slope = (slope @ self.weights[index].T) * (layers[index] > 0)
-        self._adam(weights + biases, rate)
+                slope = slope @ self.weights[index].T
+                slope *= layers[index] > 0
+        self._adam(rate)
 
-    def _adam(self, slopes: list[NDArray[np.float32]], rate: float) -> None:
+    def _adam(self, rate: float) -> None:
         self._steps += 1
-        for i, (value, slope) in enumerate(zip(self.weights + self.biases, slopes, strict=True)):
-            self._first[i] = 0.9 * self._first[i] + 0.1 * slope
-            self._second[i] = 0.99 * self._second[i] + 0.01 * slope * slope
-            first = self._first[i] / (1 - 0.9**self._steps)
-            second = self._second[i] / (1 - 0.99**self._steps)
-            value -= np.float32(rate) * (first / (np.sqrt(second) + 1e-8) + 1e-4 * value)
+        self._first += np.float32(0.1) * (self._slope - self._first)
+        self._second += np.float32(0.01) * (self._slope * self._slope - self._second)
+        first = self._first / np.float32(1 - 0.9**self._steps)
+        second = self._second / np.float32(1 - 0.99**self._steps)
+        self._vector -= np.float32(rate) * (first / (np.sqrt(second) + np.float32(1e-8)) + 1e-4 * self._vector)

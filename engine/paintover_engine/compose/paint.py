@@ -38,8 +38,11 @@ class Paint:
         found from the difference, and the picture shows the paint as far as the matte says."""
         if given:
             return Paint(plate, picture, picture, matte)
-        painted = plate + (picture - plate) / np.where(matte > 0, matte, 1)[..., None]
-        return Paint(plate, picture, painted.astype(np.float32), matte)
+        x, y, width, height = bounds(matte)
+        part = np.s_[y : y + height, x : x + width]
+        painted, opacity = picture.copy(), np.where(matte[part] > 0, matte[part], np.float32(1))
+        painted[part] = plate[part] + (picture[part] - plate[part]) / opacity[..., None]
+        return Paint(plate, picture, painted, matte)
 
     def cropped(self, margin: int) -> tuple[Paint, Window]:
         """The paint's surroundings alone, and where they lie."""

@@ -5,6 +5,7 @@ All pictures and planes are of the flow's size (`paintover_engine.compose.flow.f
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +24,37 @@ from paintover_engine.compose.matte import (
     sharpen,
     without_specks,
 )
-from paintover_engine.compose.matte_net import MatteNet, feature_planes, motion_plane
-from paintover_engine.compose.register import Registrar, Registration
+from paintover_engine.compose.matte_net import Lab, MatteNet, cielab, feature_planes, motion_plane
+from paintover_engine.compose.register import Registrar, Registration, halved
 
 Display = NDArray[np.uint8]  # (h, w, 3)
+
+
+class Look:
+    """A frame as motion and networks see it. sharp: (2h, 2w, 3) uint8 at twice the flow's size; display: (h, w, 3) at
+    the flow's. Its grey pictures and its L*a*b* (h, w, 3) are made when first asked for."""
+
+    def __init__(self, sharp: Display) -> None:
+        self.sharp = sharp
+        self.display: Display = halved(sharp)
+
+    @functools.cached_property
+    def grey(self) -> NDArray[np.uint8]:
+        return np.asarray(cv2.cvtColor(self.display, cv2.COLOR_RGB2GRAY))
+
+    @functools.cached_property
+    def sharp_grey(self) -> NDArray[np.uint8]:
+        return np.asarray(cv2.cvtColor(self.sharp, cv2.COLOR_RGB2GRAY))
+
+    @functools.cached_property
+    def lab(self) -> Lab:
+        return cielab(self.display)
+
+    def prepared(self) -> Look:
+        """Itself, with all of it made."""
+        _ = self.sharp_grey, self.lab
+        return self
+
 
 REACH = 10
 """How far from where motion puts it the matte is looked for, in pixels."""
@@ -34,6 +62,7 @@ REACH = 10
 _LEAN = 0.1  # how much the matte's surroundings weigh beside the network's own log-odds
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise
+_UNSEEN = 0.9  # agreement of a frame in which nothing of the edit is seen
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
 _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # slips of the matte, in pixels, that tell how well its edge is seen
 
@@ -50,13 +79,15 @@ class State:
 
 @dataclass(frozen=True)
 class Step:
-    """A frame and the one before it, nearer to the keyframe. home: flow from this frame to that; out: the way back."""
+    """A frame and the one before it, nearer to the keyframe. home: flow from this frame to that; out: the way back;
+    cut: the shot changes between them."""
 
     number: int
-    now: Display
-    then: Display
+    now: Look
+    then: Look
     home: Field
     out: Field
+    cut: bool
 
 
 class Tracker:
@@ -67,50 +98,51 @@ class Tracker:
     mapped: follow the surface too.
     """
 
-    def __init__(self, key: Display, region: Plane, net: Mapping[str, NDArray[Any]], firm: float, mapped: bool) -> None:
+    def __init__(self, key: Look, region: Plane, net: Mapping[str, NDArray[Any]], firm: float, mapped: bool) -> None:
         self._key = key
         self._region = region
         self._net = MatteNet(net)
         self._firm = firm
         self._mapped = mapped
-        self._made: Registrar | None = None
 
     def start(self) -> State:
         """The keyframe's own."""
         place = Registration.identity(*self._region.shape[:2]) if self._mapped else None
         return State(self._region, 1.0, place)
 
-    def advance(self, state: State, step: Step) -> State:
-        """The state of `step`'s frame from that of the frame before it."""
-        if state.place is not None:
-            return self._advance_mapped(state, state.place, step)
-        prior = follow(state.matte, step.home)
-        if prior.sum() < _GONE * self._region.sum():
-            prior = self._found_again(step.now)
-        matte = segment(self._net, prior, step.now, follow(step.then, step.home), step.home, _draw(step))
-        return State(matte, _less_sure(state.confidence, matte, prior), None)
+    def register(self, place: Registration | None, step: Step) -> Registration | None:
+        """Where `step`'s frame stood on the keyframe, from that of the frame before it; None where no surface is
+        followed. It needs no matte, so it may be made ahead of `advance`, in another thread."""
+        return None if place is None else self._registrar.advance(place, step.home, step.out, step.now.sharp_grey)
 
-    def _advance_mapped(self, state: State, place: Registration, step: Step) -> State:
-        """Where the map to the keyframe is sure, the keyframe's own matte counts; elsewhere the last frame's."""
-        place = self._registrar().advance(place, step.home, step.out, _grey(step.now))
-        on_key, sure = follow(self._region, place.offset), certain(place.trust)
+    def advance(self, state: State, place: Registration | None, step: Step) -> State:
+        """The state of `step`'s frame from that of the frame before it. place: from `register`."""
         prior = follow(state.matte, step.home)
-        prior += sure * (on_key - prior)
-        matte = segment(self._net, prior, step.now, follow(step.then, step.home), step.home, _draw(step))
-        matte += (1 - self._firm) * sure * (on_key - matte)
+        if place is None:
+            if prior.sum() < _GONE * self._region.sum():
+                prior = self._found_again(step.now)
+            matte = self._segmented(prior, step)
+        else:  # where the map to the keyframe is sure, the keyframe's own matte counts; elsewhere the last frame's
+            on_key, sure = follow(self._region, place.offset), certain(place.trust)
+            prior += sure * (on_key - prior)
+            matte = self._segmented(prior, step)
+            matte = without_specks(matte + (1 - self._firm) * sure * (on_key - matte), _SPECK)
         return State(matte, _less_sure(state.confidence, matte, prior), place)
 
-    def _found_again(self, now: Display) -> Plane:
+    def _segmented(self, prior: Plane, step: Step) -> Plane:
+        draw = np.random.default_rng(abs(step.number))
+        return segment(self._net, prior, step.now, follow(step.then.lab, step.home), step.home, draw)
+
+    def _found_again(self, now: Look) -> Plane:
         """The matte of something out of sight, if it is back."""
-        found = self._registrar().search(_grey(now))
+        found = self._registrar.search(now.sharp_grey)
         if found is None:
             return np.zeros_like(self._region)
         return follow(self._region, found.offset) * certain(found.trust)
 
+    @functools.cached_property
     def _registrar(self) -> Registrar:
-        if self._made is None:
-            self._made = Registrar(_grey(self._key), self._region)
-        return self._made
+        return Registrar(self._key.sharp_grey, self._region)
 
     def tensors(self, states: Sequence[State]) -> dict[str, NDArray[Any]]:
         """The states as `carry` keeps them, and what the network has learned since."""
@@ -135,8 +167,8 @@ class Tracker:
 def segment(
     net: MatteNet,
     prior: Plane,
-    now: Display,
-    moved: Display,
+    now: Look,
+    moved: Lab,
     home: Field,
     learning: np.random.Generator | None = None,
 ) -> Plane:
@@ -146,27 +178,32 @@ def segment(
     now: the frame; moved: the one before, moved onto it by the flow `home`. learning: draws the sure pixels from which
     the network goes on learning; None for none."""
     found = np.zeros_like(prior)
-    where = cv2.dilate(prior, disc(REACH)) > 0.1
-    x, y, width, height = bounds(where.astype(np.float32), 3 * REACH)
+    where = _grown(prior)
+    x, y, width, height = bounds(where, 3 * REACH)
     if width < 4 or height < 4:
         return found
     part = np.s_[y : y + height, x : x + width]
     before = prior[part]
-    planes = feature_planes(now[part], moved[part], before, motion_plane(home, prior)[part])
-    odds = np.clip(net.odds(planes, where[part]), -6, 6)
+    planes = feature_planes(now.lab[part], moved[part], before, motion_plane(home, prior)[part])
+    odds = np.clip(net.odds(planes, where[part] > 0), -6, 6)
     near = np.clip(cv2.GaussianBlur(before, (0, 0), 4), 0.02, 0.98)
     inside = 1 / (1 + np.exp(-(odds + _LEAN * np.log(near / (1 - near)))))
-    guide = now[part].astype(np.float32) / np.float32(255)
+    guide = now.display[part].astype(np.float32) * np.float32(1 / 255)
     smooth = apply_coefficients(guided_coefficients(guide, inside, 4, _EDGE), guide)
     matte = found[part] = without_specks(sharpen(smooth, 2.0), _SPECK)
     if learning is not None:
-        far = cv2.dilate(np.maximum(matte, before), disc(REACH)) < 0.1
-        deep = (cv2.erode(np.minimum(matte, before), disc(4)) > 0.9) & (odds > 1)
+        far = _grown(np.maximum(matte, before)) == 0
+        deep = (cv2.erode((np.minimum(matte, before) > 0.9).astype(np.uint8), disc(4)) > 0) & (odds > 1)
         net.learn(planes, far, deep, learning)
     return found
 
 
-def firmness(net: Mapping[str, NDArray[Any]], key: Display, region: Plane, home: Field) -> float:
+def _grown(matte: Plane) -> NDArray[np.uint8]:
+    """0/1 (h, w): what lies within `REACH` of the matte."""
+    return np.asarray(cv2.dilate((matte > 0.1).astype(np.uint8), disc(REACH)))
+
+
+def firmness(net: Mapping[str, NDArray[Any]], key: Look, region: Plane, home: Field) -> float:
     """0..1: how much nearer to the keyframe's matte its slipped copies come by looks. 0 where its edge is no edge of
     the plate (a mark on a plain door), 1 where it is an object's outline.
 
@@ -176,7 +213,7 @@ def firmness(net: Mapping[str, NDArray[Any]], key: Display, region: Plane, home:
     for slip in _TRIALS:
         shift: Field = np.broadcast_to(np.array(slip, np.float32), (*region.shape, 2))
         moved = follow(region, shift)
-        mended = segment(network, moved, key, follow(key, shift), home)
+        mended = segment(network, moved, key, follow(key.lab, shift), home)
         before += float(np.abs(moved - region).sum())
         after += float(np.abs(mended - region).sum())
     return float(np.clip(2 * (1 - after / before) - 0.5, 0, 1))
@@ -198,14 +235,8 @@ def from_bytes(plane: NDArray[np.uint8]) -> Plane:
 
 
 def _less_sure(confidence: float, found: Plane, prior: Plane) -> float:
-    """The confidence of a frame whose matte had to be corrected from `prior` to `found`."""
-    agreement = 2 * float(np.minimum(found, prior).sum()) / max(1e-6, float(found.sum() + prior.sum()))
+    """The confidence of a frame whose matte had to be corrected from `prior` to `found`; out of sight, it fades
+    slowly."""
+    both = float(found.sum() + prior.sum())
+    agreement = 2 * float(np.minimum(found, prior).sum()) / both if both > 1 else _UNSEEN
     return float(max(1e-3, confidence * agreement**0.25))
-
-
-def _draw(step: Step) -> np.random.Generator:
-    return np.random.default_rng(abs(step.number))
-
-
-def _grey(picture: Display) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))

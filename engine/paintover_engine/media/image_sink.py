@@ -57,7 +57,7 @@ class ImageSink(Sink):
     def write(self, plate: Plate) -> None:
         pixels, spec = self._image(plate)
         name = self._names.name(plate.number)
-        self._waiting.append(self._pool.submit(_write, self._staging / name, self.path, pixels, spec))
+        self._waiting.append(self._pool.submit(write_image, self._staging / name, self.path, pixels, spec))
         while len(self._waiting) > _WAITING or (self._waiting and self._waiting[0].done()):
             self._waiting.popleft().result()
 
@@ -203,7 +203,8 @@ def _compression(spec: oiio.ImageSpec, suffix: str, source: oiio.ImageSpec | Non
         spec["compression"] = "zip"
 
 
-def _write(path: Path, out: Path, pixels: Pixels, spec: oiio.ImageSpec) -> None:
+def write_image(path: Path, out: Path, pixels: Pixels, spec: oiio.ImageSpec) -> None:
+    """Writes an image file. out: what errors call it. Raises PaintoverError where it is not written whole."""
     image = oiio.ImageOutput.create(str(path))
     if image is None:
         raise failed(out, oiio.geterror())

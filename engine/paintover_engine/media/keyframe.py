@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from PIL import Image, ImageCms
 from psd_tools import PSDImage
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.media import colour, sequence
+from paintover_engine.media import colour, layers, sequence
+from paintover_engine.media.export import plate_profile
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.plate import ImagePlate, Plate, straight, unit
 
 _PHOTOSHOP = (".psd", ".psb")
 _LARGEST = 16  # times the plate's pixels; a larger picture is refused before it is read
+_ANOTHER_PLATE = 0.5  # share of changed pixels from which a plate's layer is no longer this plate, painted on
 _SMALLEST = 1 / 8  # of the plate's sides; a smaller one is a thumbnail, not a painting
 _PROFILE_STEP = 2.0 / 255.0  # a profile that changes no colour by more than this is sRGB
 _MODES = {
@@ -86,7 +88,7 @@ def load_keyframe(
     Raises PaintoverError where the picture cannot be read, has another shape, or shows no edit.
     """
     file = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
-    picture = _read(file, plate)
+    picture = _read_painting(file, frame, plate, info)
     notes = picture.notes
     rgb, alpha = picture.rgb, picture.alpha
     if alpha is not None and _same_alpha(alpha, plate, picture.step):
@@ -96,7 +98,7 @@ def load_keyframe(
     matte = None if alpha is None else _fitted(file, alpha, plate, [])
     if matte_path is not None:
         matte = _read_matte(Path(os.path.abspath(os.path.expanduser(os.fspath(matte_path)))), plate, notes)
-    elif matte is not None:
+    elif matte is not None and file.suffix.lower() not in _PHOTOSHOP:  # there, it is what layers are for
         notes.append(f"'{file.name}' is partly transparent; its alpha is the matte.")
     painted_as_seen = picture.step > 0 and info.scene_linear
     working = rgb if painted_as_seen else colour.to_working(rgb, info.colorspace)
@@ -255,15 +257,16 @@ def _mode(file: Path) -> str:
         return ""
 
 
-def _read_photoshop(file: Path, plate: Plate) -> _Picture:
-    """The flattened picture of a Photoshop file; its layers put together where it was saved without one."""
+def _read_photoshop(file: Path, plate: Plate, document: PSDImage | None = None) -> _Picture:
+    """The flattened picture of a Photoshop file; its layers put together where it was saved without one.
+
+    document: the file, where it is open already."""
+    document = document or _open_photoshop(file, plate)
+    if document.has_preview():
+        return _read_image(file, plate)
     try:
-        document = PSDImage.open(file)
-        if document.has_preview():
-            return _read_image(file, plate)
-        _check_size(file, document.width, document.height, plate)
         flattened = document.composite(force=True)
-    except PaintoverError:
+    except MemoryError:
         raise
     except Exception as error:  # psd-tools raises many kinds on damaged files
         raise _unreadable(file) from error
@@ -273,12 +276,77 @@ def _read_photoshop(file: Path, plate: Plate) -> _Picture:
     return _Picture(np.ascontiguousarray(pixels[..., :3]), pixels[..., 3].copy(), 1.0 / 255.0, profile, notes)
 
 
+def _open_photoshop(file: Path, plate: Plate) -> PSDImage:
+    try:
+        header = layers.read_header(file)
+        _check_size(file, header.width, header.height, plate)
+        return layers.open_document(file)
+    except layers.Damaged as damage:
+        raise _unreadable(file) from damage
+
+
+def _read_painting(file: Path, frame: int, plate: Plate, info: SourceInfo) -> _Picture:
+    """The picture of a keyframe; of a Photoshop file that `export_frame` wrote, what its layers above the plate hold.
+
+    Where those cannot stand alone, the flattened picture: then what differs from the plate is the edit."""
+    _check_file(file)
+    if file.suffix.lower() not in _PHOTOSHOP:
+        return _read_image(file, plate)
+    document = _open_photoshop(file, plate)
+    try:
+        painted = layers.read_layers(document, file, frame, plate, info)
+    except layers.Damaged as damage:
+        raise _unreadable(file) from damage
+    if painted is None:
+        return _read_photoshop(file, plate, document)
+    if (document.width, document.height) != (plate.width, plate.height):
+        raise _other_size(file, document.width, document.height, plate)
+    return _of_layers(file, painted, document, plate, info)
+
+
+def _of_layers(file: Path, painted: layers.Layers, document: PSDImage, plate: Plate, info: SourceInfo) -> _Picture:
+    empty = painted.alpha is not None and not painted.alpha.any()
+    changed = layers.painted_on_plate(painted, plate, info)
+    if not painted.plate_shows and (painted.rgb is None or painted.blended):
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION, f"The plate's layer of '{file.name}' is hidden; show it, opaque, and save again."
+        )
+    if painted.rgb is None or painted.alpha is None:
+        return _flattened(file, document, plate, painted.reason)
+    if changed > 0 and (empty or changed < _ANOTHER_PLATE):
+        return _flattened(file, document, plate, "its plate layer was painted on")
+    if empty:
+        raise PaintoverError(
+            Code.NOT_FOUND,
+            f"Nothing is painted in '{file.name}' yet; paint on the layer above the plate, and save.",
+        )
+    notes = []
+    if changed > 0:
+        notes.append(f"The plate's layer of '{file.name}' shows another picture than the shot does now; it is ignored.")
+    if not painted.blended:
+        return _Picture(painted.rgb, painted.alpha, painted.step, painted.icc, notes)
+    if changed > 0 or not document.has_preview():
+        return _flattened(file, document, plate, "a layer's blend mode needs it")
+    # What shows is plate · (1 - alpha) + paint · alpha, whatever the modes: that paint is what the edit is.
+    shown = _read_image(file, plate).rgb
+    cover = np.where(painted.alpha > 0, painted.alpha, 1.0)[..., None]
+    paint = np.clip(painted.plate + (shown - painted.plate) / cover, 0.0, 1.0).astype(np.float32)
+    return _Picture(paint, painted.alpha, painted.step, painted.icc, notes)
+
+
+def _flattened(file: Path, document: PSDImage, plate: Plate, reason: str) -> _Picture:
+    """The flattened picture, opaque, and why it is taken."""
+    picture = _read_photoshop(file, plate, document)
+    picture.notes.append(f"The edit in '{file.name}' is what differs from the plate: {reason}.")
+    return replace(picture, alpha=None)
+
+
 def _to_srgb(file: Path, picture: _Picture, plate: Plate, notes: list[str]) -> tuple[NDArray[np.float32], float]:
     """Colours converted from the picture's own profile to sRGB, and the step of the result.
 
     Nothing is done where the profile is sRGB, or the plate's own: then both mean the same.
     """
-    if not picture.icc or picture.icc == _plate_profile(plate):
+    if not picture.icc or picture.icc == plate_profile(plate):
         return picture.rgb, picture.step
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.icc))
@@ -318,13 +386,6 @@ def _srgb_transform(profile: ImageCms.ImageCmsProfile) -> ImageCms.ImageCmsTrans
     if converted is None or np.abs(np.asarray(converted).astype(int) - cube).max() <= _PROFILE_STEP * 255.0:
         return None
     return transform
-
-
-def _plate_profile(plate: Plate) -> bytes:
-    if not isinstance(plate, ImagePlate) or plate.spec is None:
-        return b""
-    profile = plate.spec.getattribute("ICCProfile")
-    return np.asarray(profile, np.uint8).tobytes() if profile is not None else b""
 
 
 def _read_matte(file: Path, plate: Plate, notes: list[str]) -> NDArray[np.float32]:

@@ -85,3 +85,11 @@ def test_flow_is_computed_on_a_bounded_picture() -> None:
     assert max(flow_size(7680, 4320)) == max(flow_size(1920, 1080))
     assert flow_size(1, 1) == (1, 1)
     assert flow_size(40, 30) == (20, 15)
+
+
+def test_trust_in_a_window_is_that_part_of_the_whole() -> None:
+    rng = np.random.default_rng(2)
+    there, back = (cv2.GaussianBlur(rng.normal(0, 9, (30, 50, 2)).astype(np.float32), (0, 0), 3) for _ in range(2))
+    whole = consistency(there, back)
+    window = consistency(np.ascontiguousarray(there[4:24, 7:37]), back, (7, 4, 30, 20))
+    assert np.allclose(window, whole[4:24, 7:37], atol=1e-5)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from paintover_engine.compose.flow import follow
-from paintover_engine.compose.matte_net import MatteNet, feature_planes, motion_plane, train
+from paintover_engine.compose.matte_net import MatteNet, cielab, feature_planes, motion_plane, train
 
 SHAPE = (90, 140)
 
@@ -22,14 +22,14 @@ def still() -> np.ndarray:
 
 
 def inside(net: MatteNet, now: np.ndarray, prior: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    return net.odds(feature_planes(now, now, prior, motion), np.ones(SHAPE, bool)) > 0
+    return net.odds(feature_planes(cielab(now), cielab(now), prior, motion), np.ones(SHAPE, bool)) > 0
 
 
 def test_a_slipped_matte_is_put_back_on_its_object() -> None:
     now, matte = picture()
     slip = np.full((*SHAPE, 2), 4.0, np.float32)
     slipped = follow(matte, slip)
-    net = MatteNet(train(now, matte, still()))
+    net = MatteNet(train(cielab(now), matte, still()))
     found = inside(net, now, slipped, motion_plane(still(), slipped))
     wrong = (found != (matte > 0.5)).mean()
     assert wrong < 0.4 * ((slipped > 0.5) != (matte > 0.5)).mean()
@@ -37,7 +37,7 @@ def test_a_slipped_matte_is_put_back_on_its_object() -> None:
 
 def test_training_is_the_same_every_time() -> None:
     now, matte = picture()
-    first, second = train(now, matte, still()), train(now, matte, still())
+    first, second = train(cielab(now), matte, still()), train(cielab(now), matte, still())
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
@@ -45,7 +45,7 @@ def test_where_looks_tell_nothing_motion_decides() -> None:
     now = np.clip(np.random.default_rng(4).normal(110, 15, (*SHAPE, 3)), 0, 255).astype(np.uint8)
     _, matte = picture()
     prior = follow(matte, np.full((*SHAPE, 2), 3.0, np.float32))
-    net = MatteNet(train(now, matte, still()))
+    net = MatteNet(train(cielab(now), matte, still()))
     found = inside(net, now, prior, motion_plane(still(), prior))
     assert (found != (prior > 0.5)).mean() < 0.03
 
@@ -61,12 +61,13 @@ def test_what_moves_along_is_told_from_what_does_not() -> None:
 
 def test_new_surroundings_are_learned() -> None:
     now, matte = picture()
-    net = MatteNet(train(now, matte, still()))
+    net = MatteNet(train(cielab(now), matte, still()))
     changed = now.copy()
     changed[matte < 0.5] = np.clip(changed[matte < 0.5].astype(int) + np.array((75, -25, 10)), 0, 255)
     motion = motion_plane(still(), matte)
-    planes = feature_planes(changed, changed, matte, motion)
-    unsure = feature_planes(changed, changed, np.full(SHAPE, 0.5, np.float32), motion * 0)
+    looks = cielab(changed)
+    planes = feature_planes(looks, looks, matte, motion)
+    unsure = feature_planes(looks, looks, np.full(SHAPE, 0.5, np.float32), motion * 0)
     before = (net.odds(unsure, np.ones(SHAPE, bool)) > 0)[matte < 0.1].mean()
     rng = np.random.default_rng(0)
     for _ in range(40):
