@@ -6,5 +6,7 @@
 from paintover_engine.methods.registry import METHODS, MethodSpec
 from slow_method import SlowParameters
 
-for name, takes_model in (("slow-draft", False), ("slow-final", True)):
-    METHODS[name] = MethodSpec(name, name, "Takes its time.", SlowParameters, "slow_method", takes_model=takes_model)
+for name, kind, model in (("slow-draft", "", ""), ("slow-final", "svd", "small-svd")):
+    METHODS[name] = MethodSpec(
+        name, name, "Takes its time.", SlowParameters, "slow_method", model_kind=kind, default_model=model
+    )

@@ -18,7 +18,7 @@ class SlowParameters(BaseModel):
     marks: str = ""
 
 
-def plan(info, keyframes, parameters):
+def plan(info, keyframes, parameters, model=""):
     given = parameters.model_dump()
     ahead = Stage("prepare", {"seed": parameters.seed, "seconds": parameters.seconds}, (), (info.fingerprint,),
                   (info.first, info.last))  # fmt: skip

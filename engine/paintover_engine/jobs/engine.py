@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
@@ -289,6 +290,20 @@ class Engine:
             current=True,
         )
 
+    async def export_frame(self, shot_id: str, frame: int, path: str, overwrite: bool) -> list[str]:
+        """Writes a frame of the plate as a file to paint on; returns notes for the artist."""
+        self._allowed(path, "The picture")
+        _, info = await self._known(shot_id)
+        if not info.first <= frame <= info.last:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT,
+                f"Frame {frame} does not exist: the shot has frames {info.first} to {info.last}.",
+            )
+        notes: list[str] = await self._look(
+            "export_frame", info=info.to_json(), frame=frame, path=path, overwrite=overwrite
+        )
+        return notes
+
     def _go_on_with_keyframes(self, shot_id: str) -> None:
         """The shot's jobs that waited for a keyframe take those that it has now."""
         names = [keyframe.id for keyframe in self.queue.keyframes(shot_id)]
@@ -314,15 +329,30 @@ class Engine:
         else:
             yield self._allowed(given, what) if given else ""
 
+    async def plan_method(self, shot_id: str, method: str, parameters: dict[str, str], model: str) -> dict[str, Any]:
+        """What a method would take in memory and on disk for a shot: `diffusion.plan`'s figures."""
+        _, info = await self._known(shot_id)
+        spec = find_method(method)
+        read_parameters(spec, parameters)
+        found = None
+        if spec.takes_model:
+            if Path(model).is_absolute():
+                self._allowed(model, "The model")
+            found = await self._look(
+                "plan_method", info=info.to_json(), method=method, parameters=parameters, model=model
+            )
+        if found is None:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT, f"The method {method} has no plan to print: it chooses what fits when it starts."
+            )
+        return dict(found)
+
     # Jobs.
 
     async def create_job(self, shot_id: str, spec: JobSpec, priority: int) -> Job:
         """Queues a job after checking all that can be checked before any work."""
         shot, info = await self._known(shot_id)
-        method = find_method(spec.method)
-        read_parameters(method, spec.parameters)
-        if spec.model and not method.takes_model:
-            raise PaintoverError(Code.INVALID_ARGUMENT, f"The method {method.name} uses no model; leave out 'model'.")
+        await self._check_method(spec)
         keyframes = [self.queue.keyframe(name) for name in spec.keyframes] or self.queue.keyframes(shot.id)
         if any(keyframe.shot != shot.id for keyframe in keyframes):
             raise PaintoverError(Code.INVALID_ARGUMENT, "A keyframe of another shot was named; name this shot's own.")
@@ -341,6 +371,29 @@ class Engine:
         self._announce()
         self._scheduler.wake()
         return job
+
+    async def check_job(self, shot_id: str, spec: JobSpec) -> None:
+        """Raises PaintoverError as `create_job` would for a job like this once its keyframes are there."""
+        _, info = await self._known(shot_id)
+        await self._check_method(spec)
+        async with self._numbering:
+            asked = self._next_version(spec) if spec.versioned else spec
+            try:
+                await self._check_outputs(asked, info.path)
+            finally:
+                if spec.versioned:
+                    _give_back(asked)
+
+    async def _check_method(self, spec: JobSpec) -> None:
+        """Raises PaintoverError for a method that there is not, or parameters or a model that it cannot use."""
+        method = find_method(spec.method)
+        read_parameters(method, spec.parameters)
+        if spec.model and not method.takes_model:
+            raise PaintoverError(Code.INVALID_ARGUMENT, f"The method {method.name} uses no model; leave out 'model'.")
+        if method.takes_model:
+            if Path(spec.model).is_absolute():
+                self._allowed(spec.model, "The model")
+            await self._look("check_model", method=spec.method, model=spec.model)
 
     def _next_version(self, spec: JobSpec) -> JobSpec:
         """The spec with outputs that no other version has; makes the folder that is to hold them."""
@@ -496,21 +549,39 @@ class Engine:
         self._viewed(key)
         return self.views.frame(key, number)
 
-    async def picture(self, job_id: int, number: int, view: str, side: int) -> Path:
-        """A WebP file of a job's frame to look at, `side` pixels at its longer side. view: "plate", "result", "matte".
+    async def picture(self, job_id: int, number: int, view: str, side: int, name: str = PICTURE) -> Path:
+        """A file of a job's frame to look at, `side` pixels at its longer side. view: "plate", "result", "matte".
 
+        name: the file's, whose ending says how it is encoded; a matte is WebP always, for JPEG has no alpha.
         Raises PaintoverError where the frame is not made yet."""
+        name = PICTURE if view == "matte" else name
         _, info = await self._known(self.queue.job(job_id).shot)
         made = self.queue.frame(job_id, number) if view != "plate" else None
         if (view != "plate" and made is None) or not info.first <= number <= info.last:
             raise PaintoverError(Code.NOT_FOUND, f"Job {job_id} has no {view} of frame {number} yet.")
         result = made.key if made else ""
-        described = ["picture", info.fingerprint, number, view, side, result]
+        described = ["picture", info.fingerprint, number, view, side, result, *([] if name == PICTURE else [name])]
         key = hashlib.sha256(json.dumps(described).encode()).hexdigest()
         if not self.views.has(key, publishes=True):
-            await self._look("picture", key=key, info=info.to_json(), frame=number, view=view, side=side, result=result)
+            try:
+                await self._look(
+                    "picture",
+                    key=key,
+                    info=info.to_json(),
+                    frame=number,
+                    view=view,
+                    side=side,
+                    result=result,
+                    name=name,
+                )
+            except PaintoverError as error:
+                if made and self.queue.frame(job_id, number) != made:  # removed or made anew meanwhile
+                    raise PaintoverError(
+                        Code.NOT_FOUND, f"Job {job_id} has no {view} of frame {number} any more."
+                    ) from error
+                raise
         self._viewed(key)
-        return self.views.path(key, publishes=True) / PICTURE
+        return self.views.path(key, publishes=True) / name
 
     def _viewed(self, key: str) -> None:
         self.cache.used(self.views.path(key, publishes=True))
@@ -554,6 +625,14 @@ class Engine:
                 suggested[-1] = frame
             last = frame.number
         return [frame.number for frame in suggested]
+
+
+def _give_back(spec: JobSpec) -> None:
+    """Takes away the version's folders that were made for a look: left empty, they would count as a version."""
+    for path in map(Path, filter(None, (spec.output, spec.mattes))):
+        if re.fullmatch(r"v\d{3,}", path.parent.name):
+            with contextlib.suppress(OSError):  # not empty
+                path.parent.rmdir()
 
 
 def _shot_id(source: str, first: int | None, last: int | None, colorspace: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,37 @@ def load_tensors(store: Store, stage: Stage) -> Mapping[str, NDArray[Any]]:
     path = store.path(stage.key, publishes=False) / "tensors.safetensors"
     with safe_open(path, framework="np") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+
+
+def save_checkpoint(store: Store, stage: Stage, tensors: Tensors) -> None:
+    """Keeps a running stage's state in place of an earlier one. A kill leaves either, whole."""
+    path = _checkpoint(store, stage)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    _save(tensors, partial, {})
+    with open(partial, "r+b") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_checkpoint(store: Store, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
+    """What `save_checkpoint` kept last; None where nothing was."""
+    path = _checkpoint(store, stage)
+    if not path.exists():
+        return None
+    with safe_open(path, framework="np") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+
+
+def drop_checkpoint(store: Store, stage: Stage) -> None:
+    """Removes a finished stage's checkpoint."""
+    shutil.rmtree(_checkpoint(store, stage).parent, ignore_errors=True)
+
+
+def _checkpoint(store: Store, stage: Stage) -> Path:
+    """The file of a stage's checkpoint, which lies in the cache under a key of its own."""
+    key = hashlib.sha256(f"{stage.key} checkpoint".encode()).hexdigest()
+    return store.path(key, publishes=False) / "checkpoint.safetensors"
 
 
 def save_frames(

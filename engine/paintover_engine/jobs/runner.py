@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import Any
@@ -23,7 +24,7 @@ from paintover_engine.media.plate import Plate
 from paintover_engine.media.sink import open_sink
 from paintover_engine.media.source import open_source
 from paintover_engine.methods.registry import find_method
-from paintover_engine.methods.stage import KeyframeRef, Stage
+from paintover_engine.methods.stage import KeyframeRef, Stage, Tensors
 
 
 class Cancelled(PaintoverError):
@@ -45,6 +46,7 @@ class Runner:
     """One job's plan and what its stages need to run. It is the `Context` of its stages' functions.
 
     cancelled: asked once a frame; True ends the stage with `Cancelled`.
+    model: the name of the model, for methods that take one; "": the method's own choice.
     """
 
     def __init__(
@@ -55,13 +57,15 @@ class Runner:
         parameters: BaseModel,
         keyframes: Sequence[KeyframeRef],
         cancelled: Callable[[], bool] = lambda: False,
+        model: str = "",
     ) -> None:
         self.info = info
         self.store = store
         self.cancelled = cancelled
-        self._module: ModuleType = importlib.import_module(find_method(method).module)
-        self._parameters = parameters
-        self.stages: list[Stage] = self._module.plan(info, keyframes, parameters)
+        spec = find_method(method)
+        self._module: ModuleType = importlib.import_module(spec.module)
+        self._settings = (parameters, model or spec.default_model) if spec.takes_model else (parameters,)
+        self.stages: list[Stage] = self._module.plan(info, keyframes, *self._settings)
         self._source = open_source(info)
         self._keyframes: dict[str, Keyframe] = {}
 
@@ -80,7 +84,7 @@ class Runner:
         """The cost of all stages; of a plan without keyframes, of what they would be with one on the first frame."""
         keyed = any(stage.needs_keyframe for stage in self.stages)
         supposed = [KeyframeRef(self.info.first, "")]
-        stages = self.stages if keyed else self._module.plan(self.info, supposed, self._parameters)
+        stages = self.stages if keyed else self._module.plan(self.info, supposed, *self._settings)
         return float(sum(stage.cost for stage in stages))
 
     # What stages may read (methods.stage.Context).
@@ -97,9 +101,21 @@ class Runner:
     def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
         return outputs.load_tensors(self.store, stage)
 
+    def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
+        return outputs.load_checkpoint(self.store, stage)
+
+    def keep_checkpoint(self, stage: Stage, tensors: Tensors) -> None:
+        outputs.save_checkpoint(self.store, stage, tensors)
+
     def check(self) -> None:
         if self.cancelled():
             raise Cancelled
+
+    def notes(self) -> list[str]:
+        """What the method has to tell of a finished job, read off its stages' output: the preset it chose, say."""
+        tell = getattr(self._module, "notes", None)
+        there = [stage for stage in self.stages if self.store.has(stage.key, stage.publishes)]  # not evicted
+        return list(tell(self, there)) if tell else []
 
     # What runs them.
 
@@ -113,6 +129,7 @@ class Runner:
             frames = outputs.save_frames(self.store, stage, output, (self.info.width, self.info.height))
         else:
             outputs.save_tensors(self.store, stage, output)
+        outputs.drop_checkpoint(self.store, stage)
         return StageReport(time.perf_counter() - started, frames)
 
     def run_all(self) -> None:
@@ -139,14 +156,21 @@ class Runner:
             open_sink(path, self.info, overwrite) as sink,
             open_matte_sink(mattes_path, self.info, overwrite) as mattes,
         ):
-            for written, number in enumerate(range(self.info.first, self.info.last + 1), start=1):
-                self.check()
-                frame = stored[number]
-                painted = outputs.load_painted(frame)
-                sink.write(composite(self.plate(number), painted, frame.window))
-                if mattes:
-                    mattes.write(number, painted, frame.window)
-                progress(written)
+            with ThreadPoolExecutor(1) as writer:  # one frame is encoded while the next is decoded and composited
+                before: Future[None] | None = None
+                for written, number in enumerate(range(self.info.first, self.info.last + 1), start=1):
+                    self.check()
+                    frame = stored[number]
+                    painted = outputs.load_painted(frame)
+                    over = composite(self.plate(number), painted, frame.window)
+                    if before:
+                        before.result()
+                    before = writer.submit(sink.write, over)
+                    if mattes:
+                        mattes.write(number, painted, frame.window)
+                    progress(written)
+                if before:
+                    before.result()
             if mattes:
                 mattes.commit()
             sink.commit()

@@ -252,6 +252,7 @@ class Scheduler:
             method=job.spec.method,
             parameters=dict(job.spec.parameters),
             keyframes=[(k.frame, k.digest) for k in keyframes],
+            model=job.spec.model,
         )
         if described is None:
             return
@@ -328,12 +329,14 @@ class Scheduler:
             self._cache.evict(self._cache.budget, self.needed(), self._queue.result_keys)
 
     async def _finish(self, job: Job, plan: Plan) -> None:
-        notes: list[str] = []
+        notes = await self._call(plan.lane, job, "notes", generation=plan.generation)
+        if notes is None:
+            return
         if job.spec.output:
             answer = await self._deliver(job, plan)
             if answer is None:
                 return
-            notes = answer
+            notes += answer
         job.progress.fraction, job.progress.seconds_left, job.progress.stage = 1.0, 0.0, ""
         if not job.spec.prepare_only and not job.spec.keyframes:
             if self._queue.job(job.id).spec.keyframes:  # one was put while the last stage ran

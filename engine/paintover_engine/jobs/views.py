@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -36,13 +37,22 @@ class Sources:
 
 
 def save_picture(
-    views: Store, key: str, source: Source, info: SourceInfo, number: int, side: int, painted: StoredFrame | None
+    views: Store,
+    key: str,
+    source: Source,
+    info: SourceInfo,
+    number: int,
+    side: int,
+    painted: StoredFrame | None,
+    name: str = PICTURE,
 ) -> None:
-    """Keeps a picture of a frame, `side` pixels at its longer side: the plate, or the result where it is painted."""
+    """Keeps a picture of a frame, `side` pixels at its longer side: the plate, or the result where it is painted.
+
+    name: the file's, whose ending says how it is encoded."""
     plate = source.read(number)
     if painted:
         plate = composite(plate, load_painted(painted), painted.window)
-    _save(views, key, cv2.cvtColor(_fit(plate.display(), info, side), cv2.COLOR_RGB2BGR))
+    _save(views, key, cv2.cvtColor(_fit(plate.display(), info, side), cv2.COLOR_RGB2BGR), name)
 
 
 def save_matte(views: Store, key: str, info: SourceInfo, side: int, painted: StoredFrame) -> None:
@@ -62,9 +72,10 @@ def _fit(picture: NDArray[np.generic], info: SourceInfo, side: int) -> NDArray[n
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
-def _save(views: Store, key: str, picture: NDArray[np.generic]) -> None:
-    encoded, data = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+def _save(views: Store, key: str, picture: NDArray[np.generic], name: str = PICTURE) -> None:
+    quality = cv2.IMWRITE_WEBP_QUALITY if name == PICTURE else cv2.IMWRITE_JPEG_QUALITY
+    encoded, data = cv2.imencode(Path(name).suffix, picture, [quality, QUALITY])
     if not encoded:
-        raise PaintoverError(Code.INTERNAL, "A picture for the monitor could not be encoded as WebP.")
+        raise PaintoverError(Code.INTERNAL, f"A picture to look at could not be encoded as {name}.")
     with views.writing(key, publishes=True) as folder:
-        (folder / PICTURE).write_bytes(data.tobytes())
+        (folder / name).write_bytes(data.tobytes())

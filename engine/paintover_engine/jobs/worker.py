@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import importlib.util
 import json
 import os
@@ -29,12 +30,13 @@ from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.views import Sources, save_matte, save_picture
+from paintover_engine.media.export import export_frame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.sink import check_output
 from paintover_engine.media.source import open_source, probe
-from paintover_engine.methods.registry import find_method, read_parameters
+from paintover_engine.methods.registry import find_method, find_model, read_parameters
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
 
 Json = Any
@@ -89,6 +91,17 @@ class Worker:
         if mattes_path:
             check_mattes(mattes_path, source, overwrite)
 
+    def check_model(self, method: str, model: str) -> str:
+        """Whether a job of that method could compute with that model; returns its folder."""
+        return str(find_model(find_method(method), model).path)
+
+    def plan_method(self, info: str, method: str, parameters: dict[str, str], model: str) -> Json:
+        """What a method with a model would take of memory and disk; None where it does not count that."""
+        spec = find_method(method)
+        folder = find_model(spec, model)
+        count = getattr(importlib.import_module(spec.module), "requirements", None)
+        return count and count(SourceInfo.from_json(info), read_parameters(spec, parameters), folder)
+
     def keyframe(self, info: str, frame: int, path: str, matte_path: str) -> Json:
         """Reads a keyframe, checks it against the plate and keeps it by its digest."""
         shot = SourceInfo.from_json(info)
@@ -99,6 +112,11 @@ class Worker:
             source.close()
         outputs.save_keyframe(self._folder.keyframes / f"{keyframe.digest}.safetensors", keyframe)
         return {"digest": keyframe.digest, "notes": list(keyframe.notes), "has_matte": keyframe.matte is not None}
+
+    def export_frame(self, info: str, frame: int, path: str, overwrite: bool) -> list[str]:
+        """Writes the plate's frame as a file to paint on; returns notes."""
+        shot = SourceInfo.from_json(info)
+        return export_frame(path, self._sources.get(shot).read(frame), shot, overwrite)
 
     def plate(self, info: str, frame: int) -> str:
         """Writes the plate's frame as a stored frame, alpha 1; returns the stage key it lies under."""
@@ -111,14 +129,15 @@ class Worker:
             outputs.save_frames(self._views, stage, [ResultFrame(frame, window, pixels, 1.0)], window[2:])
         return stage.key
 
-    def picture(self, key: str, info: str, frame: int, view: str, side: int, result: str) -> None:
-        """Keeps a small picture under a key. view: "plate", "result" or "matte"; result: the key of what made it."""
+    def picture(self, key: str, info: str, frame: int, view: str, side: int, result: str, name: str) -> None:
+        """Keeps a small picture under a key. view: "plate", "result" or "matte"; result: the key of what made it;
+        name: the file's."""
         shot = SourceInfo.from_json(info)
         painted = self._store.frame(result, frame) if result else None
         if view == "matte" and painted:
             save_matte(self._views, key, shot, side, painted)
         else:
-            save_picture(self._views, key, self._sources.get(shot), shot, frame, side, painted)
+            save_picture(self._views, key, self._sources.get(shot), shot, frame, side, painted, name)
 
     # Calls about jobs.
 
@@ -129,6 +148,7 @@ class Worker:
         method: str,
         parameters: dict[str, str],
         keyframes: list[tuple[int, str]],
+        model: str,
     ) -> Json:
         """Declares a job's stages, and what a whole propagation costs; `run` and `deliver` name them by job and key."""
         self.forget(job)
@@ -139,6 +159,7 @@ class Worker:
             read_parameters(find_method(method), parameters),
             [KeyframeRef(frame, digest) for frame, digest in keyframes],
             self._is_cancelled,
+            model,
         )
         stages = [
             {
@@ -166,6 +187,9 @@ class Worker:
                 path, overwrite, mattes_path, lambda frames: self._send({"id": call, "progress": frames})
             )
         )
+
+    def notes(self, job: int) -> list[str]:
+        return self._runners[job].notes()
 
     def forget(self, job: int) -> None:
         """Closes what a job held open."""
@@ -208,6 +232,7 @@ def main() -> None:
     parser.add_argument("--gpu-memory", type=int, default=0, help="bytes of it to use at most; 0: all")
     arguments = parser.parse_args()
     folder = DataFolder(arguments.data_dir)
+    os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
     _choose_gpu(arguments.gpu, arguments.gpu_memory)
 
     # Libraries print to standard output when they please: keep the pipe to ourselves and give them standard error.

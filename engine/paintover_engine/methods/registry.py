@@ -6,6 +6,7 @@ Light to import: no method's own module is loaded.
 from __future__ import annotations
 
 import enum
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,18 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from paintover_engine.diffusion import models
 from paintover_engine.errors import Code, PaintoverError, nearest
-from paintover_engine.methods.parameters import DraftParameters
+from paintover_engine.methods.parameters import DraftParameters, I2VEditParameters, VideoshopParameters, VP4Parameters
 
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method as front ends see it. `module` has its `plan` and its stages' functions."""
+    """A method as front ends see it. `module` has its `plan` and its stages' functions.
+
+    model_kind: the kind of model that it computes with (`diffusion.models`); "": none.
+    default_model: what it takes where a job names none.
+    """
 
     name: str
     title: str
@@ -27,7 +33,12 @@ class MethodSpec:
     parameters: type[BaseModel]
     module: str
     needs: tuple[str, ...] = ()
-    takes_model: bool = False
+    model_kind: str = ""
+    default_model: str = ""
+
+    @property
+    def takes_model(self) -> bool:
+        return bool(self.model_kind)
 
 
 METHODS: dict[str, MethodSpec] = {
@@ -39,6 +50,36 @@ METHODS: dict[str, MethodSpec] = {
             summary="Carries the edit by optical flow and the edit's own colours: no weights, no GPU, seconds.",
             parameters=DraftParameters,
             module="paintover_engine.methods.draft",
+        ),
+        MethodSpec(
+            name="videoshop",
+            title="Videoshop",
+            summary="Has a video model repaint the shot from the edited frame, along the shot's own motion.",
+            parameters=VideoshopParameters,
+            module="paintover_engine.methods.videoshop",
+            needs=("an image-to-video model", "a GPU for models of full size"),
+            model_kind="svd",
+            default_model="stabilityai/stable-video-diffusion-img2vid",
+        ),
+        MethodSpec(
+            name="i2vedit",
+            title="I2VEdit",
+            summary="Teaches a video model the shot's own motion, and holds its attention to the shot: the most exact.",
+            parameters=I2VEditParameters,
+            module="paintover_engine.methods.i2vedit",
+            needs=("an image-to-video model", "a GPU for models of full size"),
+            model_kind="svd",
+            default_model="stabilityai/stable-video-diffusion-img2vid",
+        ),
+        MethodSpec(
+            name="vp4",
+            title="VP4",
+            summary="Shows an inpainting model the edit and has it applied to every frame: quick, no inversion.",
+            parameters=VP4Parameters,
+            module="paintover_engine.methods.vp4",
+            needs=("an inpainting model", "its CLIP", "a GPU for models of full size"),
+            model_kind="inpaint",
+            default_model="stable-diffusion-v1-5/stable-diffusion-inpainting",
         ),
     )
 }
@@ -75,6 +116,24 @@ def find_method(name: str) -> MethodSpec:
     if name not in METHODS:
         raise PaintoverError(Code.INVALID_ARGUMENT, f"There is no method '{name}'.{nearest(name, METHODS)}")
     return METHODS[name]
+
+
+def find_model(spec: MethodSpec, name: str) -> models.ModelFolder:
+    """The model that a job of a method names; "": the method's own choice.
+
+    Raises PaintoverError where it, or what it runs on, is not on this machine, with what to do."""
+    if not importlib.util.find_spec("torch"):
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION,
+            f"The method {spec.name} needs PyTorch, which is not installed: run pip install 'paintover-engine[models]' "
+            "in the engine's Python, or use the method draft.",
+        )
+    return models.locate(name or spec.default_model, spec.model_kind)
+
+
+def found_models() -> list[str]:
+    """The models on this machine, by the names that a job's model takes."""
+    return models.found()
 
 
 def describe_parameters(spec: MethodSpec) -> list[ParameterSpec]:

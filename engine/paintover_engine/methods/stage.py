@@ -1,6 +1,7 @@
 """What a method is made of: stages, each a pure function of its inputs' hashes.
 
-A method declares stages (`plan`); one runner executes them. A stage's key hashes its function, its parameters and
+A method declares stages (`plan`); one runner executes them. What it has to tell at the end, it may say in
+`notes(context, stages)`: sentences, read off its stages' output. A stage's key hashes its function, its parameters and
 its inputs' keys, so resume, re-edits that cost only what changed, progress and streaming need no code of their own.
 """
 
@@ -97,6 +98,12 @@ class Context(Protocol):
 
     def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
         """The tensors of an input stage, memory-mapped, read-only."""
+
+    def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
+        """What an interrupted run of this stage kept last; None where nothing was."""
+
+    def keep_checkpoint(self, stage: Stage, tensors: Tensors) -> None:
+        """Keeps the state of a long stage in place of the one kept before. It is gone with the stage's end."""
 
     def check(self) -> None:
         """Raises when the job was cancelled or paused; call it at least once a frame."""

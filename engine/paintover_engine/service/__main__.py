@@ -49,6 +49,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     folder = DataFolder(arguments.data_dir.absolute())
+    os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
     start_logging(folder.logs)
     try:
         asyncio.run(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from paintover.v1 import engine_pb2, job_pb2, keyframe_pb2, shot_pb2
 
@@ -152,6 +154,19 @@ def cache_message(usage: Usage) -> engine_pb2.Cache:
         orphans_bytes=usage.orphans,
         results_bytes=usage.results,
         budget_bytes=usage.budget,
+    )
+
+
+def plan_message(plan: Mapping[str, Any]) -> engine_pb2.MethodPlan:
+    """What a method's `requirements` count."""
+    return engine_pb2.MethodPlan(
+        windows=plan["windows"],
+        frames_per_window=plan["frames"],
+        width=plan["size"][0],
+        height=plan["size"][1],
+        tiers=[engine_pb2.TierPlan(name=name, memory_bytes=size) for name, size in plan["tiers"].items()],
+        files=[engine_pb2.FilePlan(name=name, bytes=size) for name, size in plan["files"].items()],
+        checkpoint_bytes=plan["checkpoint"],
     )
 
 

@@ -36,6 +36,7 @@ from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.service import servicers
 from paintover_engine.service.guard import PROTOCOL, Guard, load_token
+from paintover_engine.service.hosts import host_watchers
 from paintover_engine.service.monitor.lazy import LazyMonitor
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,8 @@ async def serve(
         page.start_again()
         idle = asyncio.create_task(_watch_idle(is_used, idle_wanted, stopping))
         try:
-            await _first(asyncio.ensure_future(stopping.wait()), engine.failure)
+            async with host_watchers(folder):
+                await _first(asyncio.ensure_future(stopping.wait()), engine.failure)
         finally:
             folder.address.unlink(missing_ok=True)
             idle.cancel()

@@ -27,7 +27,7 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState
 from paintover_engine.jobs.store import StoredFrame
-from paintover_engine.methods.registry import METHODS
+from paintover_engine.methods.registry import METHODS, found_models
 from paintover_engine.service import messages
 from paintover_engine.service.guard import PROTOCOL
 from paintover_engine.service.support import export_job
@@ -36,6 +36,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 CHUNK = 64 * 1024  # bytes of pixels a message: what gRPC moves best
 LARGEST_SIDE = 32768
+LARGEST_FRAME = 2**31  # bytes: 16384x8192 in float with alpha
 PREPARE_PRIORITY = -10  # behind every job that somebody waits for
 
 SAMPLES = {  # wire type: (safetensors' name, bytes a sample)
@@ -69,6 +70,7 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
                     engine_pb2.Device(name=device.name, kind=device.kind, memory_bytes=device.memory)
                     for device in self._engine.devices
                 ],
+                models=found_models(),
                 jobs_running=count(JobState.RUNNING, JobState.PREPARING),
                 jobs_waiting=count(JobState.QUEUED, JobState.WAITING_FOR_KEYFRAME),
                 notes=self._engine.notes,
@@ -79,6 +81,13 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
         self, request: engine_pb2.ListMethodsRequest, context: Context
     ) -> engine_pb2.ListMethodsResponse:
         return engine_pb2.ListMethodsResponse(methods=[messages.method_message(spec) for spec in METHODS.values()])
+
+    async def PlanMethod(
+        self, request: engine_pb2.PlanMethodRequest, context: Context
+    ) -> engine_pb2.PlanMethodResponse:
+        shot = messages.shot_id(request.shot)
+        plan = await self._engine.plan_method(shot, request.method, dict(request.parameters), request.model)
+        return engine_pb2.PlanMethodResponse(plan=messages.plan_message(plan))
 
     async def StopEngine(
         self, request: engine_pb2.StopEngineRequest, context: Context
@@ -211,6 +220,13 @@ class KeyframeServicer(keyframe_pb2_grpc.KeyframeServiceServicer):
         self._engine.queue.delete_keyframe(messages.keyframe_id(request.name))
         return keyframe_pb2.DeleteKeyframeResponse()
 
+    async def ExportFrame(
+        self, request: keyframe_pb2.ExportFrameRequest, context: Context
+    ) -> keyframe_pb2.ExportFrameResponse:
+        shot = messages.shot_id(request.shot)
+        notes = await self._engine.export_frame(shot, request.frame, request.path, request.overwrite)
+        return keyframe_pb2.ExportFrameResponse(notes=notes)
+
 
 class JobServicer(job_pb2_grpc.JobServiceServicer):
     """Jobs."""
@@ -224,6 +240,9 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
 
     async def CreateJob(self, request: job_pb2.CreateJobRequest, context: Context) -> job_pb2.CreateJobResponse:
         shot = messages.shot_id(request.spec.shot)
+        if request.validate_only:
+            await self._engine.check_job(shot, messages.spec_from(request.spec))
+            return job_pb2.CreateJobResponse()
         job = await self._engine.create_job(shot, messages.spec_from(request.spec), request.priority)
         return job_pb2.CreateJobResponse(job=self._message(job))
 
@@ -354,7 +373,14 @@ def _byte_size(header: shot_pb2.FrameHeader) -> int:
             f"Frame {header.number} is announced as {header.width}x{header.height} with {header.channels} channels; "
             f"frames have sides of 1 to {LARGEST_SIDE}, 1, 3 or 4 channels and a known sample type.",
         )
-    return header.width * header.height * header.channels * SAMPLES[header.type][1]
+    size = header.width * header.height * header.channels * SAMPLES[header.type][1]
+    if size > LARGEST_FRAME:
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"Frame {header.number} is announced with {size / 1e9:.1f} GB; the most is {LARGEST_FRAME / 1e9:.1f}. "
+            "Send it smaller or in half float.",
+        )
+    return size
 
 
 def _short(header: shot_pb2.FrameHeader, got: int, due: int) -> PaintoverError:

@@ -71,6 +71,8 @@ class Access:
         hosts = {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost")}
         if request.host not in hosts:
             return 421, "This engine answers to 127.0.0.1 and localhost only."
+        if self._bears_the_token(request):
+            return None  # a program: no other page in a browser knows the token
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc not in hosts:
             return 403, "Requests from other pages are refused."
@@ -82,10 +84,10 @@ class Access:
 
     def _is_known(self, request: web.Request) -> bool:
         name, _, signature = request.cookies.get(self.cookie_name, "").partition(".")
-        if name and _same(self._sign(name), signature):
-            return True
-        given = request.headers.get("Authorization", "")  # programs that read /metrics
-        return _same(given, f"Bearer {self._token}")
+        return bool(name) and _same(self._sign(name), signature)
+
+    def _bears_the_token(self, request: web.Request) -> bool:
+        return _same(request.headers.get("Authorization", ""), f"Bearer {self._token}")
 
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:

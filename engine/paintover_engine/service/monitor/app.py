@@ -19,10 +19,12 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.devices import gauges
 from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.queue import Job, JobFrame, JobState
+from paintover_engine.jobs.store import PICTURE
 from paintover_engine.jobs.versions import VIDEOS
 from paintover_engine.methods.registry import METHODS
 from paintover_engine.service.metrics import metrics
 from paintover_engine.service.monitor.access import HEADERS, Access
+from paintover_engine.service.monitor.painting import PaintingFace
 from paintover_engine.service.support import export_job
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ FILES = {path.name: path for path in PAGE.iterdir() if path.suffix in KINDS}
 BODY_LIMIT = 4096  # bytes: a priority, or a job to stand before
 SIDES = (160, 320, 640, 1280)  # of pictures: what the page asks for
 VIEWS = ("plate", "result", "matte")
+PICTURES = {"webp": PICTURE, "jpeg": "picture.jpg"}  # a painting program's panel shows no WebP
+PICTURE_TYPES = {".webp": "image/webp", ".jpg": "image/jpeg"}
 GAUGE_SECONDS = 3.0
 STATUS = {
     Code.NOT_FOUND: 404,
@@ -70,6 +74,7 @@ class Monitor:
                 web.post(r"/jobs/{id:\d{1,15}}/{action:[a-z]+}", self._act),
             ]
         )
+        app.add_routes(PaintingFace(self._engine, _body).routes())
         if self._with_metrics:
             app.add_routes([web.get("/metrics", self._metrics)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -127,14 +132,17 @@ class Monitor:
         side = int(request.query["side"]) if request.query.get("side", "").isdigit() else 0
         if side not in SIDES:
             raise PaintoverError(Code.INVALID_ARGUMENT, f"Pictures come with a side of {', '.join(map(str, SIDES))}.")
+        name = PICTURES.get(request.query.get("as", "webp"))
+        if name is None:
+            raise PaintoverError(Code.INVALID_ARGUMENT, f"Pictures come as {', '.join(PICTURES)}.")
         number, view = int(request.match_info["number"]), request.match_info["view"]
-        path = await self._engine.picture(int(request.match_info["id"]), number, view, side)
+        path = await self._engine.picture(int(request.match_info["id"]), number, view, side, name)
         # A job's frame of one number stays the same, unless another version of the engine made it anew.
         tag = f'"{path.parent.name[:24]}"'
         headers = {"Cache-Control": "private, max-age=3600", "ETag": tag}
         if request.headers.get("If-None-Match") == tag:
             return web.Response(status=304, headers=headers)
-        return web.Response(body=path.read_bytes(), content_type="image/webp", headers=headers)
+        return web.Response(body=path.read_bytes(), content_type=PICTURE_TYPES[path.suffix], headers=headers)
 
     async def _act(self, request: web.Request) -> web.StreamResponse:
         number, engine = int(request.match_info["id"]), self._engine

@@ -1,0 +1,289 @@
+"""I2VEdit's parts on and off, on a small video model and clips whose true edit is known.
+
+    python benchmarks/i2vedit.py parts      # attention matching, motion adapters, perturbation: each left out
+    python benchmarks/i2vedit.py choices    # where the authors' paper and code differ
+    python benchmarks/i2vedit.py windows    # a shot of nine windows with and without skip-interval attention
+    python benchmarks/i2vedit.py flat       # how Gaussian the inverted latents of flat backgrounds are
+
+    --model FOLDER (the shipped small model)  --clips 6  --steps 25  --training-steps 60  --kind recolour|mark  --seed 1
+
+Columns, all means over clips with their standard errors, the given first frame left out: `explained`, of the edit in
+the last frame (1: the truth, 0: the source returned); `inside` and `outside`, PSNR in dB in and out of the true region
+of the edit; `motion`, the mean distance in pixels between the middle of what stands out from the background and where
+it truly is; `unedited`, PSNR of the same procedure told to change nothing, against the source.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from paintover_engine.diffusion import editing, lora, models, sarp, svd, training
+from paintover_engine.diffusion.schedule import initial_scale
+from paintover_engine.evaluate.clips import Background, Case, explained, random_case
+
+Video = NDArray[np.float32]  # (F, H, W, 3), 0..1
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run the method."""
+
+    name: str
+    style: editing.Style = dataclasses.field(default_factory=editing.Style)
+    trained: bool = True
+    placement: lora.Placement = "block"
+    perturbed: bool = True
+    latent_noise: bool = False
+
+
+PARTS = (
+    Variant("all parts"),
+    Variant("without attention matching", editing.Style(matches=False)),
+    Variant("without motion adapters", trained=False),
+    Variant("without perturbation", perturbed=False),
+    Variant("without any", editing.Style(matches=False), trained=False, perturbed=False),
+)
+CHOICES = (
+    Variant("ours"),
+    Variant("source at the next lower level (code)", editing.Style(lower=True)),
+    Variant("coarse layers as in the code", editing.Style(coarse="reference")),
+    Variant("adapters on temporal attention alone (paper)", placement="attention"),
+    Variant("adapters on the source too (paper's figure)", editing.Style(adapted_source=True)),
+    Variant("noise on the first frame's latents (paper)", latent_noise=True),
+    Variant("preset style", editing.Style(bounds=(0.8, 0.9))),
+    Variant("preset shape", editing.Style(bounds=(0.4, 0.5))),
+)
+
+
+def main() -> None:
+    """Prints the table that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=("parts", "choices", "windows", "flat"))
+    parser.add_argument("--model", default="small-svd")
+    parser.add_argument("--clips", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--training-steps", type=int, default=60)
+    parser.add_argument("--kind", default="recolour", choices=("recolour", "mark"))
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    bench = Bench(
+        svd.load(models.locate(arguments.model, "svd").path, "cpu"), arguments.steps, arguments.training_steps
+    )
+    rng = np.random.default_rng(arguments.seed)
+    if arguments.table == "flat":
+        flat(bench, rng, arguments.clips)
+        return
+    cases = [random_case(rng, arguments.kind) for _ in range(arguments.clips)]
+    if arguments.table == "windows":
+        windows(bench, cases)
+    else:
+        compare(bench, cases, PARTS if arguments.table == "parts" else CHOICES)
+
+
+@dataclass
+class Bench:
+    """A model and what is done with it."""
+
+    model: svd.VideoModel
+    steps: int
+    training_steps: int
+
+    def __post_init__(self) -> None:
+        self.sigmas = self.model.config.sigmas(self.steps)
+
+    def source(
+        self, video: Video, variant: Variant, first: editing.Source | None = None, adapters: lora.Adapters | None = None
+    ) -> editing.Source:
+        pictures = tensor(video)
+        pictures = sarp.perturb(pictures, seed=5) if variant.perturbed else pictures
+        condition = self.condition(pictures[:1], variant)
+        acting = adapters if variant.style.adapted_source else None
+        clean = self.model.encode(pictures)
+        states = editing.invert(self.model, clean, condition, self.sigmas, first=first, adapters=acting)
+        return editing.Source(states, condition)
+
+    def condition(self, picture: torch.Tensor, variant: Variant) -> svd.Condition:
+        latent = None
+        if variant.latent_noise:
+            latent = self.model.encode(picture)[:, 0] / self.model.config.scale
+            latent = latent + 0.02 * torch.randn(latent.shape, generator=torch.Generator().manual_seed(23))
+        return self.model.condition(picture, noise_aug=0.02, seed=23, latent=latent)
+
+    def train(
+        self, adapters: lora.Adapters, video: Video, variant: Variant, first: editing.Source | None = None
+    ) -> None:
+        if not variant.trained:
+            return
+        pictures = sarp.perturb(tensor(video), seed=5) if variant.perturbed else tensor(video)
+        adapters.add("window", seed=23)
+        settings = training.Settings(steps=self.training_steps, early=False)
+        editing.train(
+            self.model, adapters, self.model.encode(pictures), self.condition(pictures[:1], variant), settings,
+            first=first, sigmas=self.sigmas,
+        )  # fmt: skip
+
+    def paint(self, case: Case, variant: Variant) -> tuple[Video, Video]:
+        """The clip with its edit, and with none, by the same procedure."""
+        with lora.Adapters(self.model.unet, placement=variant.placement) as adapters:
+            self.train(adapters, case.source, variant)
+            acting = adapters if variant.trained else None
+            source = self.source(case.source, variant, adapters=acting)
+            given: dict[str, Any] = {"adapters": acting}
+            edited = self.condition(tensor(case.truth[:1]), variant)
+            painted, same = (
+                editing.paint(self.model, source, told, self.sigmas, variant.style, **given)[-1:]
+                for told in (edited, source.condition)
+            )
+        return self.video(painted), self.video(same)
+
+    def video(self, latents: torch.Tensor) -> Video:
+        decoded = self.model.decode(latents) / 2 + 0.5
+        return decoded.permute(0, 2, 3, 1).clamp(0, 1).numpy()
+
+
+def compare(bench: Bench, cases: list[Case], variants: Iterable[Variant]) -> None:
+    """One row a variant."""
+    print("| | explained | inside | outside | motion | unedited | seconds a clip |\n|---|---|---|---|---|---|---|")
+    rows: list[tuple[str, list[Video]]] = [
+        ("source returned", [case.source for case in cases]),
+        ("the VAE's ceiling", [bench.video(bench.model.encode(tensor(case.truth))) for case in cases]),
+    ]
+    for name, videos in rows:
+        print(f"| {name} | {measures(cases, videos)} | | |", flush=True)
+    for variant in variants:
+        started = time.perf_counter()
+        pairs = [bench.paint(case, variant) for case in cases]
+        seconds = (time.perf_counter() - started) / len(cases)
+        unedited = [psnr(same, case.source) for (_, same), case in zip(pairs, cases, strict=True)]
+        painted = measures(cases, [video for video, _ in pairs])
+        print(f"| {variant.name} | {painted} | {show(unedited)} | {seconds:.1f} |", flush=True)
+
+
+def measures(cases: list[Case], videos: list[Video]) -> str:
+    """Columns: explained, inside, outside, motion."""
+    pairs = list(zip(videos, cases, strict=True))
+    columns = (
+        [explained(video, case) for video, case in pairs],
+        [psnr(video, case.truth, case.region) for video, case in pairs],
+        [psnr(video, case.truth, ~case.region) for video, case in pairs],
+        [motion(video, case) for video, case in pairs],
+    )
+    return " | ".join(show(column) for column in columns)
+
+
+def windows(bench: Bench, cases: list[Case], count: int = 9) -> None:
+    """A shot that goes back and forth through a clip, window by window, each told the last frame of the one before."""
+    print("Explained of the edit in each window's last frame, and outside: PSNR there, by window")
+    print("| | " + " | ".join(str(n + 1) for n in range(count)) + " |")
+    print("|---" * (count + 1) + "|")
+    for name, follows in (("with skip-interval attention", True), ("without", False)):
+        scores = np.array([chain(bench, case, count, follows) for case in cases])  # (clips, windows, 2)
+        for index, what in enumerate(("explained", "outside")):
+            cells = " | ".join(show(list(scores[:, n, index])) for n in range(count))
+            print(f"| {name}: {what} | {cells} |", flush=True)
+
+
+def chain(bench: Bench, case: Case, count: int, follows: bool) -> list[tuple[float, float]]:
+    """(explained, outside) of each window of one shot."""
+    variant, scores = Variant("all parts"), []
+    told = bench.condition(tensor(case.truth[:1]), variant)
+    first: editing.Painted | None = None
+    kept: dict[str, torch.Tensor] = {}
+    for number in range(count):
+        turned = case if number % 2 == 0 else dataclasses.replace(
+            case, source=case.source[::-1].copy(), truth=case.truth[::-1].copy()
+        )  # fmt: skip
+        region = case.region[:: 1 if number % 2 == 0 else -1]
+        with lora.Adapters(bench.model.unet) as adapters:
+            seen = first.source if first else None
+            bench.train(adapters, turned.source, variant, seen)
+            own = {key: value.clone() for key, value in adapters.weights("window").items()}
+            if first:
+                adapters.add("first", kept)
+            source = bench.source(turned.source, variant, seen)
+            states = editing.paint(
+                bench.model, source, told, bench.sigmas, variant.style, adapters=adapters, first=first
+            )
+        painted = bench.video(states[-1:])
+        scores.append((explained_at(painted, turned, region), psnr(painted, turned.truth, ~region)))
+        if follows and number == 0:
+            first, kept = editing.Painted(source, told, states), own
+        last = states[-1:, -1:]
+        told = bench.model.condition(
+            bench.model.decode(last), noise_aug=0.02, seed=23, latent=last[:, 0] / bench.model.config.scale
+        )
+    return scores
+
+
+def explained_at(out: Video, case: Case, region: NDArray[np.bool_], frame: int = -1) -> float:
+    """`evaluate.clips.explained` with a region given."""
+    here = region[frame]
+    error = np.square(out[frame][here] - case.truth[frame][here]).sum()
+    return float(1 - error / np.square(case.source[frame][here] - case.truth[frame][here]).sum())
+
+
+def flat(bench: Bench, rng: np.random.Generator, clips: int) -> None:
+    """A² of inverted latents, whose number is the same in both columns; smaller is nearer to normal."""
+    print("| background | values | without | with perturbation | noise itself |\n|---|---|---|---|---|")
+    size = 0
+    for name, colour in (("white", (1.0, 1.0, 1.0)), ("grey", (0.5, 0.5, 0.5)), ("as it is", None)):
+        found: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(clips):
+            clip = random_case(rng, "recolour").clip
+            if colour:
+                clip = dataclasses.replace(clip, background=Background(colour, colour, 0.0))
+            for perturbed in found:
+                states = bench.source(clip.render(), Variant("", perturbed=perturbed)).states
+                found[perturbed].append(sarp.anderson_darling(states[0] / initial_scale(bench.sigmas[0])))
+                size = states[0].numel()
+        noise = [sarp.anderson_darling(torch.randn(size)) for _ in range(clips)]
+        print(f"| {name} | {size} | {show(found[False])} | {show(found[True])} | {show(noise)} |", flush=True)
+
+
+def motion(video: Video, case: Case) -> float:
+    """Mean distance in pixels of the middle of what stands out from the background from where it truly is."""
+    plate = case.clip.plate()
+    return float(
+        np.mean([np.hypot(*np.subtract(middle(out, back), middle(truth, back)))
+                 for out, truth, back in zip(video[1:], case.truth[1:], plate[1:], strict=True)])
+    )  # fmt: skip
+
+
+def middle(frame: NDArray[np.float32], back: NDArray[np.float32]) -> tuple[float, float]:
+    """Mean place (y, x) of what is plainly unlike the background, weighted by how much."""
+    weight = np.clip(np.abs(frame - back).max(-1) - 0.15, 0, None)
+    total = weight.sum()
+    if not total:
+        return (frame.shape[0] / 2, frame.shape[1] / 2)
+    rows, columns = np.indices(weight.shape)
+    return float((rows * weight).sum() / total), float((columns * weight).sum() / total)
+
+
+def psnr(video: Video, truth: Video, where: NDArray[np.bool_] | None = None) -> float:
+    """In dB, of the frames after the first, in a region or everywhere."""
+    error = np.square(video[1:] - truth[1:])
+    return float(-10 * np.log10(max((error if where is None else error[where[1:]]).mean(), 1e-9)))
+
+
+def tensor(video: Video) -> torch.Tensor:
+    """(F, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(video)).permute(0, 3, 1, 2) * 2 - 1
+
+
+def show(values: list[float]) -> str:
+    """Mean and standard error."""
+    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return f"{np.mean(values):.2f} ± {error:.2f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""Stable Diffusion 1.5 Inpainting behind one small interface, for 2×2 grids: encode, decode, what the network is told
+of a grid, its estimate of the noise, and the embedding of pictures for the edit's direction.
+
+Rombach et al.: High-Resolution Image Synthesis with Latent Diffusion Models, CVPR 2022. Any folder in the diffusers
+format. What is particular here: cells are coded each for itself, so that a shot's latents do not depend on the keyframe
+and only new cells are coded; the VAE computes in float32; all noise arithmetic is float32.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn.functional import interpolate
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from paintover_engine.diffusion import clip_direction
+from paintover_engine.diffusion.clip_direction import TextSpace
+from paintover_engine.diffusion.cloning import set_cloning
+from paintover_engine.errors import Code, PaintoverError
+
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """What the network is told of one shown edit. source, edited: (1, 4, h, w) latents of the exemplar's cells.
+    prompt: (1, tokens, width), the edit's direction; null: the empty prompt."""
+
+    source: Tensor
+    edited: Tensor
+    prompt: Tensor
+    null: Tensor
+
+    def unedited(self) -> Exemplar:
+        """The same pair without its edit."""
+        return Exemplar(self.source, self.source, self.null, self.null)
+
+
+class InpaintModel:
+    """A loaded model. Pictures are (B, 3, H, W) in [-1, 1]; latents (B, 4, h, w) float32, scaled, on `device`.
+
+    clip: the folder of the CLIP that tells the edit's direction. evaluations: passes of a grid through the network."""
+
+    def __init__(self, folder: Path, clip: Path, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self.unet = _load(UNet2DConditionModel, folder, "unet", dtype).to(device)
+        self.vae = _load(AutoencoderKL, folder, "vae", torch.float32).to(device)
+        scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")  # type: ignore[no-untyped-call]
+        self.alphas: Tensor = scheduler.alphas_cumprod
+        self.prediction: str = scheduler.config.prediction_type
+        self._clip = _load(CLIPModel, clip, ".", torch.float32)
+        self.text = _empty_prompt(folder, self._clip)
+        self.evaluations = 0
+        self._cloned: tuple[float, int, int] | None = None
+        if self.unet.config.in_channels != 9:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT,
+                f"The model in {folder} is no inpainting model: its network takes {self.unet.config.in_channels} "
+                "channels, not 9; name one made for inpainting.",
+            )
+
+    @torch.no_grad()
+    def encode(self, pictures: Tensor) -> Tensor:
+        """The posterior's mode, scaled. Stable Diffusion draws from it; its spread is far below what is seen."""
+        mode: Tensor = self.vae.encode(pictures.to(self.device, torch.float32)).latent_dist.mode()
+        return torch.mul(mode, self.vae.config.scaling_factor)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures, not clipped."""
+        pictures: Tensor = self.vae.decode(latents.to(self.device) / self.vae.config.scaling_factor).sample
+        return pictures
+
+    @torch.no_grad()
+    def embed(self, pictures: Tensor) -> Tensor:
+        """CLIP's image embeddings (B, joint): the whole picture, squeezed to CLIP's square, nothing cut off."""
+        side = self._clip.config.vision_config.image_size
+        small = interpolate(pictures.cpu().float(), (side, side), mode="bicubic", antialias=True, align_corners=False)
+        mean, std = (torch.tensor(values)[:, None, None] for values in (_CLIP_MEAN, _CLIP_STD))
+        pixels = (small.clamp(-1, 1) / 2 + 0.5 - mean) / std
+        pooled = self._clip.vision_model(pixel_values=pixels).pooler_output
+        embedded: Tensor = self._clip.visual_projection(pooled)
+        return embedded
+
+    def exemplar(self, source: Tensor, edited: Tensor, lambda1: float, reading: clip_direction.Reading) -> Exemplar:
+        """What the network is told of an edit: the pictures (1, 3, H, W) before and after it."""
+        towards = clip_direction.direction(self.embed(source), self.embed(edited))
+        if reading == "literal" and towards.shape[-1] != self.text.hidden.shape[-1]:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT,
+                "This model's CLIP embeds pictures in another width than its text has: leave prompt at offset.",
+            )
+        prompt = clip_direction.prompt(towards, self.text, lambda1, reading)
+        return Exemplar(
+            self.encode(source), self.encode(edited), prompt.to(self.device), self.text.hidden.to(self.device)
+        )
+
+    def clone_attention(self, scale: float, height: int, width: int) -> None:
+        """Self-attention cloning of that scale on grids of that size in latents; 0 for none."""
+        if self._cloned != (scale, height, width):
+            set_cloning(self.unet, scale, height, width)
+            self._cloned = (scale, height, width)
+
+    @torch.no_grad()
+    def noise(self, z: Tensor, t: int, masked: Tensor, prompt: Tensor) -> Tensor:
+        """The network's estimate of the noise in grids z (B, 4, 2h, 2w) at time step t.
+
+        masked: (B, 4, 2h, 2w), the grids' clean latents with grey in the answer's cell. prompt: (B, tokens, width)."""
+        mask = torch.zeros_like(z[:, :1])
+        mask[..., z.shape[-2] // 2 :, z.shape[-1] // 2 :] = 1
+        given = torch.cat([z, mask, masked], 1).to(self.dtype)
+        told = prompt.to(self.device, self.dtype)
+        self.evaluations += len(z)
+        output: Tensor = self.unet(given, t, told, return_dict=False)[0].float()
+        if self.prediction == "v_prediction":
+            a = float(self.alphas[t])
+            return torch.add(a**0.5 * output, z, alpha=(1 - a) ** 0.5)
+        return output
+
+
+def grid(top_left: Tensor, top_right: Tensor, bottom_left: Tensor, bottom_right: Tensor) -> Tensor:
+    """Cells (B or 1, 4, h, w) as grids (B, 4, 2h, 2w)."""
+    given = (top_left, top_right, bottom_left, bottom_right)
+    count = max(len(cell) for cell in given)
+    cells = [cell.expand(count, -1, -1, -1) for cell in given]
+    return torch.cat([torch.cat(cells[:2], -1), torch.cat(cells[2:], -1)], -2)
+
+
+def answer(grids: Tensor) -> Tensor:
+    """The bottom right cells."""
+    return grids[..., grids.shape[-2] // 2 :, grids.shape[-1] // 2 :]
+
+
+def question(grids: Tensor) -> Tensor:
+    """The bottom left cells."""
+    return grids[..., grids.shape[-2] // 2 :, : grids.shape[-1] // 2]
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(folder: Path, clip: Path, device: str, dtype: torch.dtype, changed: int) -> InpaintModel:
+    return InpaintModel(folder, clip, torch.device(device), dtype)
+
+
+def load(folder: Path, clip: Path, device: str = "auto") -> InpaintModel:
+    """The model in a diffusers folder, and the CLIP in another; the one loaded last is kept.
+
+    device: "auto" (CUDA where there is a GPU, with half precision), "cpu" or "cuda". Raises PaintoverError for a
+    damaged folder."""
+    chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.float16 if chosen == "cuda" else torch.float32
+    return _loaded(folder, clip, chosen, dtype, (folder / "model_index.json").stat().st_mtime_ns)
+
+
+def _load(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
+    """One network, for inference; its half-precision file where it has no other."""
+    files = [file.name for file in (folder / part).glob("*.safetensors")]
+    halves = bool(files) and all(".fp16." in name for name in files)
+    try:
+        loaded = kind.from_pretrained(
+            folder / part, torch_dtype=dtype, variant="fp16" if halves else None, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION, f"The model folder {folder} is damaged ({part}: {first}); get it again."
+        ) from error
+    return loaded.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _empty_prompt(folder: Path, clip: CLIPModel) -> TextSpace:
+    """The empty prompt's states by the model's own text tower, and the projection that CLIP has behind it."""
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    tower = _load(CLIPTextModel, folder, "text_encoder", torch.float32)
+    length = tower.config.max_position_embeddings
+    ids = tokenizer([""], padding="max_length", max_length=length, return_tensors="pt").input_ids
+    hidden = tower(input_ids=ids).last_hidden_state
+    end = int((ids[0] == tokenizer.eos_token_id).nonzero()[0])
+    projection: Tensor = clip.text_projection.weight
+    if projection.shape[1] != hidden.shape[-1]:
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION,
+            f"The CLIP beside {folder} is another than its text encoder's: their widths are {projection.shape[1]} and "
+            f"{hidden.shape[-1]}; use openai/clip-vit-large-patch14 for Stable Diffusion 1.5.",
+        )
+    return TextSpace(hidden, end, projection)

@@ -1,0 +1,237 @@
+"""Names and folders of models. Light to import: no torch.
+
+A model is a folder in the diffusers format. Beside that format it may hold `paintover.json`, all of it optional:
+    {"frames": 14,                      frames of a window; else what unet/config.json says
+     "size": [1024, 576],               width and height that it was trained on; else unet/config.json's sample_size
+     "strength": 0.55, "guidance": 4.0, "noise_aug_strength": 0.2,
+     "normalisation": "channel", "rescaling": "match", "condition": "code"}
+The last two lines' are what its methods take where the user sets nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from paintover_engine.errors import Code, PaintoverError, nearest
+
+SHIPPED = Path(__file__).resolve().parents[1] / "models"
+
+_PARTS = {
+    "svd": ("unet", "vae", "image_encoder"),
+    "inpaint": ("unet", "vae", "text_encoder", "tokenizer"),
+}
+_KINDS = {
+    "StableVideoDiffusionPipeline": "svd",
+    "StableDiffusionInpaintPipeline": "inpaint",
+}
+_WORDS = {
+    "svd": "an image-to-video model of the Stable Video Diffusion kind",
+    "inpaint": "a Stable Diffusion inpainting model",
+}
+_KNOWN = {
+    "stabilityai/stable-video-diffusion-img2vid": ("4.5 GB in half precision", "Stability AI's Community License"),
+    "stabilityai/stable-video-diffusion-img2vid-xt": ("4.5 GB in half precision", "Stability AI's Community License"),
+    "stable-diffusion-v1-5/stable-diffusion-inpainting": ("2.1 GB in half precision", "CreativeML Open RAIL-M"),
+}
+"""Hub id to size and licence of what the methods take unasked."""
+
+_HASHED = 64 * 2**20
+"""Bytes up to which a file's content counts for the digest; of a larger one, its size and time of change."""
+
+
+@dataclass(frozen=True)
+class VideoShape:
+    """What a video model sees at once. frames: of one window. factor: pixels a latent on either axis. multiple: what
+    width and height in pixels must be a multiple of. area: pixels of the pictures it was trained on."""
+
+    frames: int
+    factor: int
+    multiple: int
+    area: int
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model on this machine. digest: names its weights, for stages' keys. kind: "svd" or "inpaint"."""
+
+    name: str
+    path: Path
+    digest: str
+    kind: str
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """What its `paintover.json` says; empty where there is none."""
+        path = self.path / "paintover.json"
+        return read_json(path) if path.is_file() else {}
+
+    def default(self, name: str, otherwise: float) -> float:
+        """A number of its `paintover.json`; `otherwise` where it has none of that name."""
+        return float(self.settings.get(name, otherwise))
+
+
+def video_shape(path: Path) -> VideoShape:
+    """Read off the configuration of an "svd" model's folder. Raises PaintoverError where that is damaged."""
+    try:
+        unet, vae = (read_json(path / part / "config.json") for part in ("unet", "vae"))
+        settings = read_json(path / "paintover.json") if (path / "paintover.json").is_file() else {}
+        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        side = int(unet.get("sample_size") or 96) * factor
+        width, height = settings.get("size", (side, side))
+        return VideoShape(
+            frames=int(settings.get("frames", unet["num_frames"])),
+            factor=factor,
+            multiple=factor * 2 ** (len(unet["block_out_channels"]) - 1),
+            area=int(width) * int(height),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION, f"The model folder {path} is damaged (a config.json); download it again."
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object in a file."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def locate(name: str, kind: str) -> ModelFolder:
+    """The model of a name: a shipped one, a folder, or a hub id that was downloaded.
+
+    Raises PaintoverError that says what to download, how large it is, under which licence, and where to put it."""
+    path = next((path for path in _places(name) if (path / "model_index.json").is_file()), None)
+    if path is None:
+        raise _missing(name, kind)
+    found = _kind(path)
+    if found != kind:
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"The model '{name}' is {_WORDS.get(found, 'of another kind')}; this method needs {_WORDS[kind]}.",
+        )
+    for part in _PARTS[kind]:
+        if not (path / part).is_dir():
+            raise PaintoverError(
+                Code.FAILED_PRECONDITION,
+                f"The model folder {path} is incomplete: {part} is missing; download it again.",
+            )
+    return ModelFolder(name, path, _digest(path), kind)
+
+
+def found(kind: str = "") -> list[str]:
+    """The names of the models that are here, shipped ones first; of one kind, or of all."""
+    names = [name for folder in (SHIPPED, *_folders()) for name in _names_in(folder, kind)]
+    return list(dict.fromkeys(names))
+
+
+CLIP = "openai/clip-vit-large-patch14"
+"""The CLIP whose text tower Stable Diffusion 1.5 reads."""
+
+
+def locate_clip(model: ModelFolder) -> Path:
+    """The folder of the whole CLIP that belongs to an "inpaint" model: its own `clip` folder, else ViT-L/14.
+
+    Raises PaintoverError that says what to download, how large it is, under which licence, and where to put it."""
+    places = [model.path / "clip", *(folder / CLIP for folder in _folders())]
+    if cached := _hub_snapshot(CLIP, "config.json"):
+        places.append(cached)
+    for place in places:
+        if (place / "config.json").is_file():
+            return place
+    raise PaintoverError(
+        Code.FAILED_PRECONDITION,
+        f"The CLIP that tells edits apart for '{model.name}' is not on this machine: download it with 'hf download "
+        f"{CLIP}' (1.7 GB, under the MIT licence), or put its folder at {_folders()[-1] / CLIP}.",
+    )
+
+
+def _places(name: str) -> Iterator[Path]:
+    """Where a model of that name may lie, the most particular first."""
+    if name and "/" not in name and "\\" not in name:
+        yield SHIPPED / name
+    yield Path(name).expanduser()
+    for folder in _folders():
+        yield folder / name
+    if cached := _hub_snapshot(name):
+        yield cached
+
+
+def _folders() -> list[Path]:
+    """Where users keep models: $PAINTOVER_MODELS, and `models` in the data folder."""
+    data = os.environ.get("PAINTOVER_DATA") or platformdirs.user_data_dir("paintover", appauthor=False)
+    given = os.environ.get("PAINTOVER_MODELS", "")
+    return [*(Path(part) for part in given.split(os.pathsep) if part), Path(data) / "models"]
+
+
+def _hub_snapshot(name: str, file: str = "model_index.json") -> Path | None:
+    """The folder of a hub id in the Hugging Face cache; None where it was never downloaded."""
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        return None
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ImportError:
+        return None
+    try:
+        index = try_to_load_from_cache(name, file)
+    except HFValidationError:
+        return None
+    return Path(index).parent if isinstance(index, str) else None
+
+
+def _names_in(folder: Path, kind: str) -> list[str]:
+    indices = sorted([*folder.glob("*/model_index.json"), *folder.glob("*/*/model_index.json")])
+    return [
+        index.parent.relative_to(folder).as_posix()
+        for index in indices
+        if _kind(index.parent) == (kind or _kind(index.parent))
+    ]
+
+
+def _kind(path: Path) -> str:
+    try:
+        index = json.loads((path / "model_index.json").read_text(encoding="utf-8"))
+        return _KINDS.get(index["_class_name"], "")
+    except (ValueError, KeyError, TypeError) as error:
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION, f"The model folder {path} is damaged (model_index.json); download it again."
+        ) from error
+
+
+def _missing(name: str, kind: str) -> PaintoverError:
+    size, licence = _KNOWN.get(name, ("", ""))
+    facts = f" ({size}, under {licence})" if size else ""
+    if "/" in name and not Path(name).is_absolute():
+        how = f"download it with 'hf download {name}'{facts}, or put its folder at {_folders()[-1] / name}"
+    else:
+        near = nearest(name, found(kind)).removesuffix(".")
+        how = f"name a folder in the diffusers format, a hub id that was downloaded, or one that is here.{near}"
+    return PaintoverError(
+        Code.FAILED_PRECONDITION, f"The model '{name}' is not on this machine: {how.removesuffix('.')}."
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _content(path: Path, size: int, changed: int) -> str:
+    if size > _HASHED:
+        return f"{size} {changed}"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """16 hex digits of all that the model's output depends on."""
+    digest = hashlib.sha256()
+    for file in sorted([*path.glob("*.json"), *path.glob("*/*.json"), *path.glob("*/*.safetensors")]):
+        status = file.stat()
+        digest.update(
+            f"{file.relative_to(path).as_posix()} {_content(file, status.st_size, status.st_mtime_ns)}\n".encode()
+        )
+    return digest.hexdigest()[:16]

@@ -1,0 +1,51 @@
+"""What hosts need beside the engine while it runs: Resolve's free edition can only leave requests where one looks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from paintover_bridge.hosts import resolve
+from paintover_bridge.hosts.command import detached
+from paintover_bridge.places import Machine, fusion_folder
+
+from paintover_engine.jobs.folders import DataFolder
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def host_watchers(folder: DataFolder) -> AsyncIterator[None]:
+    """Runs them in processes of their own within the block: where a host's scripts are installed, and nowhere else.
+
+    They end with their input, so also when this process is killed."""
+    watcher = await _watch_resolve(folder) if _has_resolve(folder) else None
+    try:
+        yield
+    finally:
+        if watcher and watcher.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                watcher.terminate()
+            await watcher.wait()
+
+
+def _has_resolve(folder: DataFolder) -> bool:
+    """Whether Resolve's scripts are installed, for this user or for all."""
+    fusion = Path(str(fusion_folder(Machine.this(all_users=True))))
+    return any(resolve.module_path(fusion, folder.root, everyone).exists() for everyone in (False, True))
+
+
+async def _watch_resolve(folder: DataFolder) -> asyncio.subprocess.Process | None:
+    command = [sys.executable, "-m", "paintover_bridge.hosts.resolve", "--data-dir", str(folder.root)]
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command, "watch", "--while-input", stdin=subprocess.PIPE, **detached()
+        )
+    except OSError as error:
+        log.warning("Resolve's requests are not watched: %s", error)
+        return None

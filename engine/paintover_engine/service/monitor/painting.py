@@ -1,0 +1,141 @@
+"""What a panel inside a painting program asks for: the shots, a frame to paint on, and a save's way into its shot."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from paintover_bridge.keyframe import Painting, picture_path
+
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs.engine import Engine
+from paintover_engine.jobs.queue import Job, JobSpec, JobState, Shot
+from paintover_engine.service import messages
+
+METHOD = "draft"
+PRIORITY = 10  # as `paintover paint`: somebody waits for it
+PICTURES = (".psd", ".psb", ".png", ".tif", ".tiff")
+SHOTS = 50  # that are told, the newest first
+
+Body = Callable[[web.Request], Awaitable[dict[str, Any]]]
+
+
+class PaintingFace:
+    """Its calls are by shot and frame; pictures lie where `paintover paint` puts them, so both go on with the same."""
+
+    def __init__(self, engine: Engine, body: Body) -> None:
+        self._engine = engine
+        self._body = body
+        self._made: dict[str, int] = {}  # the last job that was made here, by shot
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """For the monitor's server, which checks who asks."""
+        frame = r"/shots/{shot:[0-9a-f]{12}}/frames/{number:-?\d{1,12}}"
+        return [web.get("/shots", self._shots), web.post(f"{frame}/open", self._open), web.post(frame, self._save)]
+
+    async def _shots(self, request: web.Request) -> web.StreamResponse:
+        """All shots whose source is known, the newest first, with the latest job of each."""
+        latest: dict[str, Job] = {}
+        for job in self._engine.queue.jobs():
+            if not job.spec.prepare_only and job.spec.keyframes and (
+                job.shot not in latest or job.id > latest[job.shot].id
+            ):  # fmt: skip
+                latest[job.shot] = job
+        shots = [shot for shot in reversed(self._engine.queue.shots()) if shot.info][:SHOTS]
+        return web.json_response([self._shown(shot, latest.get(shot.id)) for shot in shots])
+
+    def _shown(self, shot: Shot, job: Job | None) -> dict[str, Any]:
+        info = shot.info
+        assert info
+        keyframes = [keyframe.frame for keyframe in self._engine.queue.keyframes(shot.id)]
+        return {
+            "id": shot.id,
+            "name": "/".join(Path(shot.source).parts[-2:]),
+            "first": info.first,
+            "last": info.last,
+            "keyframes": keyframes,
+            "pictures": self._pictures(shot),
+            "job": job and {
+                "id": job.id,
+                "state": job.state.name.lower(),
+                "message": job.message,
+                "fraction": job.progress.fraction,
+                "frames": job.frames_done,
+                "suggested": self._engine.suggested_keyframes(job.id) if job.state is JobState.DONE else [],
+            },
+        }  # fmt: skip
+
+    def _picture(self, shot: Shot, number: int) -> Path:
+        painting = Painting(source=shot.source, frame=number)
+        return picture_path(painting, messages.shot_message(shot), self._engine.folder.root)
+
+    def _pictures(self, shot: Shot) -> list[dict[str, Any]]:
+        """The shot's files to paint on, by frame."""
+        pattern = self._picture(shot, 0)
+        stem = pattern.stem.removesuffix("0000")
+        found = []
+        if pattern.parent.is_dir():
+            for path in sorted(pattern.parent.iterdir()):
+                number = path.stem.removeprefix(stem)
+                if path.suffix in PICTURES and path.stem.startswith(stem) and number.lstrip("-").isdigit():
+                    found.append({"frame": int(number), "path": str(path)})
+        return found
+
+    def _asked(self, request: web.Request) -> tuple[Shot, int]:
+        return self._engine.queue.shot(request.match_info["shot"]), int(request.match_info["number"])
+
+    async def _open(self, request: web.Request) -> web.StreamResponse:
+        """A file to paint on: the one that is there already, else a new one. Starts what needs no keyframe."""
+        shot, number = self._asked(request)
+        there = [picture["path"] for picture in self._pictures(shot) if picture["frame"] == number]
+        path, notes = Path(there[0]) if there else self._picture(shot, number), []
+        if not there:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            notes = await self._engine.export_frame(shot.id, number, str(path), overwrite=False)
+        await self._engine.create_job(shot.id, _spec([], prepare_only=True), priority=-PRIORITY)
+        return web.json_response({"path": str(path), "resumed": bool(there), "notes": notes})
+
+    async def _save(self, request: web.Request) -> web.StreamResponse:
+        """A save: the picture becomes the frame's keyframe and is carried through; the last one's job is cancelled."""
+        shot, number = self._asked(request)
+        path = (await self._body(request)).get("path")
+        if not isinstance(path, str) or Path(path).suffix.lower() not in PICTURES:
+            kinds = ", ".join(PICTURES)
+            raise PaintoverError(Code.INVALID_ARGUMENT, f"'path' is to name the saved picture ({kinds}).")
+        keyframe = await self._engine.put_keyframe(shot.id, number, path, None)
+        names = [one.id for one in self._engine.queue.keyframes(shot.id)]
+        job = self._carrying(shot.id, names)
+        if job is None:
+            await self._outdate(shot.id)
+            job = await self._engine.create_job(shot.id, _spec(names), PRIORITY)
+            self._made[shot.id] = job.id
+        return web.json_response({"keyframe": keyframe.id, "notes": keyframe.notes, "job": job.id})
+
+    def _carrying(self, shot: str, keyframes: Sequence[str]) -> Job | None:
+        """A job that carries just these already: nothing was painted since, or `paintover paint` was quicker."""
+        gone = (JobState.FAILED, JobState.CANCELLED)
+        for job in self._engine.queue.jobs():
+            same = job.shot == shot and job.spec.method == METHOD and list(job.spec.keyframes) == list(keyframes)
+            if same and not job.spec.prepare_only and job.state not in gone:
+                return job
+        return None
+
+    async def _outdate(self, shot: str) -> None:
+        made = self._made.pop(shot, None)
+        if made in self._engine.queue.ids() and not self._engine.queue.job(made).state.finished:
+            await self._engine.cancel_job(made)
+
+
+def _spec(keyframes: Sequence[str], prepare_only: bool = False) -> JobSpec:
+    return JobSpec(
+        method=METHOD,
+        parameters={},
+        model="",
+        keyframes=keyframes,
+        output="",
+        overwrite=False,
+        mattes="",
+        prepare_only=prepare_only,
+    )

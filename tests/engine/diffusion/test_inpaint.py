@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+import torch
+from paintover_engine.diffusion import ddim, inpaint, models
+from paintover_engine.diffusion.cloning import Cloning, quarters
+from paintover_engine.errors import PaintoverError
+from paintover_engine.evaluate import grids
+
+NAME = "small-inpaint"
+needs_model = pytest.mark.skipif(NAME not in models.found("inpaint"), reason="the small model is not in this checkout")
+
+
+@functools.cache
+def small_model() -> inpaint.InpaintModel:
+    torch.set_num_threads(1)
+    folder = models.locate(NAME, "inpaint")
+    return inpaint.load(folder.path, models.locate_clip(folder))
+
+
+def pictures(count: int, edited: bool = False) -> torch.Tensor:
+    worlds = grids.sample(np.random.default_rng(11), count)
+    frames = grids.render(worlds, np.full(count, 0.3, np.float32))
+    return torch.from_numpy(frames.edited if edited else frames.source).permute(0, 3, 1, 2).float() * 2 - 1
+
+
+def copy_of_the_model(folder: Path) -> Path:
+    shutil.copytree(models.locate(NAME, "inpaint").path, folder)
+    return folder
+
+
+@needs_model
+def test_pictures_survive_the_code() -> None:
+    there = small_model().encode(pictures(6))
+    assert there.shape == (6, 4, 12, 12)
+    error = (small_model().decode(there) - pictures(6)).square().mean()
+    assert 10 * torch.log10(4 / error) > 25
+
+
+@needs_model
+def test_cells_are_coded_alike_whatever_lies_beside_them() -> None:
+    together, alone = small_model().encode(pictures(3)), small_model().encode(pictures(3)[1:2])
+    assert torch.allclose(together[1:2], alone, atol=1e-5)
+
+
+@needs_model
+def test_an_unedited_pair_is_told_by_the_empty_prompt() -> None:
+    picture = pictures(1)
+    shown = small_model().exemplar(picture, picture, 0.7, "offset")
+    assert torch.equal(shown.prompt, shown.null)
+    assert torch.equal(shown.source, shown.edited)
+
+
+@needs_model
+def test_the_network_takes_out_the_noise_that_was_added() -> None:
+    model, (source, edited) = small_model(), (pictures(2), pictures(2, edited=True))
+    cells = [model.encode(cell) for cell in (source, edited, source, edited)]
+    whole = inpaint.grid(*cells)
+    masked = inpaint.grid(*cells[:3], model.encode(torch.zeros(1, 3, 24, 24)))
+    noise = torch.randn(whole.shape, generator=torch.Generator().manual_seed(3))
+    before = model.evaluations
+    for t in (100, 500, 900):
+        a = float(model.alphas[t])
+        z = a**0.5 * whole + (1 - a) ** 0.5 * noise
+        found = model.noise(z, t, masked, model.text.hidden.expand(2, -1, -1))
+        clean = ddim.consistent(z, found, a)
+        assert (clean - whole).square().mean() < 0.3 * whole.square().mean()
+    assert model.evaluations - before == 6
+
+
+@needs_model
+def test_a_model_that_predicts_noise_itself_is_read_too(tmp_path: Path) -> None:
+    folder = copy_of_the_model(tmp_path / "model")
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "prediction_type": "epsilon"}))
+    model = inpaint.InpaintModel(folder, folder / "clip", torch.device("cpu"), torch.float32)
+    z = torch.randn(1, 4, 24, 24, generator=torch.Generator().manual_seed(1))
+    plain = model.noise(z, 500, z, model.text.hidden)
+    turned = small_model().noise(z, 500, z, model.text.hidden)
+    a = float(model.alphas[500])
+    assert torch.allclose(turned, a**0.5 * plain + (1 - a) ** 0.5 * z, atol=1e-5)
+
+
+def test_quarters_of_a_grid_are_its_cells() -> None:
+    cells = torch.arange(24).reshape(4, 6)
+    for found, part in zip(
+        quarters(24, 4, 6), (cells[:2, :3], cells[:2, 3:], cells[2:, :3], cells[2:, 3:]), strict=True
+    ):
+        assert torch.equal(found, part.flatten())
+    assert [len(part) for part in quarters(6 * 9, 24, 36)] == [3 * 4] * 4  # an odd row is left out
+
+
+def test_cloned_scores_are_the_exemplars() -> None:
+    scores = torch.randn(1, 2, 16, 16)
+    found = Cloning(1.3, 4, 4).cloned(scores.clone())
+    source, edited, question, answer = quarters(16, 4, 4)
+    expected = 1.3 * scores[..., edited[:, None], source]
+    assert torch.equal(found[..., answer[:, None], question], expected)
+    assert torch.equal(found[..., question[:, None], answer], 1.3 * scores[..., source[:, None], edited])
+    assert torch.equal(found[..., answer[:, None], answer], scores[..., answer[:, None], answer])
+
+
+@needs_model
+def test_cloning_changes_the_estimate_and_goes_away_again() -> None:
+    model = small_model()
+    z = torch.randn(1, 4, 24, 24, generator=torch.Generator().manual_seed(2))
+    plain = model.noise(z, 500, z, model.text.hidden)
+    model.clone_attention(1.3, 24, 24)
+    assert not torch.allclose(model.noise(z, 500, z, model.text.hidden), plain, atol=1e-3)
+    model.clone_attention(0, 24, 24)
+    assert torch.allclose(model.noise(z, 500, z, model.text.hidden), plain, atol=1e-5)
+
+
+def test_what_is_missing_is_told_with_size_licence_and_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAINTOVER_DATA", str(tmp_path))
+    monkeypatch.setenv("PAINTOVER_MODELS", "")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(PaintoverError, match=r"stable-diffusion-inpainting.*2\.1 GB.*Open RAIL.*models"):
+        models.locate("stable-diffusion-v1-5/stable-diffusion-inpainting", "inpaint")
+    bare = models.ModelFolder("sd", tmp_path, "", "inpaint")
+    with pytest.raises(PaintoverError, match=r"hf download openai/clip-vit-large-patch14.*1\.7 GB.*MIT.*models"):
+        models.locate_clip(bare)
+
+
+@needs_model
+def test_a_damaged_network_is_named(tmp_path: Path) -> None:
+    folder = copy_of_the_model(tmp_path / "model")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(PaintoverError, match=r"model is damaged \(unet"):
+        inpaint.load(folder, folder / "clip")
+
+
+@needs_model
+def test_a_model_that_is_not_for_inpainting_is_refused(tmp_path: Path) -> None:
+    from diffusers import UNet2DConditionModel
+
+    folder = copy_of_the_model(tmp_path / "model")
+    config = UNet2DConditionModel.load_config(folder / "unet")
+    UNet2DConditionModel.from_config({**config, "in_channels": 4}).save_pretrained(folder / "unet")
+    with pytest.raises(PaintoverError, match="takes 4 channels, not 9"):
+        inpaint.load(folder, folder / "clip")

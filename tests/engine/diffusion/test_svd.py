@@ -1,0 +1,214 @@
+"""The SVD adapter against diffusers' own pipeline, and how it works in less memory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+import diffusers
+import torch
+from paintover_engine.diffusion import memory, sampling, schedule, svd
+from paintover_engine.diffusion.svd import VideoModel
+from paintover_engine.errors import PaintoverError
+
+FRAMES, SIDE = 6, 32
+
+
+@pytest.fixture(scope="module")
+def model(tiny_svd: Path) -> VideoModel:
+    return svd.load(tiny_svd, "cpu")
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+
+
+def as_tensor(picture: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in the library's scheduler
+def test_a_few_steps_give_what_the_pipeline_of_diffusers_gives(
+    tiny_svd: Path, model: VideoModel, picture: np.ndarray
+) -> None:
+    pipeline = diffusers.StableVideoDiffusionPipeline.from_pretrained(tiny_svd)
+    pipeline.set_progress_bar_config(disable=True)
+    noise = torch.randn((1, FRAMES, 4, SIDE // 2, SIDE // 2), generator=torch.Generator().manual_seed(1))
+    theirs = pipeline(
+        PIL.Image.fromarray(picture),
+        height=SIDE,
+        width=SIDE,
+        num_inference_steps=4,
+        noise_aug_strength=0.1,
+        generator=torch.Generator().manual_seed(9),
+        latents=noise,
+        output_type="pt",
+    ).frames[0]
+
+    sigmas = model.config.sigmas(4)
+    condition = model.condition(as_tensor(picture), noise_aug=0.1, seed=9)
+    denoiser = model.denoiser(condition, torch.linspace(1, 3, FRAMES))
+    latents = sampling.euler(denoiser, noise * schedule.initial_scale(sigmas[0]), sigmas)
+    ours = (model.decode(latents) / 2 + 0.5).clamp(0, 1)
+
+    assert ours.std() > 0.01
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_folding_the_one_token_of_cross_attention_changes_nothing(tiny_svd: Path, model: VideoModel) -> None:
+    plain = diffusers.UNetSpatioTemporalConditionModel.from_pretrained(tiny_svd / "unet").eval()
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn((2, FRAMES, 8, 16, 12), generator=generator)
+    token, ids = torch.randn((2, 1, 16), generator=generator), torch.tensor([[6.0, 127.0, 0.02], [6.0, 127.0, 0.2]])
+    with torch.no_grad():
+        full = plain(x, torch.tensor([0.3, -0.5]), token, ids).sample
+        folded = model.unet(x, torch.tensor([0.3, -0.5]), token, ids).sample
+    assert full.std() > 0.01
+    assert float((full - folded).abs().max()) < 1e-5
+
+
+def test_the_weights_keep_their_names(tiny_svd: Path, model: VideoModel) -> None:
+    plain = diffusers.UNetSpatioTemporalConditionModel.from_pretrained(tiny_svd / "unet")
+    unread = {name for name in plain.state_dict() if ".norm2." in name and "transformer" in name}
+    assert set(model.unet.state_dict()) == set(plain.state_dict()) - unread
+
+
+def test_items_are_independent_of_each_other(model: VideoModel, picture: np.ndarray) -> None:
+    condition = model.condition(as_tensor(picture), noise_aug=0.1)
+    conditions = [condition.unconditional(), condition]
+    x = torch.randn((2, FRAMES, 4, 16, 16), generator=torch.Generator().manual_seed(4))
+    together = model.raw(x, torch.tensor([3.0, 0.5]), conditions)
+    alone = [model.raw(x[n : n + 1], level, [conditions[n]]) for n, level in enumerate((3.0, 0.5))]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+
+
+def test_one_item_at_a_time_gives_what_a_batch_gives(model: VideoModel, picture: np.ndarray) -> None:
+    denoiser = model.denoiser(model.condition(as_tensor(picture), noise_aug=0.1), guidance=3.0)
+    x = torch.randn((1, FRAMES, 4, 16, 16), generator=torch.Generator().manual_seed(4))
+    batched = denoiser(x, 2.0)
+    with tier_of(model, memory.TIERS[-1]):
+        assert torch.allclose(denoiser(x, 2.0), batched, atol=1e-5)
+
+
+def test_without_guidance_the_unconditional_item_is_left_out(
+    model: VideoModel, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items: list[int] = []
+    forward = model.unet.forward
+    monkeypatch.setattr(model.unet, "forward", lambda x, *rest, **kw: items.append(len(x)) or forward(x, *rest, **kw))
+    condition = model.condition(as_tensor(picture), noise_aug=0.1)
+    x = torch.zeros((1, FRAMES, 4, 16, 16))
+    model.denoiser(condition)(x, 2.0)
+    model.denoiser(condition, 1.5)(x, 2.0)
+    assert items == [1, 2]
+
+
+def test_encoding_in_parts_changes_nothing_and_decoding_in_parts_little(model: VideoModel) -> None:
+    frames = torch.rand((FRAMES, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(4)) * 2 - 1
+    latents = model.encode(frames)
+    assert latents.shape == (1, FRAMES, 4, SIDE // 2, SIDE // 2)
+    whole = model.decode(latents)
+    with tier_of(model, dataclasses.replace(memory.TIERS[-1], encode_frames=1, decode_frames=3)):
+        assert torch.allclose(model.encode(frames), latents, atol=1e-5)
+        parts = model.decode(latents)
+    assert parts.shape == whole.shape == frames.shape
+    assert (parts - whole).std() < 0.5 * whole.std()
+
+
+def test_the_vae_encodes_in_full_precision_whatever_the_rest_computes_in(tiny_svd: Path, picture: np.ndarray) -> None:
+    half = VideoModel(tiny_svd, torch.device("cpu"), torch.bfloat16)
+    assert next(half.unet.parameters()).dtype == next(half.vae.decoder.parameters()).dtype == torch.bfloat16
+    assert next(half.vae.encoder.parameters()).dtype == torch.float32
+    latents = half.encode(as_tensor(picture))
+    assert latents.dtype == torch.float32
+    x = torch.randn((1, FRAMES, 4, 16, 16), generator=torch.Generator().manual_seed(4))
+    found = half.denoiser(half.condition(as_tensor(picture), noise_aug=0.1), 2.0)(x, 1.0)
+    assert found.dtype == torch.float32
+    assert torch.isfinite(half.decode(latents)).all()
+
+
+def test_noise_on_the_condition_comes_from_its_seed_alone(model: VideoModel, picture: np.ndarray) -> None:
+    first, same, other = (model.condition(as_tensor(picture), noise_aug=0.2, seed=seed).latent for seed in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert not torch.allclose(first, other)
+
+
+def test_when_memory_runs_out_the_next_tier_goes_on_and_it_is_said(
+    model: VideoModel, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denoiser = model.denoiser(model.condition(as_tensor(picture), noise_aug=0.1), 2.0)
+    x = torch.randn((1, FRAMES, 4, 16, 16), generator=torch.Generator().manual_seed(4))
+    expected = denoiser(x, 2.0)
+    forward = model.unet.forward
+
+    def scarce(sample: torch.Tensor, *rest: object, **named: object) -> object:
+        if len(sample) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(sample, *rest, **named)
+
+    monkeypatch.setattr(model.unet, "forward", scarce)
+    with tier_of(model, memory.TIERS[0]):
+        assert torch.allclose(denoiser(x, 2.0), expected, atol=1e-5)
+        assert model.tier == memory.TIERS[-1]
+
+    monkeypatch.setattr(model.unet, "forward", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("")))
+    with (
+        tier_of(model, memory.TIERS[0]),
+        pytest.raises(PaintoverError, match="smallest tier.*finished stages are kept"),
+    ):
+        denoiser(x, 2.0)
+
+
+def test_a_gpu_that_failed_ends_the_process_so_that_another_goes_on(
+    model: VideoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure\nmore words")
+
+    monkeypatch.setattr(model.vae.decoder, "forward", fail)
+    with pytest.raises(SystemExit, match="The GPU failed: CUDA error: unspecified launch failure"):
+        model.decode(torch.zeros((1, FRAMES, 4, 16, 16)))
+
+
+def test_pictures_that_are_no_numbers_are_told(model: VideoModel) -> None:
+    with pytest.raises(PaintoverError, match="no numbers"):
+        model.decode(torch.full((1, FRAMES, 4, 16, 16), torch.nan))
+
+
+def test_too_little_memory_is_said_before_anything_starts(model: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "_free", lambda: 1e6)
+    with pytest.raises(PaintoverError, match=r"6 frames of 32x32 take 0\.0 GB .* 0\.0 GB are free; close other"):
+        model.fit(FRAMES, SIDE, SIDE)
+    monkeypatch.setattr(model, "_free", lambda: 1e12)
+    assert model.fit(FRAMES, SIDE, SIDE + 4) == memory.TIERS[0]
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "image_encoder"])
+def test_a_damaged_part_is_named(tiny_svd: Path, tmp_path: Path, part: str) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_svd, folder)
+    weights = next((folder / part).glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(PaintoverError, match=f"broken is damaged \\({part}: .*get it again"):
+        svd.load(folder, "cpu")
+
+
+@contextlib.contextmanager
+def tier_of(model: VideoModel, tier: memory.Tier) -> Iterator[None]:
+    before, model.tier = model.tier, tier
+    try:
+        yield
+    finally:
+        model.tier = before
+        model.notes.clear()

@@ -1,0 +1,331 @@
+"""Videoshop on small shots and a tiny model with random weights, its stages run one by one as a runner does."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+import torch
+from paintover_engine.diffusion import svd
+from paintover_engine.errors import PaintoverError
+from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe import Keyframe
+from paintover_engine.media.plate import ImagePlate
+from paintover_engine.methods import draft, repaint, videoshop
+from paintover_engine.methods.parameters import DraftParameters, VideoshopParameters
+from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
+
+WIDTH, HEIGHT, SHIFT = 72, 40, 2
+Frame = NDArray[np.uint8]
+
+
+def slides(count: int, painted: bool = False) -> list[Frame]:
+    noise = np.random.default_rng(7).random((HEIGHT, WIDTH + SHIFT * 30, 3), np.float32)
+    wide = np.clip((cv2.GaussianBlur(noise, (0, 0), 2.0) - 0.5) * 700 + 128, 0, 255).astype(np.uint8)
+    if painted:
+        cv2.circle(wide, (WIDTH // 2 + 8, HEIGHT // 2), 9, (220, 40, 40), -1)
+    return [np.ascontiguousarray(wide[:, SHIFT * n : SHIFT * n + WIDTH]) for n in range(count)]
+
+
+@dataclass
+class Shot:
+    """Plates and keyframes in memory; the `Context` that stages read."""
+
+    model: Path
+    count: int
+    keys: tuple[int, ...]
+    kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    ran: list[Stage] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.plates, self.painted = slides(self.count), slides(self.count, painted=True)
+
+    @property
+    def info(self) -> SourceInfo:
+        return SourceInfo(
+            "shot", "frames", 0, self.count - 1, WIDTH, HEIGHT, "uint8", 3, None, False, "", "", False,
+            1, "", False, (), f"plate{self.count}",
+        )  # fmt: skip
+
+    def plate(self, number: int) -> ImagePlate:
+        return ImagePlate(number, self.plates[number], (0, 1, 2), None, "")
+
+    def keyframe(self, digest: str) -> Keyframe:
+        number = int(digest.removeprefix("key"))
+        return Keyframe(number, self.painted[number].astype(np.float32) / np.float32(255), None, (), digest)
+
+    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
+        return self.kept[stage.key]
+
+    def check(self) -> None:
+        return
+
+    def plan(self, **parameters: Any) -> list[Stage]:
+        keys = [KeyframeRef(number, f"key{number}") for number in self.keys]
+        return videoshop.plan(self.info, keys, VideoshopParameters(steps=4, **parameters), str(self.model))
+
+    def run(self, **parameters: Any) -> dict[int, ResultFrame]:
+        frames: dict[int, ResultFrame] = {}
+        for stage in self.plan(**parameters):
+            if stage.key not in self.kept:
+                self.ran.append(stage)
+                output = getattr(videoshop, stage.function)(self, stage)
+                if stage.publishes:
+                    frames |= {frame.number: frame for frame in output}
+                else:
+                    self.kept[stage.key] = output
+        return frames
+
+
+def composed(plate: Frame, frame: ResultFrame) -> Frame:
+    x, y, width, height = frame.window
+    result = plate.copy()
+    part = result[y : y + height, x : x + width]
+    painted = frame.painted.astype(np.float32)
+    mixed = np.rint(part * (1 - painted[..., 3:]) + painted[..., :3] * 255 * painted[..., 3:])
+    part[...] = np.where(painted[..., 3:] > 0, np.clip(mixed, 0, 255), part)
+    return result
+
+
+@pytest.mark.parametrize("count", [2, 5, 6, 7, 13])
+@pytest.mark.parametrize("place", ["first", "inside", "last", "two"])
+def test_a_plan_lists_inputs_first_and_publishes_every_frame_once(tiny_svd: Path, count: int, place: str) -> None:
+    keys = {"first": (0,), "inside": (count // 2,), "last": (count - 1,), "two": (0, count - 1)}[place]
+    stages = Shot(tiny_svd, count, keys).plan()
+    known: set[str] = set()
+    for stage in stages:
+        assert all(needed.key in known for needed in stage.inputs)
+        assert stage.key not in known
+        known.add(stage.key)
+    published = [n for s in stages if s.publishes for n in range(s.frames[0], s.frames[1] + 1)]
+    assert sorted(published) == list(range(count))
+
+
+def test_what_is_prepared_needs_no_keyframe_and_serves_any_but_for_a_window_on_each_side(tiny_svd: Path) -> None:
+    prepared = Shot(tiny_svd, 13, ()).plan()
+    assert not any(stage.needs_keyframe or stage.publishes for stage in prepared)
+    known = {stage.key for stage in prepared}
+    for key, own in ((0, 0), (5, 0), (12, 0), (10, 1), (8, 2)):
+        inverted = [stage for stage in Shot(tiny_svd, 13, (key,)).plan() if stage.function == "invert"]
+        assert sum(stage.key not in known for stage in inverted) == own
+
+
+def test_a_second_edit_starts_at_denoising(tiny_svd: Path) -> None:
+    shot = Shot(tiny_svd, 5, ())
+    shot.run()
+    again = Shot(tiny_svd, 5, (4,), kept=dict(shot.kept))
+    frames = again.run()
+    ran = Counter(stage.function for stage in again.ran)
+    assert sorted(frames) == list(range(5))
+    assert ran["denoise"] == 1
+    assert not ran.keys() & {"encode", "reconstruct", "invert", "flow"}
+
+
+def test_outside_the_tracked_matte_every_bit_is_the_plates(tiny_svd: Path) -> None:
+    shot = Shot(tiny_svd, 7, (3,))
+    frames = shot.run()
+    assert np.array_equal(composed(shot.plates[3], frames[3]), shot.painted[3])
+    changed = 0
+    for number in (0, 2, 4, 6):
+        edit = (shot.painted[number] != shot.plates[number]).any(-1)
+        far = cv2.dilate(edit.astype(np.uint8), np.ones((21, 21), np.uint8)) == 0
+        result = composed(shot.plates[number], frames[number])
+        assert np.array_equal(result[far], shot.plates[number][far])
+        changed += int((result != shot.plates[number]).any(-1).sum())
+    assert changed > 100
+
+
+def test_the_draft_of_the_same_shot_shares_flow_and_matte(tiny_svd: Path) -> None:
+    shot = Shot(tiny_svd, 7, (0,))
+    ours = {stage.key for stage in shot.plan()}
+    theirs = draft.plan(shot.info, [KeyframeRef(0, "key0")], DraftParameters())
+    assert {stage.key for stage in theirs if stage.function in ("flow", "matte", "learn", "carry")} <= ours
+
+
+def test_the_model_says_what_suits_it_where_the_user_does_not(tiny_svd: Path) -> None:
+    def denoising(**parameters: Any) -> Stage:
+        return next(stage for stage in Shot(tiny_svd, 5, (0,)).plan(**parameters) if stage.function == "denoise")
+
+    assert denoising().parameters["strength"] == 0.3
+    assert denoising().parameters["guidance"] == 2.0
+    assert denoising(strength=0.8, guidance=5).parameters["strength"] == 0.8
+    assert denoising().parameters["normalisation"] == "frame"
+    assert denoising().parameters["rescaling"] == "match"  # the paper's: the model says nothing
+    assert denoising(normalisation="none").parameters["normalisation"] == "none"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"inversion": "naive"},
+        {"inversion": "bdia", "strength": 0.6},
+        {"inversion": "bdia", "strength": 0.01},
+        {"inversion": "noise"},
+        {"inversion": "none"},
+        {"refinements": 1},
+        {"normalisation": "frame", "rescaling": "paper"},
+        {"normalisation": "none", "rescaling": "none", "condition": "plain"},
+        {"condition": "consistent", "rescaling": "undo"},
+        {"matte": "whole", "guidance": 1},
+        {"matte": "difference", "fit": "crop"},
+        {"long_side": 24},
+    ],
+    ids=lambda parameters: " ".join(f"{name}={value}" for name, value in parameters.items()),
+)
+def test_every_switch_gives_numbers_in_every_frame(tiny_svd: Path, parameters: dict[str, Any]) -> None:
+    frames = Shot(tiny_svd, 3, (0,)).run(**parameters)
+    assert sorted(frames) == [0, 1, 2]
+    assert all(np.isfinite(frame.painted).all() for frame in frames.values())
+
+
+def test_without_a_threshold_the_window_stops_and_the_step_is_named(tiny_svd: Path) -> None:
+    with pytest.raises(PaintoverError, match="inverting frames 0 to .* call 1 of the network.*threshold"):
+        Shot(tiny_svd, 5, (0,)).run(threshold=-1, strength=1)
+
+
+def test_a_job_tells_that_memory_ran_out_and_how_it_went_on(tiny_svd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = svd.load(tiny_svd)
+    forward, calls = model.unet.forward, []
+
+    def scarce(sample: torch.Tensor, *rest: object, **named: object) -> object:
+        calls.append(len(sample))
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(sample, *rest, **named)
+
+    monkeypatch.setattr(model.unet, "forward", scarce)
+    monkeypatch.setattr(model, "tier", model.tier)
+    monkeypatch.setattr(model, "notes", [])
+    shot = Shot(tiny_svd, 3, (0,))
+    frames = shot.run(strength=1)
+    assert sorted(frames) == [0, 1, 2]
+    assert videoshop.notes(shot, shot.ran) == ["The computer's memory ran out; going on in the tier for 24 GB."]
+
+
+def test_the_switches_for_parity_do_what_the_published_code_does_step_by_step(tiny_svd: Path) -> None:
+    """Written anew from the description of the code, on the network itself: no function of ours but the model's."""
+    shot = Shot(tiny_svd, 6, (0,))
+    shot.run(
+        normalisation="frame",
+        condition="code",
+        rescaling="match",
+        strength=0.8,
+        guidance=4,
+        noise_aug=0.2,
+        matte="whole",
+    )
+    ran = {stage.function: stage for stage in shot.ran}
+    model, scale, seed = svd.load(tiny_svd), 0.18215, 42
+
+    def seen(pictures: list[Frame]) -> torch.Tensor:
+        framed = [repaint.framing(shot, ran["denoise"]).to_model(p.astype(np.float32) / 255) for p in pictures]
+        return torch.from_numpy(np.stack(framed)).permute(0, 3, 1, 2) * 2 - 1
+
+    def draw(shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+    def mode(pictures: torch.Tensor) -> torch.Tensor:
+        return model.vae.encode(pictures).latent_dist.mode()
+
+    @torch.no_grad()
+    def network(x: torch.Tensor, latent: torch.Tensor, token: torch.Tensor, sigma: float) -> torch.Tensor:
+        scaled = torch.cat([x / (sigma**2 + 1) ** 0.5, latent[:, None].expand(-1, 6, -1, -1, -1)], 2)
+        ids = torch.tensor([[6.0, 127.0, 0.2]])
+        return model.unet(scaled, torch.tensor(0.25 * np.log(sigma)), token, ids).sample
+
+    with torch.no_grad():
+        source, edited = seen(shot.plates), seen([shot.painted[0]])
+        z = mode(source)[None] * scale
+        flat = z.flatten(2)
+        x0 = (z - flat.mean(2)[..., None, None, None]) / (flat.std(2)[..., None, None, None] + 1e-6)
+        first = mode(source[:1] + 0.2 * draw(source[:1].shape))
+        first = (first - first.mean()) / (first.std() + 1e-6) / scale
+        token = model.condition(source[:1], noise_aug=0.2).token
+        levels = model.config.sigmas(4).tolist()[4 - int(4 * 0.8) :]
+        x, noise = x0, draw(x0.shape)
+        for i in range(len(levels) - 2, -1, -1):
+            low, high = levels[i + 1], levels[i]
+            point = x0 + (x - x0) * high / low if low > 1 else x0 + noise * high * x0.std()
+            output = network(point, first, token, high)
+            c_skip, c_out = 1 / (high**2 + 1), -high / (high**2 + 1) ** 0.5
+            x = (high * x + (low - high) * c_out * output) / ((low - high) * (1 - c_skip) + high)
+        assert torch.allclose(torch.from_numpy(shot.kept[ran["invert"].key]["states"][0]), x[0], atol=1e-3 * levels[0])
+
+        told = model.condition(edited, noise_aug=0.2)
+        latent = mode(edited + 0.2 * draw(edited.shape))
+        for high, low in itertools.pairwise(levels):
+            cond = network(x, latent, told.token, high)
+            uncond = network(x, torch.zeros_like(latent), torch.zeros_like(told.token), high)
+            output = uncond + 4 * (cond - uncond)
+            clean = x / (high**2 + 1) - output * high / (high**2 + 1) ** 0.5
+            x = x + (low - high) * (x - clean) / high
+        wanted = (mode(edited) * scale)[0].flatten(1)
+        start = x[0, 0].flatten(1)
+        spread = lambda values: values[:, None, None]  # noqa: E731
+        x = (x - spread(start.mean(1))) / spread(start.std(1)) * spread(wanted.std(1)) + spread(wanted.mean(1))
+    ours = torch.from_numpy(shot.kept[ran["denoise"].key]["latents"])
+    assert ours.std() > 0.03
+    assert torch.allclose(ours, x[0], atol=3e-4)
+
+
+def test_results_stream_window_by_window(tiny_svd: Path) -> None:
+    functions = [stage.function for stage in Shot(tiny_svd, 16, (0,)).plan()]
+    assert functions.count("denoise") == functions.count("result") == 3
+    for n in range(1, 3):
+        nth = [index for index, name in enumerate(functions) if name == "denoise"][n]
+        assert functions[:nth].count("result") == n
+
+
+def test_a_window_starts_on_the_latents_that_the_one_before_gave_with_the_plates_noise_on_them(
+    tiny_svd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[torch.Tensor] = []
+    condition = svd.VideoModel.condition
+
+    def spied(model: svd.VideoModel, picture: torch.Tensor, **given: Any) -> svd.Condition:
+        if given.get("latent") is not None:
+            told.append(given["latent"])
+        return condition(model, picture, **given)
+
+    monkeypatch.setattr(svd.VideoModel, "condition", spied)
+    shot = Shot(tiny_svd, 11, (0,))
+    shot.run()
+    first, second = (stage for stage in shot.ran if stage.function == "denoise")
+    scale = svd.load(tiny_svd).config.scale
+    handed = shot.kept[first.key]["latents"][-1:] / scale
+    inverted = shot.kept[second.inputs[0].key]
+    clean = shot.kept[second.inputs[1].key]["latents"][:1] / scale
+    assert second.parameters["window"][0] == first.parameters["window"][-1] == second.inputs[1].frames[0]
+    assert len(told) == 1
+    np.testing.assert_allclose(told[0].numpy(), handed + inverted["noisy_anchor"] - clean, atol=1e-5)
+
+
+def test_a_job_ends_between_two_calls_of_the_network(tiny_svd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class CancelledError(Exception):
+        pass
+
+    shot, calls = Shot(tiny_svd, 3, (0,)), []
+    model = svd.load(tiny_svd)
+    forward = model.unet.forward
+    monkeypatch.setattr(model.unet, "forward", lambda *given, **named: calls.append(1) or forward(*given, **named))
+
+    def check() -> None:
+        if len(calls) == 2:
+            raise CancelledError
+
+    monkeypatch.setattr(shot, "check", check)
+    with pytest.raises(CancelledError):
+        shot.run(strength=1)
+    assert len(calls) == 2

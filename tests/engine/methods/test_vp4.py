@@ -1,0 +1,289 @@
+"""VP4 on small clips with a known truth and the small model that comes with the engine, its stages run one by one as a
+runner does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+import torch
+from paintover_engine.diffusion import models
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.evaluate import grids
+from paintover_engine.evaluate.grids import Edit
+from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe import Keyframe
+from paintover_engine.media.plate import ImagePlate
+from paintover_engine.methods import draft, vp4
+from paintover_engine.methods.parameters import DraftParameters, VP4Parameters
+from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
+
+MODEL = "small-inpaint"
+SIDE = 48
+OF_THE_MODEL = ("flow", "encode", "exemplar", "sample", "consistency", "decode")
+Frame = NDArray[np.uint8]
+
+pytestmark = pytest.mark.skipif(MODEL not in models.found("inpaint"), reason="the small model is not in this checkout")
+
+
+@dataclass
+class Shot:
+    """A clip in memory and its keyframes; the `Context` that stages read."""
+
+    count: int
+    keys: tuple[int, ...] = (0,)
+    seed: int = 900
+    kind: Edit = Edit.RECOLOUR
+    side: int = SIDE
+    stop_after: int = 10**9
+    kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    ran: list[Stage] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        torch.set_num_threads(1)
+        world = grids.sample(np.random.default_rng(self.seed), 1, (self.kind,))
+        frames = grids.render(
+            world.take(np.zeros(self.count, np.intp)),
+            np.linspace(0, 0.6, self.count, dtype=np.float32),
+            self.side,
+            self.side,
+        )
+        self.plates, self.painted = (np.rint(255 * p).astype(np.uint8) for p in (frames.source, frames.edited))
+
+    @property
+    def info(self) -> SourceInfo:
+        return SourceInfo(
+            "shot", "frames", 0, self.count - 1, self.side, self.side, "uint8", 3, None, False, "", "", False, 1, "",
+            False, (), f"plate {self.seed} {self.count}",
+        )  # fmt: skip
+
+    def plate(self, number: int) -> ImagePlate:
+        return ImagePlate(number, self.plates[number], (0, 1, 2), None, "")
+
+    def keyframe(self, digest: str) -> Keyframe:
+        number = int(digest.removeprefix("key"))
+        return Keyframe(number, self.painted[number].astype(np.float32) / np.float32(255), None, (), digest)
+
+    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
+        return self.kept[stage.key]
+
+    def check(self) -> None:
+        self.stop_after -= 1
+        if self.stop_after < 0:
+            raise PaintoverError(Code.CANCELLED, "The job was cancelled.")
+
+    def plan(self, **parameters: Any) -> list[Stage]:
+        keys = [KeyframeRef(number, f"key{number}") for number in self.keys]
+        return vp4.plan(self.info, keys, VP4Parameters(**{"steps": 8, **parameters}), MODEL)
+
+    def run(self, whole: bool = True, **parameters: Any) -> dict[int, ResultFrame]:
+        """Runs the plan. whole: with the stages that track the matte and publish."""
+        frames: dict[int, ResultFrame] = {}
+        for stage in self.plan(**parameters):
+            if stage.key not in self.kept and (whole or stage.function in OF_THE_MODEL):
+                self.ran.append(stage)
+                output = getattr(vp4, stage.function)(self, stage)
+                if stage.publishes:
+                    frames |= {frame.number: frame for frame in output}
+                else:
+                    self.kept[stage.key] = output
+        return frames
+
+    def results(self, **parameters: Any) -> list[Frame]:
+        frames = self.run(**parameters)
+        return [composed(self.plates[number], frames[number]) for number in range(self.count)]
+
+    def changes(self, **parameters: Any) -> NDArray[np.float32]:
+        """The model's change in the frames after the first, (frames, 24, 24, 3)."""
+        self.run(whole=False, **parameters)
+        decoded = [stage for stage in self.plan(**parameters) if stage.function == "decode"]
+        return np.concatenate([self.kept[stage.key]["change"] for stage in decoded]).astype(np.float32)
+
+    def errors(self, **parameters: Any) -> NDArray[np.float32]:
+        """What that differs by from the true change at the model's size."""
+        true = (self.painted[1:].astype(np.float32) - self.plates[1:]) / 255
+        small = np.stack([cv2.resize(change, (24, 24), interpolation=cv2.INTER_AREA) for change in true])
+        return self.changes(**parameters) - small
+
+
+def composed(plate: Frame, frame: ResultFrame) -> Frame:
+    x, y, width, height = frame.window
+    result = plate.copy()
+    part = result[y : y + height, x : x + width]
+    painted = frame.painted.astype(np.float32)
+    mixed = np.rint(part * (1 - painted[..., 3:]) + painted[..., :3] * 255 * painted[..., 3:])
+    part[...] = np.where(painted[..., 3:] > 0, np.clip(mixed, 0, 255), part)
+    return result
+
+
+def explained(shot: Shot, out: list[Frame]) -> float:
+    """1 - |out - truth|² / |plate - truth|² where the truth is edited, the keyframes left out."""
+    rest = [n for n in range(shot.count) if n not in shot.keys]
+    result, plate, truth = (np.stack([p[n] for n in rest]).astype(float) for p in (out, shot.plates, shot.painted))
+    edit = (plate != truth).any(-1)
+    return float(1 - ((result - truth)[edit] ** 2).sum() / ((plate - truth)[edit] ** 2).sum())
+
+
+@pytest.mark.parametrize("count", [2, 7, 8, 9, 17, 26])
+@pytest.mark.parametrize("place", ["first", "inside", "last", "two"])
+def test_a_plan_lists_inputs_first_and_publishes_every_frame_once(count: int, place: str) -> None:
+    keys = {"first": (0,), "inside": (count // 2,), "last": (count - 1,), "two": (0, count - 1)}[place]
+    known: set[str] = set()
+    stages = Shot(count, keys).plan()
+    for stage in stages:
+        assert all(needed.key in known for needed in stage.inputs)
+        assert stage.key not in known
+        known.add(stage.key)
+    published = [n for s in stages if s.publishes for n in range(s.frames[0], s.frames[1] + 1)]
+    assert sorted(published) == list(range(count))
+
+
+def test_what_is_prepared_needs_no_keyframe_and_serves_any() -> None:
+    prepared = Shot(20, ()).plan()
+    assert not any(stage.needs_keyframe or stage.publishes for stage in prepared)
+    known = {stage.key for stage in prepared}
+    for key in (0, 9, 19):
+        planned = Shot(20, (key,)).plan()
+        assert {s.key for s in planned if s.function in ("encode", "flow")} <= known
+
+
+def test_a_stage_looks_at_no_more_of_a_long_shot_than_of_a_short_one() -> None:
+    def widest(count: int) -> int:
+        return max(
+            stage.parameters["stretch"][1] - stage.parameters["stretch"][0]
+            for stage in Shot(count).plan()
+            if stage.function == "consistency"
+        )
+
+    assert widest(200) == widest(40) < 3 * draft.CHUNK
+
+
+def test_the_draft_of_the_same_shot_shares_flow_and_matte() -> None:
+    shot = Shot(9)
+    ours = {stage.key for stage in shot.plan()}
+    theirs = draft.plan(shot.info, [KeyframeRef(0, "key0")], DraftParameters())
+    assert {stage.key for stage in theirs if stage.function in ("flow", "matte", "learn", "carry")} <= ours
+
+
+@pytest.mark.parametrize("kind", [Edit.RECOLOUR, Edit.TINT])
+def test_the_shown_edit_is_applied_to_the_frames_after_it(kind: Edit) -> None:
+    shot = Shot(4, kind=kind)
+    out = shot.results()
+    assert np.abs(out[0].astype(int) - shot.painted[0]).mean() < 0.5  # all but the palest of the paint
+    assert explained(shot, out) > 0.4
+    edit = (shot.plates != shot.painted).any(-1)
+    for number in range(1, 4):
+        far = cv2.dilate(edit[number].astype(np.uint8), np.ones((25, 25), np.uint8)) == 0
+        assert np.array_equal(out[number][far], shot.plates[number][far])
+
+
+def test_an_unedited_keyframe_changes_nothing_that_a_picture_could_hold() -> None:
+    shot = Shot(4)
+    shot.painted = shot.plates.copy()
+    assert np.abs(shot.changes()).max() < 1e-4  # rounding, for the two branches lie at different places of a batch
+
+
+def test_without_content_consistency_the_source_is_held_less() -> None:
+    def error(**parameters: str) -> float:
+        found = []
+        for seed in (901, 904, 907):
+            shot = Shot(3, seed=seed)
+            errors = shot.errors(consistency="none", **parameters)
+            edit = (shot.plates != shot.painted).any(-1)[1:]
+            far = [cv2.dilate(e.astype(np.uint8), np.ones((9, 9), np.uint8))[::2, ::2] == 0 for e in edit]
+            found += [np.abs(e[f]).mean() for e, f in zip(errors, far, strict=True)]
+        return float(np.mean(found))
+
+    assert error(sampling="plain") > 1.1 * error()
+
+
+def test_temporal_consistency_takes_flicker_away_and_samples_nothing_anew() -> None:
+    flicker: dict[str, float] = {}
+    for seed, kind in ((902, Edit.RECOLOUR), (903, Edit.TINT), (904, Edit.MARK)):
+        shot = Shot(5, seed=seed, kind=kind, side=96)
+        for how in ("none", "residual"):
+            shot.ran.clear()
+            changed = np.abs(np.diff(shot.errors(consistency=how), axis=0)).mean()
+            flicker[how] = flicker.get(how, 0.0) + float(changed)
+        assert {stage.function for stage in shot.ran} == {"consistency", "decode"}
+    assert flicker["residual"] < 0.9 * flicker["none"]
+
+
+def test_passes_through_the_network_are_counted() -> None:
+    def passes(**parameters: Any) -> int:
+        shot = Shot(3)
+        shot.run(whole=False, **parameters)
+        return next(int(shot.kept[s.key]["evaluations"][0]) for s in shot.ran if s.function == "sample")
+
+    assert passes(steps=4) == 2 * 3 * 2  # two frames, three steps that ask, two branches
+    assert passes(steps=4, branches="region") == 2 * 3
+    assert passes(steps=4, guidance=2) == 2 * 3 * 3
+
+
+def test_between_two_keyframes_both_are_heeded() -> None:
+    shot = Shot(5, keys=(0, 4))
+    out = shot.results(steps=4)
+    counted = Counter(stage.function for stage in shot.ran)
+    assert counted["sample"] == counted["exemplar"] == 2
+    for key in (0, 4):
+        assert np.abs(out[key].astype(int) - shot.painted[key]).mean() < 0.5
+    assert explained(shot, out) > 0.4
+
+
+def test_the_same_seed_gives_the_same_frames_and_another_another() -> None:
+    one, same, other = (Shot(2).changes(steps=4, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"prompt": "literal"},
+        {"branches": "same", "guidance": 3},
+        {"branches": "region", "cloning": 1.3},
+        {"consistency": "literal", "matte": "difference"},
+        {"sampling": "plain", "matte": "whole"},
+        {"cell": 32},
+    ],
+    ids=lambda parameters: " ".join(f"{name}={value}" for name, value in parameters.items()),
+)
+def test_every_switch_gives_numbers_in_every_frame(parameters: dict[str, Any]) -> None:
+    whole = "matte" in parameters
+    shot = Shot(3)
+    frames = shot.run(whole, steps=3, **parameters)
+    assert sorted(frames) == ([0, 1, 2] if whole else [])
+    assert np.isfinite(shot.changes(steps=3, **parameters)).all()
+
+
+def test_a_cancel_is_heard_between_two_passes() -> None:
+    shot = Shot(5)
+    with pytest.raises(PaintoverError, match="cancelled"):
+        for stage in shot.plan(steps=20):
+            if stage.function == "sample":
+                shot.stop_after = 5
+            shot.kept[stage.key] = {} if stage.publishes else getattr(vp4, stage.function)(shot, stage)
+    assert shot.stop_after == -1
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1080, 1920), (720, 720)])
+def test_cells_keep_the_shots_aspect(width: int, height: int) -> None:
+    shot = Shot(2)
+    info = SourceInfo(
+        "shot", "frames", 0, 1, width, height, "uint8", 3, None, False, "", "", False, 1, "", False, (), "plate"
+    )
+    stage = vp4.plan(info, shot.keys and [KeyframeRef(0, "key0")], VP4Parameters(), MODEL)[-1]
+    (wide, high), inner = stage.parameters["size"], stage.parameters["inner"]
+    assert inner[0] / inner[1] == pytest.approx(width / height, rel=0.06)
+    assert wide % 4 == high % 4 == 0
+    assert 20 <= min(wide, high) <= 28
