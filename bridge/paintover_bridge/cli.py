@@ -7,6 +7,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paintover_bridge.client import Client
+    from paintover_bridge.install import Installer
     from paintover_bridge.output import Output
+    from paintover_bridge.timeline import ClipMedia
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -168,36 +171,43 @@ def propagate(
 
     SOURCE is a video file, a folder of numbered images, or a pattern (shot.%05d.exr, shot.####.exr); OUT likewise
     (.mov, .mp4, .mkv, a pattern, a folder). FRAME is the number in the file's name, and counts from 0 for a video.
-    An engine is started for the command if none runs. Ctrl-C cancels the job; what it computed is found again.
+    SOURCE may be a clip of a timeline, timeline.otio#CLIP: then the result's timeline is written too, beside OUT or as
+    OUT.otio. An engine is started for the command if none runs. Ctrl-C cancels the job; what it computed is found
+    again.
 
     \b
     Examples:
       paintover propagate shot.mov -k 0=painted.png -o edited.mov
       paintover propagate 'plates/sh010.####.exr' -k 1001=a.exr -k 1048=b.exr -o 'out/sh010.####.exr'
+      paintover propagate edit.otio#sh010 -k 1001=a.psd -o edit_painted.otio
     """
     from paintover_bridge.arguments import check_source, parse_keyframes, parse_parameters, parse_range
 
     checked = parse_keyframes(keyframes, mattes)
     chosen = parse_parameters(parameters)
     span = parse_range(frames) if frames is not None else None
-    check_source(source)
+    place = _place(source, span, out, overwrite)
+    check_source(place.source)
+    if detach and place.clip is not None:
+        raise bad_input("A timeline's result is written when its media is; leave out --detach.")
 
     from paintover_bridge.propagate import Request, cancel_on_terminate, run, submit
     from paintover_bridge.records import job_number
 
     request = Request(
-        source=source,
+        source=place.source,
         keyframes=checked,
-        output=out,
+        output=place.output or out,
         method=method,
         parameters=chosen,
         model=model,
-        frames=span,
+        frames=place.frames,
         colorspace=colorspace,
         mattes=write_mattes,
         overwrite=overwrite,
         versioned=versioned,
         priority=priority,
+        clip=place.clip,
     )
     output = _output()
     with _client(ephemeral=not detach) as client:
@@ -206,7 +216,207 @@ def propagate(
             output.say(f"Queued {job.name}; see `paintover jobs watch {job_number(job)}`.")
             return OK
         cancel_on_terminate()
-        return run(client, request, output)
+        return run(client, request, output, place.finished(output))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a shot comes from and its result goes. given: the source as it was typed."""
+
+    given: str
+    source: str
+    frames: tuple[int, int] | None
+    output: str | None
+    clip: ClipMedia | None = None
+    timeline: str = ""
+
+    def finished(self, output: Output) -> Callable[[str], None]:
+        """What is to be done with the media once it is written."""
+
+        def write(path: str) -> None:
+            if self.clip is None or not path:
+                return
+            from paintover_bridge.timeline import write_result
+
+            write_result(self.given, self.clip, path, self.timeline)
+            output.event("timeline", {"path": self.timeline})
+            output.say(f"Wrote {self.timeline} (timeline).")
+
+        return write
+
+
+def _place(source: str, span: tuple[int, int] | None, out: str | None, overwrite: bool) -> _Place:
+    """A source and an output as given, or those that a clip of a timeline means."""
+    if "#" not in source:  # nothing of timelines is loaded for sources of their own
+        return _Place(source, source, span, out)
+    from paintover_bridge.timeline import is_clip, locate, result_paths
+
+    if not is_clip(source):
+        return _Place(source, source, span, out)
+    if span is not None:
+        raise bad_input("A clip of a timeline has its own range; leave out --range.")
+    clip = locate(source)
+    media, timeline = result_paths(clip, out) if out is not None else (None, "")
+    if timeline and os.path.exists(timeline) and not overwrite:
+        raise bad_input(f"The timeline {timeline} is there already; name another output, or add --overwrite.")
+    first, last = clip.frames
+    _output().event("clip", {"path": clip.path, "first": first, "last": last})
+    _output().say(f"'{clip.clip}' shows frames {first} to {last} of {clip.path}.")
+    return _Place(source, clip.path, clip.frames, media, clip, timeline)
+
+
+@cli.command()
+@click.argument("source")
+@click.option("--method", metavar="METHOD", default="draft", show_default=True, help="See `paintover methods`.")
+@click.option("-p", "parameters", metavar="NAME=VALUE", multiple=True, help="A parameter of the method.")
+@click.option("--model", metavar="NAME|FOLDER|HUB-ID", default="", help="The model, for methods that take one.")
+@click.option("--range", "frames", metavar="FIRST-LAST", help="Frame numbers, inclusive.  [default: the whole source]")
+@click.option(
+    "--colorspace", metavar="NAME", default="", help="An OpenColorIO colour space.  [default: from the file's tags]"
+)
+@click.option("--detach", is_flag=True, help="Leave the job in the engine's queue and print its number.")
+@common
+def prepare(
+    source: str,
+    method: str,
+    parameters: tuple[str, ...],
+    model: str,
+    frames: str | None,
+    colorspace: str,
+    detach: bool,
+) -> int:
+    """Compute ahead what needs no keyframe: flow, encoding, inversion, training.
+
+    A later `propagate` or `paint` of the same SOURCE, range, method, model and parameters finds it and starts with the
+    paint. Ctrl-C stops; what was computed is kept.
+
+    \b
+    Examples:
+      paintover prepare shot.mov
+      paintover prepare shot.mov --method i2vedit --detach
+    """
+    from paintover_bridge.arguments import check_source, parse_parameters, parse_range
+
+    chosen = parse_parameters(parameters)
+    span = parse_range(frames) if frames is not None else None
+    place = _place(source, span, None, False)
+    check_source(place.source)
+
+    from paintover_bridge.propagate import cancel_on_terminate, prepare_shot, until_done
+    from paintover_bridge.records import job_number
+
+    output = _output()
+    with _client(ephemeral=not detach) as client:
+        job = prepare_shot(client, place.source, place.frames, colorspace, method, chosen, model, output)
+        if detach:
+            output.say(f"Queued {job.name}; see `paintover jobs watch {job_number(job)}`.")
+            return OK
+        cancel_on_terminate()
+        return until_done(client, job.name, output)
+
+
+@cli.command()
+@click.argument("source")
+@click.option("--frame", "-f", metavar="N", type=int, required=True, help="The frame to paint on.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["psd", "png", "tif", "tiff", "exr"], case_sensitive=False),
+    default=None,
+    help="What to paint on.  [default: psd]",
+)
+@click.option(
+    "--editor",
+    metavar="NAME|COMMAND",
+    help="photoshop, affinity, krita, gimp, a command line, or none.  [default: the first found, Photoshop before all]",
+)
+@click.option("--picture", metavar="FILE", help="The file to paint on.  [default: one in the data folder]")
+@click.option(
+    "-o", "--output", "out", metavar="OUT", help="Where the edited shot goes.  [default: nowhere but the engine]"
+)
+@click.option("--method", metavar="METHOD", default="draft", show_default=True, help="See `paintover methods`.")
+@click.option("-p", "parameters", metavar="NAME=VALUE", multiple=True, help="A parameter of the method.")
+@click.option("--model", metavar="NAME|FOLDER|HUB-ID", default="", help="The model, for methods that take one.")
+@click.option("--range", "frames", metavar="FIRST-LAST", help="Frame numbers, inclusive.  [default: the whole source]")
+@click.option(
+    "--colorspace", metavar="NAME", default="", help="An OpenColorIO colour space.  [default: from the file's tags]"
+)
+@click.option("--write-mattes", metavar="PATH", help="A pattern or folder to write the propagated mattes to.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--versioned", is_flag=True, help="Write a new version of OUT with each save: out_v001.mov, …")
+@click.option("--only", is_flag=True, help="Use this frame alone, not others of the shot that were painted before.")
+@click.option("--once", is_flag=True, help="End when the first save is carried through.")
+@click.option("--priority", metavar="N", type=int, default=10, show_default=True, help="Higher jobs run first.")
+@common
+def paint(
+    source: str,
+    frame: int,
+    kind: str | None,
+    editor: str | None,
+    picture: str | None,
+    out: str | None,
+    method: str,
+    parameters: tuple[str, ...],
+    model: str,
+    frames: str | None,
+    colorspace: str,
+    write_mattes: str | None,
+    overwrite: bool,
+    versioned: bool,
+    only: bool,
+    once: bool,
+    priority: int,
+) -> int:
+    """Paint on one frame in your editor; every save is carried through the shot.
+
+    Puts the frame into a layered PSD (or a PNG, TIFF, EXR), opens it, and watches it until Ctrl-C. Paint on the layers
+    above the plate: what they cover is the edit. A picture that is there already is gone on with, never replaced.
+    SOURCE and OUT are as for `propagate`. $PAINTOVER_EDITOR, or "editor" in the data folder's settings.json, names
+    another editor for good.
+
+    \b
+    Examples:
+      paintover paint shot.mov --frame 12 -o edited.mov
+      paintover paint 'plates/sh010.####.exr' --frame 1001 --editor krita
+    """
+    from pathlib import Path
+
+    from paintover_bridge.arguments import check_source, parse_parameters, parse_range
+
+    chosen = parse_parameters(parameters)
+    span = parse_range(frames) if frames is not None else None
+    if write_mattes is not None and out is None:
+        raise bad_input("Mattes are written beside an output: give -o as well.")
+    if picture is not None and kind is not None and Path(picture).suffix.lower() != f".{kind.lower()}":
+        raise bad_input(f"--picture {picture} is no .{kind} file; leave out --format, or name it otherwise.")
+    place = _place(source, span, out, overwrite)
+    check_source(place.source)
+
+    from paintover_bridge.editors import choose
+    from paintover_bridge.keyframe import Painting, Session
+
+    painting = Painting(
+        source=place.source,
+        frame=frame,
+        picture=picture,
+        format=(kind or "psd").lower(),
+        output=place.output,
+        mattes=write_mattes,
+        method=method,
+        parameters=chosen,
+        model=model,
+        frames=place.frames,
+        colorspace=colorspace,
+        overwrite=overwrite,
+        versioned=versioned,
+        only=only,
+        once=once,
+        priority=priority,
+        clip=place.clip,
+    )
+    program = choose(editor, _folder())
+    with _client() as client:
+        return Session(client, painting, program, _folder(), _output(), place.finished(_output())).run()
 
 
 @cli.command()
@@ -346,18 +556,87 @@ def _can_print(text: str) -> bool:
     return True
 
 
+_WHAT = click.argument("targets", nargs=-1, metavar="[resolve|nuke|photoshop|ofx|service|all]...")
+_DRY = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+_ROOT = click.option(
+    "--root", metavar="FOLDER", help="A folder that stands for the whole disk, for packages and tests."
+)
+_ALL_USERS = click.option("--all-users", is_flag=True, help="For every user of this machine, not you alone.")
+
+
+def _installer(root: str | None, all_users: bool, bundle: str | None = None) -> Installer:
+    from pathlib import Path
+
+    from paintover_bridge import places
+    from paintover_bridge.install import Installer
+
+    machine = places.Machine.this(all_users, Path(root).resolve() if root else None)
+    given = click.get_current_context().meta.get(_DATA_DIR)
+    folder = machine.real(places.data_folder(machine)) if root and not given else _folder()
+    return Installer(machine, folder, _output(), Path(bundle).resolve() if bundle else None)
+
+
 @cli.command()
-@click.argument("name", required=False)
+@_WHAT
+@_DRY
+@_ALL_USERS
+@_ROOT
+@click.option("--bundle", metavar="FOLDER", help="The OpenFX effect's bundle, where it is not with this installation.")
 @common
-def methods(name: str | None) -> int:
-    """List the methods, their parameters and what they need.
+def install(targets: tuple[str, ...], dry_run: bool, all_users: bool, root: str | None, bundle: str | None) -> int:
+    """Put menus, scripts, the panel, the OpenFX effect and the service where hosts and the system look.
+
+    Everything that is done is written down, and what is replaced is kept, so that `uninstall` leaves no trace. Hosts
+    should be closed. The OpenFX effect has no place of a user's own: it may need administrator's rights.
+
+    \b
+    Examples:
+      paintover install nuke --dry-run
+      paintover install all
+    """
+    from paintover_bridge.install import choose_targets
+
+    return _installer(root, all_users, bundle).install(choose_targets(targets), dry_run)
+
+
+@cli.command()
+@_WHAT
+@_DRY
+@_ROOT
+@common
+def uninstall(targets: tuple[str, ...], dry_run: bool, root: str | None) -> int:
+    """Take out what `install` put in, and put back what was there before.
+
+    The engine's data folder keeps your jobs and results.
 
     \b
     Example:
+      paintover uninstall nuke
+    """
+    from paintover_bridge.install import choose_targets
+
+    return _installer(root, False).uninstall(choose_targets(targets), dry_run)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--plan", "source", metavar="SOURCE", help="Print what NAME would take in memory and on disk for a shot.")
+@click.option("-p", "parameters", metavar="NAME=VALUE", multiple=True, help="With --plan: a parameter of the method.")
+@click.option("--model", metavar="NAME|FOLDER|HUB-ID", default="", help="With --plan: the model.")
+@common
+def methods(name: str | None, source: str | None, parameters: tuple[str, ...], model: str) -> int:
+    """List the methods, their parameters and what they need.
+
+    \b
+    Examples:
       paintover methods draft
+      paintover methods i2vedit --plan shot.mov
     """
     from paintover_bridge.records import as_record
     from paintover_bridge.tables import print_methods
+
+    if source is not None:
+        return _plan_method(name, source, parameters, model)
 
     with _client() as client:
         found = list(client.list_methods())
@@ -372,6 +651,25 @@ def methods(name: str | None) -> int:
             output.record(as_record(method))
     else:
         print_methods(found)
+    return OK
+
+
+def _plan_method(name: str | None, source: str, parameters: tuple[str, ...], model: str) -> int:
+    """Prints what a method would take for a shot."""
+    from paintover_bridge.arguments import check_source, parse_parameters
+    from paintover_bridge.records import as_record
+    from paintover_bridge.tables import print_plan
+
+    if name is None:
+        raise bad_input("--plan needs a method's name; see `paintover methods`.")
+    chosen = parse_parameters(parameters)
+    check_source(source)
+    with _client() as client:
+        plan = client.plan_method(client.create_shot(source).name, name, chosen, model)
+    if _output().as_json:
+        _output().record(as_record(plan))
+    else:
+        print_plan(plan)
     return OK
 
 

@@ -158,6 +158,11 @@ class Client:
     def list_methods(self) -> Sequence[engine_pb2.Method]:
         return self._call(lambda line: line.engine.ListMethods, engine_pb2.ListMethodsRequest()).methods
 
+    def plan_method(self, shot: str, method: str, parameters: Mapping[str, str], model: str) -> engine_pb2.MethodPlan:
+        """What a method would take in memory and on disk for a shot ("shots/…")."""
+        request = engine_pb2.PlanMethodRequest(shot=shot, method=method, parameters=parameters, model=model)
+        return self._call(lambda line: line.engine.PlanMethod, request, PROBE_SECONDS).plan
+
     def stop_engine(self, *, when_idle: bool) -> None:
         """Ends the engine: at once (running jobs resume with the next one), or when no job and no client is left."""
         with self._lock:
@@ -216,7 +221,7 @@ class Client:
     ) -> str:
         """Starts what needs no keyframe; returns the name of the job that does it."""
         request = shot_pb2.PrepareShotRequest(name=name, method=method, parameters=parameters or {}, model=model)
-        return self._call(lambda line: line.shots.PrepareShot, request).job
+        return self._call(lambda line: line.shots.PrepareShot, request, PROBE_SECONDS).job
 
     def delete_shot(self, name: str) -> None:
         self._call(lambda line: line.shots.DeleteShot, shot_pb2.DeleteShotRequest(name=name))
@@ -236,6 +241,13 @@ class Client:
             matte=None if matte is None else _picture(matte),
         )
         return self._call(lambda line: line.keyframes.PutKeyframe, request, PROBE_SECONDS).keyframe
+
+    def export_frame(self, shot: str, frame: int, path: PathLike, *, overwrite: bool = False) -> Sequence[str]:
+        """Writes the plate's frame as a file to paint on (.psd, .png, .tif, .exr); returns what the artist should know.
+
+        overwrite: replaces a file that is there, and what was painted in it."""
+        request = keyframe_pb2.ExportFrameRequest(shot=shot, frame=frame, path=absolute(path), overwrite=overwrite)
+        return self._call(lambda line: line.keyframes.ExportFrame, request, PROBE_SECONDS).notes
 
     def list_keyframes(self, shot: str) -> Sequence[keyframe_pb2.Keyframe]:
         request = keyframe_pb2.ListKeyframesRequest(shot=shot)
@@ -261,11 +273,13 @@ class Client:
         versioned: bool = False,
         await_keyframe: bool = False,
         priority: int = 0,
+        validate_only: bool = False,
     ) -> job_pb2.Job:
         """Puts a propagation into the queue. keyframes: names; none: the shot's, as they stand now.
         output, mattes: files, patterns or folders to write; none: the result is only kept in the engine.
         versioned: writes the next free version of them (v001, v002, …), which the answer names.
-        await_keyframe: of a shot without a keyframe, does what needs none and waits for the first."""
+        await_keyframe: of a shot without a keyframe, does what needs none and waits for the first.
+        validate_only: queues nothing, but raises what would be wrong with such a job, keyframes apart."""
         written = job_pb2.Output(
             path="" if output is None else absolute(output),
             overwrite=overwrite,
@@ -281,7 +295,7 @@ class Client:
             output=None if output is None and mattes is None else written,
             await_keyframe=await_keyframe,
         )
-        request = job_pb2.CreateJobRequest(spec=spec, priority=priority)
+        request = job_pb2.CreateJobRequest(spec=spec, priority=priority, validate_only=validate_only)
         return self._call(lambda line: line.jobs.CreateJob, request, PROBE_SECONDS).job
 
     def get_job(self, name: str) -> job_pb2.Job:

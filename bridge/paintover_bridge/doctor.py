@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -52,6 +53,35 @@ def examine(folder: Path) -> Iterator[Check]:
     yield _token(folder)
     if command and room.ok:
         yield from _methods(folder)
+    yield from examine_installed(folder)
+
+
+def examine_installed(folder: Path) -> Iterator[Check]:
+    """Whether what `paintover install` brought is still there, and what it starts can be started."""
+    from paintover_bridge.receipt import Receipt
+
+    try:
+        installed = Receipt(folder / "install")
+    except ClientError as error:
+        yield Check("installed", False, error.message, "install again")
+        return
+    for target in installed.targets:
+        gone = installed.missing(target)
+        found = f"{gone[0]} is gone or was changed" if gone else "in place"
+        yield Check(f"installed {target}", not gone, found, f"run `paintover install {target}` again")
+    if installed.targets:
+        yield _started(folder / "service.json")
+
+
+def _started(path: Path) -> Check:
+    """The commands that hosts start, as the installer wrote them down."""
+    try:
+        commands = list(json.loads(path.read_text("utf-8")).values())
+        lost = [command[0] for command in commands if shutil.which(command[0]) is None]
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return Check("started by hosts", False, f"{path} cannot be read", "run `paintover install` again")
+    found = f"{lost[0]} is gone" if lost else " ".join(commands[0])
+    return Check("started by hosts", not lost, found, "run `paintover install` again")
 
 
 def _python() -> Check:

@@ -69,10 +69,17 @@ class _Plain:
 
 
 class JsonDisplay(_Plain):
-    """Every event, as a line."""
+    """Every event, as a line, after a line for each frame that it adds."""
 
     def event(self, job: job_pb2.Job) -> None:
+        for frame in job.frames:
+            write_line(json_line(frame_record(job, frame)))
         write_line(json_line(progress_record(job)))
+
+
+def frame_record(job: job_pb2.Job, frame: job_pb2.FrameSummary) -> dict[str, Any]:
+    """One frame that is there, for programs."""
+    return {"event": "frame", "job": job.name, **as_record(frame)}
 
 
 def progress_record(job: job_pb2.Job) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -19,13 +19,16 @@ from paintover_bridge.errors import INTERRUPTED, OK, ClientError
 from paintover_bridge.output import Output
 from paintover_bridge.progress import display_for, duration
 from paintover_bridge.records import as_record, job_number
+from paintover_bridge.timeline import ClipMedia, check_rate
 
 CANCEL_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to propagate, as `paintover propagate` was asked. frames: first and last, None for the whole source."""
+    """What to propagate, as `paintover propagate` was asked. frames: first and last, None for the whole source.
+
+    clip: of a timeline, which the source, its frames and its rate come from; None for sources of their own."""
 
     source: str
     keyframes: Sequence[KeyframeFile]
@@ -39,6 +42,7 @@ class Request:
     overwrite: bool = False
     versioned: bool = False
     priority: int = 0
+    clip: ClipMedia | None = None
 
 
 def submit(client: Client, request: Request, output: Output) -> job_pb2.Job:
@@ -46,13 +50,15 @@ def submit(client: Client, request: Request, output: Output) -> job_pb2.Job:
     shot = client.create_shot(request.source, frames=request.frames, colorspace=request.colorspace)
     output.event("shot", as_record(shot))
     output.notes(shot.notes)
+    if request.clip is not None:
+        check_rate(request.clip, shot.rate_numerator / (shot.rate_denominator or 1))
     names = []
     for given in request.keyframes:
         keyframe = client.put_keyframe(shot.name, given.frame, given.picture, given.matte)
         output.event("keyframe", as_record(keyframe))
         output.notes(keyframe.notes)
         names.append(keyframe.name)
-    with _interrupts_held():  # else a job could be left whose name nobody knows
+    with interrupts_held():  # else a job could be left whose name nobody knows
         job = client.create_job(
             shot.name,
             names,
@@ -79,14 +85,44 @@ def follow(client: Client, name: str, output: Output) -> int:
     return report_end(client.get_job(name), output)
 
 
-def run(client: Client, request: Request, output: Output) -> int:
-    """Submits and follows. Ctrl-C (or SIGTERM) cancels the job; a second one leaves at once."""
+def run(client: Client, request: Request, output: Output, finished: Callable[[str], None] = lambda path: None) -> int:
+    """Submits and follows. Ctrl-C (or SIGTERM) cancels the job; a second one leaves at once.
+
+    finished: called with what was written, once the result is whole."""
     job = submit(client, request, output)
+    status = until_done(client, job.name, output)
+    if status == OK:
+        finished(client.get_job(job.name).spec.output.path)
+    return status
+
+
+def prepare_shot(
+    client: Client,
+    source: str,
+    frames: tuple[int, int] | None,
+    colorspace: str,
+    method: str,
+    parameters: Mapping[str, str],
+    model: str,
+    output: Output,
+) -> job_pb2.Job:
+    """Queues what needs no keyframe of a shot."""
+    shot = client.create_shot(source, frames=frames, colorspace=colorspace)
+    output.event("shot", as_record(shot))
+    output.notes(shot.notes)
+    with interrupts_held():
+        job = client.get_job(client.prepare_shot(shot.name, method, parameters=parameters, model=model))
+    output.event("job", as_record(job))
+    return job
+
+
+def until_done(client: Client, name: str, output: Output) -> int:
+    """Follows a job; Ctrl-C cancels it, a second one leaves at once."""
     try:
-        return follow(client, job.name, output)
+        return follow(client, name, output)
     except KeyboardInterrupt:
         output.say("Cancelling; press Ctrl-C again to leave at once.")
-        return _cancel(client, job.name, output)
+        return _cancel(client, name, output)
 
 
 def _cancel(client: Client, name: str, output: Output) -> int:
@@ -113,8 +149,11 @@ def report_end(job: job_pb2.Job, output: Output) -> int:
         again = f"`paintover jobs retry {number}` goes on from where it was"
         output.error(ClientError("CANCELLED", f"{job.name} was cancelled; {again}."))
         return INTERRUPTED
-    output.event("done", _done_record(job))
+    output.event("done", done_record(job))
     seconds = max(job.end_time - job.start_time, 0.0)
+    if job.spec.prepare_only:
+        output.say(f"Prepared in {_short(seconds)}; what needs the paint starts from here.")
+        return OK
     made = f"Wrote {job.spec.output.path}" if job.spec.output.path else f"Finished {job.name}"
     output.say(f"{made} ({job.progress.frames_total} frames in {_short(seconds)}).")
     if job.spec.output.mattes_path:
@@ -127,7 +166,8 @@ def report_end(job: job_pb2.Job, output: Output) -> int:
     return OK
 
 
-def _done_record(job: job_pb2.Job) -> dict[str, Any]:
+def done_record(job: job_pb2.Job) -> dict[str, Any]:
+    """How a job ended well, for programs."""
     return {
         "job": job.name,
         "state": "done",
@@ -145,7 +185,7 @@ def _short(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
     """Ctrl-C and SIGTERM within the block take effect at its end."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -162,7 +202,7 @@ def _interrupts_held() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
     if came:
-        raise KeyboardInterrupt
+        signal.raise_signal(came[0])
 
 
 def cancel_on_terminate() -> None:

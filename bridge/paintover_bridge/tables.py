@@ -55,6 +55,22 @@ def print_methods(methods: Iterable[engine_pb2.Method]) -> None:
             write_line(wrapped(parameter.help, 6))
 
 
+def print_plan(plan: engine_pb2.MethodPlan) -> None:
+    """A method's windows, its GPU memory by tier, and its files."""
+    write_line(f"{plan.windows} windows of {plan.frames_per_window} frames of {plan.width}x{plan.height}")
+    table = _table("tier", "GPU memory")
+    for tier in plan.tiers:
+        table.add_row(tier.name, f"{tier.memory_bytes / 1e9:.1f} GB")
+    _print(table)
+    write_line("a job takes the first tier that fits")
+    table = _table("files of a window", "at most")
+    for file in plan.files:
+        table.add_row(file.name, f"{file.bytes / 1e6:.1f} MB")
+    table.add_row("together", f"{sum(file.bytes for file in plan.files) / 1e6:.1f} MB")
+    _print(table)
+    write_line(f"and a checkpoint of {plan.checkpoint_bytes / 1e6:.1f} MB while a window is trained")
+
+
 def takes(parameter: engine_pb2.Parameter) -> str:
     """ "0 to 8 px", "fast | fine", "true | false"."""
     if parameter.choices:

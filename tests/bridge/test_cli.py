@@ -41,7 +41,9 @@ def test_the_bare_command_explains_itself(paintover: Run) -> None:
     assert ran.stdout == paintover("--help").stdout
 
 
-@pytest.mark.parametrize("command", ["propagate", "serve", "stop", "status", "doctor", "methods", "jobs"])
+@pytest.mark.parametrize(
+    "command", ["propagate", "serve", "stop", "status", "doctor", "methods", "jobs", "paint", "install"]
+)
 def test_every_command_explains_itself_with_an_example(paintover: Run, command: str) -> None:
     helped = paintover(command, "--help")
     assert helped.returncode == 0

@@ -7,11 +7,12 @@ import plistlib
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import paintover_bridge
 import pytest
 from click.testing import CliRunner
 from paintover_bridge.cli import cli
 
-SERVICE = Path(__file__).resolve().parents[2] / "installer" / "service"
+SERVICE = Path(paintover_bridge.__file__).parent / "templates"
 
 
 def systemd() -> list[str]:

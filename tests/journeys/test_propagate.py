@@ -67,7 +67,9 @@ def test_json_lines_tell_the_whole_story(data_dir: Path, small_shot: SmallShot) 
     assert run.returncode == 0, run.stderr
     events = [json.loads(line) for line in run.stdout.splitlines()]
     kinds = [event["event"] for event in events if event["event"] not in ("progress", "note")]
-    assert kinds == ["shot", "keyframe", "job", "done"]
+    frames = [event["number"] for event in events if event["event"] == "frame"]
+    assert sorted(frames) == list(range(12))
+    assert kinds == ["shot", "keyframe", "job", *["frame"] * len(frames), "done"]
     assert out.is_file()
 
 

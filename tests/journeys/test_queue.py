@@ -68,7 +68,9 @@ def number(job: job_pb2.Job) -> int:
 
 
 def test_a_draft_passes_a_final_between_two_stages_and_the_final_goes_on(slow: Client, shot: str) -> None:
-    final = slow.create_job(shot, method="slow-final", parameters={"stages": "8", "seed": "1"}, model="m", priority=9)
+    final = slow.create_job(
+        shot, method="slow-final", parameters={"stages": "8", "seed": "1"}, model="small-svd", priority=9
+    )
     until(lambda: running(slow, final, 2))
     draft = slow.create_job(shot, method="slow-draft", parameters={"stages": "2", "seed": "2"})
     assert slow.wait_until_finished(draft.name, SECONDS)
@@ -129,8 +131,10 @@ def test_a_job_without_a_keyframe_prepares_waits_and_goes_on(slow: Client, small
 
 def test_preparing_gives_way_to_every_job_that_somebody_waits_for(slow: Client, shot: str) -> None:
     first = slow.create_job(shot, method="slow-draft", parameters={"stages": "2", "seed": "1"})
-    prepared = slow.prepare_shot(shot, "slow-final", parameters={"seed": "2", "seconds": "0"}, model="m")
-    final = slow.create_job(shot, method="slow-final", parameters={"seed": "3", "stages": "1"}, model="m", priority=-99)
+    prepared = slow.prepare_shot(shot, "slow-final", parameters={"seed": "2", "seconds": "0"}, model="small-svd")
+    final = slow.create_job(
+        shot, method="slow-final", parameters={"seed": "3", "stages": "1"}, model="small-svd", priority=-99
+    )
     for name in (first.name, prepared, final.name):
         assert slow.wait_until_finished(name, SECONDS)
     order = list(dict.fromkeys(started(slow)))
@@ -345,7 +349,7 @@ def test_a_gpu_and_the_processor_work_at_the_same_time_and_share_what_they_make(
     until(lambda: len(slow.get_engine().devices) == 2)
     assert slow.get_engine().devices[1].name == "NVIDIA Stand-in"
     given = {"stages": "6", "seconds": "0.5", "seed": "1"}
-    final = slow.create_job(shot, method="slow-final", parameters=given, model="m")
+    final = slow.create_job(shot, method="slow-final", parameters=given, model="small-svd")
     draft = slow.create_job(shot, method="slow-draft", parameters={**given, "stages": "2"})
     assert slow.wait_until_finished(draft.name, SECONDS)
     assert slow.get_job(final.name).state == job_pb2.JOB_STATE_RUNNING

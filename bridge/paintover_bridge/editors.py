@@ -1,0 +1,187 @@
+"""Which program the artist paints in, and how it is started: by its arguments, never through a shell."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paintover_bridge.errors import ClientError, bad_input
+
+NONE = "none"
+PLACE = "{}"
+"""Where a command that is given takes the picture's path; it goes to the end without."""
+
+
+@dataclass(frozen=True)
+class Editor:
+    """A program to paint in. command: its words, `PLACE` among them."""
+
+    name: str
+    command: tuple[str, ...]
+
+    def open(self, picture: Path) -> None:
+        """Opens a picture and returns at once. Raises ClientError when the program cannot be started."""
+        words = [str(picture) if word == PLACE else word for word in self.command]
+        try:
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **_apart()
+            )
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ClientError(
+                "FAILED_PRECONDITION",
+                f"The editor '{words[0]}' cannot be started ({reason}); name another with --editor.",
+            ) from error
+        threading.Thread(target=process.wait, name="paintover-editor", daemon=True).start()  # reaps it
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A painting program and where it is found: a macOS bundle, Windows and macOS places, and commands of a path."""
+
+    name: str
+    bundle: str
+    places: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+_KNOWN = (
+    _Known(
+        "Photoshop",
+        "com.adobe.Photoshop",
+        (
+            "{programfiles}/Adobe/Adobe Photoshop*/Photoshop.exe",
+            "/Applications/Adobe Photoshop */Adobe Photoshop *.app",
+        ),
+        (),
+    ),
+    _Known(
+        "Affinity",
+        "com.seriflabs.affinityphoto2",
+        (
+            "{programfiles}/Affinity/*/*.exe",
+            "/Applications/Affinity*.app",
+        ),
+        (),
+    ),
+    _Known(
+        "Krita",
+        "org.kde.krita",
+        ("{programfiles}/Krita*/bin/krita.exe", "/Applications/krita.app"),
+        ("krita",),
+    ),
+    _Known(
+        "GIMP",
+        "org.gimp.gimp",
+        ("{programfiles}/GIMP*/bin/gimp-?.*.exe", "/Applications/GIMP*.app"),
+        ("gimp", "gimp-3.0", "gimp-2.10"),
+    ),
+)
+
+
+def choose(given: str | None, data_folder: Path, environment: Mapping[str, str] = os.environ) -> Editor | None:
+    """The editor to use: the one given, else $PAINTOVER_EDITOR, else `editor` in the data folder's settings.json, else
+    the first that is found (Photoshop before all others), else what the system opens pictures with.
+
+    An editor is named ("photoshop", "affinity", "krita", "gimp") or given as a command line; None for "none".
+    Raises ClientError for a known one that is not found, and for a command line that is none."""
+    wanted = given or environment.get("PAINTOVER_EDITOR") or _setting(data_folder)
+    if wanted is None:
+        return next(_found(environment), None) or _system_opener()
+    if wanted.strip().lower() == NONE:
+        return None
+    known = {program.name.lower(): program for program in _KNOWN}
+    program = known.get(wanted.strip().lower())
+    if program is None:
+        return _commanded(wanted)
+    editor = _locate(program, environment)
+    if editor is None:
+        others = ", ".join(found.name for found in _found(environment)) or "none of those that are known"
+        raise bad_input(
+            f"{program.name} was not found on this machine (found: {others}); give its command to --editor."
+        )
+    return editor
+
+
+def _setting(data_folder: Path) -> str | None:
+    path = data_folder / "settings.json"
+    try:
+        said = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise bad_input(f'{path} cannot be read ({error}); write it like {{"editor": "gimp"}}.') from error
+    editor = said.get("editor") if isinstance(said, dict) else None
+    if editor is not None and not isinstance(editor, str):
+        raise bad_input(f'"editor" in {path} is not a text; write it like {{"editor": "gimp"}}.')
+    return editor or None
+
+
+def _commanded(text: str) -> Editor:
+    if os.path.exists(text):  # a program's own path may hold spaces
+        return Editor(os.path.basename(text), _opening(text))
+    try:
+        words = shlex.split(text, posix=os.name == "posix")
+    except ValueError as error:
+        raise bad_input(f"The editor '{text}' is no command line ({error}).") from error
+    words = [word.strip('"') for word in words]
+    program = shutil.which(words[0]) if words else None
+    if program is None:
+        raise bad_input(f"The editor '{text}' was not found; give its whole path to --editor, or 'none'.")
+    rest = tuple(words[1:]) if PLACE in words[1:] else (*words[1:], PLACE)
+    return Editor(os.path.basename(words[0]), (program, *rest))
+
+
+def _found(environment: Mapping[str, str]) -> Iterator[Editor]:
+    for program in _KNOWN:
+        editor = _locate(program, environment)
+        if editor is not None:
+            yield editor
+
+
+def _locate(program: _Known, environment: Mapping[str, str]) -> Editor | None:
+    roots = [environment[name] for name in ("ProgramFiles", "ProgramW6432") if environment.get(name)]
+    for place in program.places:
+        if place.startswith("/") != (sys.platform == "darwin"):
+            continue
+        for root in roots or [""]:
+            found = (
+                sorted(glob.glob(place.replace("{programfiles}", glob.escape(root)))) if root or place[0] == "/" else []
+            )
+            if found:  # the newest version's name sorts last
+                return Editor(program.name, _opening(found[-1]))
+    for command in program.commands:
+        path = shutil.which(command, path=environment.get("PATH"))
+        if path:
+            return Editor(program.name, (path, PLACE))
+    return None
+
+
+def _opening(program: str) -> tuple[str, ...]:
+    return ("open", "-a", program, PLACE) if program.endswith(".app") else (program, PLACE)
+
+
+def _system_opener() -> Editor | None:
+    if sys.platform == "darwin":
+        return Editor("the program that opens such pictures", ("open", PLACE))
+    if sys.platform == "win32":
+        return Editor("the program that opens such pictures", ("explorer", PLACE))
+    program = shutil.which("xdg-open")
+    return Editor("the program that opens such pictures", (program, PLACE)) if program else None
+
+
+def _apart() -> dict[str, Any]:
+    """What lets the editor outlive this command: Ctrl-C in the terminal is the command's alone."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+    return {"start_new_session": True}

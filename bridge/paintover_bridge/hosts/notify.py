@@ -1,0 +1,46 @@
+"""A sentence shown by the desktop, for hosts that give their scripts no window."""
+
+from __future__ import annotations
+
+import html
+import os
+import shutil
+import subprocess
+import sys
+
+from paintover_bridge.hosts.command import detached
+
+_BALLOON = (
+    "Add-Type -AssemblyName System.Windows.Forms; $icon = New-Object System.Windows.Forms.NotifyIcon; "
+    "$icon.Icon = [System.Drawing.SystemIcons]::Information; $icon.Visible = $true; "
+    "$icon.ShowBalloonTip(8000, 'Paintover', $env:PAINTOVER_SENTENCE, 'None'); Start-Sleep 9; $icon.Dispose()"
+)
+
+
+def notify(sentence: str) -> bool:
+    """Shows a sentence; whether there was something to show it with. The sentence is never part of a program's text."""
+    command = _command(sentence)
+    if command is None:
+        return False
+    try:
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PAINTOVER_SENTENCE": sentence},
+            **detached(),
+        )
+    except OSError:
+        return False
+    return True
+
+
+def _command(sentence: str) -> list[str] | None:
+    if sys.platform == "darwin":
+        lines = ("on run argv", 'display notification (item 1 of argv) with title "Paintover"', "end run")
+        return ["osascript", *(part for line in lines for part in ("-e", line)), sentence]
+    if sys.platform == "win32":
+        return ["powershell", "-NoProfile", "-WindowStyle", "Hidden", "-Command", _BALLOON]
+    program = shutil.which("notify-send")
+    return [program, "--app-name=Paintover", "--", "Paintover", html.escape(sentence)] if program else None

@@ -1,0 +1,92 @@
+"""`run REQUEST.json` does one request; `watch` does those that scripts leave in Fusion's preferences, for ever."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from paintover_bridge.daemon import data_folder
+from paintover_bridge.hosts.command import HostError, find_command
+from paintover_bridge.hosts.resolve import mailbox_folder
+from paintover_bridge.hosts.resolve.mailbox import Mailbox, parse, preference_files, requests_in
+from paintover_bridge.hosts.resolve.runner import Runner
+
+LOOK_SECONDS = 0.25
+
+log = logging.getLogger("paintover.resolve")
+
+
+def main(given: list[str] | None = None) -> int:
+    """The exit status: 0, or 2 with a sentence on standard error."""
+    parser = argparse.ArgumentParser(prog="paintover-resolve", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, help="the engine's data folder")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run").add_argument("request", type=Path)
+    watching = commands.add_parser("watch")
+    watching.add_argument("--preferences", type=Path, action="append", help="files to watch")
+    watching.add_argument("--while-input", action="store_true", help="end when standard input does")
+    chosen = parser.parse_args(given)
+    logging.basicConfig(format="paintover-resolve: %(message)s")
+    data = data_folder(chosen.data_dir)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # through the `finally` below
+    runner = None
+    try:
+        runner = Runner(Mailbox(mailbox_folder(data)), [*_command(), "--data-dir", str(data)])
+        if chosen.command == "watch":
+            if chosen.while_input:
+                threading.Thread(target=_end_with_input, args=(runner,), daemon=True).start()
+            watch(runner, chosen.preferences)
+        else:
+            request = parse(chosen.request.read_bytes())
+            chosen.request.unlink()
+            runner.do(request)
+    except (HostError, OSError) as error:
+        log.error("%s", error)
+        return 2
+    finally:
+        if runner is not None:
+            runner.stop()
+    return 0
+
+
+def _command() -> list[str]:
+    """What runs `paintover`: this Python, unless told otherwise."""
+    told = "PAINTOVER_COMMAND" in os.environ
+    return find_command() if told else [sys.executable, "-m", "paintover_bridge"]
+
+
+def _end_with_input(runner: Runner) -> None:
+    """What started this has ended."""
+    sys.stdin.buffer.read()
+    runner.stop()
+    os._exit(0)
+
+
+def watch(runner: Runner, preferences: list[Path] | None) -> None:
+    """Follows the preferences' files; each request is done once, on a thread of its own."""
+    done: set[str] = set()
+    stamps: dict[Path, float] = {}
+    while True:
+        for path in preferences or preference_files():
+            try:
+                stamp = path.stat().st_mtime
+                if stamps.get(path) == stamp:
+                    continue
+                stamps[path] = stamp
+                for request in requests_in(path, time.time()):
+                    if request.id not in done and not runner.mailbox.was_taken(request):
+                        done.add(request.id)
+                        threading.Thread(target=runner.do, args=(request,), daemon=True).start()
+            except (OSError, HostError) as error:
+                log.error("%s", error)
+        time.sleep(LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

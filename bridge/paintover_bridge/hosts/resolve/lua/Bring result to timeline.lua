@@ -1,0 +1,2 @@
+-- Put the newest result of the clip under the playhead on the timeline.
+dofile("@MODULE@").run("bring")

@@ -1,0 +1,2 @@
+-- Show Paintover's queue in a browser.
+dofile("@MODULE@").run("monitor")

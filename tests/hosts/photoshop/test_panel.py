@@ -1,0 +1,228 @@
+"""The UXP panel in Node, against a stand-in of Photoshop's modules and a real engine; and the engine's side of it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from paintover_bridge.client import Client, connect
+from paintover_bridge.hosts import photoshop
+from paintover_bridge.keyframe import Painting, picture_path
+from PIL import Image
+from psd_tools import PSDImage
+
+from tests.conftest import SmallShot, make_small_shot
+
+NODE = shutil.which("node")
+SCENARIOS = Path(__file__).with_name("scenarios.js")
+needs_node = pytest.mark.skipif(NODE is None, reason="SKIPPED: PHOTOSHOP'S PANEL IS NOT TESTED, node IS MISSING")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def engine(home: Path) -> Iterator[Client]:
+    """An engine on the folder that the panel looks in, whose monitor was opened once."""
+    with connect(data_folder(home), ephemeral=False) as client:
+        client.open_monitor()
+        yield client
+        client.stop_engine(when_idle=False)
+
+
+@pytest.fixture(scope="module")
+def shot(engine: Client, tmp_path_factory: pytest.TempPathFactory) -> SmallShot:
+    """A shot that was painted at frame 4 once, and not carried through."""
+    made = make_small_shot(tmp_path_factory.mktemp("sh010") / "sh010")
+    name = engine.create_shot(made.source).name
+    engine.put_keyframe(name, made.key, made.keyframe)
+    return made
+
+
+@pytest.fixture
+def painted(shot: SmallShot, tmp_path: Path) -> Path:
+    """What an artist saves: other paint than the keyframe's, flattened."""
+    picture = cv2.cvtColor(shot.plate(shot.key), cv2.COLOR_BGR2RGB)
+    cv2.circle(picture, (40, 30), 9, (30, 200, 60), -1)
+    path = tmp_path / "painted.psd"
+    PSDImage.frompil(Image.fromarray(picture)).save(path)
+    return path
+
+
+def data_folder(home: Path) -> Path:
+    """Where the panel looks on macOS."""
+    return home / "Library" / "Application Support" / "paintover"
+
+
+def play(scenario: str, home: Path, painted: Path | str = "", **environment: str) -> None:
+    done = subprocess.run(
+        [str(NODE), str(SCENARIOS), scenario, str(photoshop.PANEL), str(home), str(painted)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@needs_node
+def test_it_lists_shots_and_opens_a_keyframe(shot: SmallShot, home: Path) -> None:
+    play("lists_and_opens_a_keyframe", home)
+
+
+@needs_node
+def test_a_save_is_carried_through_and_its_neighbours_are_shown(
+    engine: Client, shot: SmallShot, painted: Path, home: Path
+) -> None:
+    before = {job.name for job in engine.list_jobs() if not job.spec.prepare_only}
+    play("a_save_is_carried_through_and_its_neighbours_are_shown", home, painted)
+    [made] = {job.name for job in engine.list_jobs() if not job.spec.prepare_only} - before
+    [keyframe] = engine.get_job(made).spec.keyframes
+    assert f"/keyframes/{shot.key}-" in keyframe
+
+
+@needs_node
+@pytest.mark.parametrize(
+    "scenario",
+    ["another_documents_save_is_nobodys_business", "a_broken_file_is_a_sentence",
+     "a_dialog_that_stands_open_is_a_sentence", "a_panel_that_is_hidden_asks_nothing"],
+)  # fmt: skip
+def test_what_else_may_happen(shot: SmallShot, painted: Path, home: Path, scenario: str) -> None:
+    play(scenario, home, painted)
+
+
+@needs_node
+def test_without_an_engine_it_says_what_to_start(tmp_path: Path) -> None:
+    play("without_an_engine_it_says_what_to_start", tmp_path)
+    folder = data_folder(tmp_path)
+    folder.mkdir(parents=True)
+    path = folder / "monitor.json"
+    path.write_text('{"port": 0}')
+    (folder / "token").write_text("x")
+    play("without_an_engine_it_says_what_to_start", tmp_path)
+    path.write_text('{"port": 9}')  # one that is gone
+    play("without_an_engine_it_says_what_to_start", tmp_path)
+
+
+@needs_node
+def test_another_data_folder_can_be_chosen(engine: Client, shot: SmallShot, home: Path, tmp_path: Path) -> None:
+    scenario = "another_data_folder_can_be_chosen_and_is_remembered"
+    play(scenario, tmp_path / "elsewhere", CHOSEN=str(data_folder(home)))
+
+
+@needs_node
+def test_a_wrong_token_is_a_sentence(engine: Client, home: Path) -> None:
+    token = data_folder(home) / "token"
+    right = token.read_text()
+    token.write_text("0" * 64)
+    try:
+        play("a_wrong_token_is_a_sentence", home)
+    finally:
+        token.write_text(right)
+
+
+# The engine's side.
+
+
+def ask(engine: Client, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    folder = engine.endpoint.folder
+    port = json.loads((folder / "monitor.json").read_text())["port"]
+    sent = {"Authorization": f"Bearer {(folder / 'token').read_text().strip()}", **headers}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body), sent)
+    answer = connection.getresponse()
+    told = answer.read()
+    connection.close()
+    return answer.status, json.loads(told) if told[:1] in (b"{", b"[") else told
+
+
+def first_shot(engine: Client) -> str:
+    return str(ask(engine, "/shots")[1][0]["id"])
+
+
+def test_a_save_outdates_the_one_before(engine: Client, shot: SmallShot, painted: Path, tmp_path: Path) -> None:
+    path = f"/shots/{first_shot(engine)}/frames/5"
+    status, first = ask(engine, path, {"path": str(painted)})
+    assert status == 200
+    status, second = ask(engine, path, {"path": str(shot.keyframe)})
+    assert status == 200 and second["job"] != first["job"]
+    assert engine.wait_until_finished(f"jobs/{second['job']}", 60)
+    assert [job.state for job in map(engine.get_job, (f"jobs/{first['job']}", f"jobs/{second['job']}"))] == [8, 6]
+    assert ask(engine, path, {"path": str(shot.keyframe)})[1]["job"] == second["job"]
+
+
+def test_the_pictures_are_those_of_the_command(engine: Client, shot: SmallShot) -> None:
+    opened = ask(engine, f"/shots/{first_shot(engine)}/frames/7/open", {})[1]
+    wire = engine.list_shots()[0]
+    assert Path(opened["path"]) == picture_path(Painting(wire.source, 7), wire, engine.endpoint.folder)
+    assert {"frame": 7, "path": opened["path"]} in ask(engine, "/shots")[1][0]["pictures"]
+
+
+@pytest.mark.parametrize("headers", [{"Authorization": ""}, {"Authorization": "Bearer x"}, {"Host": "evil.example"}])
+def test_nobody_else_is_answered(engine: Client, shot: SmallShot, headers: dict[str, str]) -> None:
+    opened = f"/shots/{first_shot(engine)}/frames/9/open"
+    for path, body in (("/shots", None), (opened, {})):
+        assert ask(engine, path, body, **headers)[0] in (401, 403, 421)
+    assert list(engine.endpoint.folder.glob("paint/*/*_0009.psd")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/shots/{shot}/frames/4", {}, 400),
+        ("/shots/{shot}/frames/4", {"path": 7}, 400),
+        ("/shots/{shot}/frames/4", {"path": "/etc/passwd"}, 400),
+        ("/shots/{shot}/frames/4", {"path": "relative.psd"}, 400),
+        ("/shots/{shot}/frames/4", {"path": "/nowhere.psd"}, 404),
+        ("/shots/{shot}/frames/99/open", {}, 400),
+        ("/shots/000000000000/frames/4/open", {}, 404),
+        ("/shots/../frames/4/open", {}, 404),
+    ],
+)
+def test_a_wrong_question_is_one_sentence(
+    engine: Client, shot: SmallShot, path: str, body: dict[str, Any], status: int
+) -> None:
+    answered, told = ask(engine, path.format(shot=first_shot(engine)), body)
+    assert answered in (status, 400, 404)
+    assert answered == 404 or told["message"].endswith(".")
+
+
+def test_a_picture_comes_as_jpeg_for_programs_that_know_no_webp(engine: Client, shot: SmallShot) -> None:
+    job = ask(engine, f"/shots/{first_shot(engine)}/frames/4", {"path": str(shot.keyframe)})[1]["job"]
+    assert engine.wait_until_finished(f"jobs/{job}", 60)
+    seen = [ask(engine, f"/jobs/{job}/result/4?side=160{kind}")[1] for kind in ("", "&as=jpeg", "&as=webp")]
+    assert [picture[:3] for picture in seen] == [b"RIF", b"\xff\xd8\xff", b"RIF"]
+    assert ask(engine, f"/jobs/{job}/matte/4?side=160&as=jpeg")[1][:3] == b"RIF"  # its alpha is what counts
+    assert ask(engine, f"/jobs/{job}/result/4?side=160&as=gif")[0] == 400
+
+
+# What is installed.
+
+
+def test_the_manifest_names_what_is_there() -> None:
+    manifest = json.loads((photoshop.PANEL / "manifest.json").read_text("utf-8"))
+    assert manifest["manifestVersion"] == 5 and manifest["host"]["app"] == "PS"
+    assert (photoshop.PANEL / manifest["main"]).is_file()
+    for icon in [*manifest["icons"], *manifest["entrypoints"][0]["icons"]]:
+        for scale, suffix in ((1, ""), (2, "@2x")):
+            path = photoshop.PANEL / icon["path"].replace(".png", f"{suffix}.png")
+            assert cv2.imread(str(path)).shape[:2] == (icon["height"] * scale, icon["width"] * scale)
+
+
+def test_the_panel_uses_nothing_that_uxp_lacks() -> None:
+    for path in photoshop.PANEL.glob("*.js"):
+        text = path.read_text("utf-8")
+        assert not re.search(r"dataset|getElementsByClassName|innerHTML|eval\(|canvas|\bcloseset\b", text), path
+    page = (photoshop.PANEL / "index.html").read_text("utf-8")
+    assert "data-" not in page and "style=" not in page and "onclick" not in page

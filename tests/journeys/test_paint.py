@@ -1,0 +1,161 @@
+"""An artist's hour: paint a frame in real GIMP, save, see the draft, paint more, save again.
+
+GIMP writes Photoshop files in place, piece by piece, from a process of its own: what a watcher must bear.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from paintover_bridge.client import connect
+
+from tests.conftest import SmallShot, make_small_shot
+
+GIMP = shutil.which("gimp") or shutil.which("gimp-2.10")
+SECONDS = 120.0
+
+STROKE = """
+(define image (car (gimp-file-load RUN-NONINTERACTIVE "{path}" "{path}")))
+(define layer (vector-ref (cadr (gimp-image-get-layers image)) 0))
+(gimp-context-set-foreground (list 230 40 40))
+(gimp-image-select-ellipse image CHANNEL-OP-REPLACE {x} {y} {side} {side})
+(gimp-edit-fill layer FILL-FOREGROUND)
+(gimp-selection-none image)
+(file-psd-save RUN-NONINTERACTIVE image layer "{path}" "{path}" 0 0)
+"""
+
+
+def _version() -> str:
+    if GIMP is None:
+        return ""
+    ran = subprocess.run([GIMP, "--version"], capture_output=True, text=True, check=False)
+    return ran.stdout.strip().rpartition(" ")[2]
+
+
+pytestmark = [
+    pytest.mark.skipif(GIMP is None, reason="GIMP is not installed: apt-get install gimp"),
+    pytest.mark.skipif(not _version().startswith("2.10"), reason="the strokes are written for GIMP 2.10's procedures"),
+    pytest.mark.timeout(400),
+]
+
+
+class Artist:
+    """Runs GIMP once for each save, as its user sees it: open, paint on the top layer, save in place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._script = folder / "stroke.scm"
+        self._environment = {**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config")}
+
+    def paint(self, picture: Path, x: int, y: int, side: int) -> None:
+        """Fills an ellipse of a width and height at a place; returns when GIMP has saved."""
+        self._script.write_text(STROKE.format(path=picture, x=x, y=y, side=side))
+        load = f'(load "{self._script}")'
+        command = [str(GIMP), "-i", "-d", "-f", "-b", load, "-b", "(gimp-quit 0)"]
+        before = picture.stat().st_mtime_ns
+        subprocess.run(command, env=self._environment, capture_output=True, timeout=SECONDS, check=True)
+        assert picture.stat().st_mtime_ns != before, "GIMP did not save"
+
+
+class Session:
+    """`paintover paint --json` at work. Each event comes with the time at which it was read."""
+
+    def __init__(self, *arguments: object) -> None:
+        command = [sys.executable, "-m", "paintover_bridge", "paint", *map(str, arguments), "--json"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._lines: queue.SimpleQueue[tuple[float, str] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        with self._process.stdout as lines:
+            for line in lines:
+                self._lines.put((time.time(), line))
+        self._lines.put(None)
+
+    def until(self, kind: str) -> tuple[float, dict[str, Any]]:
+        while True:
+            read = self._lines.get(timeout=SECONDS)
+            assert read is not None, f"ended before '{kind}'"
+            event = json.loads(read[1])
+            assert event["event"] != "error", event["message"]
+            if event["event"] == kind:
+                return read[0], event
+
+    def end(self) -> int:
+        self._process.send_signal(signal.SIGINT)
+        return self._process.wait(SECONDS)
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+def shot(tmp_path: Path) -> SmallShot:
+    return make_small_shot(tmp_path / "shot", count=30, key=8, width=480, height=270)
+
+
+@pytest.fixture
+def session(data_dir: Path, shot: SmallShot, tmp_path: Path) -> Iterator[Session]:
+    running = Session(shot.source, "--frame", 8, "--editor", "none", "-o", tmp_path / "out")
+    yield running
+    running.kill()
+    with contextlib.suppress(Exception), connect(data_dir, start=False) as client:
+        client.stop_engine(when_idle=False)
+
+
+def red(path: Path) -> np.ndarray:
+    """Where a written frame shows the paint's colour."""
+    blue, green, red_ = (cv2.imread(str(path))[..., c].astype(int) for c in range(3))
+    return (red_ > 150) & (green < 110) & (blue < 110)
+
+
+def test_each_save_in_gimp_shows_in_the_draft_and_outdates_the_one_before(
+    session: Session, shot: SmallShot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = Path(session.until("exported")[1]["path"])
+    session.until("editor")
+    artist = Artist(tmp_path)
+
+    artist.paint(picture, 100, 60, 60)
+    saved = picture.stat().st_mtime
+    there, frame = session.until("frame")
+    first_wait = there - saved
+    assert frame["number"] == 8
+
+    artist.paint(picture, 300, 120, 80)
+    saved = picture.stat().st_mtime
+    session.until("saved")
+    there, frame = session.until("frame")
+    second_wait = there - saved
+    with capsys.disabled():
+        print(f"\nfirst frame {first_wait:.2f} s and {second_wait:.2f} s after the saves", end=" ")
+
+    session.until("done")
+    assert session.end() == 0
+    written = sorted((tmp_path / "out").iterdir())
+    assert len(written) == shot.count
+    for number in (2, 8, 20):  # both strokes, moved with the picture, in what the second save's job wrote
+        mask = red(written[number])
+        shift = 2 * (8 - number)
+        for x, y, side in ((100, 60, 60), (300, 120, 80)):
+            centre = mask[y + side // 2, x + side // 2 + shift]
+            assert centre, (number, x)
+        plate = shot.plate(number)
+        assert np.array_equal(cv2.imread(str(written[number]))[:40], plate[:40])

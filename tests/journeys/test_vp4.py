@@ -1,0 +1,56 @@
+"""What a user does with VP4, on the small model that comes with the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from paintover_engine.diffusion import models
+
+from tests.conftest import make_small_shot
+from tests.journeys.test_propagate import paintover, read
+
+MODEL = "small-inpaint"
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(MODEL not in models.found("inpaint"), reason="the small model is not in this checkout"),
+]
+
+
+def test_an_edit_reaches_every_frame_and_only_inside_its_matte(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    shot = make_small_shot(tmp_path / "shot", count=6, key=0, width=64, height=48)
+    keyframe, out, mattes = tmp_path / "key.png", tmp_path / "out", tmp_path / "mattes"
+    painted = shot.plate(0)
+    cv2.circle(painted, (32, 24), 12, (40, 40, 230), -1, cv2.LINE_AA)
+    cv2.imwrite(str(keyframe), painted)
+    run = paintover(
+        "propagate", shot.source, "-k", f"0={keyframe}", "--method", "vp4", "--model", MODEL, "-p", "steps=6",
+        "--write-mattes", mattes, "-o", out, timeout=200,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    for number in range(shot.count):
+        result, plate = read(out / f"{number:05d}.png"), shot.plate(number)
+        outside = read(mattes / f"{number:05d}.png") == 0
+        assert np.array_equal(result[outside], plate[outside])
+        assert (result != plate).any()
+
+
+def test_a_model_that_is_not_here_is_told_at_once(data_dir: Path, tmp_path: Path) -> None:
+    shot = make_small_shot(tmp_path / "shot", count=3, key=0, width=64, height=48)
+    run = paintover(
+        "propagate", shot.source, "-k", f"0={shot.keyframe}", "--method", "vp4", "--model", "nobody/nothing",
+        "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert run.returncode != 0
+    assert "nobody/nothing" in run.stderr
+    assert not (tmp_path / "out").exists()
