@@ -415,7 +415,7 @@ impl Client {
         }
         let mut jobs = wire::job_service_client::JobServiceClient::new(self.channel.clone());
         let spec = wire::JobSpec { shot, method: work.method, parameters: work.parameters, ..wire::JobSpec::default() };
-        let request = wire::CreateJobRequest { spec: Some(spec), priority: 0 };
+        let request = wire::CreateJobRequest { spec: Some(spec), ..Default::default() };
         let answer = within(READ_FILES, jobs.create_job(self.call(request))).await?.into_inner();
         let name = answer.job.map(|job| job.name).unwrap_or_default();
         Ok(format!("Job {} is queued.", name.trim_start_matches("jobs/")))
