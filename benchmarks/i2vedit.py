@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import figures
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -165,7 +166,7 @@ def compare(bench: Bench, cases: list[Case], variants: Iterable[Variant]) -> Non
         seconds = (time.perf_counter() - started) / len(cases)
         unedited = [psnr(same, case.source) for (_, same), case in zip(pairs, cases, strict=True)]
         painted = measures(cases, [video for video, _ in pairs])
-        print(f"| {variant.name} | {painted} | {show(unedited)} | {seconds:.1f} |", flush=True)
+        print(f"| {variant.name} | {painted} | {figures.cell(unedited)} | {seconds:.1f} |", flush=True)
 
 
 def measures(cases: list[Case], videos: list[Video]) -> str:
@@ -177,7 +178,7 @@ def measures(cases: list[Case], videos: list[Video]) -> str:
         [psnr(video, case.truth, ~case.region) for video, case in pairs],
         [motion(video, case) for video, case in pairs],
     )
-    return " | ".join(show(column) for column in columns)
+    return " | ".join(figures.cell(column) for column in columns)
 
 
 def windows(bench: Bench, cases: list[Case], count: int = 9) -> None:
@@ -188,7 +189,7 @@ def windows(bench: Bench, cases: list[Case], count: int = 9) -> None:
     for name, follows in (("with skip-interval attention", True), ("without", False)):
         scores = np.array([chain(bench, case, count, follows) for case in cases])  # (clips, windows, 2)
         for index, what in enumerate(("explained", "outside")):
-            cells = " | ".join(show(list(scores[:, n, index])) for n in range(count))
+            cells = " | ".join(figures.cell(list(scores[:, n, index])) for n in range(count))
             print(f"| {name}: {what} | {cells} |", flush=True)
 
 
@@ -246,7 +247,8 @@ def flat(bench: Bench, rng: np.random.Generator, clips: int) -> None:
                 found[perturbed].append(sarp.anderson_darling(states[0] / initial_scale(bench.sigmas[0])))
                 size = states[0].numel()
         noise = [sarp.anderson_darling(torch.randn(size)) for _ in range(clips)]
-        print(f"| {name} | {size} | {show(found[False])} | {show(found[True])} | {show(noise)} |", flush=True)
+        cells = [figures.cell(values) for values in (found[False], found[True], noise)]
+        print(f"| {name} | {size} | " + " | ".join(cells) + " |", flush=True)
 
 
 def motion(video: Video, case: Case) -> float:
@@ -270,19 +272,13 @@ def middle(frame: NDArray[np.float32], back: NDArray[np.float32]) -> tuple[float
 
 def psnr(video: Video, truth: Video, where: NDArray[np.bool_] | None = None) -> float:
     """In dB, of the frames after the first, in a region or everywhere."""
-    error = np.square(video[1:] - truth[1:])
-    return float(-10 * np.log10(max((error if where is None else error[where[1:]]).mean(), 1e-9)))
+    error = video[1:] - truth[1:]
+    return figures.psnr(error if where is None else error[where[1:]])
 
 
 def tensor(video: Video) -> torch.Tensor:
     """(F, 3, H, W) in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(video)).permute(0, 3, 1, 2) * 2 - 1
-
-
-def show(values: list[float]) -> str:
-    """Mean and standard error."""
-    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return f"{np.mean(values):.2f} ± {error:.2f}"
 
 
 if __name__ == "__main__":

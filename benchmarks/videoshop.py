@@ -26,26 +26,24 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import torch
+from clip_job import ClipJob, Video
+from figures import cell, psnr
 from numpy.typing import NDArray
 from paintover_engine.diffusion import inversion, memory, models, schedule, svd
 from paintover_engine.diffusion.latents import Normalisation
 from paintover_engine.errors import PaintoverError
 from paintover_engine.evaluate.clips import Case, Clip, EditKind, explained, random_case
-from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.keyframe import Keyframe
-from paintover_engine.media.plate import ImagePlate
 from paintover_engine.methods import videoshop
 from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.stage import KeyframeRef, Stage
 
-Video = NDArray[np.float32]  # (F, H, W, 3), 0..1
 KINDS: tuple[EditKind, ...] = ("recolour", "mark")
 
 PAPER = {"normalisation": "channel", "rescaling": "match", "condition": "code"}
@@ -84,34 +82,10 @@ GUIDANCES = (1.0, 1.5, 2.0, 4.0)
 # A clip as a job.
 
 
-@dataclass
-class Shot:
-    """A clip and its keyframe in memory; the `Context` that stages read."""
+class Shot(ClipJob):
+    """A clip and its keyframe, as Videoshop's model sees them."""
 
-    name: str
-    video: Video
-    painted: Video
-    kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
-
-    @property
-    def info(self) -> SourceInfo:
-        height, width = self.video.shape[1:3]
-        return SourceInfo(
-            self.name, "frames", 0, len(self.video) - 1, width, height, "float", 3, None, False, "", "", False, 1, "",
-            False, (), self.name,
-        )  # fmt: skip
-
-    def plate(self, number: int) -> ImagePlate:
-        return ImagePlate(number, self.video[number], (0, 1, 2), None, "")
-
-    def keyframe(self, digest: str) -> Keyframe:
-        return Keyframe(0, self.painted, None, (), digest)
-
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        return self.kept[stage.key]
-
-    def check(self) -> None:
-        return
+    method: ClassVar = videoshop
 
     def prepared(self, model: str, **parameters: Any) -> list[Stage]:
         return [s for s in videoshop.plan(self.info, [], VideoshopParameters(**parameters), model) if _of_model(s)]
@@ -119,11 +93,6 @@ class Shot:
     def stages(self, model: str, **parameters: Any) -> list[Stage]:
         key = KeyframeRef(0, f"{self.name} {hash(self.painted.tobytes())}")
         return [s for s in videoshop.plan(self.info, [key], VideoshopParameters(**parameters), model) if _of_model(s)]
-
-    def run(self, stages: Sequence[Stage]) -> None:
-        for stage in stages:
-            if stage.key not in self.kept:
-                self.kept[stage.key] = getattr(videoshop, stage.function)(self, stage)
 
     def repainted(self, model: str, **parameters: Any) -> Video:
         """The model's own pictures of the edited clip; frame 0 is the keyframe."""
@@ -167,11 +136,6 @@ def figures(case: Case, result: Video, recon: Video | None) -> Figures:
         recolour=fraction if case.kind == "recolour" else None,
         mark=fraction if case.kind == "mark" else None,
     )
-
-
-def psnr(error: NDArray[np.float32]) -> float:
-    """dB of a peak of 1."""
-    return float(-10 * np.log10(max(float(np.square(error, dtype=np.float64).mean()), 1e-9)))
 
 
 def ssim(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -221,15 +185,6 @@ def row(name: str, found: Sequence[Figures]) -> None:
     print(
         f"| {name} | " + " | ".join(cell([getattr(f, column) for f in found]) for column in COLUMNS) + " |", flush=True
     )
-
-
-def cell(values: Sequence[float | None], digits: int = 2) -> str:
-    """Mean and standard error of what is known."""
-    known = [value for value in values if value is not None]
-    if not known or not np.isfinite(known).all():
-        return "NaN" if known else ""
-    error = statistics.stdev(known) / len(known) ** 0.5 if len(known) > 1 else 0.0
-    return f"{statistics.fmean(known):.{digits}f} ± {error:.{digits}f}"
 
 
 # The tables.

@@ -26,26 +26,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from clip_job import ClipJob, Video
+from figures import cell, psnr
 from numpy.typing import NDArray
 from paintover_engine.compose.detail import Framing
 from paintover_engine.diffusion import svgd
 from paintover_engine.evaluate import grids
 from paintover_engine.evaluate.grids import Edit
-from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.keyframe import Keyframe
-from paintover_engine.media.plate import ImagePlate
 from paintover_engine.methods import vp4
 from paintover_engine.methods.parameters import VP4Parameters
-from paintover_engine.methods.stage import KeyframeRef, Stage
+from paintover_engine.methods.stage import KeyframeRef
 
 SIDE = 96
 KINDS = (Edit.RECOLOUR, Edit.MARK, Edit.TINT)
-Video = NDArray[np.float32]
+COLUMNS = {"psnr": 1, "out": 1, "recolour": 2, "mark": 2, "tint": 2, "flicker": 2}  # digits that are told
+LEAST = 1e-10  # a mean square of 100 dB: better counts as that
 
 MAIN: dict[str, dict[str, Any]] = {
     "VP4": {},
@@ -78,42 +78,16 @@ CURVE: dict[str, dict[str, Any]] = {
 TABLES = {"main": MAIN, "consistency": OVER_TIME, "parts": PARTS, "curve": CURVE}
 
 
-@dataclass
-class Shot:
-    """A clip in memory, its first frame the keyframe; the `Context` that stages read."""
+class Shot(ClipJob):
+    """A clip, its first frame the keyframe, as VP4's model sees it."""
 
-    name: str
-    video: Video
-    painted: Video
-    kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
-
-    @property
-    def info(self) -> SourceInfo:
-        height, width = self.video.shape[1:3]
-        return SourceInfo(
-            self.name, "frames", 0, len(self.video) - 1, width, height, "float", 3, None, False, "", "", False, 1, "",
-            False, (), self.name,
-        )  # fmt: skip
-
-    def plate(self, number: int) -> ImagePlate:
-        return ImagePlate(number, self.video[number], (0, 1, 2), None, "")
-
-    def keyframe(self, digest: str) -> Keyframe:
-        return Keyframe(0, self.painted, None, (), digest)
-
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        return self.kept[stage.key]
-
-    def check(self) -> None:
-        return
+    method: ClassVar = vp4
 
     def result(self, model: str, **parameters: Any) -> tuple[Video, int]:
         """The clip with the model's change in the whole frame, and the passes of a grid that it took."""
         stages = vp4.plan(self.info, [KeyframeRef(0, self.name)], VP4Parameters(**parameters), model)
         wanted = [s for s in stages if s.function in ("flow", "encode", "exemplar", "sample", "consistency", "decode")]
-        for stage in wanted:
-            if stage.key not in self.kept:
-                self.kept[stage.key] = getattr(vp4, stage.function)(self, stage)
+        self.run(wanted)
         out = self.video.copy()
         for stage in (stage for stage in wanted if stage.function == "decode"):
             settings = stage.parameters
@@ -152,23 +126,18 @@ def scores(clip: Clip, out: Video) -> dict[str, float]:
     error, was = (out - clip.truth)[1:], (clip.source - clip.truth)[1:]
     inside, outside = clip.region[1:] > 0.5, clip.region[1:] == 0
     found = {
-        "psnr": _psnr(error),
+        "psnr": psnr(error, LEAST),
         clip.kind.name.lower(): float(1 - (error[inside] ** 2).sum() / (was[inside] ** 2).sum()),
         "flicker": float(255 * np.abs(np.diff(error, axis=0)).mean()),
     }
     if outside.any():
-        found["out"] = _psnr(error[outside])
+        found["out"] = psnr(error[outside], LEAST)
     return found
-
-
-def _psnr(error: NDArray[Any]) -> float:
-    return float(-10 * np.log10(max(float((error**2).mean()), 1e-10)))
 
 
 def table(title: str, rows: Mapping[str, Mapping[str, Any]], shots: Sequence[Clip], model: str) -> None:
     """Prints one line a row."""
-    columns = ("psnr", "out", "recolour", "mark", "tint", "flicker")
-    print(f"\n{title}\n| | " + " | ".join(columns) + " | passes a frame |\n|" + " --- |" * (len(columns) + 2))
+    print(f"\n{title}\n| | " + " | ".join(COLUMNS) + " | passes a frame |\n|" + " --- |" * (len(COLUMNS) + 2))
     told: dict[str, list[dict[str, float]]] = {}
     for name, parameters in rows.items():
         found: list[dict[str, float]] = []
@@ -177,11 +146,11 @@ def table(title: str, rows: Mapping[str, Mapping[str, Any]], shots: Sequence[Cli
             out, count = clip.shot.result(model, **parameters)
             found.append(scores(clip, out))
             passes.append(count / (len(out) - 1))
-        cells = [_cell([f[column] for f in found if column in f], column) for column in columns]
+        cells = _cells(found)
         print(f"| {name} | " + " | ".join(cells) + f" | {statistics.mean(passes):.0f} |", flush=True)
         told[name] = found
     returned = [scores(clip, clip.source) for clip in shots]
-    cells = [_cell([f[column] for f in returned if column in f], column) for column in columns]
+    cells = _cells(returned)
     print("| the source returned | " + " | ".join(cells) + " | 0 |", flush=True)
     print("\nclip by clip\n| | against | psnr | out | flicker |\n| --- | --- | --- | --- | --- |")
     names = list(told)
@@ -190,18 +159,14 @@ def table(title: str, rows: Mapping[str, Mapping[str, Any]], shots: Sequence[Cli
         print(f"| {name} | {base} | " + " | ".join(cells) + " |", flush=True)
 
 
+def _cells(found: Sequence[Mapping[str, float]]) -> list[str]:
+    return [cell([f.get(column) for f in found], digits) for column, digits in COLUMNS.items()]
+
+
 def _paired(first: Sequence[Mapping[str, float]], found: Sequence[Mapping[str, float]], column: str) -> str:
     """The mean difference from the first row, clip by clip."""
     pairs = zip(first, found, strict=True)
-    return _cell([b[column] - a[column] for a, b in pairs if column in a and column in b], "")
-
-
-def _cell(values: Sequence[float], column: str) -> str:
-    if not values:
-        return ""
-    digits = 1 if column in ("psnr", "out") else 2
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.{digits}f} ± {error:.{digits}f}"
+    return cell([b[column] - a[column] for a, b in pairs if column in a and column in b])
 
 
 def toy() -> None:
@@ -225,7 +190,7 @@ def toy() -> None:
             kept = (left.mean(0) * edit).sum() / edit.square().sum()
             rows.setdefault(name, []).append((float(error), float(flicker), float(kept)))
     for name, found in rows.items():
-        print(f"| {name} | " + " | ".join(_cell(values, "") for values in zip(*found, strict=True)) + " |")
+        print(f"| {name} | " + " | ".join(cell(values) for values in zip(*found, strict=True)) + " |")
 
 
 def toy_frames(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.colour_map import ColourMap
-from paintover_engine.compose.flow import Field, flow_size, follow, places, shrink, unpack, within_picture
+from paintover_engine.compose.flow import Field, flow_size, follow, places, shrink, unpack
 from paintover_engine.compose.matte import (
     Plane,
     Window,
@@ -32,6 +32,7 @@ MARGIN = 4
 
 _AROUND = 16  # how much of the keyframe around its paint may be asked for, in the plate's pixels
 _LIGHT = (15, 15)  # over how many flow pixels light is even
+_MEAN = np.full((1, 3), 1 / 3, np.float32)
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 
 
@@ -79,44 +80,49 @@ class Layer:
         self._matte, self._opacity = near.matte, near.opacity()
         self._through = near.showing_through() if drawn else None
         size = flow_size(paint.plate.shape[1], paint.plate.shape[0])
-        self._light = shrink(paint.plate, size).mean(-1)
+        self._light = cv2.transform(shrink(paint.plate, size), _MEAN)
         self._rest = near.beyond(colour(near.plate) if self._through is None else near.plate * self._through)
 
     def lay(self, view: View, kept: Mapping[str, NDArray[Any]], index: int) -> tuple[Picture, Plane]:
         """Painted colour (h, w, 3) and matte (h, w) of a view. kept: `Tracker.tensors`, with the view's frame at
         `index`."""
         carried = from_bytes(kept["matte"][index])
+        near = _near(carried, view)
         matte = _at_full_size(carried, view)
+        matte *= near
         if not self._mapped:
             return self._colour(view.working), matte
         offset, sure = unpack(kept["offset"][index]), from_bytes(kept["trust"][index])
-        on_key, trust = self._places(offset, view), view.enlarged(sure)
+        on_key, trust, light = self._surface(offset, sure, view)
         rest = _seen(self._rest, on_key, cv2.INTER_CUBIC)
         if self._through is None:
-            painted = self._colour(view.working) + rest * np.minimum(4 * trust, 1)[..., None]
+            painted = self._colour(view.working) + _times(rest, np.minimum(4 * trust, 1))
         else:
-            light = view.enlarged(self._relit(offset, sure, view))[..., None]
-            painted = view.working * _seen(self._through, on_key)[..., None] + rest * light
+            painted = _times(view.working, _seen(self._through, on_key)) + _times(rest, light)
         matte *= _seen(self._opacity, on_key)
         matte += (1 - self._firm) * certain(trust) * (_seen(self._matte, on_key) - matte)
-        return painted, matte * _near(carried, view)
+        matte *= near
+        return painted, matte
 
-    def _in_sight(self, on_key: Field, view: View) -> NDArray[np.bool_]:
-        """Where the keyframe shows the place itself, whether painted there or not."""
-        return within_picture(on_key + np.array(self._home[:2], np.float32), view.size[::-1])
+    def _surface(self, offset: Field, sure: Plane, view: View) -> tuple[Field, Plane, Plane]:
+        """Of the view's pixels: where they stood in the keyframe's kept part (h, w, 2), how far that is trusted, and
+        how much more light falls there than on the keyframe."""
+        across, down = view.size[0] / offset.shape[1], view.size[1] / offset.shape[0]
+        x, y = cv2.split(offset)
+        planes = view.enlarged(
+            cv2.merge([x * np.float32(across), y * np.float32(down), sure, self._relit(offset, sure, view)])
+        )
+        x, y, trust, light = cv2.split(planes)
+        left, top = view.window[0] - self._home[0], view.window[1] - self._home[1]
+        return places(cv2.merge([x, y]), (left, top, *view.window[2:])), trust, light
 
     def _relit(self, offset: Field, trust: Plane, view: View) -> Plane:
         """(h', w'): how much more light than on the keyframe falls on the surface around each pixel, and so on its
         paint."""
-        now, then = view.small.mean(-1), follow(self._light, offset)
+        now, then = cv2.transform(view.small, _MEAN), follow(self._light, offset)
         counts = trust + np.float32(1e-3)
         now, then = (cv2.blur(light * counts, _LIGHT) + np.float32(1e-4) for light in (now, then))
         return np.asarray(np.clip(now / then, 0.5, 2.0))
-
-    def _places(self, offset: Field, view: View) -> Field:
-        """Where the view's pixels stood in the keyframe's kept part, (h, w, 2)."""
-        scale = np.array([view.size[0] / offset.shape[1], view.size[1] / offset.shape[0]], np.float32)
-        return places(view.enlarged(offset) * scale, view.window) - np.array(self._home[:2], np.float32)
 
 
 def reach(matte: NDArray[np.uint8], size: tuple[int, int]) -> Window:
@@ -134,6 +140,11 @@ def _seen(on_key: NDArray[np.float32], where: Field, method: int = cv2.INTER_LIN
     return np.asarray(cv2.remap(on_key, where, None, method, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
+def _times(picture: Picture, plane: Plane) -> Picture:
+    """A picture (h, w, 3) times a plane (h, w)."""
+    return np.asarray(cv2.multiply(picture, cv2.merge([plane] * 3)), np.float32)
+
+
 def _at_full_size(matte: Plane, view: View) -> Plane:
     """A view's part of a matte (h', w') of the flow's size, its edge on the plate's edges."""
     x, y, width, height = bounds(matte, 2 * MARGIN)
@@ -141,8 +152,7 @@ def _at_full_size(matte: Plane, view: View) -> Plane:
     if width and height:
         part = np.s_[y : y + height, x : x + width]
         coefficients[part] = guided_coefficients(view.small[part], matte[part], 2, _EDGE)
-    fine = apply_coefficients(view.enlarged(coefficients), np.clip(view.working, 0, 1))
-    return np.asarray(sharpen(fine, 1.5) * _near(matte, view), np.float32)
+    return sharpen(apply_coefficients(view.enlarged(coefficients), np.clip(view.working, 0, 1)), 1.5)
 
 
 def _near(matte: Plane, view: View) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ Plane = NDArray[np.float32]  # (h, w)
 Window = tuple[int, int, int, int]  # x, y, width, height
 
 
+_SUM = np.ones((1, 3), np.float32)
 _SPECK = 24  # pixels of an island or a hole that are noise
 _ENOUGH = 1000  # side of the middle part of a picture that tells its noise
 _COMPRESSION = 4.0 / 255  # standard deviation of the strongest compression that a keyframe comes with
@@ -108,10 +109,10 @@ def guided_coefficients(
         return np.asarray(cv2.blur(planes, side, borderType=cv2.BORDER_REFLECT))
 
     r, g, b = cv2.split(guide)
-    first = mean(np.dstack([r, g, b, target]))
+    first = mean(cv2.merge([r, g, b, target]))
     mr, mg, mb, mt = cv2.split(first)
     groups = ((r * r, r * g, r * b, g * g), (g * b, b * b), (r * target, g * target, b * target))
-    products = [mean(np.dstack(group)) for group in groups]
+    products = [mean(cv2.merge(group)) for group in groups]
     rr, rg, rb, gg = cv2.split(products[0])
     gb, bb = cv2.split(products[1])
     cr, cg, cb = cv2.split(products[2])
@@ -124,13 +125,13 @@ def guided_coefficients(
     ar = (irr * cr + irg * cg + irb * cb) * scale
     ag = (irg * cr + igg * cg + igb * cb) * scale
     ab = (irb * cr + igb * cg + ibb * cb) * scale
-    return np.asarray(mean(np.dstack([ar, ag, ab, mt - ar * mr - ag * mg - ab * mb])))
+    return np.asarray(mean(cv2.merge([ar, ag, ab, mt - ar * mr - ag * mg - ab * mb])))
 
 
 def apply_coefficients(coefficients: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
     """a · guide + b: (h, w, 4) and (h, w, 3) -> (h, w)."""
-    c, g = coefficients, guide
-    return np.asarray(c[..., 0] * g[..., 0] + c[..., 1] * g[..., 1] + c[..., 2] * g[..., 2] + c[..., 3])
+    slopes = cv2.cvtColor(coefficients, cv2.COLOR_BGRA2BGR)  # the first three
+    return np.asarray(cv2.transform(cv2.multiply(slopes, guide), _SUM) + coefficients[..., 3])
 
 
 def disc(radius: int) -> NDArray[np.uint8]:
@@ -156,7 +157,7 @@ def extend(picture: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[
 
     picture: (h, w, c); known: (h, w) 0..1, how much a pixel counts. Known pixels keep their value."""
     height, width = known.shape
-    weighted = np.dstack([picture * known[..., None], known])
+    weighted = cv2.merge([*(plane * known for plane in cv2.split(picture)), known])
     levels = [weighted]
     while min(levels[-1].shape[:2]) > 1 and levels[-1][..., -1].min() < 1e-3:
         h, w = levels[-1].shape[:2]

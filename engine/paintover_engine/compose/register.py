@@ -131,15 +131,17 @@ class Registrar:
         corners = cv2.cornerMinEigenVal(np.ascontiguousarray(frame), 5)
         for part in self._parts:
             within = self._seen(part, offset, window)
+            x, y, width, height = bounds(np.where(within > 0.01, within, 0), _BESIDE)
+            box = np.s_[y : y + height, x : x + width]
+            within, flow = within[box], home[box]
             if within.sum() < 64:
                 continue
-            told = within * (corners / (corners + _TEXTURE))
-            motion = affine_motion(home, told, robust=True)
-            apart = home - motion
+            told = within * (corners[box] / (corners[box] + _TEXTURE))
+            motion = affine_motion(flow, told, robust=True)
+            apart = flow - motion
             told = told / (1 + lengths(apart) ** 2)
-            weighted = cv2.GaussianBlur(np.dstack([apart * told[..., None], told]), (0, 0), 4)
-            motion += weighted[..., :2] / (weighted[..., 2:] + 0.02)
-            steady += (within * (1 - told))[..., None] * (motion - steady)
+            motion += _smoothed(apart, told, 4, 0.02)
+            steady[box] += (within * (1 - told))[..., None] * (motion - steady[box])
         return steady
 
     def _closer(self, offset: Field, agreement: Plane, sharp: NDArray[np.uint8], window: Window) -> Field:
@@ -183,8 +185,7 @@ class Registrar:
         motion = affine_motion(slip, told, robust=True, pitch=3)
         apart = slip - motion
         told = told / (1 + 4 * lengths(apart) ** 2)
-        weighted = cv2.GaussianBlur(cv2.merge([*cv2.split(apart * told[..., None]), told]), (0, 0), 8)
-        motion += weighted[..., :2] / (weighted[..., 2:] + np.float32(0.1))
+        motion += _smoothed(apart, told, 8, 0.1)
         if lengths(motion)[within > 0.5].max(initial=0) > 2 * _FARTHEST or not _helps(motion, now, then, within):
             return None
         return np.asarray(shrink(motion, window[2:]) / 2)
@@ -261,6 +262,12 @@ class Registrar:
             offset = self._closer(offset, self._agreement(offset, frame, self._whole), sharp, self._whole)
         trust = _ramp(self._agreement(offset, frame, self._whole), 0.2, 0.6) * follow(self._around, offset)
         return Registration(offset, trust)
+
+
+def _smoothed(field: Field, told: Plane, sigma: float, least: float) -> Field:
+    """The field's mean around each pixel, weighted by `told`; towards 0 where the weights come to `least` or less."""
+    weighted = cv2.GaussianBlur(cv2.merge([*cv2.split(field * told[..., None]), told]), (0, 0), sigma)
+    return np.asarray(weighted[..., :2] / (weighted[..., 2:] + np.float32(least)))
 
 
 def _helps(motion: Field, now: NDArray[np.uint8], moved: NDArray[np.uint8], part: Plane) -> bool:

@@ -6,15 +6,25 @@ what PyTorch allocates, kernels' work space apart, which `RESERVE` stands for.
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import logging
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from paintover_engine.errors import Code, PaintoverError
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 GB = 10**9
 RESERVE = 1.2
@@ -31,21 +41,23 @@ class Tier:
 
     offload: only the network at work is on the device, the others wait in the computer's memory.
     batched: guidance's two items go through the network together.
-    decode_frames, encode_frames: frames that the VAE decodes and encodes at once."""
+    decode_frames, encode_frames: frames that the VAE decodes and encodes at once.
+    share: of the pictures that a model of single pictures takes at once where memory is plenty."""
 
     name: str
     offload: bool
     batched: bool
     encode_frames: int
     decode_frames: int
+    share: float
 
 
 TIERS = (
-    Tier("32 GB", offload=False, batched=True, encode_frames=4, decode_frames=14),
-    Tier("24 GB", offload=True, batched=True, encode_frames=4, decode_frames=14),
-    Tier("16 GB", offload=False, batched=True, encode_frames=2, decode_frames=7),
-    Tier("12 GB", offload=True, batched=True, encode_frames=2, decode_frames=7),
-    Tier("8 GB", offload=True, batched=False, encode_frames=1, decode_frames=4),
+    Tier("32 GB", offload=False, batched=True, encode_frames=4, decode_frames=14, share=1),
+    Tier("24 GB", offload=True, batched=True, encode_frames=4, decode_frames=14, share=1 / 2),
+    Tier("16 GB", offload=False, batched=True, encode_frames=2, decode_frames=7, share=1 / 4),
+    Tier("12 GB", offload=True, batched=True, encode_frames=2, decode_frames=7, share=1 / 8),
+    Tier("8 GB", offload=True, batched=False, encode_frames=1, decode_frames=4, share=0),
 )
 """From the best to the smallest, by the cards that Stable Video Diffusion works on in them: 14 frames of 1024x576 in
 half precision."""
@@ -78,6 +90,132 @@ def weight_bytes(module: torch.nn.Module) -> int:
     """Bytes of a module's parameters and buffers."""
     tensors: Iterable[Tensor] = [*module.parameters(), *module.buffers()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+class Tiered:
+    """Networks that work on a device, in smaller pieces when memory runs out.
+
+    parts: the networks that work together, by name. tier: how much is held at once. notes: what happened to memory, in
+    sentences for the user."""
+
+    def __init__(self, device: torch.device, parts: Mapping[str, Sequence[torch.nn.Module]]) -> None:
+        self.device, self.tier = device, TIERS[0]
+        self.notes: list[str] = []
+        self._parts = parts
+
+    def weights(self) -> dict[str, int]:
+        """Bytes of each part's weights."""
+        return {part: sum(map(weight_bytes, modules)) for part, modules in self._parts.items()}
+
+    def free(self) -> float | None:
+        """Bytes that the networks may take on their device, with what they take there already; None where unknown."""
+        if self.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self.device)
+            allowed = total * torch.cuda.get_per_process_memory_fraction(self.device)
+            return min(free + torch.cuda.memory_reserved(self.device), allowed)
+        with contextlib.suppress(OSError, StopIteration):  # only Linux says
+            lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+            kilobytes = next(float(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+            return 1024 * kilobytes + sum(self.weights().values())
+        return None
+
+    def persist(self, work: Callable[[], Result]) -> Result:
+        """Does some work, and again in the next smaller tier whenever memory runs out.
+
+        Raises PaintoverError where it runs out in the smallest tier, and as `gpu` does."""
+        while True:
+            with gpu():
+                try:
+                    return work()
+                except RuntimeError as error:
+                    if not _is_lack_of_memory(error):
+                        raise
+            self._shrink()  # only here, where the failed call's tensors are let go
+
+    def _held(self, part: str, work: Callable[[], Result]) -> Result:
+        """Does some work with a part on the device, as `persist` does."""
+
+        def brought() -> Result:
+            self._bring(part)
+            return work()
+
+        return self.persist(brought)
+
+    def _bring(self, part: str) -> None:
+        for name, modules in self._parts.items():
+            home = self.device if name == part or not self.tier.offload else torch.device("cpu")
+            for module in modules:
+                if next(module.parameters()).device != home:
+                    module.to(home)
+
+    def _shrink(self) -> None:
+        """Drops one tier. Raises PaintoverError in the last."""
+        place, whose = TIERS.index(self.tier) + 1, owner(self.device)
+        if place == len(TIERS):
+            raise PaintoverError(
+                Code.RESOURCE_EXHAUSTED,
+                f"{whose} memory ran out in the smallest tier too; close other programs, or lower the working size, "
+                "and retry: finished stages are kept.",
+            )
+        self.tier = TIERS[place]
+        note = f"{whose} memory ran out; going on in the tier for {self.tier.name}."
+        self.notes.append(note)
+        log.warning(note)
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+_broken = ""
+"""How the GPU failed in this process."""
+
+
+@contextlib.contextmanager
+def gpu() -> Iterator[None]:
+    """Around work on a GPU: tells its failures in one sentence.
+
+    A failure leaves CUDA unusable in its process. So what comes here next ends the process: the engine starts another
+    worker, which goes on from the last finished stage."""
+    global _broken
+    if _broken:
+        raise SystemExit(f"The GPU failed: {_broken}.")
+    try:
+        yield
+    except RuntimeError as error:
+        if _is_lack_of_memory(error) or not _is_failure_of_the_gpu(error):
+            raise
+        _broken = first_line(error)
+        if "no kernel image" in _broken:
+            raise PaintoverError(
+                Code.FAILED_PRECONDITION,
+                "The installed PyTorch was not built for this GPU; install one that was, or hide the GPU from the "
+                "engine (CUDA_VISIBLE_DEVICES=).",
+            ) from error
+        raise PaintoverError(
+            Code.UNAVAILABLE,
+            f"The GPU failed ({_broken}); if it does so again, restart the computer or renew the GPU's driver, and "
+            "retry: finished stages are kept.",
+        ) from error
+
+
+def _is_lack_of_memory(error: RuntimeError) -> bool:
+    """The allocator's, the driver's, cuBLAS's and cuDNN's, and the CPU's ways to say so."""
+    words = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
+def _is_failure_of_the_gpu(error: RuntimeError) -> bool:
+    return isinstance(error, torch.AcceleratorError) or str(error).startswith(("CUDA error", "cuDNN error"))
+
+
+def owner(device: torch.device) -> str:
+    """Whose memory a device's is, at the beginning of a sentence."""
+    return "The GPU's" if device.type == "cuda" else "The computer's"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a library says, without its full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def live_bytes(work: Callable[[], Any]) -> int:

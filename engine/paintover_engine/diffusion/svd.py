@@ -11,12 +11,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
@@ -28,14 +27,12 @@ from transformers import CLIPVisionModelWithProjection
 
 from paintover_engine.diffusion import memory, schedule
 from paintover_engine.diffusion.denoiser import Denoiser, guide
-from paintover_engine.diffusion.memory import GB, Needs, Tier
+from paintover_engine.diffusion.memory import GB, Needs, Result, Tier, Tiered
 from paintover_engine.diffusion.models import VideoShape, read_json, video_shape
 from paintover_engine.diffusion.schedule import Sigma
 from paintover_engine.errors import Code, PaintoverError
 
 log = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
 
 MOTION = (6.0, 127.0)
 """Frames a second less one, and motion bucket, that the model is told: SVD's own defaults."""
@@ -103,27 +100,26 @@ def fold_cross_attention(unet: torch.nn.Module) -> None:
     unet.register_forward_pre_hook(count_items, with_kwargs=True)
 
 
-class VideoModel:
+class VideoModel(Tiered):
     """A loaded model. Pictures are (…, 3, H, W) in [-1, 1], latents (1, F, 4, h, w) float32 on `device`.
 
     dtype: of the UNet, the image encoder and the VAE's decoder; its encoder computes in float32."""
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        self.folder, self.device, self.dtype = folder, device, dtype
+        self.folder, self.dtype = folder, dtype
         self.unet = _load(UNetSpatioTemporalConditionModel, folder, "unet", dtype)
         self.vae = _load(AutoencoderKLTemporalDecoder, folder, "vae", torch.float32)
         self.image_encoder = _load(CLIPVisionModelWithProjection, folder, "image_encoder", dtype)
         self.vae.decoder.to(dtype)
         fold_cross_attention(self.unet)
         self.config = _config(folder, self.vae)
-        self._parts = {
+        parts = {
             "unet": [self.unet],
             "encoder": [self.vae.encoder, self.vae.quant_conv],
             "decoder": [self.vae.decoder],
             "image_encoder": [self.image_encoder],
         }
-        self.tier = memory.TIERS[0]
-        self.notes: list[str] = []
+        super().__init__(device, parts)
         self._fitted: tuple[int, int, int] | None = None
 
     # Memory.
@@ -133,7 +129,7 @@ class VideoModel:
 
         Raises PaintoverError with what is free and what would do, where nothing fits."""
         if self._fitted != (frames, height, width):
-            needs, free = self.needs(frames, height, width), self._free()
+            needs, free = self.needs(frames, height, width), self.free()
             tier = memory.choose(needs, free) if free is not None else memory.TIERS[0]
             if tier is None:
                 raise _too_little(self.device, needs.peak(memory.TIERS[-1]), free or 0, (frames, height, width))
@@ -143,60 +139,7 @@ class VideoModel:
 
     def needs(self, frames: int, height: int, width: int) -> Needs:
         """What the model's work on such windows takes, from shapes alone."""
-        weights = {part: sum(map(memory.weight_bytes, modules)) for part, modules in self._parts.items()}
-        return Needs(weights, bare_needs(self.folder, self.dtype, frames, height, width).work)
-
-    def _free(self) -> float | None:
-        """Bytes that the model may take on its device, with what it takes there already; None where unknown."""
-        if self.device.type == "cuda":
-            free, total = torch.cuda.mem_get_info(self.device)
-            allowed = total * torch.cuda.get_per_process_memory_fraction(self.device)
-            return min(free + torch.cuda.memory_reserved(self.device), allowed)
-        with contextlib.suppress(OSError, StopIteration):  # only Linux says
-            lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-            kilobytes = next(float(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-            return 1024 * kilobytes + sum(memory.weight_bytes(m) for modules in self._parts.values() for m in modules)
-        return None
-
-    def _held(self, part: str, work: Callable[[], Result]) -> Result:
-        """Does some work with a part of the model on the device, in smaller pieces when memory runs out.
-
-        Raises SystemExit where the GPU itself fails: nothing in this process can use it again, and the engine starts
-        another worker, which goes on from the last finished stage."""
-        while True:
-            try:
-                self._bring(part)
-                return work()
-            except torch.AcceleratorError as error:
-                raise SystemExit(f"The GPU failed: {_first_line(error)}.") from error
-            except RuntimeError as error:
-                if not _is_lack_of_memory(error):
-                    raise
-            self._shrink()  # only here, where the failed call's tensors are let go
-
-    def _bring(self, part: str) -> None:
-        for name, modules in self._parts.items():
-            home = self.device if name == part or not self.tier.offload else torch.device("cpu")
-            for module in modules:
-                if next(module.parameters()).device != home:
-                    module.to(home)
-
-    def _shrink(self) -> None:
-        """Drops one tier. Raises PaintoverError in the last."""
-        place, whose = memory.TIERS.index(self.tier) + 1, _owner(self.device)
-        if place == len(memory.TIERS):
-            raise PaintoverError(
-                Code.RESOURCE_EXHAUSTED,
-                f"{whose} memory ran out in the smallest tier too; close other programs, or lower the working size, "
-                "and retry: finished stages are kept.",
-            )
-        self.tier = memory.TIERS[place]
-        note = f"{whose} memory ran out; going on in the tier for {self.tier.name}."
-        self.notes.append(note)
-        log.warning(note)
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        return Needs(self.weights(), bare_needs(self.folder, self.dtype, frames, height, width).work)
 
     # Pictures and latents.
 
@@ -329,17 +272,9 @@ def _load(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise PaintoverError(
             Code.FAILED_PRECONDITION,
-            f"The model folder {folder} is damaged ({part}: {_first_line(error)}); get it again.",
+            f"The model folder {folder} is damaged ({part}: {memory.first_line(error)}); get it again.",
         ) from error
     return loaded.eval().requires_grad_(False)
-
-
-def _is_lack_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)  # CUDA's, the CPU's
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 @contextlib.contextmanager
@@ -397,13 +332,9 @@ def bare_needs(folder: Path, dtype: torch.dtype, frames: int, height: int, width
     return Needs({part: memory.weight_bytes(module) for part, module in weights.items()}, work)
 
 
-def _owner(device: torch.device) -> str:
-    return "The GPU's" if device.type == "cuda" else "The computer's"
-
-
 def _too_little(device: torch.device, needed: float, free: float, window: tuple[int, int, int]) -> PaintoverError:
     frames, height, width = window
-    whose = _owner(device).replace("The", "the")
+    whose = memory.owner(device).replace("The", "the")
     return PaintoverError(
         Code.RESOURCE_EXHAUSTED,
         f"{frames} frames of {width}x{height} take {needed / GB:.1f} GB of {whose} memory even in the smallest tier, "

@@ -80,7 +80,7 @@ def save_frames(
                 "window": json.dumps(frame.window),
                 "size": json.dumps(size),
                 "confidence": f"{frame.confidence:.4f}",
-                "checksum": checksum(painted.tobytes()),
+                "checksum": checksum(painted.reshape(-1).view(np.uint8).data),
             }
             _save({"painted": painted}, frame_path(folder, frame.number), metadata)
             made.append((frame.number, frame.confidence))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +25,7 @@ from paintover_engine.media.plate import Plate
 from paintover_engine.media.sink import open_sink
 from paintover_engine.media.source import open_source
 from paintover_engine.methods.registry import find_method
-from paintover_engine.methods.stage import KeyframeRef, Stage, Tensors
+from paintover_engine.methods.stage import AHEAD, KeyframeRef, Stage, Tensors
 
 
 class Cancelled(PaintoverError):
@@ -44,6 +45,9 @@ class StageReport:
 
 class Runner:
     """One job's plan and what its stages need to run. It is the `Context` of its stages' functions.
+
+    Beside a stage, one that need not wait for it is run, so that all of a processor is used; but of a method with a
+    model one at a time, whose memory it needs whole.
 
     cancelled: asked once a frame; True ends the stage with `Cancelled`.
     model: the name of the model, for methods that take one; "": the method's own choice.
@@ -68,6 +72,12 @@ class Runner:
         self.stages: list[Stage] = self._module.plan(info, keyframes, *self._settings)
         self._source = open_source(info)
         self._keyframes: dict[str, Keyframe] = {}
+        self._slots = 1 if spec.takes_model else 2
+        self._threads = ThreadPoolExecutor(self._slots, "stage")
+        self._begun: dict[str, Future[StageReport]] = {}
+        self._next: Sequence[Stage] = ()
+        self._beginning = threading.RLock()
+        self._closed = False
 
     def __enter__(self) -> Runner:
         return self
@@ -78,6 +88,10 @@ class Runner:
         self.close()
 
     def close(self) -> None:
+        """Ends what still runs and lets go of the source."""
+        with self._beginning:
+            self._closed = True
+        self._threads.shutdown()
         self._source.close()
 
     def whole_cost(self) -> float:
@@ -108,7 +122,7 @@ class Runner:
         outputs.save_checkpoint(self.store, stage, tensors)
 
     def check(self) -> None:
-        if self.cancelled():
+        if self._closed or self.cancelled():
             raise Cancelled
 
     def notes(self) -> list[str]:
@@ -119,8 +133,44 @@ class Runner:
 
     # What runs them.
 
-    def run(self, stage: Stage) -> StageReport:
-        """Runs one stage whose inputs are in the store and keeps its output there."""
+    def run(self, stage: Stage, then: Sequence[Stage] = ()) -> StageReport:
+        """Runs one stage whose inputs are in the store and keeps its output there.
+
+        then: what will be asked for next, in order. It may be begun already, and is then only waited for."""
+        with self._beginning:
+            self._next = then[:AHEAD]
+            asked = self._begun.get(stage.key)
+            if asked is None or (asked.done() and isinstance(asked.exception(), Cancelled)):
+                asked = self._begin(stage)
+            self._begin_next()
+        try:
+            return asked.result()
+        finally:
+            with self._beginning:
+                self._begun.pop(stage.key, None)
+
+    def run_all(self) -> None:
+        """Runs every stage that is not in the store yet."""
+        absent = [stage for stage in self.stages if not self.store.has(stage.key, stage.publishes)]
+        for number, stage in enumerate(absent, start=1):
+            self.run(stage, absent[number:])
+
+    def _begin(self, stage: Stage) -> Future[StageReport]:
+        begun = self._begun[stage.key] = self._threads.submit(self._run, stage)
+        begun.add_done_callback(lambda _: self._begin_next())
+        return begun
+
+    def _begin_next(self) -> None:
+        """Begins those of the next stages that have their inputs, while there is room."""
+        with self._beginning:
+            for stage in self._next:
+                if self._closed or sum(not begun.done() for begun in self._begun.values()) >= self._slots:
+                    return
+                known = stage.key in self._begun or self.store.has(stage.key, stage.publishes)
+                if not known and all(self.store.has(needed.key, needed.publishes) for needed in stage.inputs):
+                    self._begin(stage)
+
+    def _run(self, stage: Stage) -> StageReport:
         self.check()
         started = time.perf_counter()
         output = getattr(self._module, stage.function)(self, stage)
@@ -131,12 +181,6 @@ class Runner:
             outputs.save_tensors(self.store, stage, output)
         outputs.drop_checkpoint(self.store, stage)
         return StageReport(time.perf_counter() - started, frames)
-
-    def run_all(self) -> None:
-        """Runs every stage that is not in the store yet."""
-        for stage in self.stages:
-            if not self.store.has(stage.key, stage.publishes):
-                self.run(stage)
 
     def deliver(
         self,

@@ -175,10 +175,16 @@ class Worker:
         ]
         return {"stages": stages, "whole": runner.whole_cost()}
 
-    def run(self, job: int, key: str) -> Json:
+    def run(self, job: int, key: str, then: list[str]) -> Json:
+        """Runs a stage. then: the keys of those that will be asked for next, in order."""
         runner = self._runners[job]
-        report = runner.run(next(stage for stage in runner.stages if stage.key == key))
+        stage, *others = (self._stage(runner, each) for each in (key, *then))
+        report = runner.run(stage, others)
         return {"seconds": report.seconds, "frames": report.frames}
+
+    @staticmethod
+    def _stage(runner: Runner, key: str) -> Stage:
+        return next(stage for stage in runner.stages if stage.key == key)
 
     def deliver(self, job: int, path: str, overwrite: bool, mattes_path: str) -> list[str]:
         call = self._call

@@ -207,12 +207,12 @@ def convert(
 
 
 def rgb_frame(rgb: NDArray[np.float32]) -> av.VideoFrame:
-    """(H, W, 3) 0..1, clipped, as a 16-bit planar RGB frame."""
+    """(H, W, 3) 0..1, clipped, as a 16-bit planar RGB frame; what is not a number becomes 0."""
     frame = av.VideoFrame(rgb.shape[1], rgb.shape[0], "gbrp16le")
     frame.color_range = ColorRange.JPEG
-    samples = np.clip(np.nan_to_num(rgb), 0.0, 1.0) * 65535.0 + 0.5
-    for plane, channel in enumerate((1, 2, 0)):
-        plane_array(frame, plane)[...] = samples[..., channel]
+    channels = cv2.split(np.clip(rgb, 0.0, 1.0))
+    for plane, channel in enumerate((1, 2, 0)):  # OpenCV rounds, and makes 0 of what is not a number
+        plane_array(frame, plane)[...] = cv2.multiply(channels[channel], 65535.0, dtype=cv2.CV_16U)
     return frame
 
 

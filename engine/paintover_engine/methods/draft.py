@@ -12,6 +12,7 @@ result    each frame's own pixels through the colour map, plus what it misses, i
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -380,8 +381,9 @@ def _paint(context: Context, matte: Stage) -> Paint:
     return Paint.of(context.plate(key.frame).working(), key.working, alpha, given=key.matte is not None)
 
 
+@functools.lru_cache(maxsize=3 * CHUNK)
 def _look(context: Context, number: int) -> Look:
-    """A frame as flow and networks see it: display-encoded, small."""
+    """A frame as flow and networks see it: display-encoded, small. Kept, for neighbouring stages ask for the same."""
     width, height = flow_size(context.info.width, context.info.height)
     return Look(shrink(context.plate(number).display(), (2 * width, 2 * height)))
 

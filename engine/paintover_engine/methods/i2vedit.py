@@ -29,10 +29,9 @@ from paintover_engine.compose.edit_kind import Edit, EditKind, edit_of
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import repaint
-from paintover_engine.methods.draft import Side, carry, flow, learn, matte, result_at_key
+from paintover_engine.methods.draft import carry, flow, learn, matte, result_at_key
 from paintover_engine.methods.parameters import I2VEditParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors
-from paintover_engine.methods.tracked import Repainted, lay
 from paintover_engine.methods.windows import Window
 
 if TYPE_CHECKING:
@@ -77,9 +76,7 @@ class _Planner(repaint.Planner):
     def __init__(
         self, info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: I2VEditParameters, model: ModelFolder
     ) -> None:
-        area = models.video_shape(model.path).area
-        if parameters.long_side:
-            area = round(parameters.long_side**2 * min(info.width, info.height) / max(info.width, info.height))
+        area = repaint.working_area(info, model, parameters.long_side)
         self._seen = repaint.seen_as(info, model, area, parameters.fit)
         self._trained = repaint.seen_as(info, model, _training_area(area, parameters.training_size), parameters.fit)
         self._given = parameters
@@ -352,12 +349,7 @@ def paint(context: Context, stage: Stage) -> Tensors:
 
 def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
     """The painted frames of a span. The inputs are (paint, encode …, matte, learn, carry …) of each keyframe."""
-    sides, rest = [], list(stage.inputs)
-    for painted, tracked in stage.parameters["sides"]:
-        change = _Change(context, stage, rest[:painted])
-        sides.append(Repainted(Side(context, rest[painted : painted + tracked]), change))
-        rest = rest[painted + tracked :]
-    yield from lay(context, stage.frames, sides, stage.parameters["matte"], stage.parameters["softness"])
+    return repaint.result(context, stage, _Change)
 
 
 class _Change:

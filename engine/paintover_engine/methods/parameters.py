@@ -6,15 +6,74 @@ Light to import: pydantic only.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# What several methods share: each takes it where it belongs in its own order, with its own default.
 
-class DraftParameters(BaseModel):
-    """What an artist may set of the draft method; the defaults find out by themselves."""
+Softness = Annotated[
+    float,
+    Field(
+        ge=0.0,
+        le=50.0,
+        title="Edge softness",
+        description="Feathers the matte's edge inwards by this much beyond what the keyframe shows.",
+        json_schema_extra={"basic": True, "unit": "px"},
+    ),
+]
 
+Matte = Annotated[
+    Literal["tracked", "difference", "whole"],
+    Field(
+        title="Where it applies",
+        description=(
+            "tracked: inside the keyframe's matte, carried along as in the draft; difference: where the model changed "
+            "the picture; whole: everywhere."
+        ),
+        json_schema_extra={"basic": True},
+    ),
+]
+
+Fit = Annotated[
+    Literal["pad", "crop"],
+    Field(
+        title="Fit",
+        description=(
+            "How a shot of another shape than the model's pictures lies in them; it is never stretched. pad: all of "
+            "it, its border reflected; crop: its middle, and what is cut off stays the plate."
+        ),
+    ),
+]
+
+LongSide = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=4096,
+        title="Working size",
+        description="The long side of the picture that the model works on. 0: what it was trained on.",
+        json_schema_extra={"unit": "px"},
+    ),
+]
+
+Seed = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=2**31 - 1,
+        title="Seed",
+        description="Of all random numbers; the same seed, the same result.",
+    ),
+]
+
+
+class _Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DraftParameters(_Parameters):
+    """What an artist may set of the draft method; the defaults find out by themselves."""
 
     mode: Literal["auto", "colour", "paint", "grade"] = Field(
         default="auto",
@@ -26,20 +85,11 @@ class DraftParameters(BaseModel):
         ),
         json_schema_extra={"basic": True},
     )
-    softness: float = Field(
-        default=0.0,
-        ge=0.0,
-        le=50.0,
-        title="Edge softness",
-        description="Feathers the matte's edge inwards by this much beyond what the keyframe shows.",
-        json_schema_extra={"basic": True, "unit": "px"},
-    )
+    softness: Softness = 0.0
 
 
-class VideoshopParameters(BaseModel):
+class VideoshopParameters(_Parameters):
     """What may be set of Videoshop. The defaults are the paper's, or what the model's makers found best for it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     strength: float = Field(
         default=0.0,
@@ -63,39 +113,10 @@ class VideoshopParameters(BaseModel):
         ),
         json_schema_extra={"basic": True},
     )
-    matte: Literal["tracked", "difference", "whole"] = Field(
-        default="tracked",
-        title="Where it applies",
-        description=(
-            "tracked: inside the keyframe's matte, carried along as in the draft; difference: where the model changed "
-            "the picture; whole: everywhere."
-        ),
-        json_schema_extra={"basic": True},
-    )
-    softness: float = Field(
-        default=0.0,
-        ge=0.0,
-        le=50.0,
-        title="Edge softness",
-        description="Feathers the matte's edge inwards by this much beyond what the keyframe shows.",
-        json_schema_extra={"basic": True, "unit": "px"},
-    )
-    fit: Literal["pad", "crop"] = Field(
-        default="pad",
-        title="Fit",
-        description=(
-            "How a shot of another shape than the model's pictures lies in them; it is never stretched. pad: all of "
-            "it, its border reflected; crop: its middle, and what is cut off stays the plate."
-        ),
-    )
-    long_side: int = Field(
-        default=0,
-        ge=0,
-        le=4096,
-        title="Working size",
-        description="The long side of the picture that the model works on. 0: what it was trained on.",
-        json_schema_extra={"unit": "px"},
-    )
+    matte: Matte = "tracked"
+    softness: Softness = 0.0
+    fit: Fit = "pad"
+    long_side: LongSide = 0
     steps: int = Field(
         default=25, ge=4, le=100, title="Steps", description="Noise levels of the whole schedule; 25 in the paper."
     )
@@ -159,19 +180,11 @@ class VideoshopParameters(BaseModel):
         title="Noise on the first frame",
         description="How much noise the first frame carries that the model is given. -1: the model's own, 0.2 for SVD.",
     )
-    seed: int = Field(
-        default=42,
-        ge=0,
-        le=2**31 - 1,
-        title="Seed",
-        description="Of all random numbers; the same seed, the same result.",
-    )
+    seed: Seed = 42
 
 
-class I2VEditParameters(BaseModel):
+class I2VEditParameters(_Parameters):
     """What an artist may set of I2VEdit; the defaults are the authors', or what their paper and code agree on best."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: Literal["auto", "local", "style", "shape"] = Field(
         default="auto",
@@ -183,23 +196,8 @@ class I2VEditParameters(BaseModel):
         ),
         json_schema_extra={"basic": True},
     )
-    matte: Literal["tracked", "difference", "whole"] = Field(
-        default="tracked",
-        title="Where it applies",
-        description=(
-            "tracked: inside the keyframe's matte, carried along as in the draft; difference: where the model changed "
-            "the picture; whole: everywhere."
-        ),
-        json_schema_extra={"basic": True},
-    )
-    softness: float = Field(
-        default=0.0,
-        ge=0.0,
-        le=50.0,
-        title="Edge softness",
-        description="Feathers the matte's edge inwards by this much beyond what the keyframe shows.",
-        json_schema_extra={"basic": True, "unit": "px"},
-    )
+    matte: Matte = "tracked"
+    softness: Softness = 0.0
     training_steps: int = Field(
         default=250,
         ge=1,
@@ -208,22 +206,8 @@ class I2VEditParameters(BaseModel):
         description="Steps at most that each window's motion is learned for: most of the time that the method takes.",
         json_schema_extra={"basic": True},
     )
-    fit: Literal["pad", "crop"] = Field(
-        default="pad",
-        title="Fit",
-        description=(
-            "How a shot of another shape than the model's pictures lies in them; it is never stretched. pad: all of "
-            "it, its border reflected; crop: its middle, and what is cut off stays the plate."
-        ),
-    )
-    long_side: int = Field(
-        default=0,
-        ge=0,
-        le=4096,
-        title="Working size",
-        description="The long side of the picture that the model works on. 0: what it was trained on.",
-        json_schema_extra={"unit": "px"},
-    )
+    fit: Fit = "pad"
+    long_side: LongSide = 0
     stop_early: bool = Field(
         default=True,
         title="Stop early",
@@ -316,20 +300,12 @@ class I2VEditParameters(BaseModel):
         title="Noise on the first frame",
         description="How much noise the first frame carries that the model is given.",
     )
-    seed: int = Field(
-        default=23,
-        ge=0,
-        le=2**31 - 1,
-        title="Seed",
-        description="Of all random numbers; the same seed, the same result.",
-    )
+    seed: Seed = 23
 
 
-class VP4Parameters(BaseModel):
+class VP4Parameters(_Parameters):
     """What may be set of VP4. The defaults are the paper's; where it is silent or its wording fails, ours, with the
     literal reading as a choice (docs/methods/vp4.md)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     strength: float = Field(
         default=0.0,
@@ -353,23 +329,8 @@ class VP4Parameters(BaseModel):
         ),
         json_schema_extra={"basic": True},
     )
-    matte: Literal["tracked", "difference", "whole"] = Field(
-        default="tracked",
-        title="Where it applies",
-        description=(
-            "tracked: inside the keyframe's matte, carried along as in the draft; difference: where the model changed "
-            "the picture; whole: everywhere."
-        ),
-        json_schema_extra={"basic": True},
-    )
-    softness: float = Field(
-        default=0.0,
-        ge=0.0,
-        le=50.0,
-        title="Edge softness",
-        description="Feathers the matte's edge inwards by this much beyond what the keyframe shows.",
-        json_schema_extra={"basic": True, "unit": "px"},
-    )
+    matte: Matte = "tracked"
+    softness: Softness = 0.0
     cell: int = Field(
         default=0,
         ge=0,
@@ -440,10 +401,4 @@ class VP4Parameters(BaseModel):
         title="Consistency step size (η)",
         description="In all steps together: higher makes frames agree more.",
     )
-    seed: int = Field(
-        default=42,
-        ge=0,
-        le=2**31 - 1,
-        title="Seed",
-        description="Of all random numbers; the same seed, the same result.",
-    )
+    seed: Seed = 42

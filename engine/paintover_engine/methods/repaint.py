@@ -4,7 +4,7 @@ and pictures on their way between the shot and the model."""
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from paintover_engine.compose.detail import Fit, Framing, Picture
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
-from paintover_engine.methods.stage import Context, KeyframeRef, Stage
-from paintover_engine.methods.tracked import Plan, TrackedStages
+from paintover_engine.methods.draft import Side
+from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage
+from paintover_engine.methods.tracked import Plan, Repainted, TrackedStages, lay
 from paintover_engine.methods.windows import Grid, Window
 
 if TYPE_CHECKING:
@@ -140,6 +141,13 @@ def seen_as(info: SourceInfo, model: ModelFolder, area: int, fit: Fit) -> dict[s
     return {"model": model.name, "size": framing.size, "inner": framing.inner}
 
 
+def working_area(info: SourceInfo, model: ModelFolder, long_side: int) -> int:
+    """Pixels of a picture that the model works on. long_side: of it, as was asked; 0: what the model was trained on."""
+    if long_side:
+        return round(long_side**2 * min(info.width, info.height) / max(info.width, info.height))
+    return models.video_shape(model.path).area
+
+
 def framing(context: Context, stage: Stage) -> Framing:
     """How the plate lies in the model's pictures."""
     size, inner = stage.parameters["size"], stage.parameters["inner"]
@@ -159,6 +167,18 @@ def keyframe(context: Context, stage: Stage) -> Tensor:
         return _seen(context, stage, key.working)
     behind = context.plate(key.frame).working()
     return _seen(context, stage, behind + (key.working - behind) * key.matte[..., None])
+
+
+def result(
+    context: Context, stage: Stage, change: Callable[[Context, Stage, Sequence[Stage]], Callable[[int], Picture]]
+) -> Iterator[ResultFrame]:
+    """The painted frames of a span. change: of the picture at a frame, by the stages that show what was painted."""
+    sides, rest = [], list(stage.inputs)
+    for painted, tracked in stage.parameters["sides"]:
+        changed = change(context, stage, rest[:painted])
+        sides.append(Repainted(Side(context, rest[painted : painted + tracked]), changed))
+        rest = rest[painted + tracked :]
+    yield from lay(context, stage.frames, sides, stage.parameters["matte"], stage.parameters["softness"])
 
 
 def _seen(context: Context, stage: Stage, working: Picture) -> Tensor:

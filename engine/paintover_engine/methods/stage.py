@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Tensors = dict[str, "NDArray[Any]"]
 
+AHEAD = 4
+"""How many stages beyond the one asked for may be begun; each keeps frames in memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class Stage:

@@ -28,10 +28,9 @@ from paintover_engine.compose.detail import Picture
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import repaint
-from paintover_engine.methods.draft import Side, carry, flow, learn, matte, result_at_key
+from paintover_engine.methods.draft import carry, flow, learn, matte, result_at_key
 from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors
-from paintover_engine.methods.tracked import Repainted, lay
 from paintover_engine.methods.windows import Window
 
 if TYPE_CHECKING:
@@ -69,9 +68,7 @@ class _Planner(repaint.Planner):
     def __init__(
         self, info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: VideoshopParameters, model: ModelFolder
     ) -> None:
-        area = models.video_shape(model.path).area
-        if parameters.long_side:
-            area = round(parameters.long_side**2 * min(info.width, info.height) / max(info.width, info.height))
+        area = repaint.working_area(info, model, parameters.long_side)
         self._seen = repaint.seen_as(info, model, area, parameters.fit)
         self._inverting, self._denoising = _settings(parameters, model)
         self._inverts = parameters.inversion != "none"
@@ -306,18 +303,14 @@ def decode(context: Context, stage: Stage) -> Tensors:
 
 def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
     """The painted frames of a span. The inputs are (decode, matte, learn, carry …) of each keyframe."""
-    sides, rest = [], list(stage.inputs)
-    for painted, tracked in stage.parameters["sides"]:
-        change = _Change(context, stage, rest[0])
-        sides.append(Repainted(Side(context, rest[painted : painted + tracked]), change))
-        rest = rest[painted + tracked :]
-    yield from lay(context, stage.frames, sides, stage.parameters["matte"], stage.parameters["softness"])
+    return repaint.result(context, stage, _Change)
 
 
 class _Change:
     """The change of the picture at a frame, at the plate's size."""
 
-    def __init__(self, context: Context, stage: Stage, decoded: Stage) -> None:
+    def __init__(self, context: Context, stage: Stage, painted: Sequence[Stage]) -> None:
+        (decoded,) = painted
         self._framing = repaint.framing(context, stage)
         self._change = context.load(decoded)["change"]
         self._first = decoded.parameters["written"][0]
