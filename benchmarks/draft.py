@@ -133,10 +133,10 @@ def run_draft(case: Case, folder: Path) -> Timing:
         prepared.run_all()
     ready, first = time.perf_counter(), 0.0
     with Runner(store, info, "draft", DraftParameters(), keys) as runner:
-        for stage in runner.stages:
-            if not store.has(stage.key, stage.publishes):
-                runner.run(stage)
-                first = first or (time.perf_counter() - ready if stage.publishes else 0.0)
+        absent = [stage for stage in runner.stages if not store.has(stage.key, stage.publishes)]
+        for number, stage in enumerate(absent, start=1):
+            runner.run(stage, absent[number:])
+            first = first or (time.perf_counter() - ready if stage.publishes else 0.0)
         runner.deliver(str(folder / "draft" / "%05d.png"), overwrite=True)
     done, cpu = time.perf_counter(), (time.process_time() - worked) * 1000 / case.count
     return Timing(case.count / (done - started), case.count / (done - ready), first, cpu)

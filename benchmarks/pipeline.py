@@ -11,6 +11,7 @@ and its workers together; then the same for a second edit, which finds the shot'
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import av
 import cv2
+import numpy as np
 import psutil
 from paintover_engine.evaluate.scenes import CASES
 
@@ -41,11 +43,15 @@ def render(folder: Path, count: int, width: int, height: int) -> tuple[Path, Pat
             picture = frames[min(turn, 2 * CASE.length - 2 - turn)]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
         container.mux(stream.encode())
-    truth = CASE.render(CASE.keyframe, width, height).truth
+    with av.open(str(shot)) as container:
+        plate = next(itertools.islice(container.decode(video=0), CASE.keyframe, None)).to_ndarray(format="rgb24")
+    rendered = CASE.render(CASE.keyframe, width, height)
+    painted = (rendered.truth != rendered.plate).any(-1, keepdims=True)
+    picture = np.where(painted, rendered.truth, plate)  # painted on what the video shows, as an artist does
     keyframe, second = folder / "keyframe.png", folder / "second.png"
-    cv2.imwrite(str(keyframe), truth[..., ::-1])
-    cv2.circle(truth, (width // 2, height // 2), height // 10, (30, 200, 90), -1, cv2.LINE_AA)
-    cv2.imwrite(str(second), truth[..., ::-1])
+    cv2.imwrite(str(keyframe), picture[..., ::-1])
+    cv2.circle(picture, (width // 2, height // 2), height // 10, (30, 200, 90), -1, cv2.LINE_AA)
+    cv2.imwrite(str(second), picture[..., ::-1])
     return shot, keyframe, second
 
 

@@ -11,22 +11,21 @@ All data is made by `paintover_engine.evaluate.grids`; worlds of seeds below 100
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
-import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from checkpoints import Checkpoint, average, descend, load_part
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInpaintPipeline, UNet2DConditionModel
 from paintover_engine.diffusion import clip_direction
 from paintover_engine.evaluate import grids
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, mse_loss
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
@@ -131,7 +130,7 @@ def train_vae(out: Path, steps: int) -> None:
         with torch.no_grad():
             latent = vae.encode(picture).latent_dist.mode()
         loss = mse_loss(vae.decode(latent).sample, picture)
-        _step(optimiser, loss, vae.decoder)
+        descend(loss, optimiser)
         schedule.step()
         if step % 50 == 0:
             report(step=step, psnr=round(10 * math.log10(4 / loss.item()), 2), std=latent.std((0, 2, 3)).tolist())
@@ -195,7 +194,7 @@ def train_clip(out: Path, steps: int) -> None:
             -(targets * logits.log_softmax(-1)).sum(-1).mean()
             for logits in (found.logits_per_image, found.logits_per_text)
         )
-        _step(optimiser, loss, clip)
+        descend(loss, optimiser)
         schedule.step()
         if step % 50 == 0:
             hit = same[torch.arange(len(lines)), found.logits_per_image.argmax(-1)].mean()
@@ -295,20 +294,15 @@ def train_unet(out: Path, minutes: float, batch: int, save_every: float) -> None
     Half of the examples noise the *question* in the answer's cell: at high noise that is what sampling starts from, and
     it teaches the network to take the look from the grid, not from the noise."""
     examples, unet, scheduler = Examples(out), make_unet().to(memory_format=torch.channels_last), make_scheduler()
-    average = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    mean = copy.deepcopy(unet).requires_grad_(False)
     optimiser = torch.optim.AdamW(unet.parameters(), lr=1e-3, weight_decay=0.01)
-    step, spent = 0, 0.0
-    if (out / "unet.state").exists():
-        state = torch.load(out / "unet.state", weights_only=True)
-        unet.load_state_dict(state["unet"])
-        optimiser.load_state_dict(state["optimiser"])
-        average, step, spent = state["average"], state["step"], state["spent"]
+    point = Checkpoint(out / "unet.safetensors", 0, save_every * 60, unet=unet, mean=mean, optimiser=optimiser)
+    point.load()
     alphas = scheduler.alphas_cumprod
-    started = saved = time.monotonic()
     losses: list[float] = []
-    while (elapsed := spent + time.monotonic() - started) < minutes * 60:
-        rng = np.random.default_rng(10_000 + step)
-        torch.manual_seed(10_000 + step)
+    while (elapsed := point.seconds) < minutes * 60:
+        rng = np.random.default_rng(10_000 + point.step)
+        torch.manual_seed(10_000 + point.step)
         kinds = (*tuple(grids.Edit)[1:] * 2, grids.Edit.NONE)
         data = examples.batch(grids.sample(rng, batch, kinds), rng)
         t = torch.where(torch.rand(batch) < 0.7, torch.randint(400, 1000, (batch,)), torch.randint(0, 1000, (batch,)))
@@ -324,20 +318,16 @@ def train_unet(out: Path, minutes: float, batch: int, save_every: float) -> None
         loss = (weight * (estimate - data["grid"]) ** 2).mean()
         falling = 0.5 + 0.5 * math.cos(math.pi * elapsed / (minutes * 60))
         for group in optimiser.param_groups:
-            group["lr"] = 1e-3 * min(1, (step + 1) / 100) * falling + 1e-5
-        _step(optimiser, loss, unet)
+            group["lr"] = 1e-3 * min(1, (point.step + 1) / 100) * falling + 1e-5
+        descend(loss, optimiser)
         losses.append(loss.item())
-        keep = min(0.998, (step + 1) / (step + 20))
-        with torch.no_grad():
-            for name, tensor in unet.state_dict().items():
-                average[name].lerp_(tensor, 1 - keep)
-        step += 1
-        if step % 50 == 0:
-            report(step=step, seconds=round(elapsed), loss=round(float(np.mean(losses[-50:])), 4))
-        if time.monotonic() - saved > save_every * 60:
-            saved = time.monotonic()
-            _save_unet(out, unet, optimiser, average, step, spent + saved - started)
-    _save_unet(out, unet, optimiser, average, step, spent + time.monotonic() - started)
+        average(mean, unet, 1 - min(0.998, (point.step + 1) / (point.step + 20)))
+        point.step += 1
+        if point.step % 50 == 0:
+            report(step=point.step, seconds=round(elapsed), loss=round(float(np.mean(losses[-50:])), 4))
+        point.save()
+    point.save(now=True)
+    report(saved=point.step)
 
 
 def answer_mask(count: int, size: tuple[int, int]) -> Tensor:
@@ -345,15 +335,6 @@ def answer_mask(count: int, size: tuple[int, int]) -> Tensor:
     mask = torch.zeros(count, 1, *size)
     mask[..., size[0] // 2 :, size[1] // 2 :] = 1
     return mask
-
-
-def _save_unet(out: Path, unet: nn.Module, optimiser: Any, average: dict[str, Tensor], step: int, spent: float) -> None:
-    state = {"unet": unet.state_dict(), "optimiser": optimiser.state_dict(), "average": average}
-    torch.save({**state, "step": step, "spent": spent}, out / "unet.state.new")
-    save_file({name: tensor.contiguous() for name, tensor in average.items()}, out / "unet.safetensors.new")
-    os.replace(out / "unet.state.new", out / "unet.state")
-    os.replace(out / "unet.safetensors.new", out / "unet.safetensors")
-    report(saved=step)
 
 
 SAMPLING = {"strength": 0.9, "guidance": 1.0}
@@ -367,7 +348,7 @@ def export(out: Path, to: Path) -> None:
     """Writes the diffusers folder in fp16, whole or not at all; keeps the README that is there."""
     examples = Examples(out)
     unet = make_unet()
-    unet.load_state_dict(load_file(out / "unet.safetensors"))
+    unet.load_state_dict(load_part(out / "unet.safetensors", "mean"))
     text = CLIPTextModel(examples.clip.config.text_config)
     text.load_state_dict(examples.clip.text_model.state_dict())
     pipeline = StableDiffusionInpaintPipeline(
@@ -413,13 +394,6 @@ def _times(worlds: grids.Worlds, step: int) -> np.ndarray[Any, Any]:
 def _signed(pictures: np.ndarray[Any, Any]) -> Tensor:
     """(n, h, w, 3) 0..1 -> (n, 3, h, w) -1..1."""
     return torch.from_numpy(pictures).permute(0, 3, 1, 2) * 2 - 1
-
-
-def _step(optimiser: Any, loss: Tensor, model: nn.Module) -> None:
-    optimiser.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
 
 
 def report(**values: Any) -> None:

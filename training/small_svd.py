@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from checkpoints import Checkpoint, average, descend, load_part
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from paintover_engine.evaluate.clips import Clip, Look, random_clip, random_look
 from small_svd_models import SCALING, build_clip, build_unet, build_vae, clip_pixels, export, linear_code
@@ -29,7 +30,6 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 FPS_ID, BUCKET = 6.0, 127.0  # SVD's added time ids: fps - 1 and the motion bucket
-SAVE_EVERY = 60.0  # seconds between two checkpoints
 
 
 @dataclass(frozen=True)
@@ -46,35 +46,6 @@ class Recipe:
     ema: float = 0.995
 
 
-class Checkpoint:
-    """One file in the run's folder with all that a training needs to go on; written whole or not at all."""
-
-    def __init__(self, path: Path, seed: int, **parts: nn.Module | torch.optim.Optimizer) -> None:
-        self._path, self._parts = path, parts
-        self.rng, self.noise = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-        self.step, self._saved = 0, time.monotonic()
-
-    def load(self) -> None:
-        if not self._path.exists():
-            return
-        state = torch.load(self._path, weights_only=False)
-        for name, part in self._parts.items():
-            part.load_state_dict(state[name])
-        self.step = state["step"]
-        self.rng.bit_generator.state = state["rng"]
-        self.noise.set_state(state["noise"])
-
-    def save(self, now: bool = False) -> None:
-        if not now and time.monotonic() - self._saved < SAVE_EVERY:
-            return
-        state = {name: part.state_dict() for name, part in self._parts.items()}
-        state |= {"step": self.step, "rng": self.rng.bit_generator.state, "noise": self.noise.get_state()}
-        fresh = self._path.with_suffix(".part")
-        torch.save(state, fresh)
-        fresh.rename(self._path)
-        self._saved = time.monotonic()
-
-
 # --- the picture tower: what the sprite looks like and where it is ---------------------------------------------------
 
 
@@ -89,12 +60,12 @@ def facts(clip: Clip) -> list[float]:
 
 
 def train_clip(run: Path, steps: int, seed: int, device: str) -> None:
-    """The tower alone, with a linear head that reads `facts` off its embedding. Checkpoint: RUN/clip.pt."""
+    """The tower alone, with a linear head that reads `facts` off its embedding. Checkpoint: RUN/clip.safetensors."""
     torch.manual_seed(seed)
     tower = build_clip().to(device)
     head = nn.Linear(tower.config.projection_dim, len(facts(random_clip(np.random.default_rng(0))))).to(device)
     optimiser = torch.optim.AdamW([*tower.parameters(), *head.parameters()], lr=1.5e-3, weight_decay=0.01)
-    point = Checkpoint(run / "clip.pt", seed, model=tower, head=head, optimiser=optimiser)
+    point = Checkpoint(run / "clip.safetensors", seed, model=tower, head=head, optimiser=optimiser)
     point.load()
     while point.step < steps:
         _set_rate(optimiser, 1.5e-3, point.step, steps, cooldown=steps // 2)
@@ -103,7 +74,7 @@ def train_clip(run: Path, steps: int, seed: int, device: str) -> None:
         embeds = tower(clip_pixels(pictures)).image_embeds
         truth = torch.tensor([facts(clip) for clip in clips], device=device)
         loss = F.mse_loss(head(embeds), truth) + 1e-3 * F.mse_loss(embeds.square().mean(), torch.ones(()).to(device))
-        _descend(loss, optimiser, [*tower.parameters(), *head.parameters()])
+        descend(loss, optimiser)
         point.step += 1
         if point.step % 50 == 0:
             print(
@@ -116,23 +87,22 @@ def train_clip(run: Path, steps: int, seed: int, device: str) -> None:
 
 
 def train_unet(run: Path, steps: int, cooldown: int, seed: int, device: str, recipe: Recipe) -> None:
-    """The denoiser, by SVD's v-prediction, with the tower of RUN/clip.pt. Checkpoint: RUN/unet.pt."""
+    """The denoiser, by SVD's v-prediction, with the tower of RUN/clip.safetensors. Checkpoint: RUN/unet.safetensors."""
     torch.manual_seed(seed)
     code, tower = LinearCode(device), load_clip(run).to(device).eval()
     first = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     unet = build_unet(best_linear([draw(code, tower, *first, device, recipe) for _ in range(60)])).to(device)
     mean = copy.deepcopy(unet).requires_grad_(False)
     optimiser = torch.optim.AdamW(unet.parameters(), lr=recipe.rate, betas=(0.9, 0.99), fused=True)
-    point = Checkpoint(run / "unet.pt", seed, model=unet, ema=mean, optimiser=optimiser)
+    point = Checkpoint(run / "unet.safetensors", seed, model=unet, ema=mean, optimiser=optimiser)
     point.load()
     started, losses = time.monotonic(), []
     while point.step < steps:
         _set_rate(optimiser, recipe.rate, point.step, steps, cooldown)
         loss = draw(code, tower, point.rng, point.noise, device, recipe).loss(unet)
-        _descend(loss, optimiser, list(unet.parameters()))
+        descend(loss, optimiser)
         point.step += 1
-        decay = min(recipe.ema, (1 + point.step) / (10 + point.step))
-        torch._foreach_lerp_(list(mean.parameters()), list(unet.parameters()), 1 - decay)
+        average(mean, unet, 1 - min(recipe.ema, (1 + point.step) / (10 + point.step)))
         losses.append(loss.item())
         if point.step % 25 == 0:
             took = time.monotonic() - started
@@ -249,13 +219,13 @@ def _other_look(rng: np.random.Generator, look: Look) -> Look:
 
 
 def train_decoder(run: Path, steps: int, seed: int, device: str) -> None:
-    """The VAE's decoder; its encoder is a fixed linear code. Checkpoint: RUN/vae.pt."""
+    """The VAE's decoder; its encoder is a fixed linear code. Checkpoint: RUN/vae.safetensors."""
     torch.manual_seed(seed)
     vae = build_vae().to(device)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
     optimiser = torch.optim.AdamW(vae.decoder.parameters(), lr=4e-4, weight_decay=0.0)
-    point = Checkpoint(run / "vae.pt", seed, model=vae, optimiser=optimiser)
+    point = Checkpoint(run / "vae.safetensors", seed, model=vae, optimiser=optimiser)
     point.load()
     while point.step < steps:
         _set_rate(optimiser, 4e-4, point.step, steps, cooldown=steps // 2)
@@ -265,7 +235,7 @@ def train_decoder(run: Path, steps: int, seed: int, device: str) -> None:
         latents = latents + 0.03 * _normal(latents.shape, point.noise, device)
         out = decode(vae, latents)
         error = F.mse_loss(out, videos)
-        _descend(error + 0.1 * F.l1_loss(out, videos), optimiser, list(vae.decoder.parameters()))
+        descend(error + 0.1 * F.l1_loss(out, videos), optimiser)
         point.step += 1
         if point.step % 20 == 0:
             print(f"decoder {point.step} PSNR {-10 * math.log10(error.item() / 4):.2f} dB", flush=True)
@@ -282,9 +252,9 @@ def decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
 
 
 def load_clip(run: Path) -> CLIPVisionModelWithProjection:
-    """The trained tower of RUN/clip.pt."""
+    """The trained tower of RUN/clip.safetensors."""
     tower = build_clip()
-    tower.load_state_dict(torch.load(run / "clip.pt", weights_only=False)["model"])
+    tower.load_state_dict(load_part(run / "clip.safetensors", "model"))
     return tower.requires_grad_(False)
 
 
@@ -306,13 +276,6 @@ def _set_rate(optimiser: torch.optim.Optimizer, rate: float, step: int, steps: i
     factor = min(1.0, (step + 1) / 60, (steps - step) / max(cooldown, 1))
     for group in optimiser.param_groups:
         group["lr"] = rate * factor
-
-
-def _descend(loss: Tensor, optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimiser.step()
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from checkpoints import load_part
 from diffusers import (
     AutoencoderKLTemporalDecoder,
     EulerDiscreteScheduler,
@@ -227,10 +228,10 @@ def export(run: Path, folder: Path) -> None:
     paintover.json of an older folder are kept.
     """
     vae, tower, unet = build_vae(), build_clip(), build_unet()
-    tower.load_state_dict(torch.load(run / "clip.pt", weights_only=False)["model"])
-    unet.load_state_dict(torch.load(run / "unet.pt", weights_only=False)["ema"])
-    if (run / "vae.pt").exists():
-        vae.load_state_dict(torch.load(run / "vae.pt", weights_only=False)["model"])
+    tower.load_state_dict(load_part(run / "clip.safetensors", "model"))
+    unet.load_state_dict(load_part(run / "unet.safetensors", "ema"))
+    if (run / "vae.safetensors").exists():
+        vae.load_state_dict(load_part(run / "vae.safetensors", "model"))
     pipeline = StableVideoDiffusionPipeline(
         vae=vae.half(),
         image_encoder=tower.half(),

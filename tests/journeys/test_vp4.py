@@ -1,12 +1,20 @@
-"""What a user does with VP4, on the small model that comes with the engine."""
+"""What a user does with VP4, on the small model that comes with the engine.
+
+PAINTOVER_CRASH_VP4_STAGES names the stages in which the worker is killed: encode,exemplar,sample,consistency,decode,
+result.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from paintover.v1 import job_pb2
+from paintover_bridge.client import Client
 
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -14,9 +22,11 @@ pytest.importorskip("diffusers")
 from paintover_engine.diffusion import models
 
 from tests.conftest import make_small_shot
+from tests.journeys.test_crash import Witness, worker_pids
 from tests.journeys.test_propagate import paintover, read
 
 MODEL = "small-inpaint"
+KILLED = os.environ.get("PAINTOVER_CRASH_VP4_STAGES", "sample").split(",")
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -54,3 +64,27 @@ def test_a_model_that_is_not_here_is_told_at_once(data_dir: Path, tmp_path: Path
     assert run.returncode != 0
     assert "nobody/nothing" in run.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
+def test_a_worker_killed_in_a_stage_costs_that_stage_alone(
+    client: Client, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    shot = make_small_shot(tmp_path / "shot", count=3, key=0, width=64, height=48)
+    witness, name = Witness(data_dir), client.create_shot(shot.source).name
+    client.put_keyframe(name, shot.key, shot.keyframe)
+    job = client.create_job(name, method="vp4", parameters={"steps": "4"}, model=MODEL).name
+    wanted = list(KILLED)
+    for event in client.watch(job):
+        label = event.job.progress.stage.partition(" ")[0]
+        if label in wanted:
+            wanted.remove(label)
+            for pid in worker_pids(client.endpoint.pid):
+                os.kill(pid, signal.SIGKILL)
+            witness.look()
+    done = client.get_job(job)
+    assert done.state == job_pb2.JOB_STATE_DONE, done.message
+    assert len(done.frames) == shot.count
+    assert witness.repeated() == set()
+    assert not wanted

@@ -42,25 +42,38 @@ class Watched:
     """A denoiser that asks before every call whether to go on, counts its calls, and stops where latents are no
     numbers.
 
-    check: raises to stop (`Context.check`). doing: what is under way, for the sentence: "inverting frames 0-13"."""
+    check: raises to stop (`Context.check`). doing, avoided_by: what is under way, and what might help, for the
+    sentence: "inverting frames 0 to 13", "less guidance"."""
 
-    def __init__(self, model: Denoiser, check: Callable[[], None], doing: str) -> None:
-        self._model, self._check, self._doing = model, check, doing
+    def __init__(self, model: Denoiser, check: Callable[[], None], doing: str, avoided_by: str) -> None:
+        self._model, self._check, self._doing, self._avoided_by = model, check, doing, avoided_by
         self.calls = 0
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
         self._check()
         self.calls += 1
-        self._demand_numbers(x, sigma)
+        level = float(torch.as_tensor(sigma).flatten()[0])
+        place = f"call {self.calls} of the network (noise level {level:.4g})"
+        demand_numbers(x, self._doing, place, self._avoided_by)
         found = self._model(x, sigma)
-        self._demand_numbers(found, sigma)
+        demand_numbers(found, self._doing, place, self._avoided_by)
         return found
 
-    def _demand_numbers(self, x: Tensor, sigma: Sigma) -> None:
-        if not bool(torch.isfinite(x).all()):
-            level = float(torch.as_tensor(sigma).flatten()[0])
-            raise PaintoverError(
-                Code.INTERNAL,
-                f"While {self._doing}, the latents stopped being numbers at call {self.calls} of the network (noise "
-                f"level {level:.4g}); a threshold above 0, a lower strength or less guidance avoids that.",
-            )
+
+def demand_numbers(latents: Tensor, doing: str, place: str, avoided_by: str) -> None:
+    """Raises PaintoverError where latents are no numbers. doing, place, avoided_by: what is under way, at which step of
+    it, and what might help, for the sentence."""
+    if not bool(torch.isfinite(latents).all()):
+        raise PaintoverError(
+            Code.INTERNAL,
+            f"While {doing}, the latents stopped being numbers at {place}; {avoided_by} avoids that.",
+        )
+
+
+def demand_pictures(decoded: Tensor) -> Tensor:
+    """The VAE's pictures as they are. Raises PaintoverError where they are no numbers."""
+    if not bool(torch.isfinite(decoded).all()):
+        raise PaintoverError(
+            Code.INTERNAL, "The VAE decoded pictures that are no numbers; use a model in another precision."
+        )
+    return decoded

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from paintover_engine.diffusion import inversion, schedule, training
 from paintover_engine.diffusion.attention import THRESHOLD
-from paintover_engine.diffusion.denoiser import guide
+from paintover_engine.diffusion.denoiser import Watched, demand_numbers, guide
 from paintover_engine.diffusion.lora import Adapters
 from paintover_engine.diffusion.matching import Coarse, Control, controlled, replaced
 from paintover_engine.diffusion.memory import TIERS
@@ -24,6 +24,9 @@ from paintover_engine.diffusion.schedule import Sigma
 from paintover_engine.diffusion.svd import Condition, VideoModel
 
 Check = Callable[[], None]
+
+_AVOIDED_BY = "a lower learning rate of the motion adapters, or a model in another precision,"
+"""What helps where latents stop being numbers."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +82,16 @@ def invert(
     first: Source | None = None,
     adapters: Adapters | None = None,
     check: Check = lambda: None,
+    frames: str = "a window",
 ) -> Tensor:
     """A window's states, (steps + 1, F, C, h, w): deterministic inversion without guidance.
 
     first: the first window's source, whose temporal keys and values are seen beside the window's own.
-    adapters: with one named "window" that acts; without it the network is the model's own."""
+    adapters: with one named "window" that acts; without it the network is the model's own. frames: the window's, in
+    words, for the sentence that tells where latents stopped being numbers."""
     control, at = Control(), levels(sigmas)
 
     def denoise(x: Tensor, sigma: Sigma) -> Tensor:
-        check()
-
         def output() -> Tensor:
             if first:
                 _remember(model, control, adapters, first, int((at - sigma).abs().argmin()), at)
@@ -99,7 +102,8 @@ def invert(
         return schedule.denoised(x, model.work(output), sigma)
 
     with controlled(model.unet, control):
-        return torch.cat(inversion.lower_level(denoise, clean, sigmas))
+        watched = Watched(denoise, check, f"inverting {frames}", _AVOIDED_BY)
+        return torch.cat(inversion.lower_level(watched, clean, sigmas))
 
 
 def train(
@@ -155,12 +159,13 @@ def paint(
     adapters: Adapters | None = None,
     first: Painted | None = None,
     check: Check = lambda: None,
+    frames: str = "a window",
 ) -> Tensor:
     """The edited window's states, (steps + 1, F, C, h, w), the clean latents last, from the source's noise.
 
     edited: what the network is told of the edited first frame. adapters: with one named "window", and one named "first"
     where there is a first window: `first`, whose edit's and source's temporal keys and values are seen beside the
-    window's own, item by item."""
+    window's own, item by item. frames: as in `invert`."""
     control = Control(threshold=style.threshold)
     guidance = torch.linspace(*style.guidance, source.states.shape[1], device=model.device)
     x = source.states[:1].to(model.device)
@@ -170,6 +175,8 @@ def paint(
             check()
             painter = _Step(model, control, adapters, style, sigmas, step)
             output = model.work(lambda painter=painter, x=x: painter.outputs(x, source, edited, first))  # type: ignore[misc]
+            place = f"step {step + 1} of {len(sigmas) - 1}"
+            demand_numbers(output, f"painting {frames}", place, f"less guidance or {_AVOIDED_BY}")
             denoised = schedule.denoised(x, guide(output[:1], output[1:], guidance), sigmas[step])
             x = euler_step(x, denoised, sigmas[step], sigmas[step + 1])
             states.append(x)

@@ -3,7 +3,8 @@ of a grid, its estimate of the noise, and the embedding of pictures for the edit
 
 Rombach et al.: High-Resolution Image Synthesis with Latent Diffusion Models, CVPR 2022. Any folder in the diffusers
 format. What is particular here: cells are coded each for itself, so that a shot's latents do not depend on the keyframe
-and only new cells are coded; the VAE computes in float32; all noise arithmetic is float32.
+and only new cells are coded; the VAE computes in float32; all noise arithmetic is float32; fewer grids go through the
+network at once when memory is short.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from paintover_engine.diffusion import clip_direction
 from paintover_engine.diffusion.clip_direction import TextSpace
 from paintover_engine.diffusion.cloning import set_cloning
+from paintover_engine.diffusion.denoiser import demand_pictures
+from paintover_engine.diffusion.memory import Tiered, first_line
 from paintover_engine.errors import Code, PaintoverError
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -44,15 +47,16 @@ class Exemplar:
         return Exemplar(self.source, self.source, self.null, self.null)
 
 
-class InpaintModel:
+class InpaintModel(Tiered):
     """A loaded model. Pictures are (B, 3, H, W) in [-1, 1]; latents (B, 4, h, w) float32, scaled, on `device`.
 
     clip: the folder of the CLIP that tells the edit's direction. evaluations: passes of a grid through the network."""
 
     def __init__(self, folder: Path, clip: Path, device: torch.device, dtype: torch.dtype) -> None:
-        self.device, self.dtype = device, dtype
-        self.unet = _load(UNet2DConditionModel, folder, "unet", dtype).to(device)
-        self.vae = _load(AutoencoderKL, folder, "vae", torch.float32).to(device)
+        self.dtype = dtype
+        self.unet = _load(UNet2DConditionModel, folder, "unet", dtype)
+        self.vae = _load(AutoencoderKL, folder, "vae", torch.float32)
+        super().__init__(device, {"unet": [self.unet], "vae": [self.vae]})
         scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")  # type: ignore[no-untyped-call]
         self.alphas: Tensor = scheduler.alphas_cumprod
         self.prediction: str = scheduler.config.prediction_type
@@ -70,12 +74,24 @@ class InpaintModel:
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
         """The posterior's mode, scaled. Stable Diffusion draws from it; its spread is far below what is seen."""
+        modes = self._held(
+            "vae", lambda: [self._encode(part) for part in torch.split(pictures, self.tier.encode_frames)]
+        )
+        return torch.mul(torch.cat(modes), self.vae.config.scaling_factor)
+
+    def _encode(self, pictures: Tensor) -> Tensor:
         mode: Tensor = self.vae.encode(pictures.to(self.device, torch.float32)).latent_dist.mode()
-        return torch.mul(mode, self.vae.config.scaling_factor)
+        return mode
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures, not clipped."""
+        pictures = self._held(
+            "vae", lambda: [self._decode(part) for part in torch.split(latents, self.tier.decode_frames)]
+        )
+        return demand_pictures(torch.cat(pictures))
+
+    def _decode(self, latents: Tensor) -> Tensor:
         pictures: Tensor = self.vae.decode(latents.to(self.device) / self.vae.config.scaling_factor).sample
         return pictures
 
@@ -116,14 +132,22 @@ class InpaintModel:
         masked: (B, 4, 2h, 2w), the grids' clean latents with grey in the answer's cell. prompt: (B, tokens, width)."""
         mask = torch.zeros_like(z[:, :1])
         mask[..., z.shape[-2] // 2 :, z.shape[-1] // 2 :] = 1
-        given = torch.cat([z, mask, masked], 1).to(self.dtype)
-        told = prompt.to(self.device, self.dtype)
+        given = torch.cat([z, mask, masked], 1)
+        output = self._held("unet", lambda: self._outputs(given, t, prompt))
         self.evaluations += len(z)
-        output: Tensor = self.unet(given, t, told, return_dict=False)[0].float()
         if self.prediction == "v_prediction":
             a = float(self.alphas[t])
             return torch.add(a**0.5 * output, z, alpha=(1 - a) ** 0.5)
         return output
+
+    def _outputs(self, given: Tensor, t: int, prompt: Tensor) -> Tensor:
+        """The network's own output, float32, for as many grids at once as the tier lets through."""
+        at_once = max(1, int(len(given) * self.tier.share))
+        outputs = [
+            self.unet(grids.to(self.dtype), t, told.to(self.device, self.dtype), return_dict=False)[0].float()
+            for grids, told in zip(torch.split(given, at_once), torch.split(prompt, at_once), strict=True)
+        ]
+        return torch.cat(outputs)
 
 
 def grid(top_left: Tensor, top_right: Tensor, bottom_left: Tensor, bottom_right: Tensor) -> Tensor:
@@ -168,9 +192,9 @@ def _load(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
             folder / part, torch_dtype=dtype, variant="fp16" if halves else None, local_files_only=True
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise PaintoverError(
-            Code.FAILED_PRECONDITION, f"The model folder {folder} is damaged ({part}: {first}); get it again."
+            Code.FAILED_PRECONDITION,
+            f"The model folder {folder} is damaged ({part}: {first_line(error)}); get it again.",
         ) from error
     return loaded.eval().requires_grad_(False)
 

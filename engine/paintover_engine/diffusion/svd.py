@@ -26,7 +26,7 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from paintover_engine.diffusion import memory, schedule
-from paintover_engine.diffusion.denoiser import Denoiser, guide
+from paintover_engine.diffusion.denoiser import Denoiser, demand_pictures, guide
 from paintover_engine.diffusion.memory import GB, Needs, Result, Tier, Tiered
 from paintover_engine.diffusion.models import VideoShape, read_json, video_shape
 from paintover_engine.diffusion.schedule import Sigma
@@ -161,12 +161,8 @@ class VideoModel(Tiered):
         """Pictures (F, 3, H, W) float32, not clipped, of scaled latents (1, F, 4, h, w). The decoder looks across
         frames: they are decoded together, or where memory is short, in few equal parts."""
         unscaled = (latents[0] / self.config.scale).to(self.device)
-        pictures = torch.cat(self._held("decoder", lambda: [self._decode(part) for part in self._parts_of(unscaled)]))
-        if not bool(torch.isfinite(pictures).all()):
-            raise PaintoverError(
-                Code.INTERNAL, "The VAE decoded pictures that are no numbers; use a model in another precision."
-            )
-        return pictures
+        pictures = self._held("decoder", lambda: [self._decode(part) for part in self._parts_of(unscaled)])
+        return demand_pictures(torch.cat(pictures))
 
     def _parts_of(self, latents: Tensor) -> Sequence[Tensor]:
         return latents.tensor_split(-(-len(latents) // self.tier.decode_frames))

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from paintover_engine.diffusion.lora import Adapters
+from paintover_engine.errors import Code, PaintoverError
 
 Array = NDArray[Any]
 Kept = Mapping[str, Array]
@@ -108,7 +109,13 @@ def train(
     while progress.step < settings.steps and not (settings.early and progress.is_flat()):
         check()
         seed = settings.seed + 1 + progress.step
-        work(functools.partial(_gradients, network, adapters, clean, optimiser, seed))
+        loss = work(functools.partial(_gradients, network, adapters, clean, optimiser, seed))
+        if not math.isfinite(loss):
+            raise PaintoverError(
+                Code.INTERNAL,
+                f"While learning a window's motion, the loss stopped being a number at step {progress.step + 1}; a "
+                "lower learning_rate avoids that.",
+            )
         optimiser.step()
         progress.step += 1
         if progress.step % settings.checkpoint == 0:

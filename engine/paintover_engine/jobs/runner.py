@@ -92,6 +92,7 @@ class Runner:
         with self._beginning:
             self._closed = True
         self._threads.shutdown()
+        self._keyframes.clear()
         self._source.close()
 
     def whole_cost(self) -> float:
@@ -138,7 +139,7 @@ class Runner:
 
         then: what will be asked for next, in order. It may be begun already, and is then only waited for."""
         with self._beginning:
-            self._next = then[:AHEAD]
+            self._next = then[:AHEAD] if self._slots > 1 else ()
             asked = self._begun.get(stage.key)
             if asked is None or (asked.done() and isinstance(asked.exception(), Cancelled)):
                 asked = self._begin(stage)

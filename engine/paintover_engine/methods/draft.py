@@ -381,7 +381,7 @@ def _paint(context: Context, matte: Stage) -> Paint:
     return Paint.of(context.plate(key.frame).working(), key.working, alpha, given=key.matte is not None)
 
 
-@functools.lru_cache(maxsize=3 * CHUNK)
+@functools.lru_cache(maxsize=2 * CHUNK)
 def _look(context: Context, number: int) -> Look:
     """A frame as flow and networks see it: display-encoded, small. Kept, for neighbouring stages ask for the same."""
     width, height = flow_size(context.info.width, context.info.height)

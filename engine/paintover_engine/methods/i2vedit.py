@@ -241,9 +241,22 @@ def requirements(info: SourceInfo, parameters: I2VEditParameters, model: ModelFo
 # The stages' functions.
 
 
-def encode(context: Context, stage: Stage) -> Tensors:
+def _model(stage: Stage) -> VideoModel:
+    """The stage's model, in the tier that its windows fit in; in bfloat16 on a GPU, whose range gradients need."""
+    import torch
+
+    from paintover_engine.diffusion import svd
+
+    folder = models.locate(stage.parameters["model"], "svd").path
+    model = svd.load(folder, dtype="bf16" if torch.cuda.is_available() else "auto")
+    width, height = stage.parameters["size"]
+    model.fit(model.config.frames, height, width)
+    return model
+
+
+@repaint.with_model(_model)
+def encode(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the VAE's, scaled, of the perturbed plate."""
-    model = _model(stage)
     latents = []
     for number in range(stage.frames[0], stage.frames[1] + 1):
         context.check()
@@ -251,13 +264,14 @@ def encode(context: Context, stage: Stage) -> Tensors:
     return {"latents": np.concatenate(latents)}
 
 
-def invert(context: Context, stage: Stage) -> Tensors:
+@repaint.with_model(_model)
+def invert(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`states` (steps, frames, 4, h, w): a window's latents at every noise level, noisiest first, each divided by its
     standard deviation, in half precision where the model computes in it; `start` (frames, 4, h, w) float32: the
     noisiest as it is."""
     from paintover_engine.diffusion import editing
 
-    model, window = _model(stage), stage.parameters["window"]
+    window = stage.parameters["window"]
     sigmas = model.config.sigmas(stage.parameters["steps"])
     with _adapted(context, stage, model, {"window": window}) as adapters:
         states = editing.invert(
@@ -268,16 +282,18 @@ def invert(context: Context, stage: Stage) -> Tensors:
             first=_first(context, stage, model),
             adapters=adapters,
             check=context.check,
+            frames=_words(window),
         )
-    return {**_kept(model, states, sigmas), **_short(model)}
+    return _kept(model, states, sigmas)
 
 
-def train(context: Context, stage: Stage) -> Tensors:
+@repaint.with_model(_model)
+def train(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """A window's motion adapter: its weights, float16, under the names that peft gives them."""
     from paintover_engine.diffusion import editing, training
     from paintover_engine.diffusion.lora import Adapters
 
-    model, given = _model(stage), stage.parameters
+    given = stage.parameters
     settings = training.Settings(
         steps=given["training_steps"],
         rate=given["learning_rate"],
@@ -314,12 +330,13 @@ def choose(context: Context, stage: Stage) -> Tensors:
     return {"kind": np.array([KINDS.index(kind)], np.uint8), "evidence": np.array([found.covered, found.kept])}
 
 
-def paint(context: Context, stage: Stage) -> Tensors:
+@repaint.with_model(_model)
+def paint(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the edited window's, scaled; of a first window that others follow, `states`
     and `start` as in `invert` too."""
     from paintover_engine.diffusion import editing
 
-    model, given = _model(stage), stage.parameters
+    given = stage.parameters
     sigmas = model.config.sigmas(given["steps"])
     kind = KINDS[int(context.load(_input(stage, "choose"))["kind"][0])]
     style = editing.Style(
@@ -342,9 +359,10 @@ def paint(context: Context, stage: Stage) -> Tensors:
             adapters=adapters,
             first=_first_painted(context, stage, model),
             check=context.check,
+            frames=_words(given["window"]),
         )
     kept = _kept(model, states, sigmas) if given["kept"] else {}
-    return {"latents": repaint.array(states[-1]), **kept, **_short(model)}
+    return {"latents": repaint.array(states[-1]), **kept}
 
 
 def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
@@ -357,12 +375,14 @@ class _Change:
 
     def __init__(self, context: Context, stage: Stage, inputs: Sequence[Stage]) -> None:
         self._framing = repaint.framing(context, stage)
-        self._window = inputs[0].parameters["window"]
-        model = _model(stage)
-        edited = _on(model, context.load(inputs[0])["latents"])[None]
-        source = _latents_of(context, inputs[1:], model, self._window)
+        self._inputs, self._window = inputs, inputs[0].parameters["window"]
+        self._change = repaint.with_model(_model)(self._decoded)(context, stage)["change"]
+
+    def _decoded(self, context: Context, stage: Stage, model: VideoModel) -> Tensors:
+        edited = _on(model, context.load(self._inputs[0])["latents"])[None]
+        source = _latents_of(context, self._inputs[1:], model, self._window)
         shown = repaint.pictures(model.decode(edited))
-        self._change = shown - repaint.pictures(model.decode(source))
+        return {"change": shown - repaint.pictures(model.decode(source))}
 
     def __call__(self, number: int) -> Picture:
         return self._framing.to_plate(self._change[self._window.index(number)])
@@ -378,31 +398,14 @@ def notes(context: Context, stages: Sequence[Stage]) -> list[str]:
             kind = KINDS[int(kept["kind"][0])]
             words = Edit(kind, *(float(share) for share in kept["evidence"])).words
             told.append(f"Frame {stage.frames[0]} was taken as the preset '{kind}': {words}.")
-    outputs = [context.load(stage) for stage in stages if stage.function in ("invert", "paint")]
-    told += [bytes(tensors["short"]).decode() for tensors in outputs if "short" in tensors]
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys([*told, *repaint.short_of_memory(context, stages)]))
 
 
 # What the stages read.
 
 
-def _model(stage: Stage) -> VideoModel:
-    """The stage's model, in the tier that its windows fit in; in bfloat16 on a GPU, whose range gradients need."""
-    import torch
-
-    from paintover_engine.diffusion import svd
-
-    folder = models.locate(stage.parameters["model"], "svd").path
-    model = svd.load(folder, dtype="bf16" if torch.cuda.is_available() else "auto")
-    width, height = stage.parameters["size"]
-    model.fit(model.config.frames, height, width)
-    model.notes.clear()
-    return model
-
-
-def _short(model: VideoModel) -> Tensors:
-    """`short`: what happened to the model's memory in this stage, for `notes`; nothing where nothing did."""
-    return {"short": np.frombuffer(model.notes[-1].encode(), np.uint8)} if model.notes else {}
+def _words(window: list[int]) -> str:
+    return f"frames {window[0]} to {window[-1]}"
 
 
 def _input(stage: Stage, function: str, window: list[int] | None = None) -> Stage:

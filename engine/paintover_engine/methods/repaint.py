@@ -4,9 +4,10 @@ and pictures on their way between the shot and the model."""
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,17 @@ from paintover_engine.compose.detail import Fit, Framing, Picture
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods.draft import Side
-from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage
+from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors
 from paintover_engine.methods.tracked import Plan, Repainted, TrackedStages, lay
 from paintover_engine.methods.windows import Grid, Window
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from paintover_engine.diffusion.memory import Tiered
     from paintover_engine.media.info import SourceInfo
 
+Model = TypeVar("Model", bound="Tiered")
 
 _BEYOND = 0.25
 """How far pictures of a VAE may leave 0..1: errors of it and of its copy of the plate ought to cancel."""
@@ -146,6 +149,44 @@ def working_area(info: SourceInfo, model: ModelFolder, long_side: int) -> int:
     if long_side:
         return round(long_side**2 * min(info.width, info.height) / max(info.width, info.height))
     return models.video_shape(model.path).area
+
+
+def with_model(
+    load: Callable[[Stage], Model],
+) -> Callable[[Callable[[Context, Stage, Model], Tensors]], Callable[[Context, Stage], Tensors]]:
+    """Makes a stage's function of one that computes with a model. Where memory runs out beyond the calls that the model
+    itself does again, all of the stage is done again, one tier lower; `short_of_memory` tells.
+
+    load: gives the stage's model. Raises PaintoverError where the GPU fails, with what to do."""
+
+    def decorated(function: Callable[[Context, Stage, Model], Tensors]) -> Callable[[Context, Stage], Tensors]:
+        @functools.wraps(function)
+        def computed(context: Context, stage: Stage) -> Tensors:
+            from paintover_engine.diffusion.memory import gpu
+
+            with gpu():
+                model = load(stage)
+            model.notes.clear()
+            output = model.persist(lambda: function(context, stage, model))
+            if model.notes:
+                told = np.frombuffer(model.notes[-1].encode(), np.uint8)
+                context.keep_checkpoint(_told(stage), {"told": told})
+            return output
+
+        return computed
+
+    return decorated
+
+
+def short_of_memory(context: Context, stages: Sequence[Stage]) -> list[str]:
+    """What a finished job tells of memory that ran out in its stages, and of how it went on."""
+    kept = (context.checkpoint(_told(stage)) for stage in stages)
+    return list(dict.fromkeys(bytes(words["told"]).decode() for words in kept if words is not None))
+
+
+def _told(stage: Stage) -> Stage:
+    """Stands for what is told of a stage, which has no place in its output: frames and adapters hold no words."""
+    return Stage("told", {}, (), (stage.key,), stage.frames)
 
 
 def framing(context: Context, stage: Stage) -> Framing:

@@ -48,9 +48,6 @@ STRENGTH, GUIDANCE, NOISE_AUG = 0.55, 4.0, 0.2
 NORMALISATION, RESCALING, CONDITION = "channel", "match", "code"
 """The paper's code's, for models that say nothing else."""
 
-_TELLING = ("encode", "invert", "denoise")
-"""Stages whose output is small, and tells what happened to the model's memory in them or before."""
-
 # The plan.
 
 
@@ -155,30 +152,41 @@ def _settings(parameters: VideoshopParameters, model: ModelFolder) -> tuple[dict
 # The stages' functions.
 
 
-def encode(context: Context, stage: Stage) -> Tensors:
+def _model(stage: Stage) -> VideoModel:
+    """The stage's model, in the tier that its windows fit in."""
+    from paintover_engine.diffusion import svd
+
+    model = svd.load(models.locate(stage.parameters["model"], "svd").path)
+    width, height = stage.parameters["size"]
+    model.fit(model.config.frames, height, width)
+    return model
+
+
+@repaint.with_model(_model)
+def encode(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the VAE's, scaled."""
-    model = _model(stage)
     latents = []
     for number in range(stage.frames[0], stage.frames[1] + 1):
         context.check()
         latents.append(repaint.array(model.encode(repaint.plate(context, stage, number))[0]))
-    return {"latents": np.concatenate(latents), **_told(model)}
+    return {"latents": np.concatenate(latents)}
 
 
-def reconstruct(context: Context, stage: Stage) -> Tensors:
+@repaint.with_model(_model)
+def reconstruct(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`pictures` (frames, h, w, 3) float16 0..1: a window's frames through the VAE and back."""
-    model = _model(stage)
     pictures = repaint.pictures(model.decode(_latents(context, stage, model)))
     return {"pictures": pictures.astype(np.float16)}
 
 
-def invert(context: Context, stage: Stage) -> Tensors:
+@repaint.with_model(_model)
+def invert(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`states` (2, frames, 4, h, w) float32: the window's latents at the two noisiest levels; `mean` and `deviation`
     of its normalisation; `noisy_anchor` (1, 4, h, w): the unscaled latents of its first frame that the model was
     given."""
     from paintover_engine.diffusion.latents import Normalisation
 
-    model, settings = _model(stage), stage.parameters
+    settings = stage.parameters
     latents = _latents(context, stage, model)
     normalisation = Normalisation.of(latents, settings["normalisation"])
     anchor = repaint.plate(context, stage, settings["window"][0])
@@ -191,7 +199,6 @@ def invert(context: Context, stage: Stage) -> Tensors:
         "mean": repaint.array(normalisation.mean),
         "deviation": repaint.array(normalisation.deviation),
         "noisy_anchor": repaint.array(condition.latent),
-        **_told(model),
     }
 
 
@@ -209,12 +216,13 @@ def _inverted(denoiser: Denoiser, latents: Tensor, sigmas: Tensor, settings: Map
     return inversion.extrapolated(denoiser, latents, sigmas, noise, settings["threshold"], settings["refinements"])
 
 
-def denoise(context: Context, stage: Stage) -> Tensors:
+@repaint.with_model(_model)
+def denoise(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the edited window's, scaled, in the range that the VAE knows."""
     from paintover_engine.diffusion import sampling
     from paintover_engine.diffusion.latents import rescaled
 
-    model, settings = _model(stage), stage.parameters
+    settings = stage.parameters
     source = _source(context, stage, model)
     first, condition = _first_frame(context, stage, model, source)
     asked = _conditioned(condition, source.normalisation, model, settings["condition"], inverting=False)
@@ -224,7 +232,7 @@ def denoise(context: Context, stage: Stage) -> Tensors:
     else:
         latents = sampling.euler(denoiser, source.states[:1], source.sigmas)
     painted = rescaled(latents, first, source.normalisation, source.rescaling)
-    return {"latents": repaint.array(painted[0]), **_told(model)}
+    return {"latents": repaint.array(painted[0])}
 
 
 @dataclass(frozen=True)
@@ -289,9 +297,10 @@ def _conditioned(
     return condition
 
 
-def decode(context: Context, stage: Stage) -> Tensors:
+@repaint.with_model(_model)
+def decode(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`change` (written frames, h, w, 3) float16: what the edit changed in the model's picture, by ascending number."""
-    model, (denoised, reconstructed) = _model(stage), stage.inputs
+    denoised, reconstructed = stage.inputs
     context.check()
     latents = _on(model, context.load(denoised)["latents"])
     frames, (first, last) = stage.parameters["window"], stage.parameters["written"]
@@ -321,33 +330,18 @@ class _Change:
 
 def notes(context: Context, stages: Sequence[Stage]) -> list[str]:
     """What a finished job tells: that memory ran out, and how it went on."""
-    told = (context.load(stage).get("told") for stage in stages if stage.function in _TELLING)
-    return list(dict.fromkeys(bytes(sentence).decode() for sentence in told if sentence is not None))
+    return repaint.short_of_memory(context, stages)
 
 
 # Between the shot and the model.
-
-
-def _model(stage: Stage) -> VideoModel:
-    """The stage's model, in the tier that its windows fit in."""
-    from paintover_engine.diffusion import svd
-
-    model = svd.load(models.locate(stage.parameters["model"], "svd").path)
-    width, height = stage.parameters["size"]
-    model.fit(model.config.frames, height, width)
-    return model
-
-
-def _told(model: VideoModel) -> Tensors:
-    """What happened to the model's memory in this process, for `notes`."""
-    return {"told": np.frombuffer(model.notes[-1].encode(), np.uint8)} if model.notes else {}
 
 
 def _watched(context: Context, stage: Stage, denoiser: Denoiser, doing: str) -> Denoiser:
     from paintover_engine.diffusion.denoiser import Watched
 
     frames = stage.parameters["window"]
-    return Watched(denoiser, context.check, f"{doing} frames {frames[0]} to {frames[-1]}")
+    avoided_by = "a threshold above 0, a lower strength or less guidance"
+    return Watched(denoiser, context.check, f"{doing} frames {frames[0]} to {frames[-1]}", avoided_by)
 
 
 def _levels(model: VideoModel, settings: Mapping[str, Any]) -> Tensor:

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from paintover_engine.diffusion.inpaint import Exemplar, InpaintModel
     from paintover_engine.media.info import SourceInfo
 
-__all__ = ["carry", "consistency", "decode", "encode", "exemplar", "flow", "learn", "matte", "plan", "result",
-           "result_at_key", "sample"]  # fmt: skip
+__all__ = ["carry", "consistency", "decode", "encode", "exemplar", "flow", "learn", "matte", "notes", "plan",
+           "result", "result_at_key", "sample"]  # fmt: skip
 
 STRENGTH, GUIDANCE = 0.8, 7.5
 """For models that say nothing else: the strength below which the network's errors are no longer blown up tenfold, and
@@ -235,30 +235,40 @@ def _length(span: tuple[int, int]) -> int:
 # The stages' functions.
 
 
-def encode(context: Context, stage: Stage) -> Tensors:
+def _model(stage: Stage) -> InpaintModel:
+    from paintover_engine.diffusion import inpaint
+
+    folder = models.locate(stage.parameters["model"], "inpaint")
+    return inpaint.load(folder.path, models.locate_clip(folder))
+
+
+@repaint.with_model(_model)
+def encode(context: Context, stage: Stage, model: InpaintModel) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the plate's cells, scaled."""
-    model, latents = _model(stage), []
+    latents = []
     for number in range(stage.frames[0], stage.frames[1] + 1):
         context.check()
         latents.append(repaint.array(model.encode(repaint.plate(context, stage, number))))
     return {"latents": np.concatenate(latents)}
 
 
-def exemplar(context: Context, stage: Stage) -> Tensors:
+@repaint.with_model(_model)
+def exemplar(context: Context, stage: Stage, model: InpaintModel) -> Tensors:
     """`source`, `edited` (1, 4, h, w) float32: the keyframe's frame before and after the edit; `prompt` and `null`
     (1, tokens, width): the edit's direction and the empty prompt."""
     plate, painted = repaint.plate(context, stage, stage.frames[0]), repaint.keyframe(context, stage)
-    shown = _model(stage).exemplar(plate, painted, stage.parameters["lambda1"], stage.parameters["prompt"])
+    shown = model.exemplar(plate, painted, stage.parameters["lambda1"], stage.parameters["prompt"])
     return {name: repaint.array(getattr(shown, name)) for name in ("source", "edited", "prompt", "null")}
 
 
-def sample(context: Context, stage: Stage) -> Tensors:
+@repaint.with_model(_model)
+def sample(context: Context, stage: Stage, model: InpaintModel) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the answers. `evaluations` (1,): passes of a grid through the network."""
     import torch
 
     from paintover_engine.diffusion import ddim
 
-    model, settings = _model(stage), stage.parameters
+    settings = stage.parameters
     shown = _shown(model, context, stage.inputs[0])
     source = _on(model, _of_span(context, stage.inputs[1:], stage.frames))
     levels = ddim.levels(model.alphas, settings["steps"], settings["strength"])
@@ -266,7 +276,9 @@ def sample(context: Context, stage: Stage) -> Tensors:
     for frames in torch.split(source, _batch(model, source)):
         height, width = (2 * side for side in frames.shape[-2:])
         model.clone_attention(settings["cloning"], height, width)
-        analogy = _Analogy(model, shown, frames, settings, context.check)
+        analogy = _Analogy(
+            model, shown, frames, settings, context.check, f"frames {stage.frames[0]} to {stage.frames[1]}"
+        )
         if settings["sampling"] == "plain":
             answers.append(ddim.ddim(analogy.edit, frames, levels, analogy.draw))
         else:
@@ -284,8 +296,8 @@ _Asked: TypeAlias = "tuple[Exemplar, Tensor, Tensor]"
 class _Analogy:
     """Grids that ask for a shown edit on some frames: what the network says of the answer's cell.
 
-    source: (B, 4, h, w), the frames as questions. Only the answer's cell is sampled; the three others are known, and
-    are noised anew at every step."""
+    source: (B, 4, h, w), the frames as questions. frames: which, in words. Only the answer's cell is sampled; the three
+    others are known, and are noised anew at every step."""
 
     def __init__(
         self,
@@ -294,8 +306,10 @@ class _Analogy:
         source: Tensor,
         settings: Mapping[str, Any],
         check: Callable[[], None],
+        frames: str,
     ) -> None:
-        self._model, self._shown, self._source, self._settings, self._check = model, shown, source, settings, check
+        self._model, self._shown, self._source, self._settings = model, shown, source, settings
+        self._check, self._frames = check, frames
         self._grey = model.encode(source.new_zeros(1, 3, *(side * _factor(model) for side in source.shape[-2:])))
         self._drawn = self.draw(0)
 
@@ -335,6 +349,7 @@ class _Analogy:
         import torch
 
         from paintover_engine.diffusion import ddim
+        from paintover_engine.diffusion.denoiser import demand_numbers
         from paintover_engine.diffusion.inpaint import grid
 
         self._check()
@@ -348,6 +363,8 @@ class _Analogy:
             masked.append(grid(shown.source, shown.edited, self._source, self._grey))
             prompts.append(prompt.expand(count, -1, -1))
         found = self._model.noise(torch.cat(noisy), t, torch.cat(masked), torch.cat(prompts))
+        avoided_by = "less guidance, or a model in another precision,"
+        demand_numbers(found, f"painting {self._frames}", f"time step {t} of the model", avoided_by)
         return list(found.split(count))  # type: ignore[no-untyped-call]
 
     def _draw(self, step: int, cell: str) -> Tensor:
@@ -384,10 +401,11 @@ def consistency(context: Context, stage: Stage) -> Tensors:
     return {"latents": z[stage.frames[0] - first : stage.frames[1] - first + 1].numpy()}
 
 
-def decode(context: Context, stage: Stage) -> Tensors:
+@repaint.with_model(_model)
+def decode(context: Context, stage: Stage, model: InpaintModel) -> Tensors:
     """`change` (frames, h, w, 3) float16: what the edit changed in the model's picture."""
     agreed, encoded = stage.inputs
-    model, change = _model(stage), []
+    change = []
     source = _of_span(context, [encoded], stage.frames)
     for edited, plain in zip(context.load(agreed)["latents"], source, strict=True):
         context.check()
@@ -418,14 +436,12 @@ class _Change:
         return self._framing.to_plate(self._change[number - self._first].astype(np.float32))
 
 
+def notes(context: Context, stages: Sequence[Stage]) -> list[str]:
+    """What a finished job tells: that memory ran out, and how it went on."""
+    return repaint.short_of_memory(context, stages)
+
+
 # Between the stages and the model.
-
-
-def _model(stage: Stage) -> InpaintModel:
-    from paintover_engine.diffusion import inpaint
-
-    folder = models.locate(stage.parameters["model"], "inpaint")
-    return inpaint.load(folder.path, models.locate_clip(folder))
 
 
 def _shown(model: InpaintModel, context: Context, stage: Stage) -> Exemplar:
@@ -441,11 +457,9 @@ def _factor(model: InpaintModel) -> int:
 
 def _batch(model: InpaintModel, source: Tensor) -> int:
     """How many frames go through the network together: on a GPU as many as half of its free memory holds."""
-    import torch
-
     if model.device.type != "cuda":
         return CHUNK
-    free = torch.cuda.mem_get_info(model.device)[0] + torch.cuda.memory_reserved(model.device)
+    free = (model.free() or 0) - sum(model.weights().values())
     pixels = 4 * source.shape[-2] * source.shape[-1]
     widest = max(model.unet.config.block_out_channels)
     return int(max(1, min(CHUNK, free / 2 // (3 * pixels * widest * _BYTES))))

@@ -12,10 +12,12 @@ pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 import torch
-from paintover_engine.diffusion import ddim, inpaint, models
+from paintover_engine.diffusion import ddim, inpaint, memory, models
 from paintover_engine.diffusion.cloning import Cloning, quarters
-from paintover_engine.errors import PaintoverError
+from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.evaluate import grids
+
+from tests.engine.diffusion.faults import failing
 
 NAME = "small-inpaint"
 needs_model = pytest.mark.skipif(NAME not in models.found("inpaint"), reason="the small model is not in this checkout")
@@ -89,6 +91,57 @@ def test_a_model_that_predicts_noise_itself_is_read_too(tmp_path: Path) -> None:
     turned = small_model().noise(z, 500, z, model.text.hidden)
     a = float(model.alphas[500])
     assert torch.allclose(turned, a**0.5 * plain + (1 - a) ** 0.5 * z, atol=1e-5)
+
+
+@needs_model
+def test_when_memory_runs_out_fewer_grids_go_at_once_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, generator = small_model(), torch.Generator().manual_seed(2)
+    monkeypatch.setattr(model, "tier", memory.TIERS[0])
+    monkeypatch.setattr(model, "notes", [])
+    z, masked = (torch.randn(6, 4, 24, 24, generator=generator) for _ in range(2))
+    prompt = model.text.hidden + torch.randn(6, 1, 1, generator=generator)
+    expected, before = model.noise(z, 500, masked, prompt), model.evaluations
+    sizes: list[int] = []
+
+    def more_than_two(_: object, args: tuple[torch.Tensor, ...]) -> None:
+        sizes.append(len(args[0]))
+        if len(args[0]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    handle = model.unet.register_forward_pre_hook(more_than_two)
+    try:
+        found = model.noise(z, 500, masked, prompt)
+    finally:
+        handle.remove()
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert sizes == [6, 3, 1, 1, 1, 1, 1, 1]
+    assert model.evaluations - before == 6
+    assert model.notes[-1] == "The computer's memory ran out; going on in the tier for 16 GB."
+
+
+@needs_model
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_memory_that_runs_out_in_the_smallest_tier_is_told(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model()
+    monkeypatch.setattr(model, "tier", memory.TIERS[-1])
+    monkeypatch.setattr(model, "notes", [])
+    latents = model.encode(pictures(2))
+    with (
+        failing(getattr(model.vae, part), torch.OutOfMemoryError("CUDA out of memory.")),
+        pytest.raises(PaintoverError, match="in the smallest tier too; close other programs") as told,
+    ):
+        model.decode(latents) if part == "decoder" else model.encode(pictures(2))
+    assert told.value.code is Code.RESOURCE_EXHAUSTED
+
+
+@needs_model
+def test_pictures_are_coded_alike_in_every_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model()
+    latents = model.encode(pictures(5))
+    decoded = model.decode(latents)
+    monkeypatch.setattr(model, "tier", memory.TIERS[-1])
+    assert torch.allclose(model.encode(pictures(5)), latents, atol=1e-5)
+    assert torch.allclose(model.decode(latents), decoded, atol=1e-4)
 
 
 def test_quarters_of_a_grid_are_its_cells() -> None:

@@ -97,10 +97,10 @@ def test_without_a_threshold_the_first_step_divides_nothing_by_nothing() -> None
 
 def test_a_watched_denoiser_asks_first_counts_and_names_the_step_where_numbers_end() -> None:
     asked: list[int] = []
-    watched = Watched(gaussian, lambda: asked.append(1), "inverting frames 0 to 5")
+    watched = Watched(gaussian, lambda: asked.append(1), "inverting frames 0 to 5", "less guidance")
     inversion.extrapolated(watched, data(), SIGMAS, noise())
     assert watched.calls == len(asked) == 13
-    broken = Watched(gaussian, lambda: None, "inverting frames 0 to 5")
+    broken = Watched(gaussian, lambda: None, "inverting frames 0 to 5", "less guidance")
     with pytest.raises(PaintoverError, match="While inverting frames 0 to 5.*at call 1 .*noise level 0.002"):
         inversion.extrapolated(broken, data(), SIGMAS, noise(), threshold=-1)
 
@@ -113,7 +113,7 @@ def test_a_watched_denoiser_ends_between_two_calls() -> None:
         if watched.calls == 3:
             raise StopError
 
-    watched = Watched(gaussian, check, "painting frames 0 to 5")
+    watched = Watched(gaussian, check, "painting frames 0 to 5", "less guidance")
     with pytest.raises(StopError):
         sampling.euler(watched, data(), SIGMAS)
     assert watched.calls == 3

@@ -19,7 +19,9 @@ import diffusers
 import torch
 from paintover_engine.diffusion import memory, sampling, schedule, svd
 from paintover_engine.diffusion.svd import VideoModel
-from paintover_engine.errors import PaintoverError
+from paintover_engine.errors import Code, PaintoverError
+
+from tests.engine.diffusion.faults import failing
 
 FRAMES, SIDE = 6, 32
 
@@ -144,40 +146,84 @@ def test_noise_on_the_condition_comes_from_its_seed_alone(model: VideoModel, pic
     assert not torch.allclose(first, other)
 
 
-def test_when_memory_runs_out_the_next_tier_goes_on_and_it_is_said(
-    model: VideoModel, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_when_memory_runs_out_the_next_tier_goes_on_and_it_is_said(model: VideoModel, picture: np.ndarray) -> None:
     denoiser = model.denoiser(model.condition(as_tensor(picture), noise_aug=0.1), 2.0)
     x = torch.randn((1, FRAMES, 4, 16, 16), generator=torch.Generator().manual_seed(4))
     expected = denoiser(x, 2.0)
-    forward = model.unet.forward
+    short = torch.OutOfMemoryError("CUDA out of memory.")
 
-    def scarce(sample: torch.Tensor, *rest: object, **named: object) -> object:
-        if len(sample) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return forward(sample, *rest, **named)
+    def more_than_one(_: object, args: tuple[torch.Tensor, ...]) -> None:
+        if len(args[0]) > 1:
+            raise short
 
-    monkeypatch.setattr(model.unet, "forward", scarce)
+    handle = model.unet.register_forward_pre_hook(more_than_one)
     with tier_of(model, memory.TIERS[0]):
         assert torch.allclose(denoiser(x, 2.0), expected, atol=1e-5)
         assert model.tier == memory.TIERS[-1]
-
-    monkeypatch.setattr(model.unet, "forward", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("")))
+        assert len(model.notes) == 4
+    handle.remove()
     with (
         tier_of(model, memory.TIERS[0]),
+        failing(model.unet, short),
         pytest.raises(PaintoverError, match="smallest tier.*finished stages are kept"),
     ):
         denoiser(x, 2.0)
 
 
-def test_a_gpu_that_failed_ends_the_process_so_that_another_goes_on(
+@pytest.mark.parametrize(
+    "failure",
+    [
+        torch.AcceleratorError("CUDA error: unspecified launch failure\nmore words"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    ],
+)
+def test_a_gpu_that_failed_is_told_and_the_next_call_ends_the_process_so_that_another_goes_on(
+    model: VideoModel, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    monkeypatch.setattr(memory, "_broken", "")
+    with failing(model.vae.decoder, failure), pytest.raises(PaintoverError) as told:
+        model.decode(torch.zeros((1, FRAMES, 4, 16, 16)))
+    assert told.value.code is Code.UNAVAILABLE
+    assert str(failure).splitlines()[0] in told.value.message
+    assert "restart the computer or renew the GPU's driver" in told.value.message
+    with pytest.raises(SystemExit, match="The GPU failed: "):
+        model.decode(torch.zeros((1, FRAMES, 4, 16, 16)))
+
+
+def test_a_pytorch_that_does_not_know_the_gpu_is_not_tried_again(
     model: VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise torch.AcceleratorError("CUDA error: unspecified launch failure\nmore words")
+    monkeypatch.setattr(memory, "_broken", "")
+    failure = torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device")
+    with failing(model.vae.decoder, failure), pytest.raises(PaintoverError, match="not built for this GPU") as told:
+        model.decode(torch.zeros((1, FRAMES, 4, 16, 16)))
+    assert told.value.code is Code.FAILED_PRECONDITION
 
-    monkeypatch.setattr(model.vae.decoder, "forward", fail)
-    with pytest.raises(SystemExit, match="The GPU failed: CUDA error: unspecified launch failure"):
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:114] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_every_way_to_say_that_memory_ran_out_is_understood(model: VideoModel, failure: Exception) -> None:
+    latents = torch.zeros((1, FRAMES, 4, 16, 16))
+    with tier_of(model, memory.TIERS[0]):
+        with failing(model.vae.decoder, failure, {1}):
+            assert model.decode(latents).shape == (FRAMES, 3, SIDE, SIDE)
+        assert model.tier == memory.TIERS[1]
+        assert model.notes == ["The computer's memory ran out; going on in the tier for 24 GB."]
+
+
+def test_a_mistake_of_the_program_is_not_taken_for_one_of_the_machine(model: VideoModel) -> None:
+    with (
+        failing(model.vae.decoder, RuntimeError("shapes cannot be multiplied")),
+        pytest.raises(RuntimeError, match="^s"),
+    ):
         model.decode(torch.zeros((1, FRAMES, 4, 16, 16)))
 
 
@@ -187,10 +233,10 @@ def test_pictures_that_are_no_numbers_are_told(model: VideoModel) -> None:
 
 
 def test_too_little_memory_is_said_before_anything_starts(model: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "_free", lambda: 1e6)
+    monkeypatch.setattr(model, "free", lambda: 1e6)
     with pytest.raises(PaintoverError, match=r"6 frames of 32x32 take 0\.0 GB .* 0\.0 GB are free; close other"):
         model.fit(FRAMES, SIDE, SIDE)
-    monkeypatch.setattr(model, "_free", lambda: 1e12)
+    monkeypatch.setattr(model, "free", lambda: 1e12)
     assert model.fit(FRAMES, SIDE, SIDE + 4) == memory.TIERS[0]
 
 

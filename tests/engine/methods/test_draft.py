@@ -39,7 +39,7 @@ def marked(wide: Frame, opacity: float = 1.0) -> Frame:
     return np.rint(wide * (1 - opacity) + painted * opacity).astype(np.uint8)
 
 
-@dataclass
+@dataclass(eq=False)
 class Shot:
     """Plates and keyframes in memory; the `Context` that stages read."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 
-from paintover_engine.diffusion import editing, lora, svd  # noqa: E402
+from paintover_engine.diffusion import editing, lora, svd, training  # noqa: E402
 from paintover_engine.diffusion.memory import TIERS  # noqa: E402
+from paintover_engine.errors import PaintoverError  # noqa: E402
 from paintover_engine.jobs import outputs  # noqa: E402
 from paintover_engine.jobs.folders import DataFolder  # noqa: E402
 from paintover_engine.jobs.runner import Cancelled, Runner  # noqa: E402
@@ -28,6 +30,7 @@ from paintover_engine.methods.parameters import I2VEditParameters  # noqa: E402
 from paintover_engine.methods.stage import KeyframeRef, Stage  # noqa: E402
 
 from tests.conftest import SmallShot, make_small_shot  # noqa: E402
+from tests.engine.diffusion.faults import failing  # noqa: E402
 
 FRAMES, STEPS = 6, 4
 QUICK = I2VEditParameters(steps=STEPS, training_steps=2, rank=2, stop_early=False)
@@ -333,6 +336,92 @@ def test_a_preset_that_was_chosen_is_taken_and_not_told(tmp_path: Path, tiny_svd
         runner.run(choose)
         assert i2vedit.KINDS[runner.load(choose)["kind"][0]] == "style"
         assert i2vedit.notes(runner, [choose]) == []
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(
+    ("part", "function"), [("unet", "train"), ("vae.encoder", "encode"), ("vae.decoder", "result")]
+)
+def test_memory_that_ran_out_in_any_stage_is_told_at_the_end(
+    tmp_path: Path, tiny_svd: Path, model: Any, monkeypatch: pytest.MonkeyPatch, part: str, function: str
+) -> None:
+    """Among them the last decoding, which belongs to a stage that keeps frames alone, and training, whose output is
+    peft's file."""
+    monkeypatch.setattr(model, "tier", TIERS[0])
+    monkeypatch.setattr(model, "notes", [])
+    job = Job(tmp_path, tiny_svd, count=6)
+    with job.runner(QUICK, job.ref) as runner:
+        chosen = of(runner.stages, function)[-1]
+        for stage in runner.stages:
+            if stage is chosen:
+                with failing(operator.attrgetter(part)(model), torch.OutOfMemoryError("CUDA out of memory."), {1}):
+                    runner.run(stage)
+            elif not job.store.has(stage.key, stage.publishes):
+                runner.run(stage)
+    with job.runner(QUICK, job.ref) as another:  # as after the worker's death
+        notes = another.notes()
+    assert notes[1:] == ["The computer's memory ran out; going on in the tier for 24 GB."]
+
+
+def test_a_training_whose_optimiser_finds_no_memory_goes_on_from_its_checkpoint(
+    tmp_path: Path, tiny_svd: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(i2vedit, "CHECKPOINT", 1)
+    monkeypatch.setattr(model, "tier", TIERS[0])
+    monkeypatch.setattr(model, "notes", [])
+    job, steps = Job(tmp_path, tiny_svd, count=6), []
+    step = torch.optim.AdamW.step
+
+    def scarce(self: Any, *given: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return step(self, *given)
+
+    with job.runner(QUICK) as runner:
+        train = next(stage for stage in runner.stages if stage.function == "train")
+        for stage in runner.stages[: runner.stages.index(train)]:
+            runner.run(stage)
+        runner.run(train)
+        expected = outputs.load_tensors(job.store, train)
+        job.store.remove(train.key, False)
+        monkeypatch.setattr(torch.optim.AdamW, "step", scarce)
+        runner.run(train)
+        found = outputs.load_tensors(job.store, train)
+        assert i2vedit.notes(runner, [train]) == ["The computer's memory ran out; going on in the tier for 24 GB."]
+    assert len(steps) == 3
+    assert set(found) == set(expected)
+    assert all(np.allclose(found[name], expected[name], atol=1e-4) for name in found)
+
+
+def test_latents_that_are_no_numbers_stop_the_window_and_the_step_is_named(
+    model: Any, sigmas: Any, source: editing.Source, edited: Any
+) -> None:
+    calls: list[int] = []
+
+    def spoil(_: Any, __: Any, output: Any) -> Any:
+        calls.append(1)
+        return (output[0] * torch.nan,) if len(calls) == 3 else output
+
+    handle = model.unet.register_forward_hook(spoil)
+    try:
+        with pytest.raises(PaintoverError, match="While inverting frames 0 to 5.* at call 3 of the network"):
+            editing.invert(model, source.states[-1:], source.condition, sigmas, frames="frames 0 to 5")
+        calls.clear()
+        with pytest.raises(PaintoverError, match="While painting frames 0 to 5.* at step 3 of 4"):
+            editing.paint(model, source, edited, sigmas, editing.Style(), frames="frames 0 to 5")
+    finally:
+        handle.remove()
+
+
+def test_a_motion_that_cannot_be_learned_is_told_and_the_step_is_named(
+    model: Any, sigmas: Any, source: editing.Source
+) -> None:
+    settings = training.Settings(steps=3, early=False)
+    with adapted(model, "window") as adapters, pytest.raises(PaintoverError, match="at step 1; a lower learning_rate"):
+        editing.train(model, adapters, source.states[-1:] * torch.nan, source.condition, settings, sigmas=sigmas)
 
 
 # What a plan holds.

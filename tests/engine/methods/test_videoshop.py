@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,14 +19,16 @@ pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 import torch
-from paintover_engine.diffusion import svd
-from paintover_engine.errors import PaintoverError
+from paintover_engine.diffusion import memory, sampling, svd
+from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import ImagePlate
 from paintover_engine.methods import draft, repaint, videoshop
 from paintover_engine.methods.parameters import DraftParameters, VideoshopParameters
-from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
+from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage, Tensors
+
+from tests.engine.diffusion.faults import failing
 
 WIDTH, HEIGHT, SHIFT = 72, 40, 2
 Frame = NDArray[np.uint8]
@@ -39,7 +42,7 @@ def slides(count: int, painted: bool = False) -> list[Frame]:
     return [np.ascontiguousarray(wide[:, SHIFT * n : SHIFT * n + WIDTH]) for n in range(count)]
 
 
-@dataclass
+@dataclass(eq=False)
 class Shot:
     """Plates and keyframes in memory; the `Context` that stages read."""
 
@@ -47,6 +50,7 @@ class Shot:
     count: int
     keys: tuple[int, ...]
     kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    checkpoints: dict[str, Tensors] = field(default_factory=dict)
     ran: list[Stage] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -68,6 +72,12 @@ class Shot:
 
     def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
         return self.kept[stage.key]
+
+    def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
+        return self.checkpoints.get(stage.key)
+
+    def keep_checkpoint(self, stage: Stage, tensors: Tensors) -> None:
+        self.checkpoints[stage.key] = tensors
 
     def check(self) -> None:
         return
@@ -195,23 +205,65 @@ def test_without_a_threshold_the_window_stops_and_the_step_is_named(tiny_svd: Pa
         Shot(tiny_svd, 5, (0,)).run(threshold=-1, strength=1)
 
 
-def test_a_job_tells_that_memory_ran_out_and_how_it_went_on(tiny_svd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def model(tiny_svd: Path, monkeypatch: pytest.MonkeyPatch) -> svd.VideoModel:
+    """The jobs' model, its tier put back afterwards."""
     model = svd.load(tiny_svd)
-    forward, calls = model.unet.forward, []
-
-    def scarce(sample: torch.Tensor, *rest: object, **named: object) -> object:
-        calls.append(len(sample))
-        if len(calls) == 3:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return forward(sample, *rest, **named)
-
-    monkeypatch.setattr(model.unet, "forward", scarce)
-    monkeypatch.setattr(model, "tier", model.tier)
+    monkeypatch.setattr(model, "tier", memory.TIERS[0])
     monkeypatch.setattr(model, "notes", [])
+    return model
+
+
+@pytest.mark.parametrize(("part", "call"), [("unet", 3), ("vae.encoder", 2), ("vae.decoder", 1), ("vae.decoder", 2)])
+def test_a_job_tells_that_memory_ran_out_wherever_it_did_and_the_next_one_does_not(
+    tiny_svd: Path, model: svd.VideoModel, part: str, call: int
+) -> None:
+    """The decoder's second call is the last of the model."""
     shot = Shot(tiny_svd, 3, (0,))
-    frames = shot.run(strength=1)
+    with failing(operator.attrgetter(part)(model), torch.OutOfMemoryError("CUDA out of memory."), {call}):
+        frames = shot.run(strength=1)
     assert sorted(frames) == [0, 1, 2]
     assert videoshop.notes(shot, shot.ran) == ["The computer's memory ran out; going on in the tier for 24 GB."]
+    again = Shot(tiny_svd, 3, (0,))
+    again.run(strength=1)
+    assert videoshop.notes(again, again.ran) == []
+
+
+def test_a_stage_is_done_again_where_memory_runs_out_between_calls_of_the_model(
+    tiny_svd: Path, model: svd.VideoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, short = Shot(tiny_svd, 3, (0,)).run(strength=1), Shot(tiny_svd, 3, (0,))
+    euler, calls = sampling.euler, []
+
+    def once(*given: Any) -> torch.Tensor:
+        calls.append(given)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return euler(*given)
+
+    monkeypatch.setattr(sampling, "euler", once)
+    frames = short.run(strength=1)
+    assert len(calls) == 2
+    assert model.tier is memory.TIERS[1]
+    assert videoshop.notes(short, short.ran) == ["The computer's memory ran out; going on in the tier for 24 GB."]
+    assert all(np.array_equal(frames[n].painted, expected[n].painted) for n in frames)
+
+
+def test_a_gpu_that_fails_outside_of_the_models_calls_is_told_too(
+    tiny_svd: Path, model: svd.VideoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels run later than they are called, so a failure comes out anywhere."""
+    monkeypatch.setattr(memory, "_broken", "")
+
+    def fail(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(sampling, "euler", fail)
+    with pytest.raises(PaintoverError, match="an illegal memory access.*retry: finished stages are kept") as told:
+        Shot(tiny_svd, 3, (0,)).run(strength=1)
+    assert told.value.code is Code.UNAVAILABLE
+    with pytest.raises(SystemExit, match="an illegal memory access"):
+        Shot(tiny_svd, 3, (0,)).run(strength=1)
 
 
 def test_the_switches_for_parity_do_what_the_published_code_does_step_by_step(tiny_svd: Path) -> None:

@@ -3,6 +3,7 @@ runner does."""
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 import torch
-from paintover_engine.diffusion import models
+from paintover_engine.diffusion import inpaint, memory, models
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.evaluate import grids
 from paintover_engine.evaluate.grids import Edit
@@ -26,7 +27,9 @@ from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import ImagePlate
 from paintover_engine.methods import draft, vp4
 from paintover_engine.methods.parameters import DraftParameters, VP4Parameters
-from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
+from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage, Tensors
+
+from tests.engine.diffusion.faults import failing
 
 MODEL = "small-inpaint"
 SIDE = 48
@@ -36,7 +39,7 @@ Frame = NDArray[np.uint8]
 pytestmark = pytest.mark.skipif(MODEL not in models.found("inpaint"), reason="the small model is not in this checkout")
 
 
-@dataclass
+@dataclass(eq=False)
 class Shot:
     """A clip in memory and its keyframes; the `Context` that stages read."""
 
@@ -47,6 +50,7 @@ class Shot:
     side: int = SIDE
     stop_after: int = 10**9
     kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    checkpoints: dict[str, Tensors] = field(default_factory=dict)
     ran: list[Stage] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -76,6 +80,12 @@ class Shot:
 
     def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
         return self.kept[stage.key]
+
+    def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
+        return self.checkpoints.get(stage.key)
+
+    def keep_checkpoint(self, stage: Stage, tensors: Tensors) -> None:
+        self.checkpoints[stage.key] = tensors
 
     def check(self) -> None:
         self.stop_after -= 1
@@ -274,6 +284,54 @@ def test_a_cancel_is_heard_between_two_passes() -> None:
                 shot.stop_after = 5
             shot.kept[stage.key] = {} if stage.publishes else getattr(vp4, stage.function)(shot, stage)
     assert shot.stop_after == -1
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> inpaint.InpaintModel:
+    """The jobs' model, its tier put back afterwards."""
+    folder = models.locate(MODEL, "inpaint")
+    model = inpaint.load(folder.path, models.locate_clip(folder))
+    monkeypatch.setattr(model, "tier", memory.TIERS[0])
+    monkeypatch.setattr(model, "notes", [])
+    return model
+
+
+def calls_of(module: torch.nn.Module, shot: Shot) -> int:
+    """How often a job calls a part of the model."""
+    calls: list[object] = []
+    handle = module.register_forward_pre_hook(lambda *given: calls.append(given))
+    shot.run(steps=4)
+    handle.remove()
+    return len(calls)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae.encoder", "vae.decoder"])
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_job_tells_that_memory_ran_out_and_paints_the_same(
+    model: inpaint.InpaintModel, part: str, place: str
+) -> None:
+    module = operator.attrgetter(part)(model)
+    expected, short = Shot(3), Shot(3)
+    calls = calls_of(module, expected)
+    with failing(module, torch.OutOfMemoryError("CUDA out of memory."), {1 if place == "first" else calls}):
+        changes = short.changes(steps=4)
+    assert model.tier is memory.TIERS[1]
+    assert vp4.notes(short, short.ran) == ["The computer's memory ran out; going on in the tier for 24 GB."]
+    np.testing.assert_allclose(changes, expected.changes(steps=4), atol=2e-3)
+
+
+def test_latents_that_are_no_numbers_stop_the_window_and_the_step_is_named(model: inpaint.InpaintModel) -> None:
+    def spoil(_: object, __: object, output: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (output[0] * torch.nan,)
+
+    handle = model.unet.register_forward_hook(spoil)
+    try:
+        with pytest.raises(
+            PaintoverError, match="While painting frames 1 to 2.* at time step [0-9]+ of the model; less"
+        ):
+            Shot(3).run(steps=4)
+    finally:
+        handle.remove()
 
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1080, 1920), (720, 720)])

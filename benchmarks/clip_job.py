@@ -1,0 +1,66 @@
+"""A clip in memory as a job: a method's stages run on it, and what they made can be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe import Keyframe
+from paintover_engine.media.plate import ImagePlate
+from paintover_engine.methods.stage import Stage, Tensors
+
+Video = NDArray[np.float32]  # (F, H, W, 3), 0..1
+
+
+@dataclass(eq=False)
+class ClipJob:
+    """The `Context` that the stages of `method`, a method's module, read.
+
+    painted: (H, W, 3), the first frame with its edit: the keyframe.
+    kept: what stages returned, by their keys.
+    """
+
+    method: ClassVar[ModuleType]
+
+    name: str
+    video: Video
+    painted: NDArray[np.float32]
+    kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+
+    @property
+    def info(self) -> SourceInfo:
+        height, width = self.video.shape[1:3]
+        return SourceInfo(
+            self.name, "frames", 0, len(self.video) - 1, width, height, "float", 3, None, False, "", "", False,
+            Fraction(1), "", False, (), self.name,
+        )  # fmt: skip
+
+    def plate(self, number: int) -> ImagePlate:
+        return ImagePlate(number, self.video[number], (0, 1, 2), None, "")
+
+    def keyframe(self, digest: str) -> Keyframe:
+        return Keyframe(0, self.painted, None, (), digest)
+
+    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
+        return self.kept[stage.key]
+
+    def checkpoint(self, stage: Stage) -> None:
+        return
+
+    def keep_checkpoint(self, stage: Stage, tensors: Tensors) -> None:
+        return
+
+    def check(self) -> None:
+        return
+
+    def run(self, stages: Sequence[Stage]) -> None:
+        """Runs those whose output is not kept yet."""
+        for stage in stages:
+            if stage.key not in self.kept:
+                self.kept[stage.key] = getattr(self.method, stage.function)(self, stage)

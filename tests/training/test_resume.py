@@ -1,0 +1,166 @@
+"""The trainings of the small models on tiny networks: one that was cut off ends where one that was not does."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+import torch
+from diffusers import UNet2DConditionModel, UNetSpatioTemporalConditionModel
+from safetensors.torch import load_file
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+FOLDER = Path(__file__).resolve().parents[2] / "training"
+STEPS, CUT = 4, 2
+
+
+class CutOff(BaseException):
+    pass
+
+
+class Clock:
+    """Passes a second a step."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    torch.set_num_threads(1)
+    clock = Clock()
+    monkeypatch.setattr(importlib.import_module("checkpoints"), "time", clock)
+    return clock
+
+
+def cut_after(monkeypatch: pytest.MonkeyPatch, module: Any, steps: int, clock: Clock) -> None:
+    """The module's training is cut off in the step after so many; each takes a minute."""
+    descend, done = importlib.import_module("checkpoints").descend, []
+
+    def step(*given: Any) -> None:
+        if len(done) == steps:
+            raise CutOff
+        descend(*given)
+        done.append(1)
+        clock.now += 60
+
+    monkeypatch.setattr(module, "descend", step)
+
+
+def ends_alike(
+    train: Callable[[Path], object],
+    name: str,
+    module: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
+) -> None:
+    """Compares the last checkpoint of a training with that of one that was cut off and went on."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for run in (whole, broken):
+        for file in tmp_path.glob("*.safetensors"):
+            run.mkdir(exist_ok=True)
+            (run / file.name).write_bytes(file.read_bytes())
+        run.mkdir(exist_ok=True)
+    cut_after(monkeypatch, module, STEPS, clock)
+    train(whole)
+    cut_after(monkeypatch, module, CUT, clock)
+    with pytest.raises(CutOff):
+        train(broken)
+    clock.now += 12345
+    cut_after(monkeypatch, module, STEPS - CUT, clock)
+    train(broken)
+    expected, found = (load_file(run / name) for run in (whole, broken))
+    assert set(found) == set(expected)
+    for key in expected:
+        assert torch.equal(found[key], expected[key]), key
+
+
+def tiny_tower(side: int) -> CLIPVisionModelWithProjection:
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=8, intermediate_size=16, projection_dim=8, num_hidden_layers=1, num_attention_heads=2,
+            image_size=side, patch_size=side // 2,
+        )
+    )  # fmt: skip
+
+
+def tiny_video_unet(linear: torch.Tensor | None = None) -> UNetSpatioTemporalConditionModel:
+    return UNetSpatioTemporalConditionModel(
+        sample_size=16, in_channels=8, out_channels=4, block_out_channels=(32, 32),
+        down_block_types=("DownBlockSpatioTemporal", "CrossAttnDownBlockSpatioTemporal"),
+        up_block_types=("CrossAttnUpBlockSpatioTemporal", "UpBlockSpatioTemporal"),
+        addition_time_embed_dim=8, projection_class_embeddings_input_dim=24, layers_per_block=1, cross_attention_dim=8,
+        num_attention_heads=(1, 1), num_frames=14,
+    )  # fmt: skip
+
+
+def test_the_small_video_models_training_goes_on_where_it_was_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    small_svd = importlib.import_module("small_svd")
+    monkeypatch.setattr(small_svd, "build_clip", lambda: tiny_tower(224))
+    monkeypatch.setattr(small_svd, "build_unet", tiny_video_unet)
+    monkeypatch.setattr(small_svd, "best_linear", lambda batches: None)
+    ends_alike(
+        lambda run: small_svd.train_clip(run, STEPS, 0, "cpu"),
+        "clip.safetensors", small_svd, tmp_path, monkeypatch, clock,
+    )  # fmt: skip
+    recipe = small_svd.Recipe(batch=1)
+    ends_alike(
+        lambda run: small_svd.train_unet(run, STEPS, 2, 0, "cpu", recipe),
+        "unet.safetensors", small_svd, tmp_path, monkeypatch, clock,
+    )  # fmt: skip
+
+
+def test_the_small_inpainting_models_training_goes_on_where_it_was_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    small_inpaint = importlib.import_module("small_inpaint")
+
+    def tiny() -> UNet2DConditionModel:
+        return UNet2DConditionModel(
+            sample_size=24, in_channels=9, out_channels=4, block_out_channels=(8, 8), norm_num_groups=4,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), layers_per_block=1,
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=8, attention_head_dim=2,
+        )  # fmt: skip
+
+    class Examples(small_inpaint.Examples):  # type: ignore[misc, name-defined]
+        """Without CLIP."""
+
+        def __init__(self, out: Path) -> None:
+            self.code = small_inpaint._patch_code()
+
+        def batch(self, worlds: Any, rng: Any) -> dict[str, torch.Tensor]:
+            shown = small_inpaint.grids.render(worlds, rng.uniform(size=len(worlds)), 24, 24)
+            cells = [self.encode(part) for part in (shown.source, shown.edited) * 2]
+            grid = small_inpaint.tile(*cells)
+            return {"grid": grid, "start": grid.flip(0), "masked": grid, "prompt": torch.ones(len(worlds), 2, 8)}
+
+    monkeypatch.setattr(small_inpaint, "make_unet", tiny)
+    monkeypatch.setattr(small_inpaint, "Examples", Examples)
+    ends_alike(
+        lambda run: (torch.manual_seed(0), small_inpaint.train_unet(run, STEPS - 0.5, 2, 0.5)),
+        "unet.safetensors", small_inpaint, tmp_path, monkeypatch, clock,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 a zip of pickles", b""])
+def test_a_file_that_is_no_checkpoint_is_told(tmp_path: Path, content: bytes) -> None:
+    checkpoints = importlib.import_module("checkpoints")
+    (tmp_path / "unet.safetensors").write_bytes(content)
+    with pytest.raises(SystemExit, match=r"unet\.safetensors is no checkpoint of this training.*another folder"):
+        checkpoints.Checkpoint(tmp_path / "unet.safetensors", 0).load()
+    with pytest.raises(SystemExit, match=r"clip\.safetensors is not there: train that part first"):
+        checkpoints.load_part(tmp_path / "clip.safetensors", "model")
