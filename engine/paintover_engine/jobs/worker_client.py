@@ -109,6 +109,8 @@ class WorkerClient:
                     stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=MESSAGE_LIMIT,
                     # Its own session: Ctrl-C in the daemon's terminal is the daemon's to handle.
                     start_new_session=os.name == "posix",
+                    # Else glibc keeps freed memory for each of many short threads: a fifth more in all.
+                    env={**os.environ, "MALLOC_ARENA_MAX": "2"},
                 )  # fmt: skip
                 self.generation += 1
                 self._worker = _Process(process, asyncio.current_task())  # type: ignore[arg-type]
