@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from paintover_engine.diffusion import editing, lora, models, sarp, svd, training
+from paintover_engine.diffusion.latents import anchored
 from paintover_engine.diffusion.schedule import initial_scale
 from paintover_engine.evaluate.clips import Background, Case, explained, random_case
 
@@ -182,18 +183,21 @@ def measures(cases: list[Case], videos: list[Video]) -> str:
 
 
 def windows(bench: Bench, cases: list[Case], count: int = 9) -> None:
-    """A shot that goes back and forth through a clip, window by window, each told the last frame of the one before."""
+    """A shot that goes back and forth through a clip, window by window, each told the last frame of the one before: all
+    of it as it was painted, as in the paper, or around the edit the source's own."""
     print("Explained of the edit in each window's last frame, and outside: PSNR there, by window")
     print("| | " + " | ".join(str(n + 1) for n in range(count)) + " |")
     print("|---" * (count + 1) + "|")
-    for name, follows in (("with skip-interval attention", True), ("without", False)):
-        scores = np.array([chain(bench, case, count, follows) for case in cases])  # (clips, windows, 2)
+    ways = (("skip-interval attention", True, False), ("without", False, False),
+            ("skip-interval attention, anchored", True, True), ("anchored", False, True))  # fmt: skip
+    for name, follows, anchors in ways:
+        scores = np.array([chain(bench, case, count, follows, anchors) for case in cases])  # (clips, windows, 2)
         for index, what in enumerate(("explained", "outside")):
             cells = " | ".join(figures.cell(list(scores[:, n, index])) for n in range(count))
             print(f"| {name}: {what} | {cells} |", flush=True)
 
 
-def chain(bench: Bench, case: Case, count: int, follows: bool) -> list[tuple[float, float]]:
+def chain(bench: Bench, case: Case, count: int, follows: bool, anchors: bool) -> list[tuple[float, float]]:
     """(explained, outside) of each window of one shot."""
     variant, scores = Variant("all parts"), []
     told = bench.condition(tensor(case.truth[:1]), variant)
@@ -219,6 +223,9 @@ def chain(bench: Bench, case: Case, count: int, follows: bool) -> list[tuple[flo
         if follows and number == 0:
             first, kept = editing.Painted(source, told, states), own
         last = states[-1:, -1:]
+        if anchors:
+            matte = torch.from_numpy(region[-1])[None, None].float()
+            last = anchored(last[0], source.states[-1:, -1], matte)[None]
         told = bench.model.condition(
             bench.model.decode(last), noise_aug=0.02, seed=23, latent=last[:, 0] / bench.model.config.scale
         )

@@ -49,11 +49,11 @@ KINDS: tuple[EditKind, ...] = ("recolour", "mark")
 PAPER = {"normalisation": "channel", "rescaling": "match", "condition": "code"}
 PARTS: dict[str, dict[str, Any]] = {
     "the model's defaults": {},
+    "Σ = 1, the paper's": {"threshold": 1},
     "Σ = 0.3": {"threshold": 0.3},
-    "Σ = 0.05": {"threshold": 0.05},
-    "Σ = 0, random first step": {"threshold": 0},
+    "Σ = 0, random first step": {"threshold": 0.001},
     "1 refinement": {"refinements": 1},
-    "2 refinements, Σ = 0": {"refinements": 2, "threshold": 0},
+    "2 refinements": {"refinements": 2},
     "no extrapolation (naive)": {"inversion": "naive"},
     "no inversion (noise added)": {"inversion": "noise"},
     "BDIA": {"inversion": "bdia"},
@@ -72,7 +72,7 @@ PARTS: dict[str, dict[str, Any]] = {
 """The inversion's parts are taken from the model's defaults, the others from the paper's."""
 
 QUICK = (
-    "the model's defaults", "Σ = 0, random first step", "no extrapolation (naive)", "no inversion (noise added)",
+    "the model's defaults", "Σ = 1, the paper's", "no extrapolation (naive)", "no inversion (noise added)",
     "the paper's normalisation, rescaling, condition", "D3: consistent condition", "none of the three",
 )  # fmt: skip
 STRENGTHS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)

@@ -1,6 +1,7 @@
 """How far a small video model carries an edit: the gate of its training, quickly, many clips at once.
 
     python training/evaluate_small_svd.py --model FOLDER [--clips 16] [--guidance 1 2] [--strength 0.4 0.5]
+        [--threshold 0.05]
 
 Videoshop's procedure without its normalisation: inversion with extrapolation on the source's first frame, then
 denoising from there on the edited one. For each kind of edit, means over held-out clips with their standard errors:
@@ -74,7 +75,9 @@ def show(values: list[float]) -> str:
 
 
 @torch.no_grad()
-def evaluate(model: VideoModel, cases: list[Case], strengths: list[float], guidances: list[float]) -> None:
+def evaluate(
+    model: VideoModel, cases: list[Case], strengths: list[float], guidances: list[float], threshold: float
+) -> None:
     """One kind of edit: the controls, then the model at every strength and guidance."""
     sources = [case.source for case in cases]
     latents = torch.cat([model.encode(pixels(video)) for video in sources])
@@ -86,7 +89,8 @@ def evaluate(model: VideoModel, cases: list[Case], strengths: list[float], guida
     sigmas = model.config.sigmas(STEPS)
     before, after = conditions(model, sources), conditions(model, [case.truth for case in cases])
     highest = sigmas[schedule.start_index(STEPS, max(strengths)) :]
-    states = inversion.extrapolated(batched(model, before, 1), latents, highest, schedule.noise_like(latents, 0))
+    noise = schedule.noise_like(latents, 0)
+    states = inversion.extrapolated(batched(model, before, 1), latents, highest, noise, threshold)
     for strength in strengths:
         left = sigmas[schedule.start_index(STEPS, strength) :]
         start = states[len(highest) - len(left)]
@@ -104,6 +108,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=16, help="of each kind of edit")
     parser.add_argument("--seed", type=int, default=90000)
     parser.add_argument("--strength", type=float, nargs="+", default=[0.4, 0.45, 0.5, 0.55])
+    parser.add_argument("--threshold", type=float, default=0.05, help="the inversion's; see benchmarks/videoshop.py")
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 2.0])
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
@@ -112,7 +117,7 @@ def main() -> None:
     for kind in EDITS:
         print(f"{kind}, {given.clips} clips")
         cases = [random_case(np.random.default_rng(given.seed + n), kind) for n in range(given.clips)]
-        evaluate(model, cases, given.strength, given.guidance)
+        evaluate(model, cases, given.strength, given.guidance, given.threshold)
 
 
 if __name__ == "__main__":

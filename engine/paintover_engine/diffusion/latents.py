@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 Standard = Literal["channel", "frame", "none"]
@@ -65,3 +66,14 @@ def rescaled(latents: Tensor, first: Tensor, normalisation: Normalisation, how: 
     if how == "paper":
         return gain * (latents - mean + wanted)
     return gain * (latents - mean) + wanted
+
+
+def anchored(painted: Tensor, plate: Tensor, matte: Tensor) -> Tensor:
+    """A painted frame's latents where the matte reaches, the plate's elsewhere: blended latent diffusion's way to leave
+    the background alone (Avrahami, Fried, Lischinski: Blended Latent Diffusion, SIGGRAPH 2023).
+
+    painted, plate: (1, C, h, w). matte: (1, 1, H, W) 0..1, of the model's picture; a latent counts as much as the most
+    painted pixel that it stands for."""
+    factor = matte.shape[-1] // painted.shape[-1]
+    share = torch.nn.functional.max_pool2d(matte, factor)
+    return plate + share * (painted - plate)

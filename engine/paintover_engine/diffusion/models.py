@@ -3,7 +3,7 @@
 A model is a folder in the diffusers format. Beside that format it may hold `paintover.json`, all of it optional:
     {"frames": 14,                      frames of a window; else what unet/config.json says
      "size": [1024, 576],               width and height that it was trained on; else unet/config.json's sample_size
-     "strength": 0.55, "guidance": 4.0, "noise_aug_strength": 0.2,
+     "strength": 0.55, "guidance": 4.0, "noise_aug_strength": 0.2, "threshold": 1.0,
      "normalisation": "channel", "rescaling": "match", "condition": "code"}
 The last two lines' are what its methods take where the user sets nothing.
 """

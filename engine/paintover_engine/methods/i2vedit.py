@@ -98,7 +98,8 @@ class _Planner(repaint.Planner):
         given = self._given
         choose = Stage("choose", {"preset": given.preset}, (), (self.info.fingerprint, key.digest), (key.frame,) * 2,
                        needs_keyframe=True, cost=0.1)  # fmt: skip
-        inputs = [*self._of(window, first), choose, *(stage for _, stage in walk[-1:])]
+        anchoring = self.anchoring(key, window, walk, given.handover)
+        inputs = [*self._of(window, first), choose, *anchoring, *(stage for _, stage in walk[-1:])]
         if first:
             inputs += [*self._of(first, None), walk[0][1]]
         shared = {name: getattr(given, name) for name in ("guidance_first", "guidance_last", "matching", "threshold",
@@ -451,13 +452,15 @@ def _noised(stage: Stage, model: VideoModel, picture: Tensor, latent: Tensor) ->
 
 def _edited_condition(context: Context, stage: Stage, model: VideoModel, source: Source) -> Condition:
     """What the network is told of the edited first frame: of the keyframe; or of a frame that an earlier window has
-    painted, whose latents are taken as they are, with what the noise on the source's frame did to its latents."""
+    handed over as latents, with what the noise on the source's frame did to its latents."""
     previous = [needed for needed in stage.inputs if needed.function == "paint"]
     if not previous:
         return _told(stage, model, repaint.keyframe(context, stage))
     given, before = stage.parameters, previous[0]
     place = before.parameters["window"].index(given["window"][0])
     frame = _on(model, context.load(before)["latents"][place : place + 1])
+    plate = _latents(context, stage, model, given["window"])[:, 0]
+    frame = repaint.anchored(context, stage, given["window"][0], frame, plate)
     picture = model.decode(frame[None])
     if given["condition_noise"] == "latent":
         return _noised(stage, model, picture, frame)

@@ -57,6 +57,18 @@ LongSide = Annotated[
     ),
 ]
 
+Handover = Annotated[
+    Literal["anchored", "latents"],
+    Field(
+        title="Handover",
+        description=(
+            "What the next window starts from. anchored: the last frame as it was painted in the matte, the shot's own "
+            "around it; latents: the whole last frame as it was painted, as in the paper: what lies around the edit "
+            "then wanders from window to window. Only a tracked matte anchors."
+        ),
+    ),
+]
+
 Seed = Annotated[
     int,
     Field(
@@ -121,13 +133,14 @@ class VideoshopParameters(_Parameters):
         default=25, ge=4, le=100, title="Steps", description="Noise levels of the whole schedule; 25 in the paper."
     )
     threshold: float = Field(
-        default=1.0,
+        default=0.0,
         ge=-1.0,
         le=700.0,
         title="Threshold",
         description=(
             "The noise level up to which the inversion asks with random noise instead of extrapolating. Lower keeps "
-            "more of the shot's detail. -1: no threshold, which the paper tries and which ends in no numbers."
+            "more of the shot's detail. 0: the model's own, 1 for Stable Video Diffusion, as in the paper. -1: no "
+            "threshold, which the paper tries and which ends in no numbers."
         ),
     )
     refinements: int = Field(
@@ -180,6 +193,7 @@ class VideoshopParameters(_Parameters):
         title="Noise on the first frame",
         description="How much noise the first frame carries that the model is given. -1: the model's own, 0.2 for SVD.",
     )
+    handover: Handover = "anchored"
     seed: Seed = 42
 
 
@@ -300,6 +314,7 @@ class I2VEditParameters(_Parameters):
         title="Noise on the first frame",
         description="How much noise the first frame carries that the model is given.",
     )
+    handover: Handover = "anchored"
     seed: Seed = 23
 
 

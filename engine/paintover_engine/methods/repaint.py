@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.detail import Fit, Framing, Picture
+from paintover_engine.compose.layer import View
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods.draft import Side
@@ -68,6 +69,12 @@ class Planner(abc.ABC):
     @abc.abstractmethod
     def shown(self, window: Window, painted: Stage) -> tuple[Stage, ...]:
         """The stages that the window's frames are made of."""
+
+    def anchoring(self, key: KeyframeRef, window: Window, walk: Sequence[object], handover: str) -> tuple[Stage, ...]:
+        """The stages that tell the matte of the frame that a window is handed by the one before; none where all of
+        that frame is taken."""
+        known = self._laid["matte"] == "tracked" and window.anchor != key.frame
+        return self.tracked.of(key.frame, (window.anchor,) * 2) if walk and known and handover == "anchored" else ()
 
     def plan(self) -> list[Stage]:
         """The stages in the order that streams results soonest; without keyframes, those to prepare."""
@@ -208,6 +215,22 @@ def keyframe(context: Context, stage: Stage) -> Tensor:
         return _seen(context, stage, key.working)
     behind = context.plate(key.frame).working()
     return _seen(context, stage, behind + (key.working - behind) * key.matte[..., None])
+
+
+def anchored(context: Context, stage: Stage, number: int, painted: Tensor, latents: Tensor) -> Tensor:
+    """The latents (1, 4, h, w) of a frame that a window is handed: `painted` in the matte that the stage's inputs tell,
+    the plate's own `latents` around it; all of it painted where they tell none."""
+    import torch
+
+    from paintover_engine.diffusion.latents import anchored as blended
+
+    tracked = [needed for needed in stage.inputs if needed.function in ("matte", "learn", "carry")]
+    if not tracked:
+        return painted
+    view = View(context.plate(number), (0, 0, context.info.width, context.info.height))
+    alpha = Side(context, tracked).lay(number, view)[1]
+    seen = framing(context, stage).to_model(np.dstack([alpha] * 3))[..., 0]
+    return blended(painted, latents, torch.from_numpy(seen)[None, None].to(painted).clamp(0, 1))
 
 
 def result(

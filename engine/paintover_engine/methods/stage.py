@@ -93,6 +93,9 @@ class Context(Protocol):
 
     info: SourceInfo
 
+    def __hash__(self) -> int:
+        """By identity: what is read of its frames may be kept."""
+
     def plate(self, number: int) -> Plate:
         """The untouched frame; ascending runs are quickest."""
 

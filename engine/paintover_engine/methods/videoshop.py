@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["carry", "decode", "denoise", "encode", "flow", "invert", "learn", "matte", "notes", "plan", "reconstruct",
            "result", "result_at_key"]  # fmt: skip
 
-STRENGTH, GUIDANCE, NOISE_AUG = 0.55, 4.0, 0.2
+STRENGTH, GUIDANCE, NOISE_AUG, THRESHOLD = 0.55, 4.0, 0.2, 1.0
 NORMALISATION, RESCALING, CONDITION = "channel", "match", "code"
 """The paper's code's, for models that say nothing else."""
 
@@ -69,6 +69,7 @@ class _Planner(repaint.Planner):
         self._seen = repaint.seen_as(info, model, area, parameters.fit)
         self._inverting, self._denoising = _settings(parameters, model)
         self._inverts = parameters.inversion != "none"
+        self._handover = parameters.handover
         laid = {"matte": parameters.matte, "softness": parameters.softness}
         super().__init__(info, keyframes, model, {**self._seen, **laid})
 
@@ -78,10 +79,11 @@ class _Planner(repaint.Planner):
 
     def paint(self, key: KeyframeRef, window: Window, walk: list[tuple[Window, Stage]], more: bool) -> Stage:
         steps = self._steps if self._inverts else self._inverting["steps"]
+        anchoring = self.anchoring(key, window, walk, self._handover)
         return Stage(
             "denoise",
             {**self._of(window), **self._inverting, **self._denoising},
-            (*self._inverted(window), *self._encoded(window), *(stage for _, stage in walk[-1:])),
+            (*self._inverted(window), *self._encoded(window), *anchoring, *(stage for _, stage in walk[-1:])),
             (*self.roots, key.digest),
             window.span,
             needs_keyframe=True,
@@ -138,7 +140,7 @@ def _settings(parameters: VideoshopParameters, model: ModelFolder) -> tuple[dict
         "strength": parameters.strength or model.default("strength", STRENGTH),
         "steps": parameters.steps,
         "inversion": parameters.inversion,
-        "threshold": parameters.threshold,
+        "threshold": parameters.threshold or model.default("threshold", THRESHOLD),
         "refinements": parameters.refinements,
         "normalisation": chosen("normalisation", NORMALISATION),
         "condition": chosen("condition", CONDITION),
@@ -270,7 +272,7 @@ def _source(context: Context, stage: Stage, model: VideoModel) -> _Source:
 
 def _first_frame(context: Context, stage: Stage, model: VideoModel, source: _Source) -> tuple[Tensor, Condition]:
     """The edited window's first frame: its clean scaled latents (1, 4, h, w), and what the model is told of it. From
-    the keyframe; or from the window before, whose latents are taken as they are, with the same noise on them."""
+    the keyframe; or from the window before, which hands latents over, with the same noise on them."""
     settings, previous = stage.parameters, stage.inputs[-1]
     told = {"noise_aug": settings["noise_aug"], "seed": settings["seed"]}
     if previous.function != "denoise":
@@ -278,6 +280,7 @@ def _first_frame(context: Context, stage: Stage, model: VideoModel, source: _Sou
         return model.encode(picture)[:, 0], model.condition(picture, **told)
     place = previous.parameters["window"].index(settings["window"][0])
     first = _on(model, context.load(previous)["latents"][place : place + 1])
+    first = repaint.anchored(context, stage, settings["window"][0], first, _latents(context, stage, model)[:, 0])
     latent = None if source.trace is None else first / model.config.scale + source.trace
     return first, model.condition(model.decode(first[None]), latent=latent, **told)
 

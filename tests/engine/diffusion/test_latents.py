@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from paintover_engine.diffusion.latents import Normalisation, Standard, rescaled, standardised_condition
+from paintover_engine.diffusion.latents import Normalisation, Standard, anchored, rescaled, standardised_condition
 from torch import Tensor
 
 
@@ -63,3 +63,12 @@ def test_a_condition_is_normalised_as_the_video_is(clip: Tensor) -> None:
     condition = normalisation.apply_to_condition(clip[:, 0] / scale, scale)
     assert torch.allclose(condition * scale, normalisation.apply(clip)[:, 0], atol=1e-4)
     assert float(standardised_condition(clip[:, 0], scale).std()) == pytest.approx(1 / scale, rel=1e-3)
+
+
+def test_anchored_latents_are_the_painted_ones_in_the_matte_and_the_plates_around_it() -> None:
+    painted, plate = torch.ones(1, 4, 3, 4), torch.zeros(1, 4, 3, 4)
+    matte = torch.zeros(1, 1, 6, 8)
+    matte[..., 3, 5] = 0.5  # one soft pixel of the latent at (1, 2)
+    found = anchored(painted, plate, matte)
+    assert found[0, :, 1, 2].tolist() == [0.5] * 4
+    assert found.sum() == 4 * 0.5

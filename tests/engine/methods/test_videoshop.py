@@ -340,9 +340,16 @@ def test_results_stream_window_by_window(tiny_svd: Path) -> None:
         assert functions[:nth].count("result") == n
 
 
-def test_a_window_starts_on_the_latents_that_the_one_before_gave_with_the_plates_noise_on_them(
-    tiny_svd: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass
+class Handed:
+    """What the second of two windows was handed, (1, 4, h, w) scaled latents each."""
+
+    told: torch.Tensor  # by what the network was told, the noise that the plate's frame carries taken off
+    painted: torch.Tensor
+    plate: torch.Tensor
+
+
+def handed(model: Path, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> Handed:
     told: list[torch.Tensor] = []
     condition = svd.VideoModel.condition
 
@@ -352,16 +359,35 @@ def test_a_window_starts_on_the_latents_that_the_one_before_gave_with_the_plates
         return condition(model, picture, **given)
 
     monkeypatch.setattr(svd.VideoModel, "condition", spied)
-    shot = Shot(tiny_svd, 11, (0,))
-    shot.run()
+    shot = Shot(model, 11, (0,))
+    shot.run(**parameters)
     first, second = (stage for stage in shot.ran if stage.function == "denoise")
-    scale = svd.load(tiny_svd).config.scale
-    handed = shot.kept[first.key]["latents"][-1:] / scale
-    inverted = shot.kept[second.inputs[0].key]
-    clean = shot.kept[second.inputs[1].key]["latents"][:1] / scale
+    scale = svd.load(model).config.scale
+    painted = torch.from_numpy(shot.kept[first.key]["latents"][-1:])
+    plate = torch.from_numpy(shot.kept[second.inputs[1].key]["latents"][:1])
+    noisy = torch.from_numpy(shot.kept[second.inputs[0].key]["noisy_anchor"])
     assert second.parameters["window"][0] == first.parameters["window"][-1] == second.inputs[1].frames[0]
     assert len(told) == 1
-    np.testing.assert_allclose(told[0].numpy(), handed + inverted["noisy_anchor"] - clean, atol=1e-5)
+    return Handed((told[0] - noisy) * scale + plate, painted, plate)
+
+
+def test_a_window_starts_on_the_latents_that_the_one_before_gave_with_the_plates_noise_on_them(
+    tiny_svd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for parameters in ({"handover": "latents"}, {"matte": "whole"}):
+        found = handed(tiny_svd, monkeypatch, **parameters)
+        np.testing.assert_allclose(found.told, found.painted, atol=1e-5)
+
+
+def test_around_the_edit_a_window_starts_on_the_plates_own_latents(
+    tiny_svd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = handed(tiny_svd, monkeypatch)
+    from_plate, from_paint = ((found.told - other).abs().amax(1) < 1e-5 for other in (found.plate, found.painted))
+    assert from_paint.any() and from_plate.float().mean() > 0.5
+    assert not (from_plate & from_paint).any()
+    middle, corner = (from_paint.shape[1] // 2, from_paint.shape[2] // 2), (0, 0)
+    assert not from_plate[0][middle] and from_plate[0][corner]  # a disc is painted in the middle
 
 
 def test_a_job_ends_between_two_calls_of_the_network(tiny_svd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
