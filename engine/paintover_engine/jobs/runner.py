@@ -141,7 +141,10 @@ class Runner:
         with self._beginning:
             self._next = then[:AHEAD] if self._slots > 1 else ()
             asked = self._begun.get(stage.key)
-            if asked is None or (asked.done() and isinstance(asked.exception(), Cancelled)):
+            there = self.store.has(stage.key, stage.publishes)
+            if asked is None and there:  # another job made it meanwhile
+                return StageReport(0.0, self._published(stage))
+            if asked is None or (asked.done() and not there):  # it was cancelled or failed, or its output is gone again
                 asked = self._begin(stage)
             self._begin_next()
         try:
@@ -155,6 +158,10 @@ class Runner:
         absent = [stage for stage in self.stages if not self.store.has(stage.key, stage.publishes)]
         for number, stage in enumerate(absent, start=1):
             self.run(stage, absent[number:])
+
+    def _published(self, stage: Stage) -> list[tuple[int, float]]:
+        found = self.store.frames(stage.key) if stage.publishes else []
+        return [(frame.number, frame.confidence) for frame in found]
 
     def _begin(self, stage: Stage) -> Future[StageReport]:
         begun = self._begun[stage.key] = self._threads.submit(self._run, stage)

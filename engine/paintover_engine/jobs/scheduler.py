@@ -53,7 +53,7 @@ class Plan:
     """A job's stages still to run, in order, and what was found finished.
 
     whole: cost of all stages; of a plan without keyframes, of what they would be with one. waited: seconds for stages;
-    less than they took where two ran at a time.
+    less than they took where two ran at a time. begun: keys of stages that the worker may have begun ahead, or ended.
     """
 
     lane: Lane  # whose worker holds it,
@@ -62,6 +62,7 @@ class Plan:
     missing: list[PlannedStage]
     whole: float = 0.0
     waited: float = 0.0
+    begun: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)  # measured so far, by function
     costs: dict[str, float] = field(default_factory=dict)
 
@@ -281,7 +282,7 @@ class Scheduler:
     async def _advance(self, job: Job, plan: Plan) -> None:
         """Runs the next stage, unless another job made it meanwhile or is just making it."""
         stage = plan.missing[0]
-        if self._store.has(stage.key, stage.publishes):
+        if stage.key not in plan.begun and self._store.has(stage.key, stage.publishes):
             plan.missing.pop(0)
             job.progress.stages_found += 1
             self._measure(job, plan)
@@ -311,6 +312,7 @@ class Scheduler:
         log.info("stage %s starts", stage.label, extra={"job": job.id, "stage": stage.key})
         started = time.monotonic()
         then = [later.key for later in plan.missing[1 : 1 + AHEAD]]
+        plan.begun.update(then)
         report = await self._call(plan.lane, job, "run", generation=plan.generation, key=stage.key, then=then)
         if report is None:
             return
