@@ -21,6 +21,8 @@ Array = TypeVar("Array", bound=NDArray[Any])
 LONG_SIDE = 640
 """Pixels on the long side of the picture that motion and mattes are computed on; larger plates are reduced to it."""
 
+_STIFF = 320.0  # pixels; an affine motion's slopes are held towards none as if they were asked of a picture so wide
+
 PACK_SCALE = 32.0
 """Packed flow counts in 1/32 pixel: finer than flow is exact, and 16 bits still hold motions of 1000 pixels."""
 
@@ -129,7 +131,7 @@ def affine_motion(field: Field, weight: Plane, robust: bool = False, pitch: int 
     chosen = given > 0.01
     given = given[chosen][:, None]
     values = field[::pitch, ::pitch].reshape(-1, 2)[chosen]
-    points = own[::pitch, ::pitch].reshape(-1, 2)[chosen] / np.float32(width)
+    points = own[::pitch, ::pitch].reshape(-1, 2)[chosen] / np.float32(_STIFF)
     basis = np.concatenate([points, np.ones((len(values), 1), np.float32)], -1)
     w, solution = given, np.zeros((3, 2), np.float32)
     for _ in range(5 if robust else 1):
@@ -138,7 +140,7 @@ def affine_motion(field: Field, weight: Plane, robust: bool = False, pitch: int 
         solution = np.linalg.solve(weighted @ basis + stiff, weighted @ values).astype(np.float32)
         apart = basis @ solution - values
         w = given / (1 + 4 * (apart[:, :1] ** 2 + apart[:, 1:] ** 2))
-    motion: Field = cv2.transform(own, np.concatenate([solution[:2].T / width, solution[2:].T], -1))
+    motion: Field = cv2.transform(own, np.concatenate([solution[:2].T / _STIFF, solution[2:].T], -1))
     return motion
 
 
