@@ -11,8 +11,9 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from paintover.v1 import job_pb2
@@ -96,6 +97,29 @@ def worker_pids(pid: int) -> list[int]:
                 if b"jobs.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
                     found.append(int(child))
     return found
+
+
+def assert_kills_cost_one_stage(
+    client: Client, data_dir: Path, shot: SmallShot, stages: Sequence[str], **job: Any
+) -> None:
+    """Runs a job whose workers are killed once in each of some stages, by function: it ends, and no stage that had
+    ended is run again."""
+    witness, name = Witness(data_dir), client.create_shot(shot.source).name
+    client.put_keyframe(name, shot.key, shot.keyframe)
+    made = client.create_job(name, **job).name
+    wanted = list(stages)
+    for event in client.watch(made):
+        function = event.job.progress.stage.partition(" ")[0]
+        if function in wanted:
+            wanted.remove(function)
+            for pid in worker_pids(client.endpoint.pid):
+                os.kill(pid, signal.SIGKILL)
+            witness.look()
+    done = client.get_job(made)
+    assert done.state == job_pb2.JOB_STATE_DONE, done.message
+    assert len(done.frames) == shot.count
+    assert witness.repeated() == set()
+    assert not wanted
 
 
 class Witness:

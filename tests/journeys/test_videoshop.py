@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from pathlib import Path
 
 import cv2
@@ -22,7 +21,7 @@ pytest.importorskip("diffusers")
 from paintover_engine.diffusion import models
 
 from tests.conftest import SmallShot, make_small_shot
-from tests.journeys.test_crash import Witness, worker_pids
+from tests.journeys.test_crash import assert_kills_cost_one_stage
 from tests.journeys.test_propagate import paintover, read
 
 MODEL = "small-svd"
@@ -88,20 +87,6 @@ def stages_started(data_dir: Path) -> list[list[str]]:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
 def test_a_worker_killed_in_a_stage_costs_that_stage_alone(shot: SmallShot, client: Client, data_dir: Path) -> None:
-    witness = Witness(data_dir)
-    name = client.create_shot(shot.source).name
-    client.put_keyframe(name, shot.key, shot.keyframe)
-    job = client.create_job(name, method="videoshop", parameters={"steps": "6"}, model=MODEL).name
-    wanted = list(KILLED)
-    for event in client.watch(job):
-        label = event.job.progress.stage.partition(" ")[0]
-        if label in wanted:
-            wanted.remove(label)
-            for pid in worker_pids(client.endpoint.pid):
-                os.kill(pid, signal.SIGKILL)
-            witness.look()
-    done = client.get_job(job)
-    assert done.state == job_pb2.JOB_STATE_DONE, done.message
-    assert len(done.frames) == shot.count
-    assert witness.repeated() == set()
-    assert not wanted
+    assert_kills_cost_one_stage(
+        client, data_dir, shot, KILLED, method="videoshop", parameters={"steps": "6"}, model=MODEL
+    )

@@ -7,13 +7,11 @@ result.
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from paintover.v1 import job_pb2
 from paintover_bridge.client import Client
 
 pytest.importorskip("torch")
@@ -22,7 +20,7 @@ pytest.importorskip("diffusers")
 from paintover_engine.diffusion import models
 
 from tests.conftest import make_small_shot
-from tests.journeys.test_crash import Witness, worker_pids
+from tests.journeys.test_crash import assert_kills_cost_one_stage
 from tests.journeys.test_propagate import paintover, read
 
 MODEL = "small-inpaint"
@@ -72,19 +70,4 @@ def test_a_worker_killed_in_a_stage_costs_that_stage_alone(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     shot = make_small_shot(tmp_path / "shot", count=3, key=0, width=64, height=48)
-    witness, name = Witness(data_dir), client.create_shot(shot.source).name
-    client.put_keyframe(name, shot.key, shot.keyframe)
-    job = client.create_job(name, method="vp4", parameters={"steps": "4"}, model=MODEL).name
-    wanted = list(KILLED)
-    for event in client.watch(job):
-        label = event.job.progress.stage.partition(" ")[0]
-        if label in wanted:
-            wanted.remove(label)
-            for pid in worker_pids(client.endpoint.pid):
-                os.kill(pid, signal.SIGKILL)
-            witness.look()
-    done = client.get_job(job)
-    assert done.state == job_pb2.JOB_STATE_DONE, done.message
-    assert len(done.frames) == shot.count
-    assert witness.repeated() == set()
-    assert not wanted
+    assert_kills_cost_one_stage(client, data_dir, shot, KILLED, method="vp4", parameters={"steps": "4"}, model=MODEL)
