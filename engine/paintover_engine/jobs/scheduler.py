@@ -1,4 +1,4 @@
-"""Decides what runs next, one stage at a time on each device, and keeps the queue true to it.
+"""Decides what is asked for next, one stage at a time on each device, and keeps the queue true to it.
 
 Between two stages the most urgent job is chosen anew, so an urgent job never waits for more than one stage.
 """
@@ -94,7 +94,7 @@ class Trouble:
 
 
 class Scheduler:
-    """Runs the queue's jobs, one stage at a time on each lane.
+    """Runs the queue's jobs, one stage at a time on each lane; the worker is told which follow, and may begin those.
 
     lanes: may be added to before `run`; changed: called after each change of the queue, to wake watchers.
     """
