@@ -21,7 +21,7 @@ Array = TypeVar("Array", bound=NDArray[Any])
 LONG_SIDE = 640
 """Pixels on the long side of the picture that motion and mattes are computed on; larger plates are reduced to it."""
 
-_STIFF = 320.0  # pixels; an affine motion's slopes are held towards none as if they were asked of a picture so wide
+_STIFF = 240.0  # pixels; an affine motion's slopes are held towards none as if they were asked of a picture so wide
 
 PACK_SCALE = 32.0
 """Packed flow counts in 1/32 pixel: finer than flow is exact, and 16 bits still hold motions of 1000 pixels."""

@@ -14,6 +14,9 @@ Rescaling = Literal["match", "paper", "undo", "none"]
 
 _TINY = 1e-6
 
+MARGIN = 2
+"""Latents around the matte that are taken as painted: an edit whose soft edge is cut off in every window pales."""
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -73,7 +76,8 @@ def anchored(painted: Tensor, plate: Tensor, matte: Tensor) -> Tensor:
     the background alone (Avrahami, Fried, Lischinski: Blended Latent Diffusion, SIGGRAPH 2023).
 
     painted, plate: (1, C, h, w). matte: (1, 1, H, W) 0..1, of the model's picture; a latent counts as much as the most
-    painted pixel that it stands for."""
+    painted pixel within `MARGIN` latents of it."""
     factor = matte.shape[-1] // painted.shape[-1]
     share = torch.nn.functional.max_pool2d(matte, factor)
+    share = torch.nn.functional.max_pool2d(share, 2 * MARGIN + 1, 1, MARGIN)
     return plate + share * (painted - plate)

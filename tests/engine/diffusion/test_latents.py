@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 import torch
-from paintover_engine.diffusion.latents import Normalisation, Standard, anchored, rescaled, standardised_condition
+from paintover_engine.diffusion.latents import (
+    MARGIN,
+    Normalisation,
+    Standard,
+    anchored,
+    rescaled,
+    standardised_condition,
+)
 from torch import Tensor
 
 
@@ -66,9 +74,10 @@ def test_a_condition_is_normalised_as_the_video_is(clip: Tensor) -> None:
 
 
 def test_anchored_latents_are_the_painted_ones_in_the_matte_and_the_plates_around_it() -> None:
-    painted, plate = torch.ones(1, 4, 3, 4), torch.zeros(1, 4, 3, 4)
-    matte = torch.zeros(1, 1, 6, 8)
-    matte[..., 3, 5] = 0.5  # one soft pixel of the latent at (1, 2)
+    painted, plate = torch.ones(1, 4, 9, 12), torch.zeros(1, 4, 9, 12)
+    matte = torch.zeros(1, 1, 18, 24)
+    matte[..., 9, 11] = 0.5  # one soft pixel of the latent at (4, 5)
     found = anchored(painted, plate, matte)
-    assert found[0, :, 1, 2].tolist() == [0.5] * 4
-    assert found.sum() == 4 * 0.5
+    around = np.s_[:, :, 4 - MARGIN : 5 + MARGIN, 5 - MARGIN : 6 + MARGIN]
+    assert (found[around] == 0.5).all()
+    assert found.sum() == found[around].sum()

@@ -286,6 +286,16 @@ def test_a_motion_adapter_is_a_file_that_peft_reads(
     assert all(torch.equal(state[name], weights[name].float()) for name in weights)
 
 
+def test_stages_that_use_a_model_run_alone(tmp_path: Path, tiny_svd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, begun = Job(tmp_path, tiny_svd, count=6), []
+    with job.runner(QUICK, job.ref) as runner:
+        run = runner._run
+        monkeypatch.setattr(runner, "_run", lambda stage: (begun.append(stage), run(stage))[1])
+        first, *later = runner.stages
+        runner.run(first, later)
+    assert begun == [first]  # closing waits for whatever else was begun
+
+
 def test_an_interrupted_training_goes_on_from_its_checkpoint(
     done: tuple[Job, list[Stage]], tmp_path: Path, tiny_svd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
