@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Attention matching against a dense evaluation of the paper's equations: time and memory of one layer of one frame.
 
     python benchmarks/attention.py                     # the CPU: 2,304 tokens, 10 heads

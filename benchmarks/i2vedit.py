@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """I2VEdit's parts on and off, on a small video model and clips whose true edit is known.
 
     python benchmarks/i2vedit.py parts      # attention matching, motion adapters, perturbation: each left out

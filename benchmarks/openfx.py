@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """How fast the OpenFX effect puts a 4K result frame into a host's picture, next to plain copies of memory.
 
     python benchmarks/openfx.py [BUNDLE]

@@ -71,7 +71,7 @@ def test_an_edit_is_painted_into_every_frame_and_a_second_one_starts_at_denoisin
     assert started >= {"denoise", "decode", "result"}
     assert not started & {"encode", "reconstruct", "invert", "flow"}
     apart = np.abs(results[0][-1].astype(int) - results[1][-1]).max(-1)
-    assert (apart > 20).sum() > 30  # the two edits are seen in the last frame, a toy's edits after so few steps
+    assert (apart > 20).sum() > 50  # the two edits are seen in the last frame
 
 
 def stages_started(data_dir: Path) -> list[list[str]]:
