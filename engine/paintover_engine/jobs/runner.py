@@ -144,7 +144,7 @@ class Runner:
             there = self.store.has(stage.key, stage.publishes)
             if asked is None and there:  # another job made it meanwhile
                 return StageReport(0.0, self._published(stage))
-            if asked is None or (asked.done() and not there):  # it was cancelled or failed, or its output is gone again
+            if asked is None or (asked.done() and not there and not _failed(asked)):  # cancelled, or its output is gone
                 asked = self._begin(stage)
             self._begin_next()
         try:
@@ -227,3 +227,10 @@ class Runner:
                 mattes.commit()
             sink.commit()
             return tuple(sink.notes)
+
+
+def _failed(run: Future[StageReport]) -> bool:
+    """Whether a run that is done ended in an error that tells of its stage; run ahead, it may have been cancelled
+    with another."""
+    error = run.exception()
+    return error is not None and not isinstance(error, Cancelled)

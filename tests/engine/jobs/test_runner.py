@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import pytest
+from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.evaluate.scenes import CASES
 from paintover_engine.jobs import outputs
 from paintover_engine.jobs.folders import DataFolder
@@ -101,6 +102,24 @@ def test_an_error_of_a_stage_that_ran_beside_is_raised_when_it_is_asked_for(
     runner.run(asked, later)
     with pytest.raises(ValueError, match="flow 8-15"):
         runner.run(later[0], later[1:])
+
+
+def test_what_failed_beside_is_told_once_and_then_tried_again(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, later = until(runner, "result 1-7")
+    flow, ran = draft.flow, threading.Event()
+
+    def broken_once(context: Any, stage: Stage) -> Any:
+        if not ran.is_set():
+            ran.set()
+            raise PaintoverError(Code.UNAVAILABLE, "The server of the plates does not answer.")
+        return flow(context, stage)
+
+    monkeypatch.setattr(draft, "flow", broken_once)
+    runner.run(asked, later)
+    assert ran.wait(PATIENCE)
+    with pytest.raises(PaintoverError, match="does not answer"):
+        runner.run(later[0], later[1:])
+    assert runner.run(later[0], later[1:]).seconds > 0
 
 
 def test_closing_ends_what_still_runs_beside(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
