@@ -30,6 +30,7 @@ from paintover_engine.evaluate.scenes import CASES
 from paintover_engine.evaluate.scores import Scorer, Scores
 from paintover_engine.evaluate.sheets import contact_sheet
 from paintover_engine.jobs import outputs
+from paintover_engine.jobs.delivery import Output
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
@@ -132,12 +133,13 @@ def run_draft(case: Case, folder: Path) -> Timing:
     with Runner(store, info, "draft", DraftParameters(), []) as prepared:
         prepared.run_all()
     ready, first = time.perf_counter(), 0.0
-    with Runner(store, info, "draft", DraftParameters(), keys) as runner:
+    output = Output(str(folder / "draft" / "%05d.png"), overwrite=True)
+    with Runner(store, info, "draft", DraftParameters(), keys, output=output) as runner:
         absent = [stage for stage in runner.stages if not store.has(stage.key, stage.publishes)]
         for number, stage in enumerate(absent, start=1):
             runner.run(stage, absent[number:])
             first = first or (time.perf_counter() - ready if stage.publishes else 0.0)
-        runner.deliver(str(folder / "draft" / "%05d.png"), overwrite=True)
+        runner.deliver()
     done, cpu = time.perf_counter(), (time.process_time() - worked) * 1000 / case.count
     return Timing(case.count / (done - started), case.count / (done - ready), first, cpu)
 

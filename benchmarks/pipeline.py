@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The whole way of a draft, as a user runs it: decode, propagate, composite, encode.
 
-    benchmarks/pipeline.py [--size 854x480] [--frames 100 1000] [--output result.mp4]
+    benchmarks/pipeline.py [--size 854x480] [--frames 100 1000] [--case mark] [--output result.mp4]
 
 For each number of frames it renders a shot and its painted keyframe, runs `paintover propagate` with a daemon of its
 own and prints frames per second (of the whole command, its start and end included) and the peak memory of the daemon
-and its workers together; then the same for a second edit, which finds the shot's flow.
+and its workers together; then the same for a second edit, which adds something and finds the shot's flow; and for a
+third, the first in other colours, which finds also where the paint goes.
 """
 
 from __future__ import annotations
@@ -26,33 +27,33 @@ import av
 import cv2
 import numpy as np
 import psutil
-from paintover_engine.evaluate.scenes import CASES
-
-CASE = CASES["mark"]
+from paintover_engine.evaluate.scenes import CASES, Case
 
 
-def render(folder: Path, count: int, width: int, height: int) -> tuple[Path, Path, Path]:
-    """A video of `count` frames (the scene runs to and fro), its painted keyframe, and a second edit of it."""
+def render(folder: Path, case: Case, count: int, width: int, height: int) -> tuple[Path, dict[str, Path]]:
+    """A video of `count` frames (the scene runs to and fro), and three edits of its keyframe."""
     shot = folder / "shot.mp4"
     with av.open(str(shot), "w") as container:
         stream = container.add_stream("h264", rate=Fraction(24), options={"crf": "12", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        frames = [CASE.render(number, width, height).plate for number in range(CASE.length)]
+        frames = [case.render(number, width, height).plate for number in range(case.length)]
         for number in range(count):
-            turn = number % (2 * CASE.length - 2)
-            picture = frames[min(turn, 2 * CASE.length - 2 - turn)]
+            turn = number % (2 * case.length - 2)
+            picture = frames[min(turn, 2 * case.length - 2 - turn)]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
         container.mux(stream.encode())
     with av.open(str(shot)) as container:
-        plate = next(itertools.islice(container.decode(video=0), CASE.keyframe, None)).to_ndarray(format="rgb24")
-    rendered = CASE.render(CASE.keyframe, width, height)
+        plate = next(itertools.islice(container.decode(video=0), case.keyframe, None)).to_ndarray(format="rgb24")
+    rendered = case.render(case.keyframe, width, height)
     painted = (rendered.truth != rendered.plate).any(-1, keepdims=True)
     picture = np.where(painted, rendered.truth, plate)  # painted on what the video shows, as an artist does
-    keyframe, second = folder / "keyframe.png", folder / "second.png"
-    cv2.imwrite(str(keyframe), picture[..., ::-1])
-    cv2.circle(picture, (width // 2, height // 2), height // 10, (30, 200, 90), -1, cv2.LINE_AA)
-    cv2.imwrite(str(second), picture[..., ::-1])
-    return shot, keyframe, second
+    added = cv2.circle(picture.copy(), (width // 2, height // 2), height // 10, (30, 200, 90), -1, cv2.LINE_AA)
+    recoloured = np.where(painted, 255 - picture, picture)
+    edits = {}
+    for name, edit in (("first", picture), ("second", added), ("recolour", recoloured)):
+        edits[name] = folder / f"{name}.png"
+        cv2.imwrite(str(edits[name]), edit[..., ::-1])
+    return shot, edits
 
 
 @dataclass
@@ -96,19 +97,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="854x480")
     parser.add_argument("--frames", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--case", default="mark", choices=CASES, help="the rendered scene")
     parser.add_argument("--output", default="result.mp4", help="its ending chooses the encoder")
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
     print(f"{'frames':>7} {'edit':>8} {'seconds':>8} {'frames/s':>9} {'peak MB':>8} {'of the first':>13}")
+    case = CASES[arguments.case]
     first: Measured | None = None
     for count in arguments.frames:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            shot, keyframe, second = render(folder, count, width, height)
-            for edit, picture in (("first", keyframe), ("second", second)):
+            shot, edits = render(folder, case, count, width, height)
+            for edit, picture in edits.items():
                 measured = run(
                     [
-                        "propagate", str(shot), "--keyframe", f"{CASE.keyframe}={picture}",
+                        "propagate", str(shot), "--keyframe", f"{case.keyframe}={picture}",
                         "-o", str(folder / f"{edit}-{arguments.output}"),
                     ],
                     folder / "data",

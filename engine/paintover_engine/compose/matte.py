@@ -38,12 +38,19 @@ def _noise(plate: NDArray[np.float32], edited: NDArray[np.float32]) -> float:
     as that may be compression."""
     y, x = (max(0, (side - _ENOUGH) // 2) for side in plate.shape[:2])
     middle = np.s_[y : y + _ENOUGH, x : x + _ENOUGH]
+    if _detail(edited[middle] - plate[middle]) == 0:  # most of it is untouched
+        return 0.0
     left = _ungraded(plate[middle], edited[middle])
-    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
-    detail = float(np.median(np.abs(cv2.filter2D(left, cv2.CV_32F, kernel)))) / 0.6745
+    detail = _detail(left)
     if detail < 0.1 / 255:
         return 0.0
     return max(detail, min(float(np.median(np.abs(left))) / 0.6745, _COMPRESSION))
+
+
+def _detail(difference: NDArray[np.float32]) -> float:
+    """The standard deviation of a difference's finest detail, as noise of which most pixels have some."""
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+    return float(np.median(np.abs(cv2.filter2D(difference, cv2.CV_32F, kernel)))) / 0.6745
 
 
 def _ungraded(plate: NDArray[np.float32], edited: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -131,6 +131,8 @@ def _sizes_by_use(roots: list[Path]) -> dict[Path, int]:
 
 
 def _size(folder: Path) -> int:
+    """Bytes that an output takes; of a file that outputs share, its share."""
     with contextlib.suppress(OSError):
-        return sum(entry.stat().st_size for entry in os.scandir(folder))
+        statuses = [os.stat(entry) for entry in os.scandir(folder)]
+        return sum(status.st_size // max(1, status.st_nlink) for status in statuses)
     return 0

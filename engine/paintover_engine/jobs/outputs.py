@@ -27,11 +27,22 @@ def save_tensors(store: Store, stage: Stage, tensors: Tensors) -> None:
         _save(tensors, folder / "tensors.safetensors", {})
 
 
+def digest(store: Store, stage: Stage) -> str | None:
+    """64 hex digits of what a stage's tensors are; None where they are not there."""
+    try:
+        return hashlib.sha256(_tensors(store, stage).read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
 def load_tensors(store: Store, stage: Stage) -> Mapping[str, NDArray[Any]]:
     """A stage's tensors."""
-    path = store.path(stage.key, publishes=False) / "tensors.safetensors"
-    with safe_open(path, framework="np") as file:
+    with safe_open(_tensors(store, stage), framework="np") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+
+
+def _tensors(store: Store, stage: Stage) -> Path:
+    return store.path(stage.key, publishes=False) / "tensors.safetensors"
 
 
 def save_checkpoint(store: Store, stage: Stage, tensors: Tensors) -> None:

@@ -6,7 +6,7 @@ import importlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import Any
@@ -14,18 +14,18 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from paintover_engine.compose.composite import composite
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs
-from paintover_engine.jobs.store import Store
+from paintover_engine.jobs.delivery import Output, deliver
+from paintover_engine.jobs.store import Store, StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
-from paintover_engine.media.mattes import open_matte_sink
 from paintover_engine.media.plate import Plate
-from paintover_engine.media.sink import open_sink
-from paintover_engine.media.source import open_source
+from paintover_engine.media.source import Source, open_source
 from paintover_engine.methods.registry import find_method
 from paintover_engine.methods.stage import AHEAD, KeyframeRef, Stage, Tensors
+
+_PATIENCE = 0.05  # seconds between two looks at what is waited for
 
 
 class Cancelled(PaintoverError):
@@ -51,6 +51,7 @@ class Runner:
 
     cancelled: asked once a frame; True ends the stage with `Cancelled`.
     model: the name of the model, for methods that take one; "": the method's own choice.
+    output: where the result is written, beside the stages as far as it is there.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Runner:
         keyframes: Sequence[KeyframeRef],
         cancelled: Callable[[], bool] = lambda: False,
         model: str = "",
+        output: Output | None = None,
     ) -> None:
         self.info = info
         self.store = store
@@ -70,14 +72,25 @@ class Runner:
         self._module: ModuleType = importlib.import_module(spec.module)
         self._settings = (parameters, model or spec.default_model) if spec.takes_model else (parameters,)
         self.stages: list[Stage] = self._module.plan(info, keyframes, *self._settings)
+        self._publishing = {
+            number: stage for stage in self.stages if stage.publishes for number in range(*_span(stage))
+        }
+        self._output = output
         self._source = open_source(info)
+        self._behind: Source | None = None
         self._keyframes: dict[str, Keyframe] = {}
         self._slots = 1 if spec.takes_model else 2
         self._threads = ThreadPoolExecutor(self._slots, "stage")
+        self._names: dict[str, str] = {}
         self._begun: dict[str, Future[StageReport]] = {}
         self._next: Sequence[Stage] = ()
         self._beginning = threading.RLock()
         self._closed = False
+        self._writer = ThreadPoolExecutor(1, "delivery")
+        self._delivery: Future[tuple[str, ...]] | None = None
+        self._wanted = threading.Event()  # what is written may appear
+        self._let_go = threading.Event()  # or it is not wanted any more
+        self._written = 0
 
     def __enter__(self) -> Runner:
         return self
@@ -91,9 +104,13 @@ class Runner:
         """Ends what still runs and lets go of the source."""
         with self._beginning:
             self._closed = True
+            self._let_go.set()
         self._threads.shutdown()
+        self._writer.shutdown()
         self._keyframes.clear()
-        self._source.close()
+        for source in (self._source, self._behind):
+            if source:
+                source.close()
 
     def whole_cost(self) -> float:
         """The cost of all stages; of a plan without keyframes, of what they would be with one on the first frame."""
@@ -129,7 +146,7 @@ class Runner:
     def notes(self) -> list[str]:
         """What the method has to tell of a finished job, read off its stages' output: the preset it chose, say."""
         tell = getattr(self._module, "notes", None)
-        there = [stage for stage in self.stages if self.store.has(stage.key, stage.publishes)]  # not evicted
+        there = [stage for stage in self.stages if self._has(stage)]  # not evicted
         return list(tell(self, there)) if tell else []
 
     # What runs them.
@@ -141,7 +158,7 @@ class Runner:
         with self._beginning:
             self._next = then[:AHEAD] if self._slots > 1 else ()
             asked = self._begun.get(stage.key)
-            there = self.store.has(stage.key, stage.publishes)
+            there = self._has(stage)
             if asked is None and there:  # another job made it meanwhile
                 return StageReport(0.0, self._published(stage))
             if asked is None or (asked.done() and not there and not _failed(asked)):  # cancelled, or its output is gone
@@ -155,9 +172,12 @@ class Runner:
 
     def run_all(self) -> None:
         """Runs every stage that is not in the store yet."""
-        absent = [stage for stage in self.stages if not self.store.has(stage.key, stage.publishes)]
+        absent = [stage for stage in self.stages if not self._has(stage)]
         for number, stage in enumerate(absent, start=1):
             self.run(stage, absent[number:])
+
+    def _has(self, stage: Stage) -> bool:
+        return self.store.has(stage.key, stage.publishes)
 
     def _published(self, stage: Stage) -> list[tuple[int, float]]:
         found = self.store.frames(stage.key) if stage.publishes else []
@@ -174,59 +194,110 @@ class Runner:
             for stage in self._next:
                 if self._closed or sum(not begun.done() for begun in self._begun.values()) >= self._slots:
                     return
-                known = stage.key in self._begun or self.store.has(stage.key, stage.publishes)
-                if not known and all(self.store.has(needed.key, needed.publishes) for needed in stage.inputs):
+                known = stage.key in self._begun or self._has(stage)
+                if not known and all(self._has(needed) for needed in stage.inputs):
                     self._begin(stage)
 
     def _run(self, stage: Stage) -> StageReport:
         self.check()
         started = time.perf_counter()
+        name = None if stage.publishes else self._name(stage)
+        if name and name != stage.key and self.store.find_again(name, stage.key):
+            return StageReport(time.perf_counter() - started, [])
         output = getattr(self._module, stage.function)(self, stage)
         frames: list[tuple[int, float]] = []
         if stage.publishes:
             frames = outputs.save_frames(self.store, stage, output, (self.info.width, self.info.height))
+            self._deliver_soon()
         else:
             outputs.save_tensors(self.store, stage, output)
+            if name and name != stage.key:
+                self.store.remember(name, stage.key)
         outputs.drop_checkpoint(self.store, stage)
         return StageReport(time.perf_counter() - started, frames)
 
-    def deliver(
-        self,
-        path: str,
-        overwrite: bool,
-        mattes_path: str = "",
-        progress: Callable[[int], None] = lambda frames: None,
-    ) -> tuple[str, ...]:
-        """Composites the result into the plate at its native depth and writes it; whole, or nothing.
+    def _name(self, asked: Stage) -> str | None:
+        """What a stage's output is called whatever made those inputs that count by content; its key where none does.
+        None where such an input is not there."""
+        for stage in self.stages:  # inputs before their readers; not recursive, for a long shot's carry is a long chain
+            if stage.key not in self._names:
+                found = [outputs.digest(self.store, needed) if needed.by_content else self._names.get(needed.key)
+                         for needed in stage.inputs]  # fmt: skip
+                names = [name for name in found if name]
+                if len(names) == len(found):
+                    self._names[stage.key] = stage.named(names)
+            if stage.key == asked.key:
+                break
+        return self._names.get(asked.key)
 
-        progress: called with the number of frames written so far. Returns notes for the user (what the format
-        could not hold)."""
-        stored = {
-            frame.number: frame for stage in self.stages if stage.publishes for frame in self.store.frames(stage.key)
-        }
-        with (
-            open_sink(path, self.info, overwrite) as sink,
-            open_matte_sink(mattes_path, self.info, overwrite) as mattes,
-        ):
-            with ThreadPoolExecutor(1) as writer:  # one frame is encoded while the next is decoded and composited
-                before: Future[None] | None = None
-                for written, number in enumerate(range(self.info.first, self.info.last + 1), start=1):
-                    self.check()
-                    frame = stored[number]
-                    painted = outputs.load_painted(frame)
-                    over = composite(self.plate(number), painted, frame.window)
-                    if before:
-                        before.result()
-                    before = writer.submit(sink.write, over)
-                    if mattes:
-                        mattes.write(number, painted, frame.window)
-                    progress(written)
-                if before:
-                    before.result()
-            if mattes:
-                mattes.commit()
-            sink.commit()
-            return tuple(sink.notes)
+    # Writing the result.
+
+    def deliver(self, progress: Callable[[int], None] = lambda frames: None) -> tuple[str, ...]:
+        """Makes the result appear when it is written, which may have begun beside the stages; whole, or nothing.
+
+        progress: called now and then with the number of frames written so far. Returns notes for the user (what the
+        format could not hold)."""
+        with self._beginning:
+            delivery = self._delivery = self._delivery or self._begin_delivery()
+        try:
+            self.check()
+            self._wanted.set()
+            while not delivery.done():
+                self.check()
+                progress(self._written)
+                wait([delivery], _PATIENCE)
+            return delivery.result()
+        finally:
+            self._let_go.set()
+            wait([delivery])
+            self._delivery = None
+            self._wanted.clear()
+
+    def _deliver_soon(self) -> None:
+        """Begins to write the result as soon as its first frame is there."""
+        first = self._publishing.get(self.info.first)
+        with self._beginning:
+            if self._output and not self._delivery and not self._closed and first and self._has(first):
+                self._delivery = self._begin_delivery()
+
+    def _begin_delivery(self) -> Future[tuple[str, ...]]:
+        assert self._output
+        self._written = 0
+        self._let_go.clear()
+        return self._writer.submit(
+            deliver, self._output, self.info, self._plate_behind, self._painted, self._count, self._wait_until_wanted
+        )
+
+    def _count(self, written: int) -> None:
+        self._written = written
+
+    def _painted(self, number: int) -> StoredFrame:
+        """A frame of the result, when it is made; UNAVAILABLE where it is gone again."""
+        stage = self._publishing[number]
+        while not self._has(stage):
+            if self._wanted.is_set():
+                raise PaintoverError(Code.UNAVAILABLE, f"Frame {number} of the result was removed while it was read.")
+            if self._let_go.wait(_PATIENCE):
+                raise Cancelled
+        return self.store.frame(stage.key, number)
+
+    def _wait_until_wanted(self) -> None:
+        while not self._wanted.wait(_PATIENCE):
+            if self._let_go.is_set():
+                raise Cancelled
+
+    def _plate_behind(self, number: int) -> Plate:
+        """A frame that stages have read already; where it is forgotten, it is read in a run of its own, for theirs
+        would have to go back."""
+        if kept := self._source.kept(number):
+            return kept
+        self._behind = self._behind or open_source(self.info)
+        return self._behind.read(number)
+
+
+def _span(stage: Stage) -> tuple[int, int]:
+    """The frames of a stage as `range` takes them."""
+    return stage.frames[0], stage.frames[1] + 1
 
 
 def _failed(run: Future[StageReport]) -> bool:

@@ -18,7 +18,7 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.cache import Cache
 from paintover_engine.jobs.database import QueueDamaged, QueueUnwritable
 from paintover_engine.jobs.devices import Device
-from paintover_engine.jobs.queue import Job, JobFrame, JobState, Phase, Queue, WaitingJob
+from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState, Phase, Queue, WaitingJob
 from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.worker_client import WorkerClient, WorkerDied
 from paintover_engine.methods.registry import METHODS
@@ -257,6 +257,7 @@ class Scheduler:
             parameters=dict(job.spec.parameters),
             keyframes=[(k.frame, k.digest) for k in keyframes],
             model=job.spec.model,
+            output=_output(job.spec) if job.spec.output else None,
         )
         if described is None:
             return
@@ -356,31 +357,23 @@ class Scheduler:
 
     async def _deliver(self, job: Job, plan: Plan) -> list[str] | None:
         total, started, share = job.progress.frames_total, time.monotonic(), job.progress.fraction
-        told = started
+        told, ahead = started, -1  # frames that were written beside the stages
 
         def delivered(frames: int) -> None:
-            nonlocal told
+            nonlocal told, ahead
             now = time.monotonic()
-            if now - told < DELIVERY_PERIOD:
+            ahead = frames if ahead < 0 else ahead
+            if now - told < DELIVERY_PERIOD or frames == ahead:
                 return
             told = now
             job.progress.fraction = share + (1 - share) * frames / total
-            job.progress.seconds_left = (now - started) / frames * (total - frames)
+            job.progress.seconds_left = (now - started) / (frames - ahead) * (total - frames)
             with contextlib.suppress(QueueUnwritable):  # the next note may be kept; the end is waited for
                 self._queue.update_progress(job)
             self._changed()
 
         job.progress.stage = "write"
-        answer = await self._call(
-            plan.lane,
-            job,
-            "deliver",
-            delivered,
-            generation=plan.generation,
-            path=job.spec.output,
-            overwrite=job.spec.overwrite,
-            mattes_path=job.spec.mattes,
-        )
+        answer = await self._call(plan.lane, job, "deliver", delivered, generation=plan.generation)
         return None if answer is None else list(answer)
 
     # What may go wrong.
@@ -485,6 +478,11 @@ def _phase(function: str, plan: Plan) -> Phase:
         seconds=plan.seconds.get(function, 0.0),
         left=left * pace if cost or not left else -1.0,
     )
+
+
+def _output(spec: JobSpec) -> dict[str, Any]:
+    """As `delivery.Output` holds it."""
+    return {"path": spec.output, "overwrite": spec.overwrite, "mattes": spec.mattes}
 
 
 def _takes_model(method: str) -> bool:

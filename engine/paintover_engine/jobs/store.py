@@ -74,6 +74,30 @@ class Store:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
+    def remember(self, name: str, key: str) -> None:
+        """Notes what tensors hold the output of a name, which more than one key may have."""
+        note = self._note(name)
+        with contextlib.suppress(OSError):  # only a shortcut is lost
+            note.parent.mkdir(parents=True, exist_ok=True)
+            partial = note.with_suffix(f".{uuid.uuid4().hex[:8]}")
+            partial.write_text(key)
+            partial.replace(note)
+
+    def find_again(self, name: str, key: str) -> bool:
+        """Puts the tensors that a name was remembered with under a key too; False where there are none."""
+        try:
+            known = self._note(name).read_text()
+            kept = list(self.path(known, publishes=False).iterdir())
+            with self.writing(key, publishes=False) as folder:
+                for path in kept:
+                    _share(path, folder / path.name)
+        except FileNotFoundError:  # never made, or just evicted
+            return False
+        return bool(kept)
+
+    def _note(self, name: str) -> Path:
+        return self.path(name, publishes=False) / "key"
+
     def frames(self, key: str) -> list[StoredFrame]:
         """The frames that a publishing stage made, ascending."""
         return [read_header(path) for path in sorted(self.path(key, publishes=True).glob("*.safetensors"))]
@@ -151,6 +175,16 @@ def read_header(path: Path) -> StoredFrame:
 def checksum(samples: bytes | memoryview) -> str:
     """What a frame's header says of its samples."""
     return hashlib.sha256(samples).hexdigest()  # processors have instructions for it
+
+
+def _share(path: Path, other: Path) -> None:
+    """Gives a file, which nobody changes, another name."""
+    try:
+        os.link(path, other)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a disk that has no links
+        shutil.copyfile(path, other)
 
 
 def _checksum_of(frame: StoredFrame) -> str:

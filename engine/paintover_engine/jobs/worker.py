@@ -26,6 +26,7 @@ import numpy as np
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs
+from paintover_engine.jobs.delivery import Output
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
@@ -149,8 +150,10 @@ class Worker:
         parameters: dict[str, str],
         keyframes: list[tuple[int, str]],
         model: str,
+        output: dict[str, Json] | None,
     ) -> Json:
-        """Declares a job's stages, and what a whole propagation costs; `run` and `deliver` name them by job and key."""
+        """Declares a job's stages, and what a whole propagation costs; `run` and `deliver` name them by job and key.
+        output: what `delivery.Output` holds; None where nothing is written."""
         self.forget(job)
         self._runners[job] = runner = Runner(
             self._store,
@@ -160,6 +163,7 @@ class Worker:
             [KeyframeRef(frame, digest) for frame, digest in keyframes],
             self._is_cancelled,
             model,
+            Output(**output) if output else None,
         )
         stages = [
             {
@@ -186,13 +190,10 @@ class Worker:
     def _stage(runner: Runner, key: str) -> Stage:
         return next(stage for stage in runner.stages if stage.key == key)
 
-    def deliver(self, job: int, path: str, overwrite: bool, mattes_path: str) -> list[str]:
+    def deliver(self, job: int) -> list[str]:
+        """Waits until a job's result is written."""
         call = self._call
-        return list(
-            self._runners[job].deliver(
-                path, overwrite, mattes_path, lambda frames: self._send({"id": call, "progress": frames})
-            )
-        )
+        return list(self._runners[job].deliver(lambda frames: self._send({"id": call, "progress": frames})))
 
     def notes(self, job: int) -> list[str]:
         return self._runners[job].notes()

@@ -2,8 +2,10 @@
 
 flow      motion between neighbouring frames, both ways; of the plate alone, so it is prepared while the artist
 paints matte     where the keyframe is painted
-learn     what the paint does: a colour map where it is a function of the plate's colour, a small network that knows
-          the painted thing from its surroundings, and how much is left that only motion can carry
+colour    what the paint does: a colour map where it is a function of the plate's colour, and whether that is all
+region    where it is painted, at the size that motion is seen at. What follows from that and the plate alone is found
+          again when the same place is painted otherwise:
+learn     a small network that knows the painted thing from its surroundings
 carry     outward from a keyframe, frame by frame: the matte moved by flow and corrected by the network and the
           picture's edges; and, where needed, where on the keyframe each pixel stood
 result    each frame's own pixels through the colour map, plus what it misses, in the matte at the plate's size;
@@ -75,7 +77,13 @@ class _Key:
 
     frame: int
     matte: Stage
+    colour: Stage
     learn: Stage
+
+    @property
+    def described(self) -> tuple[Stage, ...]:
+        """What tells of the keyframe beside what is carried from it, as `Side` wants it."""
+        return (self.matte, self.colour, self.learn)
 
 
 class _Planner:
@@ -105,8 +113,11 @@ class _Planner:
         self._add(published)
         mode = {"mode": self._parameters.mode}
         pair = min(key.frame, self._info.last - 1)  # the motion of what is painted is learned from one neighbour
-        inputs = (matte, *(self.flows[first] for first in _grid(pair, pair) if first in self.flows))
-        return _Key(key.frame, matte, Stage("learn", mode, inputs, roots, frames, needs_keyframe=True, cost=10.0))
+        flows = tuple(self.flows[first] for first in _grid(pair, pair) if first in self.flows)
+        colour = Stage("colour", mode, (matte,), roots, frames, needs_keyframe=True, cost=2.0)
+        region = Stage("region", {}, (matte, colour), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
+        learn = Stage("learn", {}, (region, *flows), roots[:1], frames, needs_keyframe=True, cost=6.0)
+        return _Key(key.frame, matte, colour, learn)
 
     def interval(self, before: _Key | None, after: _Key | None) -> None:
         """The frames between two neighbouring keyframes, or from the outermost one to the shot's end."""
@@ -128,7 +139,7 @@ class _Planner:
         step = 1 if end > key.frame else -1
         inner, outer = min(key.frame + step, end), max(key.frame + step, end)
         spans = [(max(first, inner), min(first + CHUNK - 1, outer)) for first in _grid(inner, outer)]
-        for needed in (*key.learn.inputs, key.learn):
+        for needed in (key.colour, *key.learn.inputs, key.learn):
             previous = self._add(needed)
         for span in spans[::step]:
             pairs = (span[0] - 1, span[1] - 1) if step > 0 else span
@@ -146,7 +157,7 @@ class _Planner:
 
     def _result(self, span: tuple[int, int], *sides: tuple[_Key | None, Stage | None]) -> None:
         """The painted frames of a span from one or two keyframes and what was carried from each."""
-        inputs = [stage for key, carried in sides if key and carried for stage in (key.matte, key.learn, carried)]
+        inputs = [stage for key, carried in sides if key and carried for stage in (*key.described, carried)]
         roots = dict.fromkeys(root for stage in inputs for root in stage.roots)
         softness = {"softness": self._parameters.softness}
         self._add(
@@ -208,31 +219,45 @@ def result_at_key(context: Context, stage: Stage) -> Iterator[ResultFrame]:
     yield publish(context, stage.frames[0], whole, paint.painted, paint.matte, 1.0)
 
 
-def learn(context: Context, stage: Stage) -> Tensors:
-    """What the paint is. `table`: its colour map; `grade` (1,): whether that is all of it, in the whole frame. Else
-    `drawn` (1,): whether it is no function of colour; `mapped` (1,): whether its surface must be followed; `region`
-    (h, w)
-    uint8: where it applies; `firm` (1,) float32: how well its edge is seen in the plate; and the matte network's
-    tensors."""
-    key, mode = stage.frames[0], stage.parameters["mode"]
+def colour(context: Context, stage: Stage) -> Tensors:
+    """What the paint does. `table`: its colour map; `grade` (1,): whether that is all of it, in the whole frame;
+    `drawn` (1,): whether it is no function of colour; `soft` (1,): whether its edge is soft."""
+    mode = stage.parameters["mode"]
     paint = _paint(context, stage.inputs[0])
-    colour = paint.colour()
-    grade = mode == "grade" or (mode == "auto" and paint.is_grade(colour))
-    if grade:
-        return {"table": colour.table, "grade": _flag(True)}
-    look = _look(context, key)
-    region = shrink((paint.matte > SUPPORT).astype(np.float32), (look.display.shape[1], look.display.shape[0]))
-    home, _, _ = _Motion(context, stage.inputs[1:], 1 if key == context.info.last else -1).from_frame(key)
-    net = train(look.lab, region, home)
-    firm = firmness(net, look, region, home)
+    map_ = paint.colour()
+    grade = mode == "grade" or (mode == "auto" and paint.is_grade(map_))
     near, _ = paint.cropped(SURROUNDINGS)
-    drawn = mode == "paint" or (mode == "auto" and near.is_drawn(colour))
+    drawn = not grade and (mode == "paint" or (mode == "auto" and near.is_drawn(map_)))
+    soft = not grade and near.is_soft()
+    return {"table": map_.table, "grade": _flag(grade), "drawn": _flag(drawn), "soft": _flag(soft)}
+
+
+def region(context: Context, stage: Stage) -> Tensors:
+    """`region` (h, w) float32, 0..1: where it is painted; `grade` (1,): everywhere, and nothing need be followed;
+    `followed` (1,): whether its surface must be."""
+    painted, known = (context.load(needed) for needed in stage.inputs)
+    support = (painted["matte"].astype(np.float32) > SUPPORT).astype(np.float32)
+    where = shrink(support, flow_size(context.info.width, context.info.height))
+    followed = bool(known["drawn"][0] or known["soft"][0])
+    return {"region": where, "grade": known["grade"], "followed": _flag(followed)}
+
+
+def learn(context: Context, stage: Stage) -> Tensors:
+    """How the painted thing is known. `grade` (1,): as it came; `region` (h, w) uint8: where it is painted; `mapped`
+    (1,): whether its surface must be followed; `firm` (1,) float32: how well its edge is seen in the plate; and the
+    matte network's tensors."""
+    key = stage.frames[0]
+    known = context.load(stage.inputs[0])
+    if known["grade"][0]:
+        return {"grade": _flag(True), "mapped": _flag(False)}
+    look, painted = _look(context, key), known["region"]
+    home, _, _ = _Motion(context, stage.inputs[1:], 1 if key == context.info.last else -1).from_frame(key)
+    net = train(look.lab, painted, home)
+    firm = firmness(net, look, painted, home)
     return {
-        "table": colour.table,
         "grade": _flag(False),
-        "drawn": _flag(drawn),
-        "mapped": _flag(bool(paint.matte.any()) and (drawn or firm == 0 or near.is_soft())),
-        "region": to_bytes(region),
+        "region": to_bytes(painted),
+        "mapped": _flag(bool(painted.any()) and (bool(known["followed"][0]) or firm == 0)),
         "firm": np.array([firm], np.float32),
         **net,
     }
@@ -287,8 +312,8 @@ def _carry_grade(motion: _Motion, numbers: range, before: Mapping[str, NDArray[A
 def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
     """The painted frames of one chunk, from the keyframe on either side.
 
-    The inputs are (matte, learn, carry) of each keyframe."""
-    sides = [Side(context, stage.inputs[i : i + 3]) for i in range(0, len(stage.inputs), 3)]
+    The inputs are (matte, colour, learn, carry) of each keyframe."""
+    sides = [Side(context, stage.inputs[i : i + 4]) for i in range(0, len(stage.inputs), 4)]
     softness = float(stage.parameters["softness"])
 
     def frame(number: int) -> ResultFrame:
@@ -321,19 +346,20 @@ def _blended(sides: Sequence[Side], number: int, view: View) -> tuple[NDArray[np
 
 
 class Side:
-    """One keyframe's contribution to some frames. stages: its (matte, learn, carry …), which tell of them."""
+    """One keyframe's contribution to some frames. stages: its (matte, colour, learn, carry …), which tell of
+    them."""
 
     def __init__(self, context: Context, stages: Sequence[Stage]) -> None:
-        matte, learned, *carried = stages
+        matte, painted, learned, *carried = stages
         self.frame = learned.frames[0]
         self._size = (context.info.width, context.info.height)
         self._kept = [(stage.frames, context.load(stage)) for stage in carried]
-        known = context.load(learned)
-        self._grade = bool(known["grade"][0])
-        self._colour = ColourMap(known["table"], 0.0)
+        does, known = context.load(painted), context.load(learned)
+        self._grade = bool(does["grade"][0])
+        self._colour = ColourMap(does["table"], 0.0)
         if not self._grade:
             paint = _paint(context, matte) if known["mapped"][0] else None
-            self._layer = Layer(paint, self._colour, bool(known["drawn"][0]), float(known["firm"][0]))
+            self._layer = Layer(paint, self._colour, bool(does["drawn"][0]), float(known["firm"][0]))
 
     def confidence(self, number: int) -> float:
         """How far what is carried to a frame is to be trusted, 0 to 1; 0 from a cut on."""

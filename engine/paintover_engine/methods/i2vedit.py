@@ -29,7 +29,7 @@ from paintover_engine.compose.edit_kind import Edit, EditKind, edit_of
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import repaint
-from paintover_engine.methods.draft import carry, flow, learn, matte, result_at_key
+from paintover_engine.methods.draft import carry, colour, flow, learn, matte, region, result_at_key
 from paintover_engine.methods.parameters import I2VEditParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors
 from paintover_engine.methods.windows import Window
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from paintover_engine.diffusion.svd import Condition, VideoModel
     from paintover_engine.media.info import SourceInfo
 
-__all__ = ["carry", "choose", "encode", "flow", "invert", "learn", "matte", "notes", "paint", "plan", "requirements",
-           "result", "result_at_key", "train"]  # fmt: skip
+__all__ = ["carry", "choose", "colour", "encode", "flow", "invert", "learn", "matte", "notes", "paint", "plan",
+           "region", "requirements", "result", "result_at_key", "train"]  # fmt: skip
 
 log = logging.getLogger(__name__)
 

@@ -224,7 +224,7 @@ def anchored(context: Context, stage: Stage, number: int, painted: Tensor, laten
 
     from paintover_engine.diffusion.latents import anchored as blended
 
-    tracked = [needed for needed in stage.inputs if needed.function in ("matte", "learn", "carry")]
+    tracked = [needed for needed in stage.inputs if needed.function in ("matte", "colour", "learn", "carry")]
     if not tracked:
         return painted
     view = View(context.plate(number), (0, 0, context.info.width, context.info.height))

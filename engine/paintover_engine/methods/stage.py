@@ -2,7 +2,9 @@
 
 A method declares stages (`plan`); one runner executes them. What it has to tell at the end, it may say in
 `notes(context, stages)`: sentences, read off its stages' output. A stage's key hashes its function, its parameters and
-its inputs' keys, so resume, re-edits that cost only what changed, progress and streaming need no code of their own.
+its inputs' keys, so resume, re-edits that cost only what changed, progress and streaming need no code of their own. And
+what came out the same ends a change there: its readers are found by its content (as in build systems: Mokhov, Mitchell,
+Peyton Jones: Build systems à la carte, 2018, "early cutoff").
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,6 +41,8 @@ class Stage:
     frames: first and last frame number that it works on (inclusive), for progress and its label.
     publishes: its function yields `ResultFrame`s, which the job streams; otherwise it returns tensors.
     needs_keyframe: False for what can be prepared while the artist paints.
+    by_content: its readers depend on what it holds, whatever made it: where another edit gave the same, theirs is found
+        again.
     cost: expected work relative to the job's other stages; only ratios matter.
     """
 
@@ -49,17 +53,22 @@ class Stage:
     frames: tuple[int, int]
     publishes: bool = False
     needs_keyframe: bool = False
+    by_content: bool = False
     cost: float = 1.0
     version: int = field(default=1)  # raise it when the function's output changes for the same inputs
 
     @functools.cached_property
     def key(self) -> str:
         """64 hex digits that name this stage's output in the cache."""
+        return self.named([stage.key for stage in self.inputs])
+
+    def named(self, inputs: Sequence[str]) -> str:
+        """64 hex digits for this stage's output from inputs that are named so."""
         described = {
             "function": self.function,
             "version": self.version,
             "parameters": dict(self.parameters),
-            "inputs": [stage.key for stage in self.inputs],
+            "inputs": list(inputs),
             "roots": self.roots,
             "frames": self.frames,
         }

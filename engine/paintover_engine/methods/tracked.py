@@ -42,14 +42,14 @@ class TrackedStages:
         return self._at_key[keyframe]
 
     def of(self, keyframe: int, span: tuple[int, int]) -> tuple[Stage, ...]:
-        """(matte, learn, carry …): what tells the matte of a keyframe on a span of frames beside it."""
-        matte = self._at_key[keyframe].inputs[0]
+        """(matte, colour, learn, carry …): what tells the matte of a keyframe on a span of frames beside it."""
         carries = [
             stage
             for stage in self._carries
             if stage.inputs[0].frames[0] == keyframe and stage.frames[0] <= span[1] and stage.frames[1] >= span[0]
         ]
-        return (matte, carries[0].inputs[0], *carries)
+        learned = carries[0].inputs[0]
+        return (*learned.inputs[0].inputs, learned, *carries)
 
 
 class Plan:

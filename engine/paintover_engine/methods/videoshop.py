@@ -28,7 +28,7 @@ from paintover_engine.compose.detail import Picture
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import repaint
-from paintover_engine.methods.draft import carry, flow, learn, matte, result_at_key
+from paintover_engine.methods.draft import carry, colour, flow, learn, matte, region, result_at_key
 from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors
 from paintover_engine.methods.windows import Window
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from paintover_engine.diffusion.svd import Condition, VideoModel
     from paintover_engine.media.info import SourceInfo
 
-__all__ = ["carry", "decode", "denoise", "encode", "flow", "invert", "learn", "matte", "notes", "plan", "reconstruct",
-           "result", "result_at_key"]  # fmt: skip
+__all__ = ["carry", "colour", "decode", "denoise", "encode", "flow", "invert", "learn", "matte", "notes", "plan",
+           "reconstruct", "region", "result", "result_at_key"]  # fmt: skip
 
 STRENGTH, GUIDANCE, NOISE_AUG, THRESHOLD = 0.55, 4.0, 0.2, 1.0
 NORMALISATION, RESCALING, CONDITION = "channel", "match", "code"

@@ -27,7 +27,7 @@ from paintover_engine.compose.flow import flow_size, unpack
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import repaint
-from paintover_engine.methods.draft import CHUNK, Side, carry, flow, learn, matte, result_at_key
+from paintover_engine.methods.draft import CHUNK, Side, carry, colour, flow, learn, matte, region, result_at_key
 from paintover_engine.methods.parameters import VP4Parameters
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors
 from paintover_engine.methods.tracked import Plan, Repainted, TrackedStages, lay
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from paintover_engine.diffusion.inpaint import Exemplar, InpaintModel
     from paintover_engine.media.info import SourceInfo
 
-__all__ = ["carry", "consistency", "decode", "encode", "exemplar", "flow", "learn", "matte", "notes", "plan",
-           "result", "result_at_key", "sample"]  # fmt: skip
+__all__ = ["carry", "colour", "consistency", "decode", "encode", "exemplar", "flow", "learn", "matte", "notes", "plan",
+           "region", "result", "result_at_key", "sample"]  # fmt: skip
 
 STRENGTH, GUIDANCE = 0.8, 7.5
 """For models that say nothing else: the strength below which the network's errors are no longer blown up tenfold, and

@@ -117,3 +117,11 @@ def test_a_faint_grade_is_all_paint_and_no_noise() -> None:
     graded = np.rint((base * (0.94, 1.0, 1.04)) * 255).astype(np.float32) / 255
     changed = np.abs(graded - base).max(-1) > 3 / 255
     assert (difference_matte(base, graded)[changed] > 0).mean() > 0.9
+
+
+def test_faint_paint_on_a_clean_keyframe_is_seen_whatever_else_is_painted() -> None:
+    clean = cv2.resize(plate(3), (240, 160), interpolation=cv2.INTER_NEAREST)
+    painted = clean.copy()
+    painted[10:80, 10:90] = (0.9, 0.1, 0.2)
+    painted[100:140, 60:180] += 2 / 255
+    assert (difference_matte(clean, painted) > 0)[100:140, 60:180].all()

@@ -1,4 +1,4 @@
-"""Two stages of a job at a time: real draft stages on a small rendered shot."""
+"""Running stages, two at a time, and writing beside them: real draft stages on a small rendered shot."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.evaluate.scenes import CASES
 from paintover_engine.jobs import outputs
+from paintover_engine.jobs.delivery import Output
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.runner import Cancelled, Runner
 from paintover_engine.jobs.store import Store
@@ -27,27 +29,43 @@ PATIENCE = 30.0
 
 @pytest.fixture(scope="module")
 def shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 frames of a rendered scene and a keyframe at 0."""
+    """20 frames of a rendered scene, a keyframe at 0, the same place in other colours, and another place."""
     folder = tmp_path_factory.mktemp("shot")
     (folder / "plate").mkdir()
     for number in range(20):
         rendered = CASES["glaze"].render(number, 160, 90)
         cv2.imwrite(str(folder / "plate" / f"{number:03d}.png"), rendered.plate[..., ::-1])
         if number == 0:
+            painted = (rendered.truth != rendered.plate).any(-1, keepdims=True)
             cv2.imwrite(str(folder / "key.png"), rendered.truth[..., ::-1])
+            other = np.where(painted, 255 - rendered.plate, rendered.plate)
+            cv2.imwrite(str(folder / "other_colour.png"), other[..., ::-1])
+            cv2.circle(other, (30, 30), 9, (0, 255, 0), -1)
+            cv2.imwrite(str(folder / "other_place.png"), other[..., ::-1])
     return folder
 
 
 @pytest.fixture
-def runner(shot: Path, tmp_path: Path) -> Iterator[Runner]:
-    folder = DataFolder(tmp_path)
+def store(tmp_path: Path) -> Store:
+    folder = DataFolder(tmp_path / "data")
     for path in (folder.cache, folder.results, folder.keyframes, folder.temporary):
         path.mkdir(parents=True)
+    return Store(folder)
+
+
+def edit(shot: Path, store: Store, picture: str = "key.png", output: Output | None = None) -> Runner:
+    """A draft of a keyframe at 0."""
     info = probe(str(shot / "plate"))
     with open_source(info) as source:
-        keyframe = load_keyframe(shot / "key.png", 0, source.read(0), info)
-    outputs.save_keyframe(folder.keyframes / f"{keyframe.digest}.safetensors", keyframe)
-    with Runner(Store(folder), info, "draft", DraftParameters(), [KeyframeRef(0, keyframe.digest)]) as made:
+        keyframe = load_keyframe(shot / picture, 0, source.read(0), info)
+    outputs.save_keyframe(store.folder.keyframes / f"{keyframe.digest}.safetensors", keyframe)
+    keys = [KeyframeRef(0, keyframe.digest)]
+    return Runner(store, info, "draft", DraftParameters(mode="colour"), keys, output=output)
+
+
+@pytest.fixture
+def runner(shot: Path, store: Store) -> Iterator[Runner]:
+    with edit(shot, store) as made:
         yield made
 
 
@@ -142,3 +160,125 @@ def test_closing_ends_what_still_runs_beside(runner: Runner, monkeypatch: pytest
     runner.close()
     assert ended.is_set()
     assert not runner.store.has(later[0].key, later[0].publishes)
+
+
+def functions_run(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The functions that running a whole job calls."""
+    called: set[str] = set()
+    with monkeypatch.context() as patch:
+        for name in {stage.function for stage in runner.stages}:
+            function = getattr(draft, name)
+
+            def told(context: Any, stage: Stage, function: Any = function) -> Any:
+                called.add(stage.function)
+                return function(context, stage)
+
+            patch.setattr(draft, name, told)
+        runner.run_all()
+    return called
+
+
+def frames_of(runner: Runner) -> dict[int, bytes]:
+    """The result's samples by frame."""
+    found = [frame for stage in runner.stages if stage.publishes for frame in runner.store.frames(stage.key)]
+    return {frame.number: outputs.load_painted(frame).tobytes() for frame in found}
+
+
+def test_other_colours_in_the_same_place_find_all_that_depends_on_the_place(
+    shot: Path, store: Store, runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.run_all()
+    with edit(shot, store, "other_colour.png") as again:
+        assert functions_run(again, monkeypatch) == {"matte", "result_at_key", "colour", "region", "result"}
+        assert all(store.has(stage.key, stage.publishes) for stage in again.stages)
+        found = frames_of(again)
+    fresh = Store(DataFolder(tmp_path / "fresh"))
+    for path in (fresh.folder.cache, fresh.folder.results, fresh.folder.keyframes, fresh.folder.temporary):
+        path.mkdir(parents=True)
+    with edit(shot, fresh, "other_colour.png") as alone:
+        alone.run_all()
+        assert frames_of(alone) == found
+
+
+def test_another_place_is_carried_anew(
+    shot: Path, store: Store, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.run_all()
+    with edit(shot, store, "other_place.png") as again:
+        assert {"learn", "carry"} <= functions_run(again, monkeypatch)
+
+
+def test_what_was_evicted_meanwhile_is_carried_anew(
+    shot: Path, store: Store, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.run_all()
+    for stage in runner.stages:
+        if stage.function == "carry":
+            store.remove(stage.key, stage.publishes)
+    with edit(shot, store, "other_colour.png") as again:
+        called = functions_run(again, monkeypatch)
+        assert "carry" in called and "learn" not in called
+
+
+def test_the_result_is_written_beside_the_stages(shot: Path, store: Store, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with edit(shot, store, output=Output(str(target) + "/", mattes=str(tmp_path / "mattes") + "/")) as runner:
+        runner.run_all()
+        end = time.monotonic() + PATIENCE
+        while sum(len(list(staged.iterdir())) for staged in tmp_path.glob(".out-*.partial")) < 20:
+            assert time.monotonic() < end, "nothing was written before it was asked for"
+            time.sleep(0.01)
+        assert not target.exists()
+        assert runner.deliver() == ()
+    assert len(list(target.iterdir())) == len(list((tmp_path / "mattes").iterdir())) == 20
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_closing_leaves_nothing_half_written(shot: Path, store: Store, tmp_path: Path) -> None:
+    with edit(shot, store, output=Output(str(tmp_path / "out.mp4"))) as runner:
+        for stage in runner.stages[: len(runner.stages) // 2]:
+            runner.run(stage)
+        assert list(tmp_path.glob(".out.mp4-*.partial"))
+    assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".*"))
+
+
+def test_what_goes_wrong_while_writing_is_told_when_the_result_is_asked_for(
+    shot: Path, store: Store, tmp_path: Path
+) -> None:
+    with edit(shot, store, output=Output(str(tmp_path / "out.mp4"))) as runner:
+        runner.run_all()
+        (tmp_path / "out.mp4").write_text("somebody else's")
+        with pytest.raises(PaintoverError, match="--overwrite"):
+            runner.deliver()
+        (tmp_path / "out.mp4").unlink()
+        runner.deliver()
+    assert (tmp_path / "out.mp4").stat().st_size > 1000
+
+
+def test_a_cancelled_delivery_leaves_nothing_and_may_be_asked_for_again(
+    shot: Path, store: Store, tmp_path: Path
+) -> None:
+    with edit(shot, store, output=Output(str(tmp_path / "out.mp4"))) as runner:
+        runner.run_all()
+        runner.cancelled = lambda: True
+        with pytest.raises(Cancelled):
+            runner.deliver()
+        assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".*"))
+        runner.cancelled = lambda: False
+        runner.deliver()
+    assert (tmp_path / "out.mp4").exists()
+
+
+def test_a_result_that_is_removed_while_it_is_written_may_be_made_again(
+    shot: Path, store: Store, tmp_path: Path
+) -> None:
+    with edit(shot, store, output=Output(str(tmp_path / "out.mp4"))) as runner:
+        *others, last = runner.stages
+        for stage in others:
+            runner.run(stage)
+        with pytest.raises(PaintoverError) as gone:
+            runner.deliver()
+        assert gone.value.code is Code.UNAVAILABLE
+        runner.run(last)
+        runner.deliver()
+    assert (tmp_path / "out.mp4").exists()
