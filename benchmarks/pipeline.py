@@ -12,7 +12,6 @@ third, the first in other colours, which finds also where the paint goes.
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import cv2
 import numpy as np
 import psutil
 from paintover_engine.evaluate.scenes import CASES, Case
+from paintover_engine.media.source import open_source, probe
 
 
 def render(folder: Path, case: Case, count: int, width: int, height: int) -> tuple[Path, dict[str, Path]]:
@@ -42,13 +42,13 @@ def render(folder: Path, case: Case, count: int, width: int, height: int) -> tup
             picture = frames[min(turn, 2 * case.length - 2 - turn)]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
         container.mux(stream.encode())
-    with av.open(str(shot)) as container:
-        plate = next(itertools.islice(container.decode(video=0), case.keyframe, None)).to_ndarray(format="rgb24")
+    with open_source(probe(str(shot))) as source:
+        plate = source.read(case.keyframe).display()
     rendered = case.render(case.keyframe, width, height)
     painted = (rendered.truth != rendered.plate).any(-1, keepdims=True)
     picture = np.where(painted, rendered.truth, plate)  # painted on what the video shows, as an artist does
     added = cv2.circle(picture.copy(), (width // 2, height // 2), height // 10, (30, 200, 90), -1, cv2.LINE_AA)
-    recoloured = np.where(painted, 255 - picture, picture)
+    recoloured = np.where((picture != plate).any(-1, keepdims=True), picture + np.uint8(128), picture)
     edits = {}
     for name, edit in (("first", picture), ("second", added), ("recolour", recoloured)):
         edits[name] = folder / f"{name}.png"

@@ -21,7 +21,7 @@ from paintover_engine.jobs.store import Store, StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import Plate
-from paintover_engine.media.source import Source, open_source
+from paintover_engine.media.source import open_source
 from paintover_engine.methods.registry import find_method
 from paintover_engine.methods.stage import AHEAD, KeyframeRef, Stage, Tensors
 
@@ -77,7 +77,6 @@ class Runner:
         }
         self._output = output
         self._source = open_source(info)
-        self._behind: Source | None = None
         self._keyframes: dict[str, Keyframe] = {}
         self._slots = 1 if spec.takes_model else 2
         self._threads = ThreadPoolExecutor(self._slots, "stage")
@@ -108,9 +107,7 @@ class Runner:
         self._threads.shutdown()
         self._writer.shutdown()
         self._keyframes.clear()
-        for source in (self._source, self._behind):
-            if source:
-                source.close()
+        self._source.close()
 
     def whole_cost(self) -> float:
         """The cost of all stages; of a plan without keyframes, of what they would be with one on the first frame."""
@@ -265,7 +262,7 @@ class Runner:
         self._written = 0
         self._let_go.clear()
         return self._writer.submit(
-            deliver, self._output, self.info, self._plate_behind, self._painted, self._count, self._wait_until_wanted
+            deliver, self._output, self.info, self.plate, self._painted, self._count, self._wait_until_wanted
         )
 
     def _count(self, written: int) -> None:
@@ -285,14 +282,6 @@ class Runner:
         while not self._wanted.wait(_PATIENCE):
             if self._let_go.is_set():
                 raise Cancelled
-
-    def _plate_behind(self, number: int) -> Plate:
-        """A frame that stages have read already; where it is forgotten, it is read in a run of its own, for theirs
-        would have to go back."""
-        if kept := self._source.kept(number):
-            return kept
-        self._behind = self._behind or open_source(self.info)
-        return self._behind.read(number)
 
 
 def _span(stage: Stage) -> tuple[int, int]:

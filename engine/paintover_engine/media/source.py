@@ -57,11 +57,6 @@ class Source:
                 self._keep(plate)
             return plate
 
-    def kept(self, number: int) -> Plate | None:
-        """A frame that was read lately; None where it would have to be read again."""
-        with self._lock:
-            return self._kept.get(number)
-
     def _keep(self, plate: Plate) -> None:
         dropped = self._kept.pop(plate.number, None)
         self._room += dropped.nbytes if dropped else 0

@@ -383,30 +383,61 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.Vide
 
 
 class VideoReader:
-    """Reads frames of a video by number, in runs as long as they ascend."""
+    """Reads frames of a video by number, in runs as long as they ascend; a few runs may be under way at a time, as of
+    stages that work side by side, for going back to one place and to the other would decode all between each time."""
+
+    RUNS = 3
 
     def __init__(self, path: str, colorspace: str) -> None:
         self.index = index_video(path)
         self._path = path
         self._colorspace = colorspace
+        self._runs = [_Run(path, colorspace, self.index)]  # the last used last
+
+    def read_to(self, number: int) -> Iterator[VideoPlate]:
+        """Yields the frames on the way to `number`, and it last. Raises PaintoverError where it is damaged."""
+        near = [run for run in self._runs if run.worth_going_on(number)]
+        if near:
+            run = max(near, key=lambda run: run.position)
+        elif len(self._runs) < self.RUNS and any(run.under_way for run in self._runs):
+            run = _Run(self._path, self._colorspace, self.index)
+            self._runs.append(run)
+        else:
+            run = self._runs[0]
+        self._runs.remove(run)
+        self._runs.append(run)
+        yield from run.read_to(number)
+
+    def close(self) -> None:
+        for run in self._runs:
+            run.close()
+
+
+class _Run:
+    """One decoder, and how far it is."""
+
+    def __init__(self, path: str, colorspace: str, index: VideoIndex) -> None:
+        self._index = index
+        self._path = path
+        self._colorspace = colorspace
         self._container = open_container(path)
         self._stream = video_stream(self._container, path)
         self._frames: Iterator[tuple[int, av.VideoFrame]] | None = None
-        self._position = -1  # number of the last frame that came out
+        self.position = -1  # number of the last frame that came out
         self._sought = False  # the decoder started elsewhere than at the file's start
         self._orientation: Orientation | None = None
 
     def read_to(self, number: int) -> Iterator[VideoPlate]:
-        """Yields the frames on the way to `number`, and it last. Raises PaintoverError where it is damaged."""
-        if self._frames is None or not self._worth_going_on(number):
+        """As the reader's."""
+        if not self.worth_going_on(number):
             self._start(number)
         yield from self._onward_to(number)
-        if self._position == number:
+        if self.position == number:
             return
         if self._sought:  # some files' keys are none: what comes out from the very start is what there is
             self._start_over()
             yield from self._onward_to(number)
-            if self._position == number:
+            if self.position == number:
                 return
         self._frames = None
         raise PaintoverError(Code.DATA_LOSS, f"Frame {number} of '{self._path}' is damaged and cannot be decoded.")
@@ -414,7 +445,7 @@ class VideoReader:
     def _onward_to(self, number: int) -> Iterator[VideoPlate]:
         """Yields decoded frames up to `number`, and stops early where it does not come."""
         for found, frame in cast("Iterator[tuple[int, av.VideoFrame]]", self._frames):
-            self._position = found
+            self.position = found
             if found > number:
                 break
             if self._orientation is None:
@@ -429,16 +460,21 @@ class VideoReader:
         self._frames = None
         self._container.close()
 
-    def _worth_going_on(self, number: int) -> bool:
-        if number <= self._position:
+    @property
+    def under_way(self) -> bool:
+        return self._frames is not None
+
+    def worth_going_on(self, number: int) -> bool:
+        """Whether `number` is sooner reached from here than from a key of the file."""
+        if self._frames is None or number <= self.position:
             return False
-        starts = self.index.starts_for(number)
-        return not starts or starts[0][0] <= self.index.places[max(self._position, 0)] + 1
+        starts = self._index.starts_for(number)
+        return not starts or starts[0][0] <= self._index.places[max(self.position, 0)] + 1
 
     def _start(self, number: int) -> None:
         """Places the decoder at the nearest key from which `number` comes out whole."""
-        self._position = -1
-        for place, pts in self.index.starts_for(number):
+        self.position = -1
+        for place, pts in self._index.starts_for(number):
             if self._seek(place, pts):
                 self._frames = self._numbered(pts)
                 self._sought = True
@@ -448,15 +484,15 @@ class VideoReader:
     def _start_over(self) -> None:
         """Places the decoder at the start of the file."""
         self._reopen()
-        self._position, self._sought = -1, False
-        self._frames = self._numbered(int(self.index.pts[0])) if self.index.timed else self._counted()
+        self.position, self._sought = -1, False
+        self._frames = self._numbered(int(self._index.pts[0])) if self._index.timed else self._counted()
 
     def _seek(self, place: int, pts: int) -> bool:
         """Seeks to a key; False where the container lands behind it."""
         try:
             self._container.seek(pts, stream=self._stream)
             for packet in self._container.demux(self._stream):
-                landed = self.index.place(packet.pts)
+                landed = self._index.place(packet.pts)
                 if landed is not None:
                     self._container.seek(pts, stream=self._stream)
                     return landed <= place
@@ -472,7 +508,7 @@ class VideoReader:
     def _numbered(self, since: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decoded frames with their numbers, from a time on: those before it may lack what they refer to."""
         for frame in _decoded(self._container, self._stream):
-            number = self.index.number(frame.pts)
+            number = self._index.number(frame.pts)
             if number is not None and frame.pts is not None and frame.pts >= since:
                 yield number, frame
 

@@ -15,7 +15,6 @@ result    each frame's own pixels through the colour map, plus what it misses, i
 from __future__ import annotations
 
 import functools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -237,6 +236,8 @@ def region(context: Context, stage: Stage) -> Tensors:
     `followed` (1,): whether its surface must be."""
     painted, known = (context.load(needed) for needed in stage.inputs)
     support = (painted["matte"].astype(np.float32) > SUPPORT).astype(np.float32)
+    # A pixel that happens to have the plate's colour in one edit must not tell it from another of the same place.
+    support = cv2.morphologyEx(support, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     where = shrink(support, flow_size(context.info.width, context.info.height))
     followed = bool(known["drawn"][0] or known["soft"][0])
     return {"region": where, "grade": known["grade"], "followed": _flag(followed)}
@@ -323,7 +324,7 @@ def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
         confidence = max(side.confidence(number) for side in sides)
         return publish(context, number, window, painted, feathered(alpha, softness), confidence)
 
-    yield from _made_ahead(frame, range(stage.frames[0], stage.frames[1] + 1), workers=2)
+    yield from _made_ahead(frame, range(stage.frames[0], stage.frames[1] + 1))
 
 
 def _blended(sides: Sequence[Side], number: int, view: View) -> tuple[NDArray[np.float32], Plane]:
@@ -414,21 +415,21 @@ def _look(context: Context, number: int) -> Look:
     return Look(shrink(context.plate(number).display(), (2 * width, 2 * height)))
 
 
-def _made_ahead(make: Callable[[int], Made], numbers: Iterable[int], workers: int = 1) -> Iterator[Made]:
-    """What `make` makes of each number, in order; the next ones are made by threads meanwhile: decoding, OpenCV and
+def _made_ahead(make: Callable[[int], Made], numbers: Iterable[int]) -> Iterator[Made]:
+    """What `make` makes of each number, in order; the next one is made by a thread meanwhile: decoding, OpenCV and
     OpenColorIO work beside Python."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        ahead: Future[Made] | None = None
         try:
             for number in numbers:
-                waiting.append(pool.submit(make, number))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                made, ahead = ahead, pool.submit(make, number)
+                if made:
+                    yield made.result()
+            if ahead:
+                yield ahead.result()
         finally:
-            for made in waiting:
-                made.cancel()
+            if ahead:
+                ahead.cancel()
 
 
 def _flag(value: bool) -> NDArray[np.uint8]:

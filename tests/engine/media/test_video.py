@@ -90,30 +90,48 @@ def test_frames_hidden_by_an_edit_list_are_not_counted(tmp_path: Path, make_vide
         assert numbers_read(source, [0, 42, 20]) == [5, 47, 25]
 
 
-def test_reading_backward_in_chunks_decodes_each_group_once(tmp_path: Path, make_video: Make) -> None:
+def note_starts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The frames for which a decoder is placed from now on."""
+    starts: list[int] = []
+    start = video._Run._start
+    monkeypatch.setattr(video._Run, "_start", lambda run, number: (starts.append(number), start(run, number))[1])
+    return starts
+
+
+def test_reading_backward_in_chunks_decodes_each_group_once(
+    tmp_path: Path, make_video: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = make_video(tmp_path / "a.mp4", options=B_FRAMES | {"g": "48"})
     info = probe(path)
-    reader = video.VideoReader(info.path, "")
-    starts: list[int] = []
-    begin = reader._start
-    reader._start = lambda number: (starts.append(number), begin(number))[1]  # type: ignore[method-assign]
-    source = Source(info, reader)
+    starts = note_starts(monkeypatch)
+    source = Source(info, video.VideoReader(info.path, ""))
     for chunk in range(40, -1, -8):
         assert numbers_read(source, list(range(chunk, chunk + 8))) == list(range(chunk, chunk + 8))
     assert starts == [40]
 
 
-def test_a_small_cache_still_reads_a_chunk_in_one_go(tmp_path: Path, make_video: Make) -> None:
+def test_a_small_cache_still_reads_a_chunk_in_one_go(
+    tmp_path: Path, make_video: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = make_video(tmp_path / "a.mp4", options=B_FRAMES | {"g": "48"})
     info = probe(path)
-    reader = video.VideoReader(info.path, "")
-    starts: list[int] = []
-    begin = reader._start
-    reader._start = lambda number: (starts.append(number), begin(number))[1]  # type: ignore[method-assign]
-    source = Source(info, reader, cache_bytes=10 * 64 * 48 * 2)
+    starts = note_starts(monkeypatch)
+    source = Source(info, video.VideoReader(info.path, ""), cache_bytes=10 * 64 * 48 * 2)
     for chunk in range(40, -1, -8):
         numbers_read(source, list(range(chunk, chunk + 8)))
     assert len(starts) <= 6
+
+
+def test_readers_side_by_side_do_not_set_each_other_back(
+    tmp_path: Path, make_video: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video(tmp_path / "a.mp4", options=B_FRAMES | {"g": "48"})
+    starts = note_starts(monkeypatch)
+    with Source(probe(path), video.VideoReader(str(path), ""), cache_bytes=1) as source:  # nothing is kept
+        starts.clear()
+        turns = [number for near in range(16) for number in (near, near + 16, near + 32)]
+        assert numbers_read(source, turns) == turns
+    assert len(starts) == 3
 
 
 def test_a_variable_frame_rate_is_said(tmp_path: Path, make_video: Make) -> None:
