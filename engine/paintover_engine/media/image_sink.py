@@ -17,7 +17,7 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import sequence, timecode
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.plate import ImagePlate, Pixels, Plate, VideoPlate, encoded, unit
-from paintover_engine.media.sink import IMAGES, Sink, failed
+from paintover_engine.media.sink import IMAGES, LOCK, Sink, failed
 
 _WORKERS = 2  # OpenImageIO releases the interpreter's lock while it compresses
 _WAITING = 4  # frames held at most
@@ -71,7 +71,7 @@ class ImageSink(Sink):
 
     def _move(self) -> None:
         folder = self._names.folder
-        staged = sorted(os.listdir(self._staging))
+        staged = sorted(name for name in os.listdir(self._staging) if name != LOCK)
         if not self._overwrite and any((folder / name).exists() for name in staged):
             raise PaintoverError(Code.ALREADY_EXISTS, f"'{self.path}' exists; add --overwrite or choose another name.")
         folder.mkdir(exist_ok=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import glob
 import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
+
+import filelock
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import sequence
@@ -30,9 +34,13 @@ class Sink(ABC):
         self.notes: list[str] = []
         self._overwrite = overwrite
         try:
+            _clear_abandoned(path)
             self._staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent))
         except OSError as error:
             raise failed(path, error) from error
+        self._lock = _lock(self._staging)
+        with contextlib.suppress(OSError, NotImplementedError):  # some shares know no locks
+            self._lock.acquire(timeout=0)
 
     @abstractmethod
     def write(self, plate: Plate) -> None:
@@ -69,6 +77,7 @@ class Sink(ABC):
     def abort(self) -> None:
         """Removes what was written and not committed; nothing after a commit."""
         self._close()
+        self._lock.release()
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def __enter__(self) -> Sink:
@@ -79,6 +88,24 @@ class Sink(ABC):
     ) -> None:
         if error is not None:
             self.abort()
+
+
+LOCK = ".lock"  # in a staging folder, held while it is written
+
+
+def _lock(staging: Path) -> filelock.BaseFileLock:
+    return filelock.FileLock(staging / LOCK, thread_local=False)
+
+
+def _clear_abandoned(path: Path) -> None:
+    """Removes what a killed writer of the same output left: nobody holds its lock any more."""
+    for staging in path.parent.glob(f".{glob.escape(path.name)}-*.partial"):
+        if not (staging / LOCK).exists():
+            continue
+        with contextlib.suppress(OSError, NotImplementedError, filelock.Timeout):
+            with _lock(staging).acquire(timeout=0):
+                pass
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def failed(path: Path, error: Exception | str) -> PaintoverError:

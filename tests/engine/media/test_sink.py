@@ -439,3 +439,30 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     assert "cannot be written" in done.stdout or "is full" in done.stdout, done.stdout + done.stderr
     assert done.stdout.count("\n") == 1
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_and_what_another_writes_stays(
+    tmp_path: Path, make_sequence: Make, noise: Noise
+) -> None:
+    source = make_sequence("%03d.png", {number: noise(8, 8, 3, np.uint8) for number in range(3)})
+    out = tmp_path / "out[1].mov"
+    script = (
+        "import os, sys; from paintover_engine.media.sink import open_sink; "
+        "from paintover_engine.media.source import probe; "
+        "sink = open_sink(sys.argv[2], probe(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(source), str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout and writer.stdout.readline() == b"open\n"
+        (staged,) = tmp_path.glob(".*.partial")
+        with open_sink(out, probe(source)) as sink:
+            assert staged.exists(), "it is being written"
+            sink.abort()
+        writer.kill()
+        writer.wait()
+    assert staged.exists()
+    with open_sink(out, probe(source)) as sink:
+        assert not staged.exists()
+        sink.abort()
+    assert not list(tmp_path.glob(".*.partial"))
