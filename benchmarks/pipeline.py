@@ -48,7 +48,7 @@ def render(folder: Path, case: Case, count: int, width: int, height: int) -> tup
     painted = (rendered.truth != rendered.plate).any(-1, keepdims=True)
     picture = np.where(painted, rendered.truth, plate)  # painted on what the video shows, as an artist does
     added = cv2.circle(picture.copy(), (width // 2, height // 2), height // 10, (30, 200, 90), -1, cv2.LINE_AA)
-    recoloured = np.where((picture != plate).any(-1, keepdims=True), picture + np.uint8(128), picture)
+    recoloured = np.where((picture != plate).any(-1, keepdims=True), 255 - picture, picture)
     edits = {}
     for name, edit in (("first", picture), ("second", added), ("recolour", recoloured)):
         edits[name] = folder / f"{name}.png"
