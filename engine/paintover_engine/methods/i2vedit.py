@@ -139,17 +139,7 @@ class _Planner(repaint.Planner):
         }
 
     def _encoded(self, window: Window, seen: Mapping[str, Any]) -> tuple[Stage, ...]:
-        """The stages that hold the latents of a window's frames: chunks between the grid's posts."""
-        posts = self.grid.posts()
-        chunks = [(first, min(first + self.grid.length - 2, self.info.last)) for first in posts[:-1] or posts]
-        if chunks[-1][1] < self.info.last:
-            chunks.append((self.info.last, self.info.last))
-        parameters = {**seen, "perturbation": self._given.perturbation, "seed": self._given.seed}
-        return tuple(
-            Stage("encode", parameters, (), self.roots, chunk, cost=0.06 * (chunk[1] - chunk[0] + 1))
-            for chunk in chunks
-            if chunk[0] <= window.span[1] and chunk[1] >= window.span[0]
-        )
+        return self.encoded(window, {**seen, "perturbation": self._given.perturbation, "seed": self._given.seed})
 
     def _inverted(self, window: Window, first: Window | None, seen: Mapping[str, Any] | None = None) -> Stage:
         seen = seen or self._seen

@@ -70,6 +70,14 @@ class Planner(abc.ABC):
     def shown(self, window: Window, painted: Stage) -> tuple[Stage, ...]:
         """The stages that the window's frames are made of."""
 
+    def encoded(self, window: Window, parameters: Mapping[str, Any]) -> tuple[Stage, ...]:
+        """The stages that hold the latents of a window's frames."""
+        return tuple(
+            Stage("encode", parameters, (), self.roots, chunk, cost=0.06 * (chunk[1] - chunk[0] + 1))
+            for chunk in self.grid.chunks()
+            if chunk[0] <= window.span[1] and chunk[1] >= window.span[0]
+        )
+
     def anchoring(self, key: KeyframeRef, window: Window, walk: Sequence[object], handover: str) -> tuple[Stage, ...]:
         """The stages that tell the matte of the frame that a window is handed by the one before; none where all of
         that frame is taken."""

@@ -110,12 +110,7 @@ class _Planner(repaint.Planner):
         return {**self._seen, "window": list(window.frames)}
 
     def _encoded(self, window: Window) -> tuple[Stage, ...]:
-        """The stages that hold the latents of a window's frames."""
-        return tuple(
-            Stage("encode", self._seen, (), self.roots, chunk, cost=0.06 * (chunk[1] - chunk[0] + 1))
-            for chunk in self.grid.chunks()
-            if chunk[0] <= window.span[1] and chunk[1] >= window.span[0]
-        )
+        return self.encoded(window, self._seen)
 
     def _reconstructed(self, window: Window) -> Stage:
         return Stage("reconstruct", self._of(window), self._encoded(window), self.roots, window.span, cost=2.0)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.keyframe import Keyframe
-from paintover_engine.media.plate import ImagePlate
 from paintover_engine.methods import draft
 from paintover_engine.methods.parameters import DraftParameters
-from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
+from paintover_engine.methods.stage import KeyframeRef, ResultFrame
+
+from tests.engine.methods.shots import Frame, MemoryShot, composed, refs
 
 WIDTH, HEIGHT, COUNT, SHIFT = 160, 96, 12, 3
-Frame = NDArray[np.uint8]
 
 
 def texture(seed: int = 7) -> Frame:
@@ -40,61 +36,17 @@ def marked(wide: Frame, opacity: float = 1.0) -> Frame:
 
 
 @dataclass(eq=False)
-class Shot:
-    """Plates and keyframes in memory; the `Context` that stages read."""
+class Shot(MemoryShot):
+    """Plates and the keyframes painted on them."""
 
     plates: list[Frame]
-    keyframes: dict[int, Frame]
-    mattes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
-    kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
-
-    @property
-    def info(self) -> SourceInfo:
-        height, width = self.plates[0].shape[:2]
-        return SourceInfo(
-            "shot", "frames", 0, len(self.plates) - 1, width, height, "uint8", 3, None, False, "", "", False,
-            1, "", False, (), "plate",
-        )  # fmt: skip
-
-    def plate(self, number: int) -> ImagePlate:
-        return ImagePlate(number, self.plates[number], (0, 1, 2), None, "")
-
-    def keyframe(self, digest: str) -> Keyframe:
-        number = int(digest.removeprefix("key"))
-        working = self.keyframes[number].astype(np.float32) / np.float32(255)
-        return Keyframe(number, working, self.mattes.get(number), (), digest)
-
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        return self.kept[stage.key]
-
-    def check(self) -> None:
-        return
+    painted: dict[int, Frame]
 
     def refs(self) -> list[KeyframeRef]:
-        return [KeyframeRef(number, f"key{number}") for number in self.keyframes]
+        return refs(self.painted)
 
     def run(self, parameters: DraftParameters | None = None) -> dict[int, ResultFrame]:
-        """Runs the plan's missing stages in its order; the published frames by number."""
-        frames: dict[int, ResultFrame] = {}
-        for stage in draft.plan(self.info, self.refs(), parameters or DraftParameters()):
-            if stage.key not in self.kept:
-                output = getattr(draft, stage.function)(self, stage)
-                if stage.publishes:
-                    frames |= {frame.number: frame for frame in output}
-                else:
-                    self.kept[stage.key] = output
-        return frames
-
-
-def composed(plate: Frame, frame: ResultFrame) -> Frame:
-    x, y, width, height = frame.window
-    result = plate.copy()
-    part = result[y : y + height, x : x + width]
-    painted = frame.painted.astype(np.float32)
-    alpha = painted[..., 3:]
-    mixed = np.rint(part * (1 - alpha) + painted[..., :3] * 255 * alpha)
-    part[...] = np.where(alpha > 0, np.clip(mixed, 0, 255), part)
-    return result
+        return self.run_stages(draft, draft.plan(self.info, self.refs(), parameters or DraftParameters()))
 
 
 def full_matte(frame: ResultFrame) -> NDArray[np.float32]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 import operator
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -21,17 +19,14 @@ pytest.importorskip("diffusers")
 import torch
 from paintover_engine.diffusion import memory, sampling, svd
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.keyframe import Keyframe
-from paintover_engine.media.plate import ImagePlate
 from paintover_engine.methods import draft, repaint, videoshop
 from paintover_engine.methods.parameters import DraftParameters, VideoshopParameters
-from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage, Tensors
+from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
 
 from tests.engine.diffusion.faults import failing
+from tests.engine.methods.shots import Frame, MemoryShot, composed, refs
 
 WIDTH, HEIGHT, SHIFT = 72, 40, 2
-Frame = NDArray[np.uint8]
 
 
 def slides(count: int, painted: bool = False) -> list[Frame]:
@@ -43,70 +38,22 @@ def slides(count: int, painted: bool = False) -> list[Frame]:
 
 
 @dataclass(eq=False)
-class Shot:
-    """Plates and keyframes in memory; the `Context` that stages read."""
+class Shot(MemoryShot):
+    """A textured slide with a disc painted on it."""
 
     model: Path
     count: int
     keys: tuple[int, ...]
-    kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
-    checkpoints: dict[str, Tensors] = field(default_factory=dict)
-    ran: list[Stage] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.name = f"plate{self.count}"
         self.plates, self.painted = slides(self.count), slides(self.count, painted=True)
 
-    @property
-    def info(self) -> SourceInfo:
-        return SourceInfo(
-            "shot", "frames", 0, self.count - 1, WIDTH, HEIGHT, "uint8", 3, None, False, "", "", False,
-            1, "", False, (), f"plate{self.count}",
-        )  # fmt: skip
-
-    def plate(self, number: int) -> ImagePlate:
-        return ImagePlate(number, self.plates[number], (0, 1, 2), None, "")
-
-    def keyframe(self, digest: str) -> Keyframe:
-        number = int(digest.removeprefix("key"))
-        return Keyframe(number, self.painted[number].astype(np.float32) / np.float32(255), None, (), digest)
-
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        return self.kept[stage.key]
-
-    def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
-        return self.checkpoints.get(stage.key)
-
-    def keep_checkpoint(self, stage: Stage, tensors: Tensors) -> None:
-        self.checkpoints[stage.key] = tensors
-
-    def check(self) -> None:
-        return
-
     def plan(self, **parameters: Any) -> list[Stage]:
-        keys = [KeyframeRef(number, f"key{number}") for number in self.keys]
-        return videoshop.plan(self.info, keys, VideoshopParameters(steps=4, **parameters), str(self.model))
+        return videoshop.plan(self.info, refs(self.keys), VideoshopParameters(steps=4, **parameters), str(self.model))
 
     def run(self, **parameters: Any) -> dict[int, ResultFrame]:
-        frames: dict[int, ResultFrame] = {}
-        for stage in self.plan(**parameters):
-            if stage.key not in self.kept:
-                self.ran.append(stage)
-                output = getattr(videoshop, stage.function)(self, stage)
-                if stage.publishes:
-                    frames |= {frame.number: frame for frame in output}
-                else:
-                    self.kept[stage.key] = output
-        return frames
-
-
-def composed(plate: Frame, frame: ResultFrame) -> Frame:
-    x, y, width, height = frame.window
-    result = plate.copy()
-    part = result[y : y + height, x : x + width]
-    painted = frame.painted.astype(np.float32)
-    mixed = np.rint(part * (1 - painted[..., 3:]) + painted[..., :3] * 255 * painted[..., 3:])
-    part[...] = np.where(painted[..., 3:] > 0, np.clip(mixed, 0, 255), part)
-    return result
+        return self.run_stages(videoshop, self.plan(**parameters))
 
 
 @pytest.mark.parametrize("count", [2, 5, 6, 7, 13])

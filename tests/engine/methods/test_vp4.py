@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -23,25 +22,23 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.evaluate import grids
 from paintover_engine.evaluate.grids import Edit
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.keyframe import Keyframe
-from paintover_engine.media.plate import ImagePlate
 from paintover_engine.methods import draft, vp4
 from paintover_engine.methods.parameters import DraftParameters, VP4Parameters
-from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage, Tensors
+from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
 
 from tests.engine.diffusion.faults import failing
+from tests.engine.methods.shots import Frame, MemoryShot, composed, refs
 
 MODEL = "small-inpaint"
 SIDE = 48
 OF_THE_MODEL = ("flow", "encode", "exemplar", "sample", "consistency", "decode")
-Frame = NDArray[np.uint8]
 
 pytestmark = pytest.mark.skipif(MODEL not in models.found("inpaint"), reason="the small model is not in this checkout")
 
 
 @dataclass(eq=False)
-class Shot:
-    """A clip in memory and its keyframes; the `Context` that stages read."""
+class Shot(MemoryShot):
+    """A rendered clip and its true edit."""
 
     count: int
     keys: tuple[int, ...] = (0,)
@@ -49,12 +46,10 @@ class Shot:
     kind: Edit = Edit.RECOLOUR
     side: int = SIDE
     stop_after: int = 10**9
-    kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
-    checkpoints: dict[str, Tensors] = field(default_factory=dict)
-    ran: list[Stage] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         torch.set_num_threads(1)
+        self.name = f"plate {self.seed} {self.count}"
         world = grids.sample(np.random.default_rng(self.seed), 1, (self.kind,))
         frames = grids.render(
             world.take(np.zeros(self.count, np.intp)),
@@ -64,50 +59,17 @@ class Shot:
         )
         self.plates, self.painted = (np.rint(255 * p).astype(np.uint8) for p in (frames.source, frames.edited))
 
-    @property
-    def info(self) -> SourceInfo:
-        return SourceInfo(
-            "shot", "frames", 0, self.count - 1, self.side, self.side, "uint8", 3, None, False, "", "", False, 1, "",
-            False, (), f"plate {self.seed} {self.count}",
-        )  # fmt: skip
-
-    def plate(self, number: int) -> ImagePlate:
-        return ImagePlate(number, self.plates[number], (0, 1, 2), None, "")
-
-    def keyframe(self, digest: str) -> Keyframe:
-        number = int(digest.removeprefix("key"))
-        return Keyframe(number, self.painted[number].astype(np.float32) / np.float32(255), None, (), digest)
-
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        return self.kept[stage.key]
-
-    def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
-        return self.checkpoints.get(stage.key)
-
-    def keep_checkpoint(self, stage: Stage, tensors: Tensors) -> None:
-        self.checkpoints[stage.key] = tensors
-
     def check(self) -> None:
         self.stop_after -= 1
         if self.stop_after < 0:
             raise PaintoverError(Code.CANCELLED, "The job was cancelled.")
 
     def plan(self, **parameters: Any) -> list[Stage]:
-        keys = [KeyframeRef(number, f"key{number}") for number in self.keys]
-        return vp4.plan(self.info, keys, VP4Parameters(**{"steps": 8, **parameters}), MODEL)
+        return vp4.plan(self.info, refs(self.keys), VP4Parameters(**{"steps": 8, **parameters}), MODEL)
 
     def run(self, whole: bool = True, **parameters: Any) -> dict[int, ResultFrame]:
         """Runs the plan. whole: with the stages that track the matte and publish."""
-        frames: dict[int, ResultFrame] = {}
-        for stage in self.plan(**parameters):
-            if stage.key not in self.kept and (whole or stage.function in OF_THE_MODEL):
-                self.ran.append(stage)
-                output = getattr(vp4, stage.function)(self, stage)
-                if stage.publishes:
-                    frames |= {frame.number: frame for frame in output}
-                else:
-                    self.kept[stage.key] = output
-        return frames
+        return self.run_stages(vp4, self.plan(**parameters), lambda stage: whole or stage.function in OF_THE_MODEL)
 
     def results(self, **parameters: Any) -> list[Frame]:
         frames = self.run(**parameters)
@@ -124,16 +86,6 @@ class Shot:
         true = (self.painted[1:].astype(np.float32) - self.plates[1:]) / 255
         small = np.stack([cv2.resize(change, (24, 24), interpolation=cv2.INTER_AREA) for change in true])
         return self.changes(**parameters) - small
-
-
-def composed(plate: Frame, frame: ResultFrame) -> Frame:
-    x, y, width, height = frame.window
-    result = plate.copy()
-    part = result[y : y + height, x : x + width]
-    painted = frame.painted.astype(np.float32)
-    mixed = np.rint(part * (1 - painted[..., 3:]) + painted[..., :3] * 255 * painted[..., 3:])
-    part[...] = np.where(painted[..., 3:] > 0, np.clip(mixed, 0, 255), part)
-    return result
 
 
 def explained(shot: Shot, out: list[Frame]) -> float:
