@@ -86,14 +86,13 @@ class Store:
     def find_again(self, name: str, key: str) -> bool:
         """Puts the tensors that a name was remembered with under a key too; False where there are none."""
         try:
-            known = self._note(name).read_text()
-            kept = list(self.path(known, publishes=False).iterdir())
+            kept = self.path(self._note(name).read_text(), publishes=False)
             with self.writing(key, publishes=False) as folder:
-                for path in kept:
+                for path in kept.iterdir():
                     _share(path, folder / path.name)
         except FileNotFoundError:  # never made, or just evicted
             return False
-        return bool(kept)
+        return True
 
     def _note(self, name: str) -> Path:
         return self.path(name, publishes=False) / "key"

@@ -78,3 +78,12 @@ def test_a_clock_set_back_loses_nothing_but_the_order(folder: DataFolder) -> Non
     cache.take(cache.scan())
     assert cache.evict(SIZE, set(), nothing) == SIZE
     assert future.exists() and not past.exists()
+
+
+def test_a_file_that_two_outputs_share_counts_once(folder: DataFolder) -> None:
+    put(folder, "11-stage")
+    store = Store(folder)
+    store.remember("name", "11-stage")
+    assert store.find_again("name", "22-stage")
+    sizes, _ = Cache(folder).scan()
+    assert sum(size for path, size in sizes.items() if path.name.endswith("-stage")) == SIZE

@@ -69,3 +69,39 @@ def test_leftovers_of_a_killed_writer_are_cleared(store: Store) -> None:
     (store.folder.temporary / "picture").write_text("x")
     store.clear_temporary()
     assert list(store.folder.temporary.iterdir()) == []
+
+
+def other(number: int) -> Stage:
+    return Stage("carry", {"number": number}, (), ("root",), (0, 1))
+
+
+def test_what_has_the_same_name_is_found_again_without_a_copy(store: Store) -> None:
+    outputs.save_tensors(store, other(1), {"matte": np.ones((64, 64), np.float32)})
+    store.remember("ab" * 32, other(1).key)
+    assert store.find_again("ab" * 32, other(2).key)
+    np.testing.assert_array_equal(outputs.load_tensors(store, other(2))["matte"], 1)
+    (mine,), (theirs,) = (store.path(other(n).key, publishes=False).iterdir() for n in (1, 2))
+    assert mine.samefile(theirs)
+    store.remove(other(1).key, publishes=False)
+    assert outputs.load_tensors(store, other(2))["matte"].sum() == 64 * 64
+
+
+def test_a_name_that_is_unknown_or_whose_tensors_are_gone_finds_nothing(store: Store) -> None:
+    assert not store.find_again("ab" * 32, other(2).key)
+    outputs.save_tensors(store, other(1), {"matte": np.ones(3)})
+    store.remember("ab" * 32, other(1).key)
+    store.remove(other(1).key, publishes=False)
+    assert not store.find_again("ab" * 32, other(2).key)
+    assert not store.has(other(2).key, publishes=False)
+    assert not list(store.folder.temporary.iterdir())
+
+
+def test_without_links_tensors_are_copied(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr("os.link", refused)
+    outputs.save_tensors(store, other(1), {"matte": np.ones(3)})
+    store.remember("ab" * 32, other(1).key)
+    assert store.find_again("ab" * 32, other(2).key)
+    np.testing.assert_array_equal(outputs.load_tensors(store, other(2))["matte"], 1)
