@@ -118,8 +118,7 @@ def edited(plate: Frame, mask: NDArray[np.bool_], edit: str) -> Frame:
 def run_draft(case: Case, folder: Path) -> Timing:
     """Writes the draft's result to folder/draft, as a job does."""
     store = Store(DataFolder(folder / "data"))
-    for path in (store.folder.cache, store.folder.results, store.folder.keyframes, store.folder.temporary):
-        path.mkdir(parents=True, exist_ok=True)
+    store.folder.create()
     info = probe(str(folder / "plate"))
     keys = []
     source = open_source(info)

@@ -24,7 +24,7 @@ def difference_matte(plate: NDArray[np.float32], edited: NDArray[np.float32]) ->
     the same but for rounding or compression noise, 1 where the paint is plainly visible, between on soft paint.
     Specks and holes of a few pixels are removed."""
     r, g, b = cv2.split(cv2.absdiff(edited, plate))
-    difference = cv2.max(cv2.max(r, g), b)  # twenty times NumPy's pace
+    difference = cv2.max(cv2.max(r, g), b)  # NumPy's maximum over an axis of three is slow
     noise = _noise(plate, edited)
     low = max(0.5 / 255, _SIGNIFICANT * noise)
     matte = np.clip((difference - low) / (10.0 / 255), 0.0, 1.0).astype(np.float32)

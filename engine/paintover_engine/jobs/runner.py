@@ -6,7 +6,7 @@ import importlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import Any
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs
-from paintover_engine.jobs.delivery import Output, deliver
+from paintover_engine.jobs.delivery import Delivery, Output
 from paintover_engine.jobs.store import Store, StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
@@ -24,8 +24,6 @@ from paintover_engine.media.plate import Plate
 from paintover_engine.media.source import open_source
 from paintover_engine.methods.registry import find_method
 from paintover_engine.methods.stage import AHEAD, KeyframeRef, Stage, Tensors
-
-_PATIENCE = 0.05  # seconds between two looks at what is waited for
 
 
 class Cancelled(PaintoverError):
@@ -73,7 +71,10 @@ class Runner:
         self._settings = (parameters, model or spec.default_model) if spec.takes_model else (parameters,)
         self.stages: list[Stage] = self._module.plan(info, keyframes, *self._settings)
         self._publishing = {
-            number: stage for stage in self.stages if stage.publishes for number in range(*_span(stage))
+            number: stage
+            for stage in self.stages
+            if stage.publishes
+            for number in range(stage.frames[0], stage.frames[1] + 1)
         }
         self._output = output
         self._source = open_source(info)
@@ -85,11 +86,7 @@ class Runner:
         self._next: Sequence[Stage] = ()
         self._beginning = threading.RLock()
         self._closed = False
-        self._writer = ThreadPoolExecutor(1, "delivery")
-        self._delivery: Future[tuple[str, ...]] | None = None
-        self._wanted = threading.Event()  # what is written may appear
-        self._let_go = threading.Event()  # or it is not wanted any more
-        self._written = 0
+        self._delivery: Delivery | None = None
 
     def __enter__(self) -> Runner:
         return self
@@ -103,9 +100,9 @@ class Runner:
         """Ends what still runs and lets go of the source."""
         with self._beginning:
             self._closed = True
-            self._let_go.set()
         self._threads.shutdown()
-        self._writer.shutdown()
+        if self._delivery:
+            self._delivery.abandon()
         self._keyframes.clear()
         self._source.close()
 
@@ -235,58 +232,24 @@ class Runner:
         progress: called now and then with the number of frames written so far. Returns notes for the user (what the
         format could not hold)."""
         with self._beginning:
-            delivery = self._delivery = self._delivery or self._begin_delivery()
-        try:
-            self.check()
-            self._wanted.set()
-            while not delivery.done():
-                self.check()
-                progress(self._written)
-                wait([delivery], _PATIENCE)
-            return delivery.result()
-        finally:
-            self._let_go.set()
-            wait([delivery])
+            delivery = self._delivery or self._begin_delivery()
             self._delivery = None
-            self._wanted.clear()
+        return delivery.finish(self.check, progress)
 
     def _deliver_soon(self) -> None:
         """Begins to write the result as soon as its first frame is there."""
-        first = self._publishing.get(self.info.first)
         with self._beginning:
-            if self._output and not self._delivery and not self._closed and first and self._has(first):
+            if self._output and not self._delivery and not self._closed and self._painted(self.info.first):
                 self._delivery = self._begin_delivery()
 
-    def _begin_delivery(self) -> Future[tuple[str, ...]]:
+    def _begin_delivery(self) -> Delivery:
         assert self._output
-        self._written = 0
-        self._let_go.clear()
-        return self._writer.submit(
-            deliver, self._output, self.info, self.plate, self._painted, self._count, self._wait_until_wanted
-        )
+        return Delivery(self._output, self.info, self.plate, self._painted)
 
-    def _count(self, written: int) -> None:
-        self._written = written
-
-    def _painted(self, number: int) -> StoredFrame:
-        """A frame of the result, when it is made; UNAVAILABLE where it is gone again."""
-        stage = self._publishing[number]
-        while not self._has(stage):
-            if self._wanted.is_set():
-                raise PaintoverError(Code.UNAVAILABLE, f"Frame {number} of the result was removed while it was read.")
-            if self._let_go.wait(_PATIENCE):
-                raise Cancelled
-        return self.store.frame(stage.key, number)
-
-    def _wait_until_wanted(self) -> None:
-        while not self._wanted.wait(_PATIENCE):
-            if self._let_go.is_set():
-                raise Cancelled
-
-
-def _span(stage: Stage) -> tuple[int, int]:
-    """The frames of a stage as `range` takes them."""
-    return stage.frames[0], stage.frames[1] + 1
+    def _painted(self, number: int) -> StoredFrame | None:
+        """A frame of the result; None while it is not made."""
+        stage = self._publishing.get(number)
+        return self.store.frame(stage.key, number) if stage and self._has(stage) else None
 
 
 def _failed(run: Future[StageReport]) -> bool:

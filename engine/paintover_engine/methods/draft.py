@@ -1,7 +1,7 @@
 """The draft: a keyframe carried through the shot without weights and without a GPU.
 
-flow      motion between neighbouring frames, both ways; of the plate alone, so it is prepared while the artist
-paints matte     where the keyframe is painted
+flow      motion between neighbouring frames, both ways; of the plate alone, so it is prepared while the artist paints
+matte     where the keyframe is painted
 colour    what the paint does: a colour map where it is a function of the plate's colour, and whether that is all
 region    where it is painted, at the size that motion is seen at. What follows from that and the plate alone is found
           again when the same place is painted otherwise:
@@ -72,17 +72,10 @@ def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftPa
 
 @dataclass(frozen=True)
 class _Key:
-    """The stages that describe one keyframe."""
+    """A keyframe and the last of the stages that describe it."""
 
     frame: int
-    matte: Stage
-    colour: Stage
     learn: Stage
-
-    @property
-    def described(self) -> tuple[Stage, ...]:
-        """What tells of the keyframe beside what is carried from it, as `Side` wants it."""
-        return (self.matte, self.colour, self.learn)
 
 
 class _Planner:
@@ -116,7 +109,7 @@ class _Planner:
         colour = Stage("colour", mode, (matte,), roots, frames, needs_keyframe=True, cost=2.0)
         region = Stage("region", {}, (matte, colour), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
         learn = Stage("learn", {}, (region, *flows), roots[:1], frames, needs_keyframe=True, cost=6.0)
-        return _Key(key.frame, matte, colour, learn)
+        return _Key(key.frame, learn)
 
     def interval(self, before: _Key | None, after: _Key | None) -> None:
         """The frames between two neighbouring keyframes, or from the outermost one to the shot's end."""
@@ -138,7 +131,7 @@ class _Planner:
         step = 1 if end > key.frame else -1
         inner, outer = min(key.frame + step, end), max(key.frame + step, end)
         spans = [(max(first, inner), min(first + CHUNK - 1, outer)) for first in _grid(inner, outer)]
-        for needed in (key.colour, *key.learn.inputs, key.learn):
+        for needed in (*describing(key.learn)[:-1], *key.learn.inputs, key.learn):
             previous = self._add(needed)
         for span in spans[::step]:
             pairs = (span[0] - 1, span[1] - 1) if step > 0 else span
@@ -156,7 +149,7 @@ class _Planner:
 
     def _result(self, span: tuple[int, int], *sides: tuple[_Key | None, Stage | None]) -> None:
         """The painted frames of a span from one or two keyframes and what was carried from each."""
-        inputs = [stage for key, carried in sides if key and carried for stage in (*key.described, carried)]
+        inputs = [stage for key, carried in sides if key and carried for stage in (*describing(key.learn), carried)]
         roots = dict.fromkeys(root for stage in inputs for root in stage.roots)
         softness = {"softness": self._parameters.softness}
         self._add(
@@ -171,6 +164,16 @@ class _Planner:
                 cost=_length(span),
             )
         )
+
+
+OF_A_SIDE = ("matte", "colour", "learn", "carry")
+"""The functions of the stages that a `Side` is read from, in its order."""
+
+
+def describing(learn: Stage) -> tuple[Stage, ...]:
+    """What tells of a keyframe beside what is carried from it: its (matte, colour, learn)."""
+    matte, colour = learn.inputs[0].inputs  # of its region
+    return matte, colour, learn
 
 
 def _grid(first: int, last: int) -> list[int]:
@@ -244,13 +247,13 @@ def region(context: Context, stage: Stage) -> Tensors:
 
 
 def learn(context: Context, stage: Stage) -> Tensors:
-    """How the painted thing is known. `grade` (1,): as it came; `region` (h, w) uint8: where it is painted; `mapped`
-    (1,): whether its surface must be followed; `firm` (1,) float32: how well its edge is seen in the plate; and the
-    matte network's tensors."""
+    """How the painted thing is known. `grade` (1,): as it came. Else `region` (h, w) uint8: where it is painted;
+    `mapped` (1,): whether its surface must be followed; `firm` (1,) float32: how well its edge is seen in the plate;
+    and the matte network's tensors."""
     key = stage.frames[0]
     known = context.load(stage.inputs[0])
     if known["grade"][0]:
-        return {"grade": _flag(True), "mapped": _flag(False)}
+        return {"grade": _flag(True)}
     look, painted = _look(context, key), known["region"]
     home, _, _ = _Motion(context, stage.inputs[1:], 1 if key == context.info.last else -1).from_frame(key)
     net = train(look.lab, painted, home)
@@ -314,7 +317,8 @@ def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
     """The painted frames of one chunk, from the keyframe on either side.
 
     The inputs are (matte, colour, learn, carry) of each keyframe."""
-    sides = [Side(context, stage.inputs[i : i + 4]) for i in range(0, len(stage.inputs), 4)]
+    count = len(OF_A_SIDE)
+    sides = [Side(context, stage.inputs[i : i + count]) for i in range(0, len(stage.inputs), count)]
     softness = float(stage.parameters["softness"])
 
     def frame(number: int) -> ResultFrame:

@@ -16,7 +16,7 @@ from paintover_engine.compose.detail import Fit, Framing, Picture
 from paintover_engine.compose.layer import View
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
-from paintover_engine.methods.draft import Side
+from paintover_engine.methods.draft import OF_A_SIDE, Side
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors
 from paintover_engine.methods.tracked import Plan, Repainted, TrackedStages, lay
 from paintover_engine.methods.windows import Grid, Window
@@ -232,7 +232,7 @@ def anchored(context: Context, stage: Stage, number: int, painted: Tensor, laten
 
     from paintover_engine.diffusion.latents import anchored as blended
 
-    tracked = [needed for needed in stage.inputs if needed.function in ("matte", "colour", "learn", "carry")]
+    tracked = [needed for needed in stage.inputs if needed.function in OF_A_SIDE]
     if not tracked:
         return painted
     view = View(context.plate(number), (0, 0, context.info.width, context.info.height))

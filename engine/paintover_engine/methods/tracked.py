@@ -48,8 +48,7 @@ class TrackedStages:
             for stage in self._carries
             if stage.inputs[0].frames[0] == keyframe and stage.frames[0] <= span[1] and stage.frames[1] >= span[0]
         ]
-        learned = carries[0].inputs[0]
-        return (*learned.inputs[0].inputs, learned, *carries)
+        return (*draft.describing(carries[0].inputs[0]), *carries)
 
 
 class Plan:

@@ -47,9 +47,12 @@ def shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    folder = DataFolder(tmp_path / "data")
-    for path in (folder.cache, folder.results, folder.keyframes, folder.temporary):
-        path.mkdir(parents=True)
+    return empty_store(tmp_path / "data")
+
+
+def empty_store(root: Path) -> Store:
+    folder = DataFolder(root)
+    folder.create()
     return Store(folder)
 
 
@@ -192,10 +195,7 @@ def test_other_colours_in_the_same_place_find_all_that_depends_on_the_place(
         assert functions_run(again, monkeypatch) == {"matte", "result_at_key", "colour", "region", "result"}
         assert all(store.has(stage.key, stage.publishes) for stage in again.stages)
         found = frames_of(again)
-    fresh = Store(DataFolder(tmp_path / "fresh"))
-    for path in (fresh.folder.cache, fresh.folder.results, fresh.folder.keyframes, fresh.folder.temporary):
-        path.mkdir(parents=True)
-    with edit(shot, fresh, "other_colour.png") as alone:
+    with edit(shot, empty_store(tmp_path / "fresh"), "other_colour.png") as alone:
         alone.run_all()
         assert frames_of(alone) == found
 
