@@ -14,7 +14,7 @@ from pathlib import Path
 from paintover_bridge.daemon import data_folder
 from paintover_bridge.hosts.command import HostError, find_command
 from paintover_bridge.hosts.resolve import mailbox_folder
-from paintover_bridge.hosts.resolve.mailbox import Mailbox, parse, preference_files, requests_in
+from paintover_bridge.hosts.resolve.mailbox import Mailbox, preference_files, read_request, requests_in
 from paintover_bridge.hosts.resolve.runner import Runner
 
 LOOK_SECONDS = 0.25
@@ -43,7 +43,7 @@ def main(given: list[str] | None = None) -> int:
                 threading.Thread(target=_end_with_input, args=(runner,), daemon=True).start()
             watch(runner, chosen.preferences)
         else:
-            request = parse(chosen.request.read_bytes())
+            request = read_request(chosen.request)
             chosen.request.unlink()
             runner.do(request)
     except (HostError, OSError) as error:

@@ -21,6 +21,7 @@ from typing import Any
 
 from paintover_bridge.hosts.command import HostError
 from paintover_bridge.hosts.resolve import lua_text
+from paintover_bridge.private_files import writable_by_others
 
 log = logging.getLogger(__name__)
 
@@ -141,11 +142,7 @@ def requests_in(preferences: Path, now: float) -> Iterator[Request]:
     """The requests that lie in a file of preferences, but for old ones.
 
     Raises HostError where others on this machine could have written them."""
-    if who := _open_to_others(preferences):
-        raise HostError(
-            f"Others on this machine can write {preferences}, so its requests are not followed; close {who} to them."
-        )
-    for _, packed in _PACKED.findall(preferences.read_bytes()):
+    for _, packed in _PACKED.findall(_read_own(preferences)):
         try:
             request = parse(bytes.fromhex(packed.decode("ascii")))
         except HostError as error:  # it stays in the preferences for a while, and others come behind it
@@ -156,9 +153,19 @@ def requests_in(preferences: Path, now: float) -> Iterator[Request]:
             yield request
 
 
-def _open_to_others(path: Path) -> Path | None:
-    """The folder to close where a file is writable by everybody (as Resolve leaves it) and everybody can reach it."""
-    if os.name != "posix" or not path.stat().st_mode & 0o002:
-        return None
-    closed = any(not folder.stat().st_mode & 0o001 for folder in path.parents)
-    return None if closed else path.parent
+def read_request(path: Path) -> Request:
+    """The request in a file that a script has just written.
+
+    Raises HostError for what no script of ours wrote, or where others on this machine could have written it."""
+    return parse(_read_own(path))
+
+
+def _read_own(path: Path) -> bytes:
+    """The bytes of a file that only this user can have written: what is in it makes the runner start programs.
+
+    Resolve leaves its preferences writable by everybody, so a closed folder on the way to them has to do."""
+    if opening := writable_by_others(path):
+        raise HostError(
+            f"Others on this machine can write {path}, so its requests are not followed; close {opening} to them."
+        )
+    return path.read_bytes()
