@@ -423,9 +423,8 @@ def paint(
 @click.option(
     "--listen",
     metavar="ADDRESS",
-    default="127.0.0.1:0",
-    show_default=True,
-    help="Loopback address and port (0: any free one), or unix:/path/of/socket.",
+    default="",
+    help="127.0.0.1:PORT (0: any free one), or unix:/path/of/socket.  [default: a socket in the data folder]",
 )
 @click.option("--gpu-memory", metavar="SIZE", help="Use that much of a GPU at most: 8G.  [default: all]")
 @click.option("--cache-size", metavar="SIZE", help="Room on disk for what can be made again.  [default: 50G]")
@@ -973,7 +972,7 @@ def monitor(no_browser: bool) -> int:
     Example:
       paintover monitor
     """
-    import webbrowser
+    from paintover_bridge.browser import open_link
 
     with _client(ephemeral=False) as client:
         url = client.open_monitor()
@@ -981,7 +980,7 @@ def monitor(no_browser: bool) -> int:
     output.record({"url": url})
     output.say(url)
     if not no_browser and not output.as_json:
-        webbrowser.open(url)
+        open_link(url, _folder())
     return OK
 
 

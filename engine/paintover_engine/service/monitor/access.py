@@ -34,11 +34,11 @@ HEADERS = {
 class Access:
     """Makes links and cookies, and refuses what has none.
 
-    token: the data folder's secret, of which cookies are derived, so that they outlive the daemon."""
+    token: the daemon's secret, for programs; key: signs cookies, and outlives the daemon as they do."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, key: bytes) -> None:
         self._token = token
-        self._secret = hashlib.sha256(b"monitor:" + token.encode()).digest()
+        self._key = key
         self._links: dict[str, float] = {}
         self.port = 0
 
@@ -64,7 +64,7 @@ class Access:
         return f"{name}.{self._sign(name)}"
 
     def _sign(self, name: str) -> str:
-        return hmac.new(self._secret, _raw(name), hashlib.sha256).hexdigest()
+        return hmac.new(self._key, _raw(name), hashlib.sha256).hexdigest()
 
     def refusal(self, request: web.Request) -> tuple[int, str] | None:
         """Why a request is refused, with its status; None where it is not."""
