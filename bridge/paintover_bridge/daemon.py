@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from paintover_bridge.errors import ClientError, unavailable
+from paintover_bridge.private_files import TRUSTED, NotPrivate, claim_folder, read_private
+from paintover_bridge.proof import CHALLENGE, PROOF, is_proof, new_challenge
 
 START_SECONDS = 10.0
 FOLDER_TAKEN = 75  # the engine's exit status when another one has the data folder (EX_TEMPFAIL: it may end soon)
@@ -61,10 +63,12 @@ def log_path(folder: Path) -> Path:
 def read_token(folder: Path) -> str:
     """The secret that every call carries.
 
-    Raises ClientError when it is missing or belongs to another user."""
+    Raises ClientError when it is missing, a link, another user's, or open to other users."""
     path = folder / "token"
     try:
-        return path.read_text("ascii").strip()
+        return read_private(path).decode("ascii").strip()
+    except NotPrivate as error:
+        raise ClientError("PERMISSION_DENIED", str(error)) from error
     except PermissionError as error:
         raise ClientError(
             "PERMISSION_DENIED",
@@ -79,7 +83,7 @@ def read_token(folder: Path) -> str:
 def read_endpoint(folder: Path) -> Endpoint | None:
     """What `engine.json` says, believed only so far as that the process may live: it outlasts a crash."""
     try:
-        said = json.loads((folder / "engine.json").read_text("utf-8"))
+        said = json.loads(read_private(folder / "engine.json", TRUSTED))
         endpoint = Endpoint(str(said["address"]), int(said["pid"]), folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -98,29 +102,33 @@ def _may_live(pid: int) -> bool:
     return True
 
 
-def is_serving(address: str, seconds: float = _HEALTH_SECONDS) -> bool:
-    """Whether grpc.health.v1 answers SERVING there. The two messages are small enough to need no generated code:
-    an empty request, and a response whose field 1 is 1."""
+def is_serving(endpoint: Endpoint, seconds: float = _HEALTH_SECONDS) -> bool:
+    """Whether grpc.health.v1 answers SERVING there, and proves to be the folder's engine: another program may have its
+    port. The two messages are small enough to need no generated code: an empty request, and a response whose field 1
+    is 1."""
     import grpc
 
     from paintover_bridge.channel import OPTIONS
 
-    with grpc.insecure_channel(address, OPTIONS) as channel:
+    challenge = new_challenge()
+    with grpc.insecure_channel(endpoint.address, OPTIONS) as channel:
         check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=bytes,
             response_deserializer=bytes,
         )
         try:
-            return check(b"", timeout=seconds) == b"\x08\x01"
+            answer, call = check.with_call(b"", timeout=seconds, metadata=((CHALLENGE, challenge),))
+            proof = dict(call.initial_metadata()).get(PROOF, "")
         except grpc.RpcError:
             return False
+    return answer == b"\x08\x01" and is_proof(proof, read_token(endpoint.folder), endpoint.address, challenge)
 
 
 def find(folder: Path) -> Endpoint | None:
     """The engine that runs on this data folder, if one answers."""
     endpoint = read_endpoint(folder)
-    return endpoint if endpoint and is_serving(endpoint.address) else None
+    return endpoint if endpoint and is_serving(endpoint) else None
 
 
 def engine_command() -> list[str]:
@@ -139,22 +147,25 @@ def engine_command() -> list[str]:
 
 
 def service_command(folder: Path, listen: str, ephemeral: bool) -> list[str]:
-    """The whole command line of an engine on this data folder. An ephemeral one ends when nobody needs it any more."""
+    """The whole command line of an engine on this data folder. An ephemeral one ends when nobody needs it any more.
+
+    listen: "127.0.0.1:PORT", "unix:PATH", or "" for a socket in the data folder (a free port on Windows)."""
     return [
         *engine_command(),
-        *("--data-dir", str(folder), "--listen", listen),
+        *("--data-dir", str(folder)),
+        *(["--listen", listen] if listen else []),
         *(["--ephemeral"] if ephemeral else []),
     ]
 
 
-def start(folder: Path, *, ephemeral: bool, listen: str = "127.0.0.1:0", seconds: float = START_SECONDS) -> Endpoint:
+def start(folder: Path, *, ephemeral: bool, listen: str = "", seconds: float = START_SECONDS) -> Endpoint:
     """Starts an engine that outlives this process, and returns once it answers.
 
     Another process may be starting one at the same moment: whichever answers first is returned.
     Raises ClientError when it dies (with the last line it said) or does not answer within `seconds`."""
     command, log = service_command(folder, listen, ephemeral), log_path(folder)
     deadline = time.monotonic() + seconds
-    said_before, process = _spawn(command, log)
+    said_before, process = _spawn(command, folder)
     while time.monotonic() < deadline:
         status = process.poll()  # asked before looking, or an answer between the two would be missed
         endpoint = find(folder)
@@ -163,20 +174,25 @@ def start(folder: Path, *, ephemeral: bool, listen: str = "127.0.0.1:0", seconds
         if status == FOLDER_TAKEN:  # by one that starts, and will answer, or one that stops, and makes room
             time.sleep(_TAKEN_SECONDS)
             if find(folder) is None:
-                said_before, process = _spawn(command, log)
+                said_before, process = _spawn(command, folder)
         elif status is not None:
             raise unavailable(_last_words(log, status, said_before))
         time.sleep(_POLL_SECONDS)
     raise unavailable(f"The engine did not answer within {seconds:.0f} s of starting; see {log}.")
 
 
-def _spawn(command: list[str], log: Path) -> tuple[int, subprocess.Popen[bytes]]:
+def _spawn(command: list[str], folder: Path) -> tuple[int, subprocess.Popen[bytes]]:
     """The engine's process, and how long its log was before it wrote to it."""
+    log = log_path(folder)
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        claim_folder(folder)
+        log.parent.mkdir(exist_ok=True)
         with open(log, "ab") as sink:
             said_before = sink.tell()
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, **_detached())
+    except NotPrivate as error:
+        raise ClientError("PERMISSION_DENIED", str(error)) from error
     except OSError as error:
         raise unavailable(f"The engine cannot be started ({error}); see `paintover doctor`.") from error
     # Reaps it: to others, a zombie of a host that outlives its engine would seem to live.
@@ -221,7 +237,9 @@ def serve(folder: Path, listen: str, options: Sequence[str] = ()) -> int:
 
 
 def terminate(endpoint: Endpoint) -> None:
-    """Asks the engine's process to end: at once, but in good order where the platform knows such a thing."""
+    """Asks the engine's process to end: at once, but in good order where the platform knows such a thing.
+
+    endpoint: one that `find` has just returned; a process number is another program's once its engine has ended."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(endpoint.pid, signal.SIGTERM)
 
@@ -230,7 +248,7 @@ def wait_until_gone(endpoint: Endpoint, seconds: float) -> bool:
     """Whether that engine's process ended within `seconds`, so that its data folder is free."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if not _may_live(endpoint.pid) or (os.name != "posix" and not is_serving(endpoint.address)):
+        if not _may_live(endpoint.pid) or (os.name != "posix" and not is_serving(endpoint)):
             return True
         time.sleep(_POLL_SECONDS)
     return False

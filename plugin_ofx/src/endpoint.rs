@@ -133,7 +133,7 @@ pub fn start(folder: &Path, command: &[String]) -> std::io::Result<()> {
         .args(&command[1..])
         .arg("--data-dir")
         .arg(folder)
-        .args(["--listen", "127.0.0.1:0", "--ephemeral"])
+        .arg("--ephemeral")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
+import secrets
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -35,16 +35,16 @@ from paintover_engine.jobs.cache import DEFAULT_BUDGET
 from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.service import servicers
-from paintover_engine.service.guard import PROTOCOL, Guard, load_token
+from paintover_engine.service.address import bind, check_address, publish, take_address_back
+from paintover_engine.service.guard import PROTOCOL, Guard
 from paintover_engine.service.hosts import host_watchers
+from paintover_engine.service.limits import server_options
 from paintover_engine.service.monitor.lazy import LazyMonitor
 
 log = logging.getLogger(__name__)
 
-MESSAGE_LIMIT = 64 * 2**20  # bytes: a keyframe sent inline
 LINGER_SECONDS = 5.0  # how long an ephemeral daemon waits for another client
 GRACE_SECONDS = 2.0
-LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:", "unix:")
 
 
 class FolderTaken(PaintoverError):
@@ -62,34 +62,25 @@ async def serve(
 ) -> None:
     """Runs the daemon until it is told to stop.
 
-    listen: "127.0.0.1:0" (0: any free port) or "unix:/path".
+    listen: as for `bind`.
     ephemeral: ends by itself when no job is left and no client has been there for some seconds.
     cache_budget: bytes on disk for what can be made again; gpu_memory: bytes of a GPU to use at most, 0: all.
     with_metrics: the monitor's server runs from the start, and answers /metrics.
     Raises PaintoverError when another daemon has the data folder, the address cannot be had, or the queue's file was
     damaged while it ran.
     """
-    if not listen.startswith(LOOPBACK):
-        raise PaintoverError(
-            Code.INVALID_ARGUMENT,
-            f"The address '{listen}' is not on this machine; listen on 127.0.0.1:PORT or unix:PATH.",
-        )
+    check_address(listen)
     folder.create()
     with _locked(folder):
+        take_address_back(folder)
         engine = Engine(folder, roots, cache_budget, gpu_memory)
-        token = load_token(folder.token)
+        token = secrets.token_urlsafe(32)  # anew at each start: one that was shown to a stranger is worth nothing
         guard = Guard(token)
         stopping = asyncio.Event()
         idle_wanted = asyncio.Event()
         if ephemeral:
             idle_wanted.set()
-        server = grpc.aio.server(
-            interceptors=[guard],
-            options=[
-                ("grpc.max_receive_message_length", MESSAGE_LIMIT),
-                ("grpc.so_reuseport", 0),  # two daemons never share a port
-            ],
-        )
+        server = grpc.aio.server(interceptors=[guard], options=server_options())
 
         told_to_stop = False
 
@@ -103,18 +94,12 @@ async def serve(
 
         page = LazyMonitor(engine, folder, token, with_metrics)
         serving = _add_services(server, engine, stop, page.open)
-        try:
-            port = server.add_insecure_port(listen)
-        except RuntimeError as error:
-            raise PaintoverError(
-                Code.UNAVAILABLE, f"The address '{listen}' cannot be had; is it in use? Choose another with --listen."
-            ) from error
+        guard.address = bind(server, folder, listen)
         await server.start()
         await engine.start()
         await serving.set("", health_pb2.HealthCheckResponse.SERVING)
-        address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
-        _write_address(folder, address)
-        log.info("engine %s (protocol %d) answers at %s", __version__, PROTOCOL, address)
+        publish(folder, guard.address, token)
+        log.info("engine %s (protocol %d) answers at %s", __version__, PROTOCOL, guard.address)
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # Windows has neither in asyncio
                 asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -124,7 +109,7 @@ async def serve(
             async with host_watchers(folder):
                 await _first(asyncio.ensure_future(stopping.wait()), engine.failure)
         finally:
-            folder.address.unlink(missing_ok=True)
+            take_address_back(folder)
             idle.cancel()
             await page.stop()
             await serving.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -162,14 +147,6 @@ def _holder(folder: DataFolder) -> str:
         return f"pid {found['pid']} at {found['address']}"
     except (OSError, ValueError, KeyError):
         return "just starting or stopping"
-
-
-def _write_address(folder: DataFolder, address: str) -> None:
-    partial = folder.address.with_suffix(".partial")
-    partial.write_text(
-        json.dumps({"address": address, "pid": os.getpid(), "version": __version__, "protocol": PROTOCOL})
-    )
-    partial.replace(folder.address)
 
 
 def _add_services(
