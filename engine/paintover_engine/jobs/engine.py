@@ -22,6 +22,7 @@ from paintover_engine.jobs.database import QueueDamaged, QueueUnwritable
 from paintover_engine.jobs.devices import find_cpu, find_gpus
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState, Queue, Shot, StoredKeyframe
+from paintover_engine.jobs.roots import AllowedRoots
 from paintover_engine.jobs.scheduler import Lane, Scheduler
 from paintover_engine.jobs.store import PICTURE, Store, StoredFrame, write_tensor
 from paintover_engine.jobs.versions import next_version, version_path
@@ -60,7 +61,7 @@ class Engine:
         self.devices = [find_cpu()]
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gpu_memory = gpu_memory
-        self._roots = [root.resolve() for root in roots]
+        self._roots = AllowedRoots(roots)
         self._changed = asyncio.Condition()
         # Looking at sources must not wait for a job's stage, so it has a worker of its own.
         self._looker = WorkerClient("media", folder)
@@ -182,18 +183,7 @@ class Engine:
 
     def _allowed(self, path: str, what: str) -> str:
         """The path, absolute; refused when it is relative or outside the roots."""
-        if not Path(path).is_absolute():
-            raise PaintoverError(
-                Code.INVALID_ARGUMENT, f"{what} '{path}' is not an absolute path; give the whole path."
-            )
-        # A pattern's file part names no file: only its folder can be resolved.
-        real = Path(path).parent.resolve() / Path(path).name
-        real = real.resolve() if real.exists() else real
-        if self._roots and not any(real.is_relative_to(root) for root in self._roots):
-            raise PaintoverError(
-                Code.PERMISSION_DENIED, f"{what} '{path}' lies outside the folders that this engine may touch (--root)."
-            )
-        return path
+        return self._roots.check(path, what)
 
     # Shots.
 
@@ -336,8 +326,7 @@ class Engine:
         read_parameters(spec, parameters)
         found = None
         if spec.takes_model:
-            if Path(model).is_absolute():
-                self._allowed(model, "The model")
+            self._roots.check_model(model)
             found = await self._look(
                 "plan_method", info=info.to_json(), method=method, parameters=parameters, model=model
             )
@@ -391,8 +380,7 @@ class Engine:
         if spec.model and not method.takes_model:
             raise PaintoverError(Code.INVALID_ARGUMENT, f"The method {method.name} uses no model; leave out 'model'.")
         if method.takes_model:
-            if Path(spec.model).is_absolute():
-                self._allowed(spec.model, "The model")
+            self._roots.check_model(spec.model)
             await self._look("check_model", method=spec.method, model=spec.model)
 
     def _next_version(self, spec: JobSpec) -> JobSpec:

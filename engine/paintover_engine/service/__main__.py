@@ -13,6 +13,7 @@ from paintover_bridge.private_files import NotPrivate, claim_folder
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.cache import DEFAULT_BUDGET
+from paintover_engine.jobs.confinement import ROOTS
 from paintover_engine.jobs.folders import DataFolder, default_data_folder
 from paintover_engine.service.limits import raise_file_limit
 from paintover_engine.service.logs import start_logging
@@ -57,6 +58,7 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = DataFolder(arguments.data_dir.absolute())
     os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
+    os.environ[ROOTS] = os.pathsep.join(str(root.resolve()) for root in arguments.root)
     raise_file_limit()
     try:
         _claim(folder)
