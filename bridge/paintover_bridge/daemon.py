@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ FOLDER_TAKEN = 75  # the engine's exit status when another one has the data fold
 _ENGINE_SAYS = "paintover-engine: "
 _POLL_SECONDS = 0.02
 _TAKEN_SECONDS = 0.5
+_FULL_DISK_BYTES = 10**5
 _HEALTH_SECONDS = 2.0
 
 
@@ -212,6 +214,8 @@ def _last_words(log: Path, status: int, said_before: int) -> str:
     with open(log, "rb") as file:
         file.seek(said_before)
         lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    if not lines and shutil.disk_usage(log.parent).free < _FULL_DISK_BYTES:
+        return f"The disk of {log.parent.parent} is full, and the engine's log with it; make room there and try again."
     last = lines[-1] if lines else f"exit status {status}"
     if last.startswith(_ENGINE_SAYS):
         return last[len(_ENGINE_SAYS) :]

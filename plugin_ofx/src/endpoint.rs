@@ -55,12 +55,13 @@ fn user_data_folder() -> Option<PathBuf> {
 
 /// What `engine.json` and `token` say; None where no engine runs on the folder. A hint only: the file outlasts a crash.
 pub fn read(folder: &Path) -> Option<Endpoint> {
+    // The token first: it is made anew at each start, so none is ever shown at the address of an engine before.
+    let token = fs::read_to_string(folder.join("token")).ok()?;
     let said: Value = serde_json::from_slice(&fs::read(folder.join("engine.json")).ok()?).ok()?;
     let address = said.get("address")?.as_str()?;
     if !may_live(said.get("pid")?.as_i64()?) {
         return None;
     }
-    let token = fs::read_to_string(folder.join("token")).ok()?;
     Some(Endpoint {
         address: address.to_owned(),
         token: token.trim().to_owned(),

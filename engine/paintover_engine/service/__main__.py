@@ -12,7 +12,7 @@ from pathlib import Path
 from paintover_bridge.private_files import NotPrivate, claim_folder
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.jobs.cache import DEFAULT_BUDGET
+from paintover_engine.jobs.cache import DEFAULT_BUDGET, FULL
 from paintover_engine.jobs.confinement import ROOTS
 from paintover_engine.jobs.folders import DataFolder, default_data_folder
 from paintover_engine.service.limits import raise_file_limit
@@ -79,6 +79,11 @@ def main() -> int:
         return TRY_AGAIN
     except PaintoverError as error:
         sys.stderr.write(f"paintover-engine: {error.message}\n")
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        sys.stderr.write(f"paintover-engine: {folder.unwritable(error).message}\n")
         return 2
     return 0
 

@@ -31,7 +31,7 @@ from paintover.v1 import (
 
 from paintover_engine import __version__
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.jobs.cache import DEFAULT_BUDGET
+from paintover_engine.jobs.cache import DEFAULT_BUDGET, Cache
 from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.service import servicers
@@ -73,7 +73,7 @@ async def serve(
     folder.create()
     with _locked(folder):
         take_address_back(folder)
-        engine = Engine(folder, roots, cache_budget, gpu_memory)
+        engine = _open_engine(folder, roots, cache_budget, gpu_memory)
         token = secrets.token_urlsafe(32)  # anew at each start: one that was shown to a stranger is worth nothing
         guard = Guard(token)
         stopping = asyncio.Event()
@@ -116,6 +116,19 @@ async def serve(
             await server.stop(GRACE_SECONDS)
             await engine.stop()
             log.info("engine stopped")
+
+
+def _open_engine(folder: DataFolder, roots: Sequence[Path], cache_budget: int, gpu_memory: int) -> Engine:
+    """The engine, also on a full disk: it is needed to make room there."""
+    removed = Cache(folder).make_room_to_start()
+    engine = Engine(folder, roots, cache_budget, gpu_memory)
+    if removed:
+        engine.notes.append(
+            f"The disk was full: {removed / 10**6:.1f} MB of the cache were removed so that the engine could start; "
+            "make more room, or remove all of it with `paintover cache prune`."
+        )
+        log.warning("%s", engine.notes[-1])
+    return engine
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:
