@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from paintover_engine.service.monitor.peers import is_strangers
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LINK_SECONDS = 600.0
@@ -71,6 +73,8 @@ class Access:
         hosts = {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost")}
         if request.host not in hosts:
             return 421, "This engine answers to 127.0.0.1 and localhost only."
+        if is_strangers(request.transport):  # who may have the cookie: a port that is free again is anybody's
+            return 403, "This engine belongs to another user."
         if self._bears_the_token(request):
             return None  # a program: no other page in a browser knows the token
         origin = request.headers.get("Origin")
