@@ -1,12 +1,11 @@
-"""A clip in memory as a job: a method's stages run on it, and what they made can be looked at."""
+"""A clip in memory as a job: stages run on it, and their outputs can be looked at."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +19,11 @@ Video = NDArray[np.float32]  # (F, H, W, 3), 0..1
 
 @dataclass(eq=False)
 class ClipJob:
-    """The `Context` that the stages of `method`, a method's module, read.
+    """The `Context` that stages read.
 
     painted: (H, W, 3), the first frame with its edit: the keyframe.
     kept: what stages returned, by their keys.
     """
-
-    method: ClassVar[ModuleType]
 
     name: str
     video: Video
@@ -63,4 +60,4 @@ class ClipJob:
         """Runs those whose output is not kept yet."""
         for stage in stages:
             if stage.key not in self.kept:
-                self.kept[stage.key] = getattr(self.method, stage.function)(self, stage)
+                self.kept[stage.key] = stage.function(self, stage)

@@ -1,10 +1,12 @@
 """What a method is made of: stages, each a pure function of its inputs' hashes.
 
-A method declares stages (`plan`); one runner executes them. What it has to tell at the end, it may say in
-`notes(context, stages)`: sentences, read off its stages' output. A stage's key hashes its function, its parameters and
-its inputs' keys, so resume, re-edits that cost only what changed, progress and streaming need no code of their own. And
-what came out the same ends a change there: its readers are found by its content (as in build systems: Mokhov, Mitchell,
-Peyton Jones: Build systems à la carte, 2018, "early cutoff").
+A method declares stages (`plan`); one runner executes them. A stage holds the function that computes it, which
+`@stage` makes of a plain function. Its key hashes that function's module, name and version, its parameters and its
+inputs' keys, so resume, re-edits that cost only what changed, progress and streaming need no code of their own. An
+output equal to an earlier one ends a change there: its readers are found by its content (as in build systems: Mokhov,
+Mitchell, Peyton Jones: Build systems à la carte, 2018, "early cutoff").
+
+At a job's end a method may report what it decided, in `notes(context, stages)`: sentences read from its stages' output.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -30,32 +32,67 @@ AHEAD = 4
 """How many stages beyond the one asked for may be begun; each keeps frames in memory."""
 
 
+class StageFunction:
+    """A function that computes stages of one kind: `function(context, stage)`.
+
+    compute: returns tensors; where `publishes`, yields `ResultFrame`s, which the job streams.
+    version: hashed into the stages' keys; raised when the output changes for the same inputs.
+    """
+
+    def __init__(
+        self, compute: Callable[[Context, Stage], Tensors | Iterator[ResultFrame]], version: int, publishes: bool
+    ) -> None:
+        functools.update_wrapper(self, compute)
+        self.compute = compute
+        self.name: str = compute.__name__
+        self.path = f"{compute.__module__}.{compute.__qualname__}"
+        self.version = version
+        self.publishes = publishes
+
+    def __call__(self, context: Context, stage: Stage) -> Any:
+        return self.compute(context, stage)
+
+
+def stage(
+    version: int = 1, publishes: bool = False
+) -> Callable[[Callable[[Context, Stage], Tensors | Iterator[ResultFrame]]], StageFunction]:
+    """Decorates a function of a module as a stage's: `@stage(version=2)`."""
+    return lambda compute: StageFunction(compute, version, publishes)
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One cacheable step of a job.
 
-    function: name of the function in the method's module that computes it.
+    function: computes it.
     parameters: JSON values; with the inputs, all that its output depends on.
     inputs: the stages whose output it reads.
     roots: digests of what it reads that no stage made: the plate's fingerprint, a keyframe's digest.
     frames: first and last frame number that it works on (inclusive), for progress and its label.
-    publishes: its function yields `ResultFrame`s, which the job streams; otherwise it returns tensors.
     needs_keyframe: False for what can be prepared while the artist paints.
     by_content: its readers depend on what it holds, whatever made it: where another edit gave the same, theirs is found
         again.
     cost: expected work relative to the job's other stages; only ratios matter.
     """
 
-    function: str
+    function: StageFunction
     parameters: Mapping[str, Any]
     inputs: tuple[Stage, ...]
     roots: tuple[str, ...]
     frames: tuple[int, int]
-    publishes: bool = False
     needs_keyframe: bool = False
     by_content: bool = False
     cost: float = 1.0
-    version: int = field(default=1)  # raise it when the function's output changes for the same inputs
+
+    @property
+    def name(self) -> str:
+        """The function's name: the kind of stage, as progress and labels show it."""
+        return self.function.name
+
+    @property
+    def publishes(self) -> bool:
+        """Whether it yields frames of the result rather than tensors."""
+        return self.function.publishes
 
     @functools.cached_property
     def key(self) -> str:
@@ -65,8 +102,8 @@ class Stage:
     def named(self, inputs: Sequence[str]) -> str:
         """64 hex digits for this stage's output from inputs that are named so."""
         described = {
-            "function": self.function,
-            "version": self.version,
+            "function": self.function.path,
+            "version": self.function.version,
             "parameters": dict(self.parameters),
             "inputs": list(inputs),
             "roots": self.roots,
@@ -78,7 +115,7 @@ class Stage:
     def label(self) -> str:
         """ "flow 24-31": what progress shows."""
         first, last = self.frames
-        return f"{self.function} {first}" if first == last else f"{self.function} {first}-{last}"
+        return f"{self.name} {first}" if first == last else f"{self.name} {first}-{last}"
 
 
 @dataclass(frozen=True)
@@ -122,12 +159,6 @@ class Context(Protocol):
 
     def check(self) -> None:
         """Raises when the job was cancelled or paused; call it at least once a frame."""
-
-
-class StageFunction(Protocol):
-    """`function(context, stage)`: returns tensors, or yields ResultFrames where the stage publishes."""
-
-    def __call__(self, context: Context, stage: Stage) -> Tensors | Iterator[ResultFrame]: ...
 
 
 @dataclass(frozen=True)

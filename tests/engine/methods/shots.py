@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -61,14 +60,14 @@ class MemoryShot:
         return
 
     def run_stages(
-        self, method: ModuleType, stages: Iterable[Stage], wanted: Callable[[Stage], bool] = lambda stage: True
+        self, stages: Iterable[Stage], wanted: Callable[[Stage], bool] = lambda stage: True
     ) -> dict[int, ResultFrame]:
         """Runs those of a plan that are wanted and not kept yet, in its order; the published frames by number."""
         frames: dict[int, ResultFrame] = {}
         for stage in stages:
             if stage.key not in self.kept and wanted(stage):
                 self.ran.append(stage)
-                output = getattr(method, stage.function)(self, stage)
+                output = stage.function(self, stage)
                 if stage.publishes:
                     frames |= {frame.number: frame for frame in output}
                 else:
