@@ -13,6 +13,7 @@ from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import ImagePlate
 from paintover_engine.methods.stage import Stage, Tensors
+from paintover_engine.methods.tensors import from_tensors, to_tensors
 
 Video = NDArray[np.float32]  # (F, H, W, 3), 0..1
 
@@ -44,8 +45,8 @@ class ClipJob:
     def keyframe(self, digest: str) -> Keyframe:
         return Keyframe(0, self.painted, None, (), digest)
 
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        return self.kept[stage.key]
+    def load(self, stage: Stage) -> Any:
+        return from_tensors(stage.function.output, self.kept[stage.key])
 
     def checkpoint(self, stage: Stage) -> None:
         return
@@ -60,4 +61,4 @@ class ClipJob:
         """Runs those whose output is not kept yet."""
         for stage in stages:
             if stage.key not in self.kept:
-                self.kept[stage.key] = stage.function(self, stage)
+                self.kept[stage.key] = to_tensors(stage.function(self, stage))

@@ -23,7 +23,8 @@ from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import Plate
 from paintover_engine.media.source import open_source
 from paintover_engine.methods.registry import find_method
-from paintover_engine.methods.stage import AHEAD, KeyframeRef, Stage, Tensors
+from paintover_engine.methods.stage import AHEAD, KeyframeRef, Out, Stage, Tensors
+from paintover_engine.methods.tensors import from_tensors, to_tensors
 
 
 class Cancelled(PaintoverError):
@@ -124,8 +125,8 @@ class Runner:
             self._keyframes[digest] = outputs.load_keyframe(path)
         return self._keyframes[digest]
 
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        return outputs.load_tensors(self.store, stage.key)
+    def load(self, stage: Stage[Any, Out]) -> Out:
+        return from_tensors(stage.function.output, outputs.load_tensors(self.store, stage.key))
 
     def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
         return outputs.load_checkpoint(self.store, stage.key)
@@ -204,7 +205,7 @@ class Runner:
             frames = outputs.save_frames(self.store, stage.key, output, (self.info.width, self.info.height))
             self._deliver_soon()
         else:
-            outputs.save_tensors(self.store, stage.key, output)
+            outputs.save_tensors(self.store, stage.key, to_tensors(output))
             if name and name != stage.key:
                 self.store.remember(name, stage.key)
         outputs.drop_checkpoint(self.store, stage.key)

@@ -11,12 +11,15 @@ At a job's end a method may report what it decided, in `notes(context, stages)`:
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, overload
+
+from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,45 +30,79 @@ if TYPE_CHECKING:
     from paintover_engine.media.plate import Plate
 
 Tensors = dict[str, "NDArray[Any]"]
+Parameters = TypeVar("Parameters", default=Any)
+"""A stage's parameters: a frozen dataclass of JSON values."""
+Output = TypeVar("Output", default=Any)
+"""A stage's output: a frozen dataclass of arrays and numbers (`methods.tensors`)."""
+Out = TypeVar("Out")
 
 AHEAD = 4
 """How many stages beyond the one asked for may be begun; each keeps frames in memory."""
 
 
-class StageFunction:
+class StageFunction(Generic[Parameters, Output]):
     """A function that computes stages of one kind: `function(context, stage)`.
 
-    compute: returns tensors; where `publishes`, yields `ResultFrame`s, which the job streams.
+    compute: returns an `output`; where `publishes`, yields `ResultFrame`s, which the job streams.
+    output: the dataclass of what it returns; dict: tensors by name.
     version: hashed into the stages' keys; raised when the output changes for the same inputs.
     """
 
     def __init__(
-        self, compute: Callable[[Context, Stage], Tensors | Iterator[ResultFrame]], version: int, publishes: bool
+        self, compute: Callable[[Context, Stage], Any], output: type[Any], version: int, publishes: bool
     ) -> None:
         functools.update_wrapper(self, compute)
         self.compute = compute
+        self.output: type[Output] = output
         self.name: str = compute.__name__
         self.path = f"{compute.__module__}.{compute.__qualname__}"
         self.version = version
         self.publishes = publishes
 
-    def __call__(self, context: Context, stage: Stage) -> Any:
-        return self.compute(context, stage)
+    def __call__(self, context: Context, stage: Stage[Parameters, Output]) -> Output:
+        output: Output = self.compute(context, stage)
+        return output
+
+
+@overload
+def stage(
+    *, output: type[Out], version: int = 1
+) -> Callable[[Callable[[Context, Stage[Parameters, Out]], Out]], StageFunction[Parameters, Out]]: ...
+
+
+@overload
+def stage(
+    *, publishes: Literal[True], version: int = 1
+) -> Callable[
+    [Callable[[Context, Stage[Parameters, Iterator[ResultFrame]]], Iterator[ResultFrame]]],
+    StageFunction[Parameters, Iterator[ResultFrame]],
+]: ...
+
+
+@overload
+def stage(
+    *, version: int = 1
+) -> Callable[[Callable[[Context, Stage[Parameters, Tensors]], Tensors]], StageFunction[Parameters, Tensors]]: ...
 
 
 def stage(
-    version: int = 1, publishes: bool = False
-) -> Callable[[Callable[[Context, Stage], Tensors | Iterator[ResultFrame]]], StageFunction]:
-    """Decorates a function of a module as a stage's: `@stage(version=2)`."""
-    return lambda compute: StageFunction(compute, version, publishes)
+    *, output: type[Any] = dict, publishes: bool = False, version: int = 1
+) -> Callable[[Callable[[Context, Stage], Any]], StageFunction]:
+    """Decorates a module's function as a stage's: `@stage(output=Flow, version=2)`, `@stage(publishes=True)`."""
+    return lambda compute: StageFunction(compute, output, version, publishes)
+
+
+@dataclass(frozen=True)
+class NoParameters:
+    """The parameters of a stage that depends on its inputs and roots alone."""
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class Stage(Generic[Parameters, Output]):
     """One cacheable step of a job.
 
     function: computes it.
-    parameters: JSON values; with the inputs, all that its output depends on.
+    parameters: a frozen dataclass of JSON values; with the inputs, all that its output depends on.
     inputs: the stages whose output it reads.
     roots: digests of what it reads that no stage made: the plate's fingerprint, a keyframe's digest.
     frames: first and last frame number that it works on (inclusive), for progress and its label.
@@ -75,8 +112,8 @@ class Stage:
     cost: expected work relative to the job's other stages; only ratios matter.
     """
 
-    function: StageFunction
-    parameters: Mapping[str, Any]
+    function: StageFunction[Parameters, Output]
+    parameters: Parameters
     inputs: tuple[Stage, ...]
     roots: tuple[str, ...]
     frames: tuple[int, int]
@@ -94,6 +131,10 @@ class Stage:
         """Whether it yields frames of the result rather than tensors."""
         return self.function.publishes
 
+    def inputs_of(self, function: StageFunction[Any, Out]) -> list[Stage[Any, Out]]:
+        """Those of its inputs that a function computes."""
+        return [needed for needed in self.inputs if needed.function is function]
+
     @functools.cached_property
     def key(self) -> str:
         """64 hex digits that name this stage's output in the cache."""
@@ -104,7 +145,7 @@ class Stage:
         described = {
             "function": self.function.path,
             "version": self.function.version,
-            "parameters": dict(self.parameters),
+            "parameters": _json(self.parameters),
             "inputs": list(inputs),
             "roots": self.roots,
             "frames": self.frames,
@@ -116,6 +157,10 @@ class Stage:
         """ "flow 24-31": what progress shows."""
         first, last = self.frames
         return f"{self.name} {first}" if first == last else f"{self.name} {first}-{last}"
+
+
+def _json(parameters: Any) -> dict[str, Any]:
+    return dict(parameters) if isinstance(parameters, Mapping) else dataclasses.asdict(parameters)
 
 
 @dataclass(frozen=True)
@@ -148,8 +193,8 @@ class Context(Protocol):
     def keyframe(self, digest: str) -> Keyframe:
         """The keyframe whose digest stands in the stage's roots."""
 
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        """The tensors of an input stage, memory-mapped, read-only."""
+    def load(self, stage: Stage[Any, Out]) -> Out:
+        """The output of an input stage; its arrays are read-only."""
 
     def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
         """What an interrupted run of this stage kept last; None where nothing was."""

@@ -12,6 +12,7 @@ from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import ImagePlate
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage, Tensors
+from paintover_engine.methods.tensors import from_tensors, to_tensors
 
 Frame = NDArray[np.uint8]  # (H, W, 3)
 
@@ -47,8 +48,8 @@ class MemoryShot:
         working = self.painted[number].astype(np.float32) / np.float32(255)
         return Keyframe(number, working, self.mattes.get(number), (), digest)
 
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        return self.kept[stage.key]
+    def load(self, stage: Stage) -> Any:
+        return from_tensors(stage.function.output, self.kept[stage.key])
 
     def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
         return self.checkpoints.get(stage.key)
@@ -71,7 +72,7 @@ class MemoryShot:
                 if stage.publishes:
                     frames |= {frame.number: frame for frame in output}
                 else:
-                    self.kept[stage.key] = output
+                    self.kept[stage.key] = to_tensors(output)
         return frames
 
 

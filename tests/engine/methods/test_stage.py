@@ -26,7 +26,7 @@ def redeclared(module: str = __name__, name: str = "flow", version: int = 1) -> 
         return {}
 
     compute.__module__, compute.__name__, compute.__qualname__ = module, name, name
-    return stage(version)(compute)
+    return stage(version=version)(compute)
 
 
 def test_a_key_depends_on_all_that_the_output_depends_on() -> None:
@@ -53,3 +53,17 @@ def test_a_key_is_the_same_in_every_process_and_ignores_what_changes_no_output()
 def test_labels_say_what_progress_shows() -> None:
     assert FLOW.label == "flow 0-7"
     assert dataclasses.replace(FLOW, frames=(3, 3)).label == "flow 3"
+
+
+def test_parameters_of_a_dataclass_are_in_the_key() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Quality:
+        quality: str
+
+    assert Stage(flow, Quality("fine"), (), ("plate",), (0, 7)).key == FLOW.key
+    assert Stage(flow, Quality("fast"), (), ("plate",), (0, 7)).key != FLOW.key
+
+
+def test_inputs_are_found_by_their_function() -> None:
+    assert CARRY.inputs_of(flow) == [FLOW]
+    assert CARRY.inputs_of(carry) == []
