@@ -32,7 +32,7 @@ def test_a_recoloured_figure_is_a_local_edit() -> None:
     cv2.circle(painted, (85, 45), 8, (0.9, 0.7, 0.1), -1, cv2.LINE_AA)
     edit = edit_of(plate(), painted)
     assert edit.kind == "local"
-    assert edit.kept > 0.5
+    assert edit.preserved > 0.5
 
 
 def test_a_mark_is_a_local_edit_whatever_it_hides() -> None:
@@ -46,7 +46,7 @@ def test_another_figure_in_its_place_is_another_shape() -> None:
     cv2.rectangle(painted, (60, 10), (110, 110), (0.2, 0.6, 0.1), -1)
     edit = edit_of(plate(), painted)
     assert edit.kind == "shape"
-    assert edit.kept < 0.4
+    assert edit.preserved < 0.4
 
 
 def test_a_flat_wall_painted_on_keeps_all_of_its_contours() -> None:
@@ -54,7 +54,7 @@ def test_a_flat_wall_painted_on_keeps_all_of_its_contours() -> None:
     painted = wall.copy()
     painted[20:80, 20:120] = 0.8
     edit = edit_of(wall, painted)
-    assert (edit.kind, edit.kept) == ("local", 1.0)
+    assert (edit.kind, edit.preserved) == ("local", 1.0)
 
 
 def test_no_edit_at_all_is_a_local_one() -> None:

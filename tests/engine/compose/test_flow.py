@@ -6,12 +6,12 @@ from paintover_engine.compose.flow import (
     FlowEstimator,
     affine_motion,
     consistency,
+    endpoints,
     flow_size,
-    follow,
     is_cut,
     pack,
-    places,
     unpack,
+    warp,
 )
 
 
@@ -40,8 +40,8 @@ def test_following_a_flow_takes_pixels_from_its_ends() -> None:
     picture = np.arange(20, dtype=np.float32)[None].repeat(5, 0)
     flow = np.zeros((5, 20, 2), np.float32)
     flow[..., 0] = 2.5
-    assert np.allclose(follow(picture, flow)[2, :16], np.arange(16) + 2.5, atol=0.02)
-    assert np.allclose(places(flow, (3, 1, 20, 5))[0, 0], (5.5, 1))
+    assert np.allclose(warp(picture, flow)[2, :16], np.arange(16) + 2.5, atol=0.02)
+    assert np.allclose(endpoints(flow, (3, 1, 20, 5))[0, 0], (5.5, 1))
 
 
 def test_what_is_hidden_in_the_other_frame_is_not_trusted() -> None:

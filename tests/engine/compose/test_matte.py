@@ -3,9 +3,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from paintover_engine.compose.bounds import bounds_of
 from paintover_engine.compose.matte import (
     apply_coefficients,
-    bounds,
     difference_matte,
     extend,
     feathered,
@@ -78,11 +78,11 @@ def test_the_guided_filter_moves_an_edge_onto_the_pictures() -> None:
 
 def test_bounds_hold_everything_above_0() -> None:
     matte = np.zeros((20, 30), np.float32)
-    assert bounds(matte) == (0, 0, 0, 0)
+    assert bounds_of(matte) == (0, 0, 0, 0)
     matte[5, 7] = 0.1
     matte[9, 28] = 1
-    assert bounds(matte) == (7, 5, 22, 5)
-    assert bounds(matte, 4) == (3, 1, 27, 13)
+    assert bounds_of(matte) == (7, 5, 22, 5)
+    assert bounds_of(matte, 4) == (3, 1, 27, 13)
 
 
 def test_what_is_unknown_is_filled_from_around_and_what_is_known_stays() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from paintover_engine.compose.flow import FlowEstimator, follow
+from paintover_engine.compose.flow import FlowEstimator, warp
 from paintover_engine.compose.register import Registrar, Registration
 
 SHAPE = (140, 220)
@@ -43,7 +43,7 @@ def advance(registrar: Registrar, place: Registration, before: np.ndarray, now: 
 
 
 def covered(place: Registration) -> np.ndarray:
-    return follow(region(), place.offset) * place.trust > 0.5
+    return warp(region(), place.offset) * place.trust > 0.5
 
 
 def overlap(found: np.ndarray, shift: int) -> float:

@@ -20,7 +20,7 @@ from paintover_engine.jobs.runner import Cancelled, Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.source import open_source, probe
-from paintover_engine.methods import draft
+from paintover_engine.methods import draft, tracking
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.stage import KeyframeRef, Stage
 
@@ -84,7 +84,7 @@ def test_beside_a_stage_the_next_one_that_has_its_inputs_is_run(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, later = until(runner, "result 1-7")
-    begun, flow, result = threading.Event(), draft.flow.compute, draft.result.compute
+    begun, flow, result = threading.Event(), tracking.flow.compute, draft.result.compute
 
     def flowed(context: Any, stage: Stage) -> Any:
         begun.set()
@@ -94,7 +94,7 @@ def test_beside_a_stage_the_next_one_that_has_its_inputs_is_run(
         assert begun.wait(PATIENCE), "nothing ran beside it"
         return result(context, stage)
 
-    monkeypatch.setattr(draft.flow, "compute", flowed)
+    monkeypatch.setattr(tracking.flow, "compute", flowed)
     monkeypatch.setattr(draft.result, "compute", patient)
     report = runner.run(asked, later)
     assert [number for number, _ in report.frames] == list(range(1, 8))
@@ -119,7 +119,7 @@ def test_an_error_of_a_stage_that_ran_beside_is_raised_when_it_is_asked_for(
     def broken(context: Any, stage: Stage) -> Any:
         raise ValueError(stage.label)
 
-    monkeypatch.setattr(draft.flow, "compute", broken)
+    monkeypatch.setattr(tracking.flow, "compute", broken)
     runner.run(asked, later)
     with pytest.raises(ValueError, match="flow 8-15"):
         runner.run(later[0], later[1:])
@@ -127,7 +127,7 @@ def test_an_error_of_a_stage_that_ran_beside_is_raised_when_it_is_asked_for(
 
 def test_what_failed_beside_is_told_once_and_then_tried_again(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, later = until(runner, "result 1-7")
-    flow, ran = draft.flow.compute, threading.Event()
+    flow, ran = tracking.flow.compute, threading.Event()
 
     def broken_once(context: Any, stage: Stage) -> Any:
         if not ran.is_set():
@@ -135,7 +135,7 @@ def test_what_failed_beside_is_told_once_and_then_tried_again(runner: Runner, mo
             raise PaintoverError(Code.UNAVAILABLE, "The server of the plates does not answer.")
         return flow(context, stage)
 
-    monkeypatch.setattr(draft.flow, "compute", broken_once)
+    monkeypatch.setattr(tracking.flow, "compute", broken_once)
     runner.run(asked, later)
     assert ran.wait(PATIENCE)
     with pytest.raises(PaintoverError, match="does not answer"):
@@ -157,7 +157,7 @@ def test_closing_ends_what_still_runs_beside(runner: Runner, monkeypatch: pytest
             ended.set()
             raise
 
-    monkeypatch.setattr(draft.flow, "compute", endless)
+    monkeypatch.setattr(tracking.flow, "compute", endless)
     runner.run(asked, later)
     assert begun.wait(PATIENCE) and not ended.is_set()
     runner.close()
@@ -204,7 +204,7 @@ def test_another_place_is_carried_anew(
 ) -> None:
     runner.run_all()
     with edit(shot, store, "other_place.png") as again:
-        assert {"learn", "carry"} <= functions_run(again, monkeypatch)
+        assert {"learn", "propagate"} <= functions_run(again, monkeypatch)
 
 
 def test_what_was_evicted_meanwhile_is_carried_anew(
@@ -212,11 +212,11 @@ def test_what_was_evicted_meanwhile_is_carried_anew(
 ) -> None:
     runner.run_all()
     for stage in runner.stages:
-        if stage.name == "carry":
+        if stage.name == "propagate":
             store.remove(stage.key, stage.publishes)
     with edit(shot, store, "other_colour.png") as again:
         called = functions_run(again, monkeypatch)
-        assert "carry" in called and "learn" not in called
+        assert "propagate" in called and "learn" not in called
 
 
 def test_the_result_is_written_beside_the_stages(shot: Path, store: Store, tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_a_second_edit_needs_no_new_flow(wide: Frame) -> None:
     shot.run()
     again = Shot(shot.plates, {4: slide(marked(wide))[4]}, kept=shot.kept)
     missing = [s.name for s in draft.plan(again.info, again.refs(), DraftParameters()) if s.key not in again.kept]
-    assert "carry" in missing
+    assert "propagate" in missing
     assert "flow" not in missing
 
 

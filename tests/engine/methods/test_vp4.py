@@ -24,6 +24,7 @@ from paintover_engine.evaluate.grids import Edit
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods import draft, vp4
 from paintover_engine.methods.parameters import DraftParameters, VP4Parameters
+from paintover_engine.methods.planning import CHUNK
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
 
 from tests.engine.diffusion.faults import failing
@@ -127,14 +128,14 @@ def test_a_stage_looks_at_no_more_of_a_long_shot_than_of_a_short_one() -> None:
             if stage.name == "consistency"
         )
 
-    assert widest(200) == widest(40) < 3 * draft.CHUNK
+    assert widest(200) == widest(40) < 3 * CHUNK
 
 
 def test_the_draft_of_the_same_shot_shares_flow_and_matte() -> None:
     shot = Shot(9)
     ours = {stage.key for stage in shot.plan()}
     theirs = draft.plan(shot.info, [KeyframeRef(0, "key0")], DraftParameters())
-    assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "carry")} <= ours
+    assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "propagate")} <= ours
 
 
 @pytest.mark.parametrize("kind", [Edit.RECOLOUR, Edit.TINT])
