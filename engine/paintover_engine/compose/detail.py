@@ -53,9 +53,9 @@ class Framing:
     def to_plate(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
         """A model's picture (h, w, c) as one of the plate's size (H, W, c); 0 where the plate was cut off."""
         x, y = self._offset(0), self._offset(1)
-        kept = picture[max(0, y) : max(0, y) + self.inner[1], max(0, x) : max(0, x) + self.inner[0]]
-        right, bottom = self.inner[0] - kept.shape[1] - max(0, -x), self.inner[1] - kept.shape[0] - max(0, -y)
-        whole = cv2.copyMakeBorder(kept, max(0, -y), bottom, max(0, -x), right, cv2.BORDER_CONSTANT, value=0)
+        inside = picture[max(0, y) : max(0, y) + self.inner[1], max(0, x) : max(0, x) + self.inner[0]]
+        right, bottom = self.inner[0] - inside.shape[1] - max(0, -x), self.inner[1] - inside.shape[0] - max(0, -y)
+        whole = cv2.copyMakeBorder(inside, max(0, -y), bottom, max(0, -x), right, cv2.BORDER_CONSTANT, value=0)
         shrinks = self.inner[0] * self.inner[1] > self.plate[0] * self.plate[1]
         method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
         sized = cv2.resize(whole, self.plate, interpolation=method) if self.inner != self.plate else whole

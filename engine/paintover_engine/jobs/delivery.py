@@ -87,12 +87,12 @@ class Delivery:
                 for written, number in enumerate(range(info.first, info.last + 1), start=1):
                     frame = self._awaited(number)
                     painted = outputs.load_painted(frame)
-                    over = composite(self._plate(number), painted, frame.window)
+                    over = composite(self._plate(number), painted, frame.bounds)
                     if before:
                         before.result()
                     before = writer.submit(sink.write, over)
                     if mattes:
-                        mattes.write(number, painted, frame.window)
+                        mattes.write(number, painted, frame.bounds)
                     self._written = written
                 if before:
                     before.result()

@@ -88,7 +88,7 @@ def save_frames(
             painted = np.ascontiguousarray(frame.painted, np.float16)
             metadata = {
                 "number": str(frame.number),
-                "window": json.dumps(frame.window),
+                "window": json.dumps(frame.bounds),
                 "size": json.dumps(size),
                 "confidence": f"{frame.confidence:.4f}",
                 "checksum": checksum(painted.reshape(-1).view(np.uint8).data),
@@ -100,7 +100,7 @@ def save_frames(
 
 def load_painted(stored: StoredFrame) -> NDArray[np.float16]:
     """A result frame's pixels, memory-mapped: (height, width, 4), RGB in the shot's encoding and the matte."""
-    _, _, width, height = stored.window
+    _, _, width, height = stored.bounds
     if not width or not height:
         return np.zeros((0, 0, 4), np.float16)
     return np.memmap(stored.path, np.float16, "r", stored.offset, (height, width, 4))

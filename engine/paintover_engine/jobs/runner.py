@@ -214,7 +214,9 @@ class Runner:
     def _name(self, asked: Stage) -> str | None:
         """What a stage's output is called whatever made those inputs that count by content; its key where none does.
         None where such an input is not there."""
-        for stage in self.stages:  # inputs before their readers; not recursive, for a long shot's carry is a long chain
+        for stage in (
+            self.stages
+        ):  # inputs before their readers; not recursive, for a long shot's `propagate` stages are a long chain
             if stage.key not in self._names:
                 found = [outputs.digest(self.store, needed.key) if needed.by_content else self._names.get(needed.key)
                          for needed in stage.inputs]  # fmt: skip

@@ -24,14 +24,14 @@ from paintover_engine.jobs.folders import DataFolder
 class StoredFrame:
     """Where a result frame's pixels lie: (height, width, 4) half floats at `offset` of `path`, RGB and matte.
 
-    window: x, y, width, height in the plate's pixels; size: the plate's width and height; checksum: of the pixels.
+    bounds: x, y, width, height in the plate's pixels; size: the plate's width and height; checksum: of the pixels.
     """
 
     number: int
     path: Path
     offset: int
     length: int
-    window: tuple[int, int, int, int]
+    bounds: tuple[int, int, int, int]
     size: tuple[int, int]
     confidence: float
     checksum: str
@@ -164,7 +164,7 @@ def read_header(path: Path) -> StoredFrame:
         path=path,
         offset=8 + size,
         length=total - 8 - size,
-        window=(x, y, width, height),
+        bounds=(x, y, width, height),
         size=(full_width, full_height),
         confidence=float(meta["confidence"]),
         checksum=meta.get("checksum", ""),
@@ -189,7 +189,7 @@ def _share(path: Path, other: Path) -> None:
 def _checksum_of(frame: StoredFrame) -> str:
     """The checksum of a frame's samples as they lie on disk; "" for a frame of a version that wrote none."""
     if not frame.checksum:
-        _, _, width, height = frame.window
+        _, _, width, height = frame.bounds
         return "" if frame.length == width * height * 8 else "too short"
     with open(frame.path, "rb") as file:
         file.seek(frame.offset)

@@ -51,13 +51,13 @@ def save_picture(
     name: the file's, whose ending says how it is encoded."""
     plate = source.read(number)
     if painted:
-        plate = composite(plate, load_painted(painted), painted.window)
+        plate = composite(plate, load_painted(painted), painted.bounds)
     _save(views, key, cv2.cvtColor(_fit(plate.display(), info, side), cv2.COLOR_RGB2BGR), name)
 
 
 def save_matte(views: Store, key: str, info: SourceInfo, side: int, painted: StoredFrame) -> None:
     """Keeps a picture of a result's matte: white, opaque where the edit applies, for laying over the others."""
-    x, y, width, height = painted.window
+    x, y, width, height = painted.bounds
     matte = np.zeros((info.height, info.width), np.float32)
     matte[y : y + height, x : x + width] = load_painted(painted)[..., 3]
     alpha = np.rint(np.clip(_fit(matte, info, side), 0, 1) * 255).astype(np.uint8)

@@ -325,7 +325,7 @@ class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
 
 async def _chunks(frame: StoredFrame, view: int, transport: int) -> AsyncIterator[frame_pb2.FrameChunk]:
     """A stored frame as the wire has it: its header, then its pixels unless the client maps them."""
-    x, y, width, height = frame.window
+    x, y, width, height = frame.bounds
     matte_only = view == frame_pb2.VIEW_MATTE
     length = frame.length // 4 if matte_only else frame.length
     header = frame_pb2.Frame(

@@ -27,7 +27,7 @@ def inside(net: MatteNet, now: np.ndarray, prior: np.ndarray, motion: np.ndarray
     return net.odds(feature_planes(cielab(now), cielab(now), prior, motion), np.ones(SHAPE, bool)) > 0
 
 
-def test_a_slipped_matte_is_put_back_on_its_object() -> None:
+def test_displaced_matte_is_corrected() -> None:
     now, matte = picture()
     slip = np.full((*SHAPE, 2), 4.0, np.float32)
     slipped = warp(matte, slip)
@@ -37,14 +37,14 @@ def test_a_slipped_matte_is_put_back_on_its_object() -> None:
     assert wrong < 0.4 * ((slipped > 0.5) != (matte > 0.5)).mean()
 
 
-def test_training_is_the_same_every_time() -> None:
+def test_training_is_deterministic() -> None:
     now, matte = picture()
     first, second = train(cielab(now), matte, still()), train(cielab(now), matte, still())
     one, other = to_tensors(first), to_tensors(second)
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
-def test_where_looks_tell_nothing_motion_decides() -> None:
+def test_motion_decides_where_appearance_cannot() -> None:
     now = np.clip(np.random.default_rng(4).normal(110, 15, (*SHAPE, 3)), 0, 255).astype(np.uint8)
     _, matte = picture()
     prior = warp(matte, np.full((*SHAPE, 2), 3.0, np.float32))
@@ -53,7 +53,7 @@ def test_where_looks_tell_nothing_motion_decides() -> None:
     assert (found != (prior > 0.5)).mean() < 0.03
 
 
-def test_what_moves_along_is_told_from_what_does_not() -> None:
+def test_motion_plane_separates_object_from_ground() -> None:
     _, matte = picture()
     home = still()
     home[matte > 0.5] = (6, 0)
