@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import hashlib
 import importlib
 import importlib.util
 import json
@@ -120,15 +121,15 @@ class Worker:
         return export_frame(path, self._sources.get(shot).read(frame), shot, overwrite)
 
     def plate(self, info: str, frame: int) -> str:
-        """Writes the plate's frame as a stored frame, alpha 1; returns the stage key it lies under."""
+        """Writes the plate's frame as a stored frame, alpha 1; returns the key it lies under."""
         shot = SourceInfo.from_json(info)
-        stage = Stage("plate", {}, (), (shot.fingerprint,), (frame, frame), publishes=True)
-        if not self._views.has(stage.key, publishes=True):
+        key = hashlib.sha256(f"plate {shot.fingerprint} {frame}".encode()).hexdigest()
+        if not self._views.has(key, publishes=True):
             rgb = self._sources.get(shot).read(frame).rgb()
             pixels = np.dstack([rgb, np.ones_like(rgb[..., :1])]).astype(np.float16)
             window = (0, 0, shot.width, shot.height)
-            outputs.save_frames(self._views, stage, [ResultFrame(frame, window, pixels, 1.0)], window[2:])
-        return stage.key
+            outputs.save_frames(self._views, key, [ResultFrame(frame, window, pixels, 1.0)], window[2:])
+        return key
 
     def picture(self, key: str, info: str, frame: int, view: str, side: int, result: str, name: str) -> None:
         """Keeps a small picture under a key. view: "plate", "result" or "matte"; result: the key of what made it;
@@ -169,7 +170,7 @@ class Worker:
             {
                 "key": stage.key,
                 "label": stage.label,
-                "function": stage.function,
+                "function": stage.name,
                 "cost": stage.cost,
                 "publishes": stage.publishes,
                 "needs_keyframe": stage.needs_keyframe,
