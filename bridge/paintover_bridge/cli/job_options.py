@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from paintover_bridge.job_request import JobRequest
 
 
-@dataclass(frozen=True)
-class JobOptions:
+class JobOptions(NamedTuple):
     """The options' values as typed. A command that declares only some of the options leaves the others at their
     defaults."""
 
@@ -86,11 +84,10 @@ def _with_clip_media(request: JobRequest) -> JobRequest:
 def takes_job(command: Callable[..., Any]) -> Callable[..., Any]:
     """Passes the values of the job's options to the command as one `JobOptions`, its first argument. Stands below the
     decorators that declare the options."""
-    names = [field.name for field in fields(JobOptions)]
 
     @functools.wraps(command)
     def with_job(**values: Any) -> Any:
-        job = JobOptions(**{name: values.pop(name) for name in names if name in values})
+        job = JobOptions(**{name: values.pop(name) for name in JobOptions._fields if name in values})
         return command(job, **values)
 
     return with_job

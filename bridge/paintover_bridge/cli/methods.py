@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 import click
 
 from paintover_bridge.cli import context
@@ -67,5 +65,7 @@ def _plan_method(name: str | None, source: str, parameters: tuple[str, ...], mod
 
 def _suggest(name: str, valid: list[str]) -> str:
     """The end of a sentence about an unknown name: the closest valid one, or all of them."""
+    import difflib
+
     close = difflib.get_close_matches(name.lower(), valid, n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else f" Valid: {', '.join(valid)}."
