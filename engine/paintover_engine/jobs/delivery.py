@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 
 from paintover_engine.compose.composite import composite
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs
+from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.store import StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.mattes import open_matte_sink
@@ -17,15 +17,6 @@ from paintover_engine.media.plate import Plate
 from paintover_engine.media.sink import open_sink
 
 _PATIENCE = 0.05  # seconds between two looks at what is waited for
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where a job's result goes. path: the file or files; mattes: the mattes', "" for none."""
-
-    path: str
-    overwrite: bool = False
-    mattes: str = ""
 
 
 class _Abandoned(Exception):

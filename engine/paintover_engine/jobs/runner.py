@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs
-from paintover_engine.jobs.delivery import Delivery, Output
+from paintover_engine.jobs.delivery import Delivery
+from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.store import Store, StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe

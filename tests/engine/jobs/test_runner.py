@@ -14,8 +14,8 @@ import pytest
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.evaluate.scenes import CASES
 from paintover_engine.jobs import outputs
-from paintover_engine.jobs.delivery import Output
 from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.runner import Cancelled, Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.keyframe import load_keyframe
