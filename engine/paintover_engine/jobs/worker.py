@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -33,7 +34,7 @@ from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.sink import check_output
 from paintover_engine.media.source import open_source, probe
 from paintover_engine.methods.registry import find_method, find_model, read_parameters
-from paintover_engine.methods.stage import ResultFrame, Stage
+from paintover_engine.methods.stage import ResultFrame
 
 Handler = Callable[[Any], protocol.Message]
 
@@ -137,13 +138,13 @@ class Worker:
 
     def _plate(self, request: protocol.PlateRequest) -> protocol.PlateReply:
         info, frame = request.info, request.frame
-        stage = Stage("plate", {}, (), (info.fingerprint,), (frame, frame), publishes=True)
-        if not self._views.has(stage.key, publishes=True):
+        key = hashlib.sha256(f"plate {info.fingerprint} {frame}".encode()).hexdigest()
+        if not self._views.has(key, publishes=True):
             rgb = self._sources.get(info).read(frame).rgb()
             pixels = np.dstack([rgb, np.ones_like(rgb[..., :1])]).astype(np.float16)
             window = (0, 0, info.width, info.height)
-            outputs.save_frames(self._views, stage, [ResultFrame(frame, window, pixels, 1.0)], window[2:])
-        return protocol.PlateReply(key=stage.key)
+            outputs.save_frames(self._views, key, [ResultFrame(frame, window, pixels, 1.0)], window[2:])
+        return protocol.PlateReply(key=key)
 
     def _picture(self, request: protocol.PictureRequest) -> protocol.Empty:
         info, frame = request.info, request.frame
@@ -173,7 +174,7 @@ class Worker:
             protocol.PlannedStage(
                 key=stage.key,
                 label=stage.label,
-                function=stage.function,
+                function=stage.name,
                 cost=stage.cost,
                 publishes=stage.publishes,
                 needs_keyframe=stage.needs_keyframe,

@@ -58,7 +58,8 @@ def test_other_version_is_refused_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"\xff\xfe", b'{"version": 1, "id": 1, "reply"', b"[]", b'{"version": 1}', b'{"version": 1, "id": "x"}']
+    "line",
+    [b"", b"\xff\xfe", b'{"version": 1, "id": 1, "reply"', b"[]", b'{"version": 1}', b'{"version": 1, "id": "x"}'],
 )
 def test_unreadable_answer_is_a_protocol_error(line: bytes) -> None:
     with pytest.raises(protocol.ProtocolError):

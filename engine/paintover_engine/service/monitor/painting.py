@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from paintover_bridge.keyframe import Painting, picture_path
+from paintover_bridge.paint import PaintOptions, picture_path
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.engine import Engine
@@ -68,8 +68,8 @@ class PaintingFace:
         }  # fmt: skip
 
     def _picture(self, shot: Shot, number: int) -> Path:
-        painting = Painting(source=shot.source, frame=number)
-        return picture_path(painting, messages.shot_message(shot), self._engine.folder.root)
+        options = PaintOptions(number)
+        return picture_path(options, messages.shot_message(shot), self._engine.folder.root)
 
     def _pictures(self, shot: Shot) -> list[dict[str, Any]]:
         """The shot's files to paint on, by frame."""
