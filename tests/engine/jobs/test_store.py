@@ -35,7 +35,7 @@ def test_a_frame_can_be_mapped_from_where_its_header_says(store: Store) -> None:
     frames = [ResultFrame(7, (2, 1, 5, 3), painted, 0.75), ResultFrame(8, (0, 0, 0, 0), empty, 0.0)]
     outputs.save_frames(store, RESULT, frames, (64, 48))
     stored, nothing = store.frames(RESULT)
-    assert (stored.number, stored.window, stored.size, stored.confidence) == (7, (2, 1, 5, 3), (64, 48), 0.75)
+    assert (stored.number, stored.bounds, stored.size, stored.confidence) == (7, (2, 1, 5, 3), (64, 48), 0.75)
     with open(stored.path, "rb") as file:
         file.seek(stored.offset)
         assert file.read() == painted.tobytes()
