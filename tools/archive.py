@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "plugin_ofx" / "build" / "Paintover.ofx.bundle"
 LIBRARIES = {"linux": ("Linux-x86-64", "Linux-aarch64"), "macos": ("MacOS",), "windows": ("Win64",)}
+PARTS = ("protos", "local", "bridge", "engine")
 FORMATS = {"linux": "gztar", "macos": "gztar", "windows": "zip"}
 
 
@@ -28,10 +29,10 @@ def version() -> str:
 
 
 def build_wheels(folder: Path) -> None:
-    """The three parts' wheels, with the build tools of this Python."""
+    """The wheels of all parts, with the build tools of this Python."""
     folder.mkdir()
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
-    subprocess.run([*map(str, pip), *(str(ROOT / part) for part in ("protos", "bridge", "engine"))], check=True)
+    subprocess.run([*map(str, pip), *(str(ROOT / part) for part in PARTS)], check=True)
 
 
 def copy_bundle(folder: Path, platform: str) -> bool:

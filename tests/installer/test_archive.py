@@ -47,7 +47,7 @@ def third_parties(folder: Path) -> Path:
 def test_the_archive_holds_wheels_installer_and_licence(unpacked: Path) -> None:
     assert {path.name for path in unpacked.iterdir()} >= {"wheels", "install.py", "install.sh", "LICENSE", "README.txt"}
     parts = sorted(path.name.split("-")[0] for path in (unpacked / "wheels").iterdir())
-    assert parts == ["paintover_bridge", "paintover_engine", "paintover_protos"]
+    assert parts == ["paintover_bridge", "paintover_engine", "paintover_local", "paintover_protos"]
     assert all(path.stat().st_size < 200 * 2**20 for path in unpacked.rglob("*"))
 
 
