@@ -20,7 +20,6 @@ MAY_IMPORT = {
     "service": {"jobs", "methods", "media"},
     "jobs": {"methods", "compose", "media"},
     "methods": {"diffusion", "compose", "media"},
-    "evaluate": {"compose", "media"},
     "compose": {"media"},
     "diffusion": set[str](),
     "media": set[str](),
@@ -97,6 +96,11 @@ def test_engine_and_bridge_do_not_import_each_other() -> None:
     for folder, other in ((ENGINE, "paintover_bridge"), (BRIDGE, "paintover_engine")):
         for path in sources(folder):
             assert other not in {name.partition(".")[0] for name in imported_by(path)}, path
+
+
+def test_what_ships_does_not_need_the_evaluation() -> None:
+    for path in (*sources(ENGINE), *sources(BRIDGE), *sources(LOCAL)):
+        assert "paintover_evaluation" not in {name.partition(".")[0] for name in imported_by(path)}, path
 
 
 def test_what_they_share_needs_the_standard_library_alone() -> None:

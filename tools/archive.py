@@ -35,6 +35,14 @@ def build_wheels(folder: Path) -> None:
     subprocess.run([*map(str, pip), *(str(ROOT / part) for part in PARTS)], check=True)
 
 
+def copy_demo(folder: Path) -> None:
+    """The demo, with the package that it imports beside it: no part of what is installed."""
+    folder.mkdir()
+    shutil.copy2(ROOT / "examples" / "demo.py", folder)
+    package = ROOT / "evaluation" / "paintover_evaluation"
+    shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def copy_bundle(folder: Path, platform: str) -> bool:
     """The effect with the libraries of one platform; whether there are any."""
     contents = folder / BUNDLE.name / "Contents"
@@ -56,6 +64,7 @@ def build(platform: str, output: Path) -> Path:
         folder = Path(temporary) / name
         folder.mkdir()
         build_wheels(folder / "wheels")
+        copy_demo(folder / "demo")
         for file in (ROOT / "constraints.txt", ROOT / "LICENSE"):
             shutil.copy2(file, folder)
         starter = "install.bat" if platform == "windows" else "install.sh"

@@ -89,6 +89,7 @@ def test_it_installs_into_a_fake_root_runs_from_there_and_leaves_it_as_it_was(
     started = json.loads((home / ".local/share/paintover/service.json").read_text())["command"]
     assert Path(started[0]).is_relative_to(program)
     run(paintover, "doctor")
+    assert "demo" in run(program / "bin" / "python", unpacked / "demo" / "demo.py", "--help")
     unit = (home / ".config/systemd/user/paintover.service").read_text()
     assert str(program) in unit
 
