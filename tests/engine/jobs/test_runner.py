@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.evaluate.scenes import CASES
 from paintover_engine.jobs import outputs
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.protocol import Output
@@ -23,6 +22,7 @@ from paintover_engine.media.source import open_source, probe
 from paintover_engine.methods import draft, tracking
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.stage import KeyframeRef, Stage
+from paintover_evaluation.scenes import CASES
 
 TIMEOUT = 30.0
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paintover_engine.evaluate.scores import BEST, Scorer
+from paintover_evaluation.scores import BEST, Scorer
 
 
 def frames() -> tuple[np.ndarray, np.ndarray]:

@@ -32,7 +32,7 @@ TINT = 0.45  # how much of the light's colour a tinted frame holds
 JITTER = 0.06  # how far a colour strays from its name's, per channel
 
 
-class Edit(enum.IntEnum):
+class GridEdit(enum.IntEnum):
     """What is done to a world."""
 
     NONE = 0
@@ -45,7 +45,7 @@ class Edit(enum.IntEnum):
 class Worlds:
     """`n` worlds. Colours are sRGB 0..1, lengths are cell heights, times run from 0 to 1.
 
-    kind: (n,) an `Edit`. shape, sprite_name, ground_name, edit_name: (n,) indices into SHAPES and COLOURS.
+    kind: (n,) an `GridEdit`. shape, sprite_name, ground_name, edit_name: (n,) indices into SHAPES and COLOURS.
     sprite, ground, edit: (n, 3) the colours. start, end: (n, 2) the sprite's centre at times 0 and 1, x as a share of
     the width, y of the height. radius: (n, 2) and angle: (n, 2) at times 0 and 1. light: (n, 2) the shading's slope.
     mark: (n, 2) the mark's centre in the sprite's own axes, in radii. slope: (n, 2, 3) and wave: (n, 6) the background:
@@ -86,7 +86,7 @@ class Frames:
     region: Floats
 
 
-def sample(rng: np.random.Generator, count: int, kinds: tuple[Edit, ...] = tuple(Edit)[1:]) -> Worlds:
+def sample(rng: np.random.Generator, count: int, kinds: tuple[GridEdit, ...] = tuple(GridEdit)[1:]) -> Worlds:
     """`count` random worlds whose edits are drawn evenly from `kinds`."""
     palette = np.array(list(COLOURS.values()), np.float32)
     sprite = rng.integers(len(palette), size=count)
@@ -140,9 +140,11 @@ def render(worlds: Worlds, time: Floats, height: int = 24, width: int = 24) -> F
     old, new = (colour[:, None, None, :] * shade for colour in (worlds.sprite, worlds.edit))
     source = _mix(source, old, inside)
     kind = _over(worlds.kind)
-    region = np.select([kind == Edit.RECOLOUR, kind == Edit.MARK, kind == Edit.TINT], [inside, dot * inside, 1.0], 0.0)
+    region = np.select(
+        [kind == GridEdit.RECOLOUR, kind == GridEdit.MARK, kind == GridEdit.TINT], [inside, dot * inside, 1.0], 0.0
+    )
     light = np.broadcast_to(worlds.edit[:, None, None, :], source.shape)
-    edited = np.where((kind == Edit.TINT)[..., None], _mix(source, light, TINT * region), _mix(source, new, region))
+    edited = np.where((kind == GridEdit.TINT)[..., None], _mix(source, light, TINT * region), _mix(source, new, region))
     return Frames(*(np.clip(a, 0, 1).astype(np.float32) for a in (source, edited, region)))
 
 
@@ -163,11 +165,11 @@ def captions(worlds: Worlds) -> tuple[list[str], list[str]]:
         before.append(plain)
         after.append(
             {
-                Edit.NONE: plain,
-                Edit.RECOLOUR: f"a {names[edit]} {SHAPES[shape]} on {names[ground]}",
-                Edit.MARK: f"a {names[sprite]} {SHAPES[shape]} with a {names[edit]} dot on {names[ground]}",
-                Edit.TINT: f"{plain} in {names[edit]} light",
-            }[Edit(kind)]
+                GridEdit.NONE: plain,
+                GridEdit.RECOLOUR: f"a {names[edit]} {SHAPES[shape]} on {names[ground]}",
+                GridEdit.MARK: f"a {names[sprite]} {SHAPES[shape]} with a {names[edit]} dot on {names[ground]}",
+                GridEdit.TINT: f"{plain} in {names[edit]} light",
+            }[GridEdit(kind)]
         )
     return before, after
 

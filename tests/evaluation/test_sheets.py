@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paintover_engine.evaluate.sheets import ACCENT, BACKGROUND, contact_sheet, side_by_side
+from paintover_evaluation.sheets import ACCENT, BACKGROUND, contact_sheet, side_by_side
 
 RED = np.full((90, 160, 3), (200, 10, 10), np.uint8)
 BLUE = np.full((90, 160, 3), (10, 10, 200), np.uint8)

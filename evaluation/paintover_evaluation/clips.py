@@ -1,9 +1,9 @@
 """Small procedural clips with a known truth under an edit: the world that the small video model lives in.
 
 One sprite (a square or a disc, plain or with a mark painted on it) goes over a still, smooth background at a constant
-velocity. An edit changes the sprite's look and nothing else, so the edited clip is the same motion rendered with
-another look. Positions and velocities are even numbers of pixels: a code of 2x2 pixels a cell sees the sprite move by
-whole cells. Seeded and in numpy alone.
+velocity. An edit changes the sprite's appearance and nothing else, so the edited clip is the same motion rendered with
+another appearance. Positions and velocities are even numbers of pixels: a code of 2x2 pixels a cell sees the sprite
+move by whole cells. Seeded and in numpy alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """Colour: sRGB 0..1. mark: what is painted on the sprite, None for nothing."""
 
     colour: Colour
@@ -73,25 +73,27 @@ class Background:
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One clip of the world. `render()` gives its frames; `clip.with_look(look).render()` the truth of an edit."""
+class SpriteClip:
+    """One clip of the world. `render()` gives its frames; that of `with_appearance` the truth of an edit."""
 
     sprite: Sprite
-    look: Look
+    appearance: Appearance
     motion: Motion
     background: Background
     frames: int = FRAMES
     size: int = SIZE
 
-    def with_look(self, look: Look) -> Clip:
+    def with_appearance(self, appearance: Appearance) -> SpriteClip:
         """The same clip, its sprite looking otherwise: the true result of an edit."""
-        return replace(self, look=look)
+        return replace(self, appearance=appearance)
 
     def render(self) -> NDArray[np.float32]:
         """The frames: (F, H, W, 3) float32, sRGB 0..1."""
         picture = self.plate()
         cover, mark = self._cover()
-        paints = [(cover, self.look.colour)] + ([(mark, self.look.mark.colour)] if self.look.mark else [])
+        paints = [(cover, self.appearance.colour)]
+        if self.appearance.mark:
+            paints.append((mark, self.appearance.mark.colour))
         for alpha, colour in paints:
             picture = picture + alpha[..., None] * (np.asarray(colour, np.float32) - picture)
         return picture.astype(np.float32)
@@ -118,23 +120,23 @@ class Clip:
         radius = np.hypot(dx, dy)
         away = np.maximum(abs(dx), abs(dy)) if self.sprite.shape == "square" else radius
         cover = (half + 0.5 - away).clip(0, 1)
-        if self.look.mark is None:
+        if self.appearance.mark is None:
             return cover.astype(np.float32), np.zeros_like(cover, np.float32)
-        across = {"bar": abs(dy) + 0 * dx, "post": abs(dx) + 0 * dy, "dot": radius}[self.look.mark.kind]
-        reach = 3.0 if self.look.mark.kind == "dot" else 2.0
+        across = {"bar": abs(dy) + 0 * dx, "post": abs(dx) + 0 * dy, "dot": radius}[self.appearance.mark.kind]
+        reach = 3.0 if self.appearance.mark.kind == "dot" else 2.0
         return cover.astype(np.float32), (cover * (reach + 0.5 - across).clip(0, 1)).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Case:
+class ClipCase:
     """A clip, one edit of its first frame, and the truth.
 
     source, truth: (F, H, W, 3) float32, sRGB 0..1. region: (F, H, W) bool, where the two differ.
     """
 
     kind: EditKind
-    clip: Clip
-    look: Look
+    clip: SpriteClip
+    appearance: Appearance
     source: NDArray[np.float32]
     truth: NDArray[np.float32]
 
@@ -149,33 +151,33 @@ class Case:
         return self.clip.plate()
 
 
-def random_clip(rng: np.random.Generator) -> Clip:
+def random_clip(rng: np.random.Generator) -> SpriteClip:
     """A clip of the world, every part of it drawn from `rng`; the sprite stays inside the frame."""
     sprite = Sprite(SHAPES[rng.integers(len(SHAPES))], SIZES[rng.integers(len(SIZES))])
     velocity = VELOCITIES[rng.integers(len(VELOCITIES))]
     x, y = (_start(rng, sprite.width, speed) for speed in velocity)
     background = Background(_muted(rng), _muted(rng), rng.uniform(0, 2 * np.pi))
-    return Clip(sprite, random_look(rng), Motion(x, y, velocity), background)
+    return SpriteClip(sprite, random_appearance(rng), Motion(x, y, velocity), background)
 
 
-def random_look(rng: np.random.Generator) -> Look:
+def random_appearance(rng: np.random.Generator) -> Appearance:
     """A vivid colour, and one time in two a mark of a colour far from it."""
     colour = _vivid(rng)
-    return Look(colour, _random_mark(rng, colour) if rng.random() < 0.5 else None)
+    return Appearance(colour, _random_mark(rng, colour) if rng.random() < 0.5 else None)
 
 
-def random_case(rng: np.random.Generator, kind: EditKind) -> Case:
+def random_case(rng: np.random.Generator, kind: EditKind) -> ClipCase:
     """A clip with an edit: another colour for the whole sprite, or a mark on a plain one."""
     clip = random_clip(rng)
     if kind == "mark":
-        clip = clip.with_look(Look(clip.look.colour))
-        look = Look(clip.look.colour, _random_mark(rng, clip.look.colour))
+        clip = clip.with_appearance(Appearance(clip.appearance.colour))
+        appearance = Appearance(clip.appearance.colour, _random_mark(rng, clip.appearance.colour))
     else:
-        look = replace(clip.look, colour=_far(rng, clip.look.colour))
-    return Case(kind, clip, look, clip.render(), clip.with_look(look).render())
+        appearance = replace(clip.appearance, colour=_far(rng, clip.appearance.colour))
+    return ClipCase(kind, clip, appearance, clip.render(), clip.with_appearance(appearance).render())
 
 
-def explained(out: NDArray[np.float32], case: Case, frame: int = -1) -> float:
+def explained(out: NDArray[np.float32], case: ClipCase, frame: int = -1) -> float:
     """How much of the edit a result explains in one frame: 1 - |out - truth|² / |source - truth|² over the true region.
 
     1 is the truth, 0 no better than the source returned. out: (F, H, W, 3), sRGB 0..1. A plain projection on the true

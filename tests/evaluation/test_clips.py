@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paintover_engine.evaluate.clips import (
+from paintover_evaluation.clips import (
     EDITS,
     FRAMES,
     SIZE,
-    Case,
-    Clip,
+    Appearance,
+    ClipCase,
     EditKind,
-    Look,
     Motion,
+    SpriteClip,
     explained,
     random_case,
     random_clip,
@@ -21,11 +21,11 @@ from paintover_engine.evaluate.clips import (
 SEEDS = range(40)
 
 
-def clip(seed: int) -> Clip:
+def clip(seed: int) -> SpriteClip:
     return random_clip(np.random.default_rng(seed))
 
 
-def case(seed: int, kind: EditKind) -> Case:
+def case(seed: int, kind: EditKind) -> ClipCase:
     return random_case(np.random.default_rng(seed), kind)
 
 
@@ -58,7 +58,7 @@ def test_the_sprite_moves_as_its_motion_says() -> None:
 
 def test_a_motion_may_be_a_fraction_of_a_pixel() -> None:
     one = clip(0)
-    still, moved = (Clip(one.sprite, one.look, Motion(4, 4, (v, 0.0)), one.background) for v in (0.0, 0.5))
+    still, moved = (SpriteClip(one.sprite, one.appearance, Motion(4, 4, (v, 0.0)), one.background) for v in (0.0, 0.5))
     matte = moved.matte()
     assert not np.allclose(matte[1], matte[0])
     centre = [(m.sum(axis=0) * np.arange(SIZE)).sum() / m.sum() for m in matte]
@@ -78,9 +78,12 @@ def test_an_edit_changes_the_sprite_alone(kind: EditKind) -> None:
 def test_a_recolouring_keeps_the_mark_and_a_mark_keeps_the_colour() -> None:
     for seed in SEEDS:
         painted, marked = case(seed, "recolour"), case(seed, "mark")
-        assert painted.look.mark == painted.clip.look.mark and painted.look.colour != painted.clip.look.colour
-        assert marked.clip.look.mark is None and marked.look.mark is not None
-        assert marked.look.colour == marked.clip.look.colour
+        assert (
+            painted.appearance.mark == painted.clip.appearance.mark
+            and painted.appearance.colour != painted.clip.appearance.colour
+        )
+        assert marked.clip.appearance.mark is None and marked.appearance.mark is not None
+        assert marked.appearance.colour == marked.clip.appearance.colour
 
 
 def test_a_mark_is_smaller_than_the_sprite() -> None:
@@ -108,6 +111,6 @@ def test_controls_score_below_the_goal(kind: EditKind) -> None:
 
 
 def test_a_look_may_be_given() -> None:
-    plain = clip(3).with_look(Look((1.0, 0.0, 0.0)))
+    plain = clip(3).with_appearance(Appearance((1.0, 0.0, 0.0)))
     frames, cover = plain.render(), plain.matte() == 1
     assert np.allclose(frames[cover], (1, 0, 0))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 LINUX, MACOS, WINDOWS = "linux", "macos", "windows"
+RESOLVE_MODULE = "paintover.lua"
 
 
 def this_system() -> str:
@@ -83,6 +84,18 @@ def fusion_folder(machine: Machine) -> PurePath:
     if machine.all_users:
         return machine.path("/opt/resolve/Fusion")
     return machine.variable("XDG_DATA_HOME", machine.home, ".local", "share") / "DaVinciResolve" / "Fusion"
+
+
+def resolve_mailbox(data_folder: Path) -> Path:
+    """The folder in the engine's data through which Resolve's scripts and their runner exchange files."""
+    return data_folder / "resolve"
+
+
+def resolve_module(fusion: Path, data_folder: Path, all_users: bool = False) -> Path:
+    """The file of the code that Resolve's menu scripts share, outside the folders that Resolve lists as menus.
+
+    fusion: as `fusion_folder`."""
+    return (fusion / "Modules" / "Lua" if all_users else resolve_mailbox(data_folder)) / RESOLVE_MODULE
 
 
 def nuke_folder(machine: Machine) -> PurePath:

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from paintover_engine.diffusion import inversion, sampling, schedule  # noqa: E402
-from paintover_engine.evaluate import exact  # noqa: E402
+from paintover_evaluation import exact  # noqa: E402
 
 CLIPS = 4
 SIGMAS = schedule.karras_sigmas(25)[12:]  # from 15.6, Videoshop's strength 0.55

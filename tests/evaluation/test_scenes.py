@@ -3,22 +3,22 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from paintover_engine.evaluate.scenes import CASES, DEMO, Case
+from paintover_evaluation.scenes import CASES, DEMO, SceneCase
 
 WIDTH, HEIGHT = 160, 90
 ALL = [*CASES.values(), DEMO]
 
 
-def parametrized(cases: list[Case]) -> pytest.MarkDecorator:
+def parametrized(cases: list[SceneCase]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
 
 
-def visible(case: Case, number: int) -> float:
+def visible(case: SceneCase, number: int) -> float:
     return float(case.render(number, WIDTH, HEIGHT).matte.sum())
 
 
 @parametrized(ALL)
-def test_a_frame_is_a_plate_a_truth_and_a_matte(case: Case) -> None:
+def test_a_frame_is_a_plate_a_truth_and_a_matte(case: SceneCase) -> None:
     frame = case.render(case.keyframe, WIDTH, HEIGHT)
     assert frame.plate.shape == frame.truth.shape == (HEIGHT, WIDTH, 3)
     assert frame.plate.dtype == frame.truth.dtype == np.uint8
@@ -27,7 +27,7 @@ def test_a_frame_is_a_plate_a_truth_and_a_matte(case: Case) -> None:
 
 
 @parametrized(ALL)
-def test_truth_and_plate_are_bit_identical_outside_the_matte_only(case: Case) -> None:
+def test_truth_and_plate_are_bit_identical_outside_the_matte_only(case: SceneCase) -> None:
     for number in (0, case.keyframe, case.length // 2, case.length - 1):
         frame = case.render(number, WIDTH, HEIGHT)
         outside = frame.matte == 0
@@ -38,7 +38,7 @@ def test_truth_and_plate_are_bit_identical_outside_the_matte_only(case: Case) ->
 
 
 @parametrized(ALL)
-def test_the_same_frame_comes_out_whatever_was_rendered_before(case: Case) -> None:
+def test_the_same_frame_comes_out_whatever_was_rendered_before(case: SceneCase) -> None:
     first = case.render(case.keyframe, WIDTH, HEIGHT)
     case.render(0, WIDTH, HEIGHT)
     case.render(case.keyframe, WIDTH // 2, HEIGHT // 2)
@@ -48,7 +48,7 @@ def test_the_same_frame_comes_out_whatever_was_rendered_before(case: Case) -> No
 
 
 @parametrized(ALL)
-def test_frames_move_and_carry_noise(case: Case) -> None:
+def test_frames_move_and_carry_noise(case: SceneCase) -> None:
     plates = [case.render(number, WIDTH, HEIGHT).plate.astype(int) for number in (0, case.length // 3)]
     assert np.abs(plates[0] - plates[1]).mean() > 2
     still = cv2.medianBlur(plates[0].astype(np.uint8), 3)
@@ -66,7 +66,7 @@ def test_a_frame_outside_the_case_is_refused(number: int) -> None:
 
 
 @parametrized([CASES["mark"], CASES["removal"]])
-def test_the_edit_is_hidden_and_seen_again(case: Case) -> None:
+def test_the_edit_is_hidden_and_seen_again(case: SceneCase) -> None:
     assert_hidden_between([visible(case, number) for number in range(case.length)])
 
 

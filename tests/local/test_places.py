@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from paintover_bridge import daemon, places
-from paintover_bridge.places import LINUX, MACOS, WINDOWS, Machine
+from paintover_bridge import daemon
+from paintover_local import places
+from paintover_local.places import LINUX, MACOS, WINDOWS, Machine
 
 HOMES = {LINUX: "/home/ann", MACOS: "/Users/ann", WINDOWS: "C:\\Users\\ann"}
 WINDOWS_USER = {

@@ -3,7 +3,7 @@
 Everything of a clip is known from its first frame but the velocity, which is one of a finite list. Then the minimum of
 the denoising loss is known in closed form (Karras et al. 2022, eq. 57): the mean of all the clips that could be meant,
 each weighted by how likely the noisy one is to have come of it. "Latents" here are the pixels themselves. Changing the
-first frame's look changes the list's renders and nothing else, so the edited clip is known exactly too.
+first frame's appearance changes the list's renders and nothing else, so the edited clip is known exactly too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paintover_engine.evaluate.clips import Clip, Look, Motion, random_case
+from paintover_evaluation.clips import Appearance, Motion, SpriteClip, random_case
 
 FRAMES, SIZE = 8, 32
 WIDTH = 10  # of the sprite, pixels
@@ -48,7 +48,7 @@ class ExactDenoiser:
         return torch.softmax(nearness / level.square().clamp(min=1e-12), dim=1)
 
 
-def exact_case(rng: np.random.Generator, kind: ExactEdit) -> tuple[Clip, Clip]:
+def exact_case(rng: np.random.Generator, kind: ExactEdit) -> tuple[SpriteClip, SpriteClip]:
     """A clip of the exact world and its true edit: a mark on a plain sprite, or its colour shifted by SHIFT a channel.
 
     A wholly new colour is no fair demand: below the top level the source's noise still says the old one."""
@@ -58,22 +58,22 @@ def exact_case(rng: np.random.Generator, kind: ExactEdit) -> tuple[Clip, Clip]:
     sprite = replace(drawn.clip.sprite, width=WIDTH)
     clip = replace(drawn.clip, sprite=sprite, motion=motion, frames=FRAMES, size=SIZE)
     if kind == "mark":
-        return clip, clip.with_look(drawn.look)
-    red, green, blue = (value + (SHIFT if value < 0.5 else -SHIFT) for value in clip.look.colour)
-    return clip, clip.with_look(Look((red, green, blue)))
+        return clip, clip.with_appearance(drawn.appearance)
+    red, green, blue = (value + (SHIFT if value < 0.5 else -SHIFT) for value in clip.appearance.colour)
+    return clip, clip.with_appearance(Appearance((red, green, blue)))
 
 
-def renders(clip: Clip, velocities: Sequence[tuple[float, float]] = VELOCITIES) -> Tensor:
+def renders(clip: SpriteClip, velocities: Sequence[tuple[float, float]] = VELOCITIES) -> Tensor:
     """All clips that the first frame of `clip` allows: (V, F, 3, H, W) float32 in [-1, 1], in the velocities' order."""
     moved = [replace(clip, motion=replace(clip.motion, velocity=velocity)) for velocity in velocities]
     return torch.stack([tensor(each) for each in moved])
 
 
-def denoiser(clip: Clip, velocities: Sequence[tuple[float, float]] = VELOCITIES) -> ExactDenoiser:
+def denoiser(clip: SpriteClip, velocities: Sequence[tuple[float, float]] = VELOCITIES) -> ExactDenoiser:
     """The ideal denoiser given the first frame of `clip`."""
     return ExactDenoiser(renders(clip, velocities))
 
 
-def tensor(clip: Clip) -> Tensor:
+def tensor(clip: SpriteClip) -> Tensor:
     """A clip's frames: (F, 3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(clip.render()).permute(0, 3, 1, 2).contiguous() * 2 - 1
