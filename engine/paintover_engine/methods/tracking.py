@@ -171,11 +171,13 @@ def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     return motion.estimate(frames, context.check)
 
 
-@stage(output=KeyframeMatte)
+@stage(output=KeyframeMatte, version=2)
 def matte(context: Context, stage: Stage[NoParameters, KeyframeMatte]) -> KeyframeMatte:
-    """The artist's own matte, or where the keyframe differs from its plate."""
+    """Where the keyframe differs from its plate; the artist's own matte limits that."""
     key = context.keyframe(stage.roots[1])
-    found = key.matte if key.matte is not None else difference_matte(context.plate(key.frame).working(), key.working)
+    found = difference_matte(context.plate(key.frame).working(), key.working)
+    if key.matte is not None:  # at full strength inside: the picture shows the paint without its matte
+        found = np.where(found > 0, key.matte, np.float32(0))
     return KeyframeMatte(found.astype(np.float16))
 
 

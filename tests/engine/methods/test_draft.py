@@ -176,6 +176,16 @@ def test_given_matte_limits_the_edit(wide: Frame) -> None:
     assert found[:, right + 4 :].sum() < 0.1 * found[:, :right].sum()
 
 
+def test_loose_matte_does_not_replace_the_paint(wide: Frame) -> None:
+    plates, truths = slide(wide), slide(marked(wide))
+    box = np.zeros((HEIGHT, WIDTH), np.float32)
+    box[10:-10, 60:-20] = 1
+    with_box = Shot(plates, {0: truths[0]}, mattes={0: box}).run()
+    without = Shot(plates, {0: truths[0]}).run()
+    for number in (4, 8):
+        assert np.abs(full_matte(with_box[number]) - full_matte(without[number])).mean() < 0.01
+
+
 def test_softness_feathers_inwards_only(wide: Frame) -> None:
     shot = Shot(slide(wide), {0: slide(marked(wide))[0]})
     hard, soft = full_matte(shot.run()[6]), full_matte(shot.run(DraftParameters(softness=6))[6])
