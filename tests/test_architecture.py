@@ -84,7 +84,7 @@ def test_only_the_service_speaks_the_wire(package: str) -> None:
         assert not tops & {"grpc", "paintover"}, path
 
 
-def test_the_bridge_imports_only_what_every_host_can_have() -> None:
+def test_bridge_imports_only_its_dependencies() -> None:
     for path in sources(BRIDGE):
         tops = {name.partition(".")[0] for name in imported_by(path)}
         extra = {"opentimelineio"} if path.name == "timeline.py" else set()  # of its optional extra
@@ -103,13 +103,13 @@ def test_what_ships_does_not_need_the_evaluation() -> None:
         assert "paintover_evaluation" not in {name.partition(".")[0] for name in imported_by(path)}, path
 
 
-def test_what_they_share_needs_the_standard_library_alone() -> None:
+def test_shared_package_imports_only_the_stdlib() -> None:
     for path in sources(LOCAL):
         tops = {name.partition(".")[0] for name in imported_by(path)}
         assert not tops - sys.stdlib_module_names - {"paintover_local"}, path
 
 
-def test_the_daemon_loads_nothing_that_only_a_worker_needs() -> None:
+def test_daemon_loads_no_worker_library() -> None:
     loaded = loaded_by("import paintover_engine.service.__main__, paintover_engine.service.server")
     assert "paintover_engine" in loaded
     assert not loaded & HEAVY

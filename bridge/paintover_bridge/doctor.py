@@ -58,10 +58,10 @@ def examine(folder: Path) -> Iterator[Check]:
 
 def examine_installed(folder: Path) -> Iterator[Check]:
     """Whether what `paintover install` brought is still there, and what it starts can be started."""
-    from paintover_bridge.receipt import Receipt
+    from paintover_bridge.install_manifest import InstallManifest
 
     try:
-        installed = Receipt(folder / "install")
+        installed = InstallManifest(folder / "install")
     except ClientError as error:
         yield Check("installed", False, error.message, "install again")
         return
@@ -116,8 +116,8 @@ def _library(python: str, name: str, module: str) -> Check:
         return Check(name, False, f"cannot be tried ({error})", "see that the engine's Python starts")
     if ran.returncode == 0:
         return Check(name, True, ran.stdout.strip())
-    said = ran.stderr.strip().splitlines()
-    found = said[-1] if said else f"ended with status {ran.returncode}"
+    errors = ran.stderr.strip().splitlines()
+    found = errors[-1] if errors else f"ended with status {ran.returncode}"
     return Check(name, False, found, f"install paintover-engine again: its Python ({python}) cannot import {module}")
 
 

@@ -41,14 +41,14 @@ def files(fusion: Path, data_folder: Path, runner: Sequence[str], all_users: boo
     module = (LUA / RESOLVE_MODULE).read_text("utf-8")
     module = module.replace('"@FOLDER@"', lua_text("" if all_users else mailbox.as_posix()))
     module = module.replace('"@RUNNER@"', ", ".join(map(lua_text, words)))
-    made = {common: module}
+    written = {common: module}
     if not all_users:
-        made |= {mailbox / "settings.lua": SETTINGS, mailbox / "requests" / "about.txt": ABOUT}
+        written |= {mailbox / "settings.lua": SETTINGS, mailbox / "requests" / "about.txt": ABOUT}
     for script in sorted(LUA.glob("*.lua")):
         if script.name != RESOLVE_MODULE:
             text = script.read_text("utf-8").replace('"@MODULE@"', lua_text(common.as_posix()))
-            made[fusion / MENU / script.name] = text
-    return made
+            written[fusion / MENU / script.name] = text
+    return written
 
 
 def lua_text(text: str) -> str:
