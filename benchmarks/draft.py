@@ -27,8 +27,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from paintover_engine.jobs import outputs
-from paintover_engine.jobs.delivery import Output
 from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.keyframe import load_keyframe

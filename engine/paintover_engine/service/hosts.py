@@ -1,4 +1,4 @@
-"""What hosts need beside the engine while it runs: Resolve's free edition can only leave requests where one looks."""
+"""Processes for host programs while the engine runs: the free Resolve can only write request files, which one reads."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _RESOLVE = "paintover_bridge.hosts.resolve"  # run in a process of its own, neve
 
 @contextlib.asynccontextmanager
 async def host_watchers(folder: DataFolder) -> AsyncIterator[None]:
-    """Runs them in processes of their own within the block: where a host's scripts are installed, and nowhere else.
+    """Runs the watcher of Resolve's request files within the block, if Resolve's scripts are installed.
 
-    They end with their input, so also when this process is killed."""
+    It ends when its standard input does, so also when this process is killed."""
     watcher = await _watch_resolve(folder) if _has_resolve(folder) else None
     try:
         yield

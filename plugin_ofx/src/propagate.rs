@@ -1,53 +1,45 @@
 //! The Propagate button: the shot by its path, or its frames sent from the host; then the keyframe and the job.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::Sender;
-use tokio::sync::mpsc::error::TrySendError;
+use uuid::Uuid;
 
-use crate::actions::Instance;
-use crate::composite::Depth;
-use crate::engine::{Engine, Link, engine};
-use crate::ffi::name;
-use crate::host::{Effect, Progress};
-use crate::painting;
+use crate::abi::name;
+use crate::clip;
+use crate::connection::engine;
+use crate::engine_state::{ConnectionState, EngineState};
+use crate::host::Effect;
+use crate::image::Image;
+use crate::instance::Instance;
 use crate::params::{self, Settings};
-use crate::render::{self, Picture};
-use crate::session::{From, Order, Propagate, Request, Work, upload_messages};
+use crate::requests::{Order, Propagate, Request, ShotSource, Work};
+use crate::upload::{Delivery, FrameCollector, deliver, messages};
 use crate::wire;
 
-/// How long a button may hold the host's interface up, except behind a progress bar with Cancel.
+/// How long a button may block the host's interface, except behind a progress bar with Cancel.
 const BUTTON: Duration = Duration::from_millis(150);
-/// How long an engine that takes no more frames is waited for.
-const STUCK: Duration = Duration::from_secs(10);
-/// Messages of 1 MiB that wait to be sent.
+/// How long the engine is waited for after the last frame.
+const LAST: Duration = Duration::from_secs(10);
+/// Messages of 1 MiB that may wait to be sent.
 const QUEUED: usize = 256;
 
 /// Which instance sends the frames that a key stands for: a copied effect has the key too, but another clip.
 static OWNERS: Mutex<Option<HashMap<String, u64>>> = Mutex::new(None);
 
-/// Frames that are sent as the host renders them.
-pub struct Collecting {
-    numbers: HashSet<i64>,
-    sender: Sender<wire::UploadFramesRequest>,
-    shot: String,
-}
-
 /// Carries the Propagate button out; returns what to say.
 pub fn propagate(effect: &Effect, instance: &Instance, settings: &Settings, time: f64) -> String {
     let Some(engine) = engine() else { return "Paintover cannot start a thread.".into() };
-    match engine.settle(BUTTON) {
-        Link::Absent(reason) => {
-            engine.wake();
+    match engine.wait_connection(BUTTON) {
+        ConnectionState::Absent(reason) => {
+            engine.send(Request::Wake);
             return reason;
         }
-        Link::Silent => return "The engine does not answer; try again.".into(),
-        Link::Searching | Link::Ready => {}
+        ConnectionState::Silent => return "The engine does not answer; try again.".into(),
+        ConnectionState::Searching | ConnectionState::Ready => {}
     }
     let string = |param| effect.param(param).and_then(|found| found.string()).unwrap_or_default();
     let keyframe = string(params::KEYFRAME_PATH);
@@ -66,20 +58,19 @@ pub fn propagate(effect: &Effect, instance: &Instance, settings: &Settings, time
     if !settings.is_sent || !target.shot.is_empty() {
         bind(effect, settings);
         let shot = if target.shot.is_empty() {
-            From::Create(wire::CreateShotRequest {
+            ShotSource::Create(wire::CreateShotRequest {
                 from: Some(wire::create_shot_request::From::Path(target.source.clone())),
                 range: target.range.map(|(first, last)| wire::FrameRange { first, last }),
                 colorspace: string(params::COLORSPACE),
             })
         } else {
-            From::Shot(target.shot.clone())
+            ShotSource::Existing(target.shot.clone())
         };
         let reply = order(engine, instance, Work::Propagate(work(shot)));
         engine.set_outcome(instance.number, Some("The engine is asked to propagate.".into()));
-        return heard(&reply, BUTTON / 2).unwrap_or_else(|| engine.status(instance.number, target));
+        return wait_reply(&reply, BUTTON / 2).unwrap_or_else(|| engine.status(instance.number, target));
     }
-    let Some((first, last)) = target.range.or_else(|| offset(render::clip_range(effect), settings.source_offset))
-    else {
+    let Some((first, last)) = target.range.or_else(|| offset(clip::frame_range(effect), settings.source_offset)) else {
         return "The host does not say how long the clip is; set the source range.".into();
     };
     let key = own_key(&target.source, instance.number);
@@ -109,13 +100,13 @@ pub fn propagate(effect: &Effect, instance: &Instance, settings: &Settings, time
     };
     let (sender, frames) = tokio::sync::mpsc::channel(QUEUED);
     let expected = u32::try_from(last - first + 1).unwrap_or(u32::MAX);
-    let then = Work::UploadThen { frames, expected, then: Box::new(work(From::Shot(shot.clone()))) };
+    let then = Work::UploadThen { frames, expected, then: Box::new(work(ShotSource::Existing(shot.clone()))) };
     let reply = order(engine, instance, then);
-    let collecting = Collecting { numbers: (first..=last).collect(), sender, shot };
+    let collector = FrameCollector { numbers: (first..=last).collect(), sender, shot };
     if effect.suites().host().int(name::TEMPORAL_ACCESS) == Some(1) {
-        send_all(effect, collecting, settings.source_offset, &reply)
+        send_all(effect, collector, settings.source_offset, &reply)
     } else {
-        *instance.collecting() = Some(collecting);
+        *instance.collector() = Some(collector);
         engine.set_outcome(
             instance.number,
             Some("Play or render the clip once: its frames are sent as they are shown.".into()),
@@ -130,7 +121,7 @@ fn offset(range: Option<(i64, i64)>, offset: i64) -> Option<(i64, i64)> {
 
 /// Remembers on which clip the effect was propagated, and shows the newest job from now on.
 fn bind(effect: &Effect, settings: &Settings) {
-    let here = render::clip_identity(effect, settings.is_sent);
+    let here = clip::identity(effect, settings.is_sent);
     if let Some(param) = effect.param(params::BOUND_TO).filter(|_| here != settings.bound_to) {
         param.set_string(&here);
     }
@@ -144,44 +135,40 @@ fn own_key(known: &str, instance: u64) -> String {
     let mut owners = OWNERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let owners = owners.get_or_insert_default();
     let mine = !known.is_empty() && *owners.entry(known.to_owned()).or_insert(instance) == instance;
-    let key = if mine { known.to_owned() } else { format!("openfx-{:016x}{:016x}", random(), random()) };
+    let key = if mine { known.to_owned() } else { format!("openfx-{}", Uuid::new_v4().simple()) };
     owners.insert(key.clone(), instance);
     key
 }
 
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-/// An instance is gone.
-pub fn disown(instance: u64) {
+/// Releases the keys of an instance that is destroyed.
+pub fn release_keys(instance: u64) {
     let mut owners = OWNERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     owners.get_or_insert_default().retain(|_, owner| *owner != instance);
 }
 
 type Reply = Receiver<Result<String, String>>;
 
-fn order(engine: &Engine, instance: &Instance, work: Work) -> Reply {
-    let (reply, heard) = sync_channel(1);
-    let order = Order { instance: instance.number, work, reply, made: Instant::now() };
-    let _ = engine.requests.send(Request::Order(Box::new(order)));
-    heard
+fn order(engine: &EngineState, instance: &Instance, work: Work) -> Reply {
+    let (reply, received) = sync_channel(1);
+    let order = Order { instance: instance.number, work, reply, created: Instant::now() };
+    engine.send(Request::Order(Box::new(order)));
+    received
 }
 
 /// The reply, if it comes in time.
-fn heard(reply: &Reply, most: Duration) -> Option<String> {
+fn wait_reply(reply: &Reply, most: Duration) -> Option<String> {
     match reply.recv_timeout(most) {
-        Ok(Ok(said) | Err(said)) => Some(said),
+        Ok(Ok(sentence) | Err(sentence)) => Some(sentence),
         Err(RecvTimeoutError::Timeout) => None,
         Err(RecvTimeoutError::Disconnected) => Some("The engine went away; try again.".into()),
     }
 }
 
 /// Sends the whole clip behind the host's progress bar.
-fn send_all(effect: &Effect, mut collecting: Collecting, offset: i64, reply: &Reply) -> String {
+fn send_all(effect: &Effect, mut collector: FrameCollector, offset: i64, reply: &Reply) -> String {
     let progress = effect.progress(c"Sending the clip to Paintover");
     let Some(clip) = effect.clip(name::CLIP_SOURCE) else { return "The effect has no source clip.".into() };
-    let mut numbers: Vec<i64> = collecting.numbers.drain().collect();
+    let mut numbers: Vec<i64> = collector.numbers.drain().collect();
     numbers.sort_unstable();
     let total = numbers.len();
     for (done, number) in numbers.into_iter().enumerate() {
@@ -190,85 +177,27 @@ fn send_all(effect: &Effect, mut collecting: Collecting, offset: i64, reply: &Re
             return "Cancelled.".into();
         }
         let image = clip.image((number - offset) as f64);
-        let Some(picture) = image.as_ref().and_then(Picture::of).filter(Picture::is_rgba) else {
+        let Some(image) = image.as_ref().and_then(Image::of).filter(Image::is_rgba) else {
             return format!("The host gave no picture of frame {number}; set the source path instead.");
         };
-        for message in messages(&collecting.shot, number, &picture) {
-            match deliver(&collecting.sender, message, &progress, share) {
+        for message in messages(&collector.shot, number, &image) {
+            match deliver(&collector.sender, message, &progress, share) {
                 Delivery::Done => {}
                 Delivery::Cancelled => return "Cancelled.".into(),
-                Delivery::Stuck => return heard(reply, Duration::ZERO).unwrap_or("The engine does not answer.".into()),
+                Delivery::Stuck => {
+                    return wait_reply(reply, Duration::ZERO).unwrap_or("The engine does not answer.".into());
+                }
             }
         }
     }
-    drop(collecting);
+    drop(collector);
     let started = Instant::now();
     loop {
-        if let Some(said) = heard(reply, Duration::from_millis(100)) {
-            return said;
+        if let Some(sentence) = wait_reply(reply, Duration::from_millis(100)) {
+            return sentence;
         }
-        if !progress.update(1.0) || started.elapsed() > STUCK {
+        if !progress.update(1.0) || started.elapsed() > LAST {
             return "All frames are sent; the engine is at work.".into();
         }
     }
-}
-
-enum Delivery {
-    Done,
-    Cancelled,
-    Stuck,
-}
-
-fn deliver(
-    sender: &Sender<wire::UploadFramesRequest>,
-    mut message: wire::UploadFramesRequest,
-    progress: &Progress,
-    share: f64,
-) -> Delivery {
-    let started = Instant::now();
-    loop {
-        match sender.try_send(message) {
-            Ok(()) => return Delivery::Done,
-            Err(TrySendError::Closed(_)) => return Delivery::Stuck,
-            Err(TrySendError::Full(back)) => message = back,
-        }
-        std::thread::sleep(Duration::from_millis(10));
-        if !progress.update(share) {
-            return Delivery::Cancelled;
-        }
-        if started.elapsed() > STUCK {
-            return Delivery::Stuck;
-        }
-    }
-}
-
-/// Takes a rendered frame's plate, where the instance waits for it.
-pub fn collect(instance: &Instance, picture: &Picture, number: i64) {
-    let mut waiting = instance.collecting();
-    let Some(collecting) = waiting.as_mut() else { return };
-    let whole = picture.bounds == picture.region && picture.is_rgba();
-    if !whole || !collecting.numbers.contains(&number) {
-        return;
-    }
-    let messages = messages(&collecting.shot, number, picture);
-    if collecting.sender.capacity() < messages.len() {
-        return; // it will be rendered again
-    }
-    let sent = messages.into_iter().all(|message| collecting.sender.try_send(message).is_ok());
-    collecting.numbers.remove(&number);
-    if !sent || collecting.numbers.is_empty() {
-        *waiting = None;
-    }
-}
-
-fn messages(shot: &str, number: i64, picture: &Picture) -> Vec<wire::UploadFramesRequest> {
-    let kind = match picture.depth {
-        Depth::Byte => wire::SampleType::Uint8,
-        Depth::Short => wire::SampleType::Uint16,
-        Depth::Half => wire::SampleType::Half,
-        Depth::Float => wire::SampleType::Float,
-    };
-    let (width, height) = picture.size();
-    let header = wire::FrameHeader { shot: shot.to_owned(), number, width, height, channels: 3, r#type: kind.into() };
-    upload_messages(header, &painting::rgb(&picture.packed(), picture.depth))
 }

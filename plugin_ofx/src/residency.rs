@@ -1,9 +1,9 @@
-//! Keeps the library in memory once a thread of ours runs in it, even if the host unloads it.
+//! Keeps the library mapped while the connection's thread runs in it, even after the host unloads it.
 
 #[cfg(unix)]
 pub fn stay_loaded() {
     let mut found: libc::Dl_info = unsafe { std::mem::zeroed() };
-    // Safety: asks for the library that holds this function, and opens it once more, for good.
+    // Safety: finds the library that holds this function, and opens it again with RTLD_NODELETE.
     unsafe {
         if libc::dladdr(stay_loaded as fn() as *const libc::c_void, &raw mut found) != 0 && !found.dli_fname.is_null() {
             libc::dlopen(found.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE);
