@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENGINE = ROOT / "engine" / "paintover_engine"
 BRIDGE = ROOT / "bridge" / "paintover_bridge"
 LOCAL = ROOT / "local" / "paintover_local"
+EVALUATION = ROOT / "evaluation" / "paintover_evaluation"
 
 MAY_IMPORT = {
     "service": {"jobs", "methods", "media"},
@@ -101,6 +103,20 @@ def test_engine_and_bridge_do_not_import_each_other() -> None:
 def test_what_ships_does_not_need_the_evaluation() -> None:
     for path in (*sources(ENGINE), *sources(BRIDGE), *sources(LOCAL)):
         assert "paintover_evaluation" not in {name.partition(".")[0] for name in imported_by(path)}, path
+
+
+@pytest.mark.parametrize("folder", [BRIDGE, LOCAL, EVALUATION], ids=lambda folder: folder.name)
+def test_no_files_import_each_other_in_a_circle(folder: Path) -> None:
+    modules = {
+        ".".join(path.relative_to(folder.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sources(folder)
+    }
+    imports = {name: imported_by(path) & modules.keys() - {name} for name, path in modules.items()}
+    packages_of_imports = {  # `from package import module` needs the module, not the package
+        name: {one for one in found if not any(other.startswith(f"{one}.") for other in found)}
+        for name, found in imports.items()
+    }
+    graphlib.TopologicalSorter(packages_of_imports).prepare()  # raises CycleError, which names the circle
 
 
 def test_shared_package_imports_only_the_stdlib() -> None:

@@ -27,7 +27,6 @@ from paintover_bridge.propagate import CANCEL_SECONDS, create_shot, done_record,
 from paintover_bridge.records import as_record, job_number
 from paintover_bridge.save_watcher import PICTURES, SaveWatcher
 
-FORMATS = ("psd", "png", "tif", "exr")
 _FRESH_SECONDS = 10.0
 _TICK_SECONDS = 0.2  # Windows delivers Ctrl-C only between two waits
 
