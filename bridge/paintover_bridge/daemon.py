@@ -12,14 +12,13 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paintover_local.processes import detached
+from paintover_local.processes import detached, module_command
 
 from paintover_bridge.errors import ClientError, unavailable
 
@@ -137,7 +136,7 @@ def engine_command() -> list[str]:
             "Paintover's engine is not installed in this Python; install paintover-engine, "
             "or set PAINTOVER_ENGINE to the command that starts it."
         )
-    return [sys.executable, "-m", "paintover_engine.service"]
+    return module_command("paintover_engine.service")
 
 
 def service_command(folder: Path, listen: str, ephemeral: bool) -> list[str]:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import plistlib
-import sys
 import xml.etree.ElementTree as ET
 import zipfile
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import Protocol
 
 from paintover_local import places
 from paintover_local.places import LINUX, MACOS, WINDOWS, Machine
+from paintover_local.processes import module_command
 
 from paintover_bridge import daemon
 from paintover_bridge.errors import FAILED, OK, ClientError, bad_input
@@ -181,7 +181,7 @@ class Installer:
         from paintover_bridge.hosts import resolve
 
         fusion = self.machine.real(places.fusion_folder(self.machine))
-        runner = [sys.executable, "-m", "paintover_bridge.hosts.resolve", *self._data_dir_option()]
+        runner = [*module_command("paintover_bridge.hosts.resolve"), *self._data_dir_option()]
         for path, text in resolve.files(fusion, self.data_folder, runner, self.machine.all_users).items():
             if path.name != "settings.lua" or not path.exists():  # the artist's settings are never replaced
                 actions.write("resolve", path, text.encode())
@@ -265,7 +265,7 @@ class Installer:
 
 def cli_command() -> list[str]:
     """The command that runs `paintover` with this Python."""
-    return [sys.executable, "-m", "paintover_bridge"]
+    return module_command("paintover_bridge")
 
 
 def service_file(name: str, command: Sequence[str]) -> bytes:

@@ -32,7 +32,7 @@ ABOUT = "Requests of the scripts in DaVinci Resolve. Each is taken as soon as it
 
 def files(fusion: Path, data_folder: Path, runner: Sequence[str], all_users: bool = False) -> dict[Path, str]:
     """What to install. fusion: Resolve's Fusion folder (the one that holds Scripts); runner: the command that starts
-    this package (`[python, "-m", "paintover_bridge.hosts.resolve"]`).
+    this package (`module_command("paintover_bridge.hosts.resolve")`).
 
     all_users: the scripts work in the data folder of whoever uses them.
     The settings are the artist's: an installer writes them only where there are none."""

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from paintover_local.places import resolve_mailbox
+from paintover_local.processes import module_command
 
 from paintover_bridge.daemon import data_folder
 from paintover_bridge.hosts.command import HostError, find_command
@@ -59,7 +60,7 @@ def main(given: list[str] | None = None) -> int:
 def _command() -> list[str]:
     """What runs `paintover`: $PAINTOVER_COMMAND, else this Python."""
     overridden = "PAINTOVER_COMMAND" in os.environ
-    return find_command() if overridden else [sys.executable, "-m", "paintover_bridge"]
+    return find_command() if overridden else module_command("paintover_bridge")
 
 
 def _end_with_input(runner: RequestRunner) -> None:

@@ -23,6 +23,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from paintover_local.processes import code_command
+
 from paintover_bridge.hosts.command import Event, HostError, Run, find_command, make_output_folder
 from paintover_bridge.hosts.resolve.mailbox import ScriptRequest
 from paintover_bridge.hosts.resolve.runner import arguments
@@ -79,7 +81,7 @@ def connect() -> Resolve:
     """The Resolve that runs. Raises HostError where there is none, or it lets no script in.
 
     The module is tried in another process first: of the wrong Python it takes its process down."""
-    probe = [sys.executable, "-c", "import DaVinciResolveScript"]
+    probe = code_command(sys.executable, "import DaVinciResolveScript")
     if subprocess.run(probe, capture_output=True, stdin=subprocess.DEVNULL, check=False).returncode != 0:
         raise HostError(
             "Resolve's Python module cannot be loaded; set RESOLVE_SCRIPT_API, RESOLVE_SCRIPT_LIB and PYTHONPATH as "
