@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from paintover_engine.durable import replace_file
 from paintover_engine.jobs.store import Store, StoredFrame, checksum, frame_path
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.methods.stage import ResultFrame, Tensors
@@ -51,9 +52,7 @@ def save_checkpoint(store: Store, key: str, tensors: Tensors) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     _save(tensors, partial, {})
-    with open(partial, "r+b") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    replace_file(partial, path)
 
 
 def load_checkpoint(store: Store, key: str) -> Mapping[str, NDArray[Any]] | None:
@@ -114,7 +113,7 @@ def save_keyframe(path: Path, keyframe: Keyframe) -> None:
     metadata = {"frame": str(keyframe.frame), "digest": keyframe.digest, "notes": json.dumps(list(keyframe.notes))}
     partial = path.with_suffix(".partial")
     _save(tensors, partial, metadata)
-    partial.replace(path)
+    replace_file(partial, path)
 
 
 def load_keyframe(path: Path) -> Keyframe:

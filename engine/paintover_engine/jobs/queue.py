@@ -278,6 +278,10 @@ class Queue:
         """Stores a job's progress alone, as its next change: a state or priority that a client set meanwhile stays."""
         self.sequence += 1
         job.sequence = self.sequence
+        with self._db.relaxed():
+            self._set_progress(job)
+
+    def _set_progress(self, job: Job) -> None:
         self._db.rows(
             "UPDATE jobs SET progress = ?, sequence = ? WHERE id = ?",
             (json.dumps(vars(job.progress)), job.sequence, job.id),
@@ -287,8 +291,10 @@ class Queue:
 
     def add_frames(self, job: Job, frames: Sequence[JobFrame]) -> None:
         """Stores frames of a job, with its progress, as its next change."""
-        with self._db.transaction():
-            self.update_progress(job)
+        self.sequence += 1
+        job.sequence = self.sequence
+        with self._db.relaxed(), self._db.transaction():  # the store has the frames
+            self._set_progress(job)
             self._insert_frames(job, frames)
         job.frames_done = self._db.rows("SELECT count(*) FROM job_frames WHERE job = ?", (job.id,))[0][0]
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from paintover_engine.durable import write_file
 from paintover_engine.jobs.entities import Job, JobFrame, JobProgress, JobSpec, JobState, Shot, StoredKeyframe
 from paintover_engine.jobs.queue import Queue
 from paintover_engine.jobs.store import Store
@@ -39,10 +40,8 @@ def write(queue: Queue, folder: Path, job: Job) -> None:
         "results": sorted(queue.result_keys(job.id)),
     }
     path = folder / f"{job.id}.json"
-    partial = path.with_suffix(".partial")
     try:
-        partial.write_text(json.dumps(record))
-        partial.replace(path)
+        write_file(path, json.dumps(record))
     except OSError as error:
         log.warning("the job's record could not be written: %s", error, extra={"job": job.id})
 

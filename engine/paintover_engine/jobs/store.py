@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from paintover_engine.durable import sync_file, sync_folder
 from paintover_engine.jobs.folders import DataFolder
 
 
@@ -62,9 +63,13 @@ class Store:
         partial.mkdir(parents=True)
         try:
             yield partial
-            _flush(partial)  # else a power cut could leave a published name with nothing behind it
+            for path in partial.iterdir():
+                sync_file(path)
+            sync_folder(partial)
             final = self.path(key, publishes)
-            final.parent.mkdir(exist_ok=True)
+            if not final.parent.is_dir():
+                final.parent.mkdir(exist_ok=True)
+                sync_folder(final.parent.parent)
             with contextlib.suppress(FileExistsError):  # another writer published the same output meanwhile
                 try:
                     partial.rename(final)
@@ -72,6 +77,7 @@ class Store:
                     if final.is_dir():
                         raise FileExistsError from error
                     raise
+            sync_folder(final.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -204,16 +210,3 @@ def _has_its_size(path: Path) -> bool:
         header = json.loads(file.read(size))
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
         return os.fstat(file.fileno()).st_size == 8 + size + max(ends, default=0)
-
-
-def _flush(folder: Path) -> None:
-    """Waits until a folder's files are on the disk."""
-    for path in folder.iterdir():
-        with open(path, "r+b") as file:
-            os.fsync(file.fileno())
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
