@@ -274,7 +274,7 @@ class Scheduler:
             if path.exists():
                 self._cache.used(path)
         if self._cache.over_budget:
-            self._cache.evict(self._cache.budget, self.needed(), self._queue.result_keys)
+            self._cache.evict(self._cache.budget, self.needed(), self._queue.shown_keys)
 
     async def _finish(self, job: Job, plan: JobPlan) -> None:
         reply = await self._call(plan.worker, job, protocol.JobNotesRequest(job=job.id), plan)

@@ -93,4 +93,4 @@ class Frames:
         cache = self._state.cache
         cache.used(self._state.views.path(key, publishes=True))
         if cache.over_budget:
-            cache.evict(cache.budget, self._state.scheduler.needed() | {key}, self._queue.result_keys)
+            cache.evict(cache.budget, self._state.scheduler.needed() | {key}, self._queue.shown_keys)

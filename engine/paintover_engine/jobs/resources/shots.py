@@ -64,11 +64,11 @@ class Shots:
             self._queue.put_shot(dataclasses.replace(shot, info=None))
 
     async def probed(self, shot_id: str) -> tuple[Shot, SourceInfo]:
-        """A shot and what its source is; that of an uploaded shot is probed once its frames have come."""
+        """A shot and what its source is, which is probed where it is not known: uploaded frames have come."""
         shot = self._queue.shot(shot_id)
         if shot.info is None:
-            folder = str(self._state.folder.uploads / shot.id)
-            info = await self._probe(folder, shot.first, shot.last, shot.colorspace)
+            path = str(self._state.folder.uploads / shot.id) if shot.uploaded else shot.source
+            info = await self._probe(path, shot.first, shot.last, shot.colorspace)
             shot = dataclasses.replace(shot, info=info)
             self._queue.put_shot(shot)
         assert shot.info
