@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paintover_engine.durable import write_file
@@ -108,13 +109,16 @@ def _restore(queue: Queue, store: Store, folder: DataFolder, damaged: str, compa
 
 
 async def check_results(queue: Queue, store: Store, since: int) -> None:
-    """Checks the results that were published from a sequence number on, and all of unfinished jobs, by their checksums.
-
-    Damaged ones are removed; a job that was done with them has failed."""
+    """Checks the results that were published from a sequence number on, and all of unfinished jobs, by their checksums;
+    drops damaged ones."""
     keys = queue.result_keys(since=since)
     for job in queue.jobs(*UNFINISHED):
         keys |= queue.result_keys(job.id)
-    damaged = [key for key in keys if not await asyncio.to_thread(store.is_whole, key, True)]
+    drop_results(queue, store, [key for key in keys if not await asyncio.to_thread(store.is_whole, key, True)])
+
+
+def drop_results(queue: Queue, store: Store, damaged: Sequence[str]) -> None:
+    """Removes damaged results by their keys; a job that was done with them has failed, and can be retried."""
     for key in damaged:
         store.remove(key, publishes=True)
     for number, frames in queue.drop_frames(damaged).items():

@@ -48,6 +48,7 @@ class Store:
     def __init__(self, folder: DataFolder, results: Path | None = None) -> None:
         self.folder = folder
         self._results = results or folder.results
+        self._undamaged: set[tuple[str, int, int]] = set()  # versions of files whose checksums were right
 
     def path(self, key: str, publishes: bool) -> Path:
         """The folder that holds, or will hold, a stage's output."""
@@ -114,16 +115,27 @@ class Store:
         return read_header(frame_path(self.path(key, publishes=True), number))
 
     def is_whole(self, key: str, publishes: bool) -> bool:
-        """Whether an output is there and undamaged: frames by their checksums, tensors by their sizes."""
+        """Whether an output is there and undamaged: frames by their checksums, tensors by their sizes. (Tensors have
+        checksums too, which `outputs.load_tensors` checks: they are of arrays, which this module does not read.)"""
         folder = self.path(key, publishes)
         if not folder.is_dir():
             return False
         try:
             if publishes:
-                return all(_checksum_of(frame) == frame.checksum for frame in self.frames(key))
+                return all(self.is_undamaged(frame) for frame in self.frames(key))
             return all(_has_its_size(path) for path in folder.iterdir())
         except (OSError, ValueError, KeyError, TypeError):
             return False
+
+    def is_undamaged(self, frame: StoredFrame) -> bool:
+        """Whether a frame's samples match its checksum. Reads them once in a process, unless the file changes."""
+        status = os.stat(frame.path)
+        version = (str(frame.path), status.st_mtime_ns, status.st_size)
+        if version not in self._undamaged:
+            if _checksum_of(frame) != frame.checksum:
+                return False
+            self._undamaged.add(version)
+        return True
 
     def remove(self, key: str, publishes: bool) -> None:
         """Removes an output, whole: it is renamed first."""
