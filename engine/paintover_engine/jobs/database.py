@@ -86,7 +86,7 @@ class Database:
                 "or choose another --data-dir.",
             )
         self.rows("PRAGMA journal_mode = WAL")
-        self.rows("PRAGMA synchronous = NORMAL")  # WAL keeps its word against a killed process
+        self.rows("PRAGMA synchronous = FULL")  # what a client was told survives a power cut
         self.rows("PRAGMA journal_size_limit = 16777216")
         self.rows("PRAGMA foreign_keys = ON")
         if (found := self.rows("PRAGMA quick_check(1)")[0][0]) != "ok":
@@ -108,6 +108,16 @@ class Database:
     def many(self, statement: str, values: Iterable[Sequence[Any]]) -> None:
         with self._errors_as_sentences():
             self._db.executemany(statement, values)
+
+    @contextmanager
+    def relaxed(self) -> Iterator[None]:
+        """Statements of the block survive a killed process, but not a power cut before the next other change: for what
+        nobody relies on, such as progress."""
+        self.rows("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self.rows("PRAGMA synchronous = FULL")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
