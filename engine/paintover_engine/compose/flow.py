@@ -146,8 +146,10 @@ def affine_motion(field: Field, weight: Plane, robust: bool = False, pitch: int 
 
 @functools.lru_cache(maxsize=16)
 def _grid(height: int, width: int) -> Field:
-    """(h, w, 2): every pixel's own place. Kept: to be read only."""
-    return places(np.zeros((height, width, 2), np.float32))
+    """(h, w, 2): every pixel's own place. Kept for all threads: read-only."""
+    grid = places(np.zeros((height, width, 2), np.float32))
+    grid.flags.writeable = False
+    return grid
 
 
 def is_cut(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: Field) -> bool:

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from paintover_engine.jobs.store import Store, StoredFrame, checksum, frame_path
 from paintover_engine.media.keyframe import Keyframe
+from paintover_engine.media.picture import read_only
 from paintover_engine.methods.stage import ResultFrame, Stage, Tensors
 
 
@@ -118,14 +119,14 @@ def save_keyframe(path: Path, keyframe: Keyframe) -> None:
 
 
 def load_keyframe(path: Path) -> Keyframe:
-    """A keyframe that `save_keyframe` kept."""
+    """A keyframe that `save_keyframe` kept; its arrays are read-only, for stages share them."""
     with safe_open(path, framework="np") as file:
         names = set(file.keys())
         metadata = file.metadata()
         return Keyframe(
             frame=int(metadata["frame"]),
-            working=file.get_tensor("working"),
-            matte=file.get_tensor("matte") if "matte" in names else None,
+            working=read_only(file.get_tensor("working")),
+            matte=read_only(file.get_tensor("matte")) if "matte" in names else None,
             notes=tuple(json.loads(metadata["notes"])),
             digest=metadata["digest"],
         )

@@ -290,6 +290,7 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
         tags = {key.lower(): value for key, value in (container.metadata | stream.metadata).items()}
         aspect = stream.sample_aspect_ratio
         has_audio = bool(container.streams.audio)
+        interlaced = next(video.decoded(container, stream)).interlaced_frame
     reader = video.VideoReader(path, colorspace)
     try:
         plates = list(reader.read_to(start))
@@ -305,23 +306,23 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
         width=plate.width,
         height=plate.height,
         sample=_sample(plate),
-        channels=len(plate.frame.format.components),
+        channels=len(plate.picture.format.components),
         rate=index.rate,
         variable_rate=index.variable,
-        format=f"{codec} {plate.frame.format.name}",
+        format=f"{codec} {plate.picture.pix_fmt}",
         colorspace=colorspace,
         scene_linear=colour.is_scene_linear(colorspace),
         pixel_aspect=1 / aspect if plate.orientation.turns % 2 else aspect,
         timecode=timecode.add(tags.get("timecode", ""), start, index.rate),
         has_audio=has_audio,
-        notes=tuple(_video_notes(path, plate, index)),
+        notes=tuple(_video_notes(path, plate, index, interlaced)),
         fingerprint=fingerprint,
     )
 
 
 def _sample(plate: VideoPlate) -> str:
-    bits = plate.frame.format.components[0].bits
-    if plate.peak == 1.0:
+    bits = plate.picture.bits
+    if plate.picture.is_float:
         return "half" if bits == 16 else "float"
     return "uint8" if bits <= 8 else "uint10" if bits <= 10 else "uint12" if bits <= 12 else "uint16"
 
@@ -337,18 +338,18 @@ def _truncated(path: str, index: video.VideoIndex) -> PaintoverError:
     )
 
 
-def _video_notes(path: str, plate: VideoPlate, index: video.VideoIndex) -> Iterator[str]:
+def _video_notes(path: str, plate: VideoPlate, index: video.VideoIndex, interlaced: bool) -> Iterator[str]:
     name = os.path.basename(path)
     if index.variable:
         yield f"'{name}' has a variable frame rate; a video that is written keeps every frame's time."
     if not index.timed:
         yield f"'{name}' states no times for its frames; they are counted, and reading backward is slow."
-    if plate.frame.interlaced_frame:
+    if interlaced:
         yield f"'{name}' is interlaced; its frames are edited as they are, both fields woven."
     if plate.orientation != Orientation():
         size = f"{plate.width}x{plate.height}"
         yield f"'{name}' is stored turned or mirrored; frames are upright as players show them ({size})."
     if index.truncated:
         yield f"'{name}' is cut off; its first {index.count} frames are read."
-    if len({c.plane for c in plate.frame.format.components if not c.is_alpha}) == 1:
+    if len({c.plane for c in plate.picture.format.components if not c.is_alpha}) == 1:
         yield f"'{name}' is grey; only the lightness of what is painted is kept."

@@ -20,7 +20,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.media.plate import Orientation, VideoPlate, convert, copy_tags
+from paintover_engine.media.picture import Picture, convert_frame
+from paintover_engine.media.plate import Orientation, VideoPlate
 
 # Only containers that hold their own media: a playlist (hls, concat, dash) would open other files and addresses.
 _CONTAINERS = (
@@ -75,24 +76,17 @@ _PLANAR = {
 }
 
 
-def planar(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame itself where every component has its own little-endian plane, else the same samples so arranged."""
+def picture_of(frame: av.VideoFrame) -> Picture:
+    """A decoder's frame, which the caller gives away, with a little-endian plane for every component: the same
+    samples, so arranged."""
     name = frame.format.name
     if frame.format.is_big_endian and name.endswith("be"):
-        little = name[:-2] + "le"
-        return _repacked(frame, _PLANAR.get(little, little))
-    if name in _PLANAR:
-        return _repacked(frame, _PLANAR[name])
+        name = name[:-2] + "le"
+    name = _PLANAR.get(name, name)
     components = frame.format.components
-    if len({c.plane for c in components}) == len(components):
-        return frame
-    return _repacked(frame, "gbrp" if components[0].bits <= 8 else "gbrp16le")
-
-
-def _repacked(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
-    repacked = convert(frame, pix_fmt)
-    copy_tags(frame, repacked)
-    return repacked
+    if name == frame.format.name and len({c.plane for c in components}) < len(components):
+        name = "gbrp" if components[0].bits <= 8 else "gbrp16le"
+    return Picture.of(convert_frame(frame, name) if name != frame.format.name else frame)
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,7 +340,7 @@ def _index_by_decoding(path: str) -> VideoIndex:
     """The index of a file without timestamps, or with packets that show nothing: what decoding it gives."""
     with open_container(path) as container:
         stream = video_stream(container, path)
-        times = [frame.pts for frame in _decoded(container, stream)]
+        times = [frame.pts for frame in decoded(container, stream)]
         count = len(times)
         rate, variable = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25), False
         known = [pts for pts in times if pts is not None]
@@ -360,7 +354,7 @@ def _index_by_decoding(path: str) -> VideoIndex:
         return VideoIndex(pts, time_base, places, (), packets, timed, False, rate, variable, 0, False)
 
 
-def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+def decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
     """All frames from where the container stands; packets that cannot be decoded are passed over."""
     packets = container.demux(stream)
     while True:
@@ -452,7 +446,7 @@ class _Run:
                 # Once a file, not once a frame: a PyAV frame whose side data was read is held by it in a circle,
                 # and its picture stays in memory until Python looks for circles.
                 self._orientation = Orientation.of(frame)
-            yield VideoPlate(found, planar(frame), self._orientation, self._colorspace)
+            yield VideoPlate(found, picture_of(frame), self._orientation, self._colorspace)
             if found == number:
                 return
 
@@ -507,11 +501,11 @@ class _Run:
 
     def _numbered(self, since: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decoded frames with their numbers, from a time on: those before it may lack what they refer to."""
-        for frame in _decoded(self._container, self._stream):
+        for frame in decoded(self._container, self._stream):
             number = self._index.number(frame.pts)
             if number is not None and frame.pts is not None and frame.pts >= since:
                 yield number, frame
 
     def _counted(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decoded frames from the start of the file, numbered as they come."""
-        yield from enumerate(_decoded(self._container, self._stream))
+        yield from enumerate(decoded(self._container, self._stream))

@@ -17,7 +17,8 @@ from paintover_engine.errors import PaintoverError
 from paintover_engine.media import video
 from paintover_engine.media.audio import AudioTracks
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.plate import ImagePlate, Plate, VideoPlate, convert, copy_tags, encoded, range_of
+from paintover_engine.media.picture import UNSPECIFIED, ColourTags, convert_frame, frame_of, range_of
+from paintover_engine.media.plate import ImagePlate, Plate, VideoPlate, encoded
 from paintover_engine.media.sink import Sink, failed
 
 _FORMATS = {".mov": "mov", ".mp4": "mp4", ".mkv": "matroska"}
@@ -57,7 +58,6 @@ class VideoSink(Sink):
                 self._open(plate)
             frame = self._frame_as(plate, self._target)
             frame.pts, frame.time_base, frame.duration = self._time(plate.number)
-            frame.pict_type = 0  # the encoder chooses: the source's choice would be forced on it
             self._mux(frame)
             if self._audio is not None:
                 self._audio.write_until(self._elapsed(plate.number))
@@ -138,25 +138,22 @@ class VideoSink(Sink):
 
     def _frame_as(self, plate: Plate, pix_fmt: str) -> av.VideoFrame:
         """A plate in the output's pixel format, tagged with what it means."""
-        source = plate.frame if isinstance(plate, VideoPlate) else _image_frame(plate, self._info)
-        if source.format.name == pix_fmt and (self._suffix != ".mov" or range_of(source) == ColorRange.MPEG):
+        source = frame_of(plate.picture) if isinstance(plate, VideoPlate) else _image_frame(plate)
+        own_range = range_of(ColourTags.of(source), source.format.name)
+        if source.format.name == pix_fmt and (self._suffix != ".mov" or own_range == ColorRange.MPEG):
             return source
         if source.format.is_rgb == av.VideoFormat(pix_fmt).is_rgb:
-            color_range = ColorRange.MPEG if self._suffix == ".mov" else range_of(source)  # ProRes has no full range
-            target = convert(source, pix_fmt, color_range=color_range)
-            copy_tags(source, target)
-            target.color_range = color_range
-            return target
-        target = convert(source, pix_fmt, int(Colorspace.ITU709), ColorRange.MPEG)
-        copy_tags(source, target)
-        target.colorspace, target.color_range = _BT709, ColorRange.MPEG
-        if target.color_primaries == 2:
+            color_range = ColorRange.MPEG if self._suffix == ".mov" else own_range  # ProRes has no full range
+            return convert_frame(source, pix_fmt, color_range=color_range)
+        target = convert_frame(source, pix_fmt, int(Colorspace.ITU709), ColorRange.MPEG)
+        target.colorspace = _BT709
+        if target.color_primaries == UNSPECIFIED:
             target.color_primaries = target.color_trc = _BT709
         return target
 
     def _pix_fmt(self, plate: Plate) -> str:
         alpha = plate.alpha() is not None
-        source = plate.frame.format.name if isinstance(plate, VideoPlate) else ""
+        source = plate.picture.pix_fmt if isinstance(plate, VideoPlate) else ""
         choose = {".mov": self._prores_format, ".mp4": self._h264_format, ".mkv": self._ffv1_format}
         return choose[self._suffix](plate, source, alpha)
 
@@ -178,7 +175,7 @@ class VideoSink(Sink):
         chroma = next((c for c in ("444", "422", "420") if c in source), "420")
         if not source.startswith("yuv"):
             self.note("H.264 is written with 4:2:0 chroma; .mov and .mkv keep the source's.")
-        stored = plate.frame if isinstance(plate, VideoPlate) else plate
+        stored = plate.picture if isinstance(plate, VideoPlate) else plate
         if (stored.width % 2 and chroma != "444") or (stored.height % 2 and chroma == "420"):
             self.note("H.264 subsamples even sizes only; this one is written with 4:4:4 chroma.")
             chroma = "444"
@@ -234,7 +231,7 @@ def _is_grey(plate: Plate) -> bool:
     return isinstance(plate, ImagePlate) and plate.grey
 
 
-def _image_frame(plate: Plate, info: SourceInfo) -> av.VideoFrame:
+def _image_frame(plate: Plate) -> av.VideoFrame:
     """A plate of a sequence as a full-range RGB (or grey) frame of 8 or 16 bits."""
     native = plate.native_rgb()
     alpha = plate.alpha()
