@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -21,11 +21,13 @@ _PATIENCE = 0.05  # seconds between two looks at what is waited for
 
 @dataclass(frozen=True)
 class Output:
-    """Where a job's result goes. path: the file or files; mattes: the mattes', "" for none."""
+    """Where a job's result goes. path: the file or files; mattes: the mattes', "" for none; paintings: the files that
+    its keyframes were read from, which are never overwritten."""
 
     path: str
     overwrite: bool = False
     mattes: str = ""
+    paintings: Sequence[str] = ()
 
 
 class _Abandoned(Exception):
@@ -79,8 +81,8 @@ class Delivery:
     def _write(self) -> tuple[str, ...]:
         info, output = self._info, self._output
         with (
-            open_sink(output.path, info, output.overwrite) as sink,
-            open_matte_sink(output.mattes, info, output.overwrite) as mattes,
+            open_sink(output.path, info, output.overwrite, output.paintings) as sink,
+            open_matte_sink(output.mattes, info, output.overwrite, output.paintings) as mattes,
         ):
             with ThreadPoolExecutor(1) as writer:  # one frame is encoded while the next is decoded and composited
                 before: Future[None] | None = None

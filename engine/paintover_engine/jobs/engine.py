@@ -288,6 +288,7 @@ class Engine:
             has_matte=read["has_matte"],
             notes=read["notes"],
             current=True,
+            files=[given for given in (picture, matte) if isinstance(given, str) and given],
         )
 
     async def export_frame(self, shot_id: str, frame: int, path: str, overwrite: bool) -> list[str]:
@@ -365,7 +366,7 @@ class Engine:
                 return twin
             if complete.versioned:
                 complete = self._next_version(complete)
-            await self._check_outputs(complete, info.path)
+            await self._check_outputs(complete, info, [path for keyframe in keyframes for path in keyframe.files])
             job = self.queue.add_job(shot.id, complete, priority)
         log.info("queued: %s", complete.output or "no output", extra={"job": job.id})
         self._announce()
@@ -379,7 +380,7 @@ class Engine:
         async with self._numbering:
             asked = self._next_version(spec) if spec.versioned else spec
             try:
-                await self._check_outputs(asked, info.path)
+                await self._check_outputs(asked, info, [])
             finally:
                 if spec.versioned:
                     _give_back(asked)
@@ -406,7 +407,7 @@ class Engine:
                 path.parent.mkdir(exist_ok=True)
         return dataclasses.replace(spec, output=outputs[0], mattes=outputs[1])
 
-    async def _check_outputs(self, spec: JobSpec, source: str) -> None:
+    async def _check_outputs(self, spec: JobSpec, info: SourceInfo, paintings: list[str]) -> None:
         if spec.output:
             self._allowed(spec.output, "The output")
         if spec.mattes:
@@ -416,7 +417,12 @@ class Engine:
                     Code.INVALID_ARGUMENT, "Mattes are written beside an output: give both, and different places."
                 )
         await self._look(
-            "check_outputs", path=spec.output, mattes_path=spec.mattes, source=source, overwrite=spec.overwrite
+            "check_outputs",
+            info=info.to_json(),
+            path=spec.output,
+            mattes_path=spec.mattes,
+            overwrite=spec.overwrite,
+            paintings=paintings,
         )
 
     async def cancel_job(self, job_id: int) -> Job:

@@ -56,7 +56,10 @@ class Shot:
 
 @dataclass(frozen=True)
 class StoredKeyframe:
-    """A keyframe of a shot. `id` is "<shot>/<frame>-<start of digest>"; not `current`: replaced by a later save."""
+    """A keyframe of a shot. `id` is "<shot>/<frame>-<start of digest>"; not `current`: replaced by a later save.
+
+    files: the paths that its picture and its matte were read from; those sent as bytes have none.
+    """
 
     id: str
     shot: str
@@ -65,6 +68,7 @@ class StoredKeyframe:
     has_matte: bool
     notes: list[str]
     current: bool
+    files: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -234,11 +238,15 @@ class Queue:
             self._db.rows(
                 "UPDATE keyframes SET current = 0 WHERE shot = ? AND frame = ?", (keyframe.shot, keyframe.frame)
             )
+            before = self._row("SELECT * FROM keyframes WHERE id = ?", (keyframe.id,))  # the same picture elsewhere
+            files = dict.fromkeys([*(_keyframe(before).files if before else []), *keyframe.files])
             self._db.rows(
-                "INSERT INTO keyframes VALUES (?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT (id) DO UPDATE SET current = 1",
+                "INSERT INTO keyframes (id, shot, frame, digest, has_matte, notes, current, created, files) "
+                "VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET current = 1, files = excluded.files",
                 (
                     keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
-                    json.dumps(keyframe.notes), time.time(),
+                    json.dumps(keyframe.notes), time.time(), json.dumps(list(files)),
                 ),
             )  # fmt: skip
 
@@ -484,7 +492,7 @@ def _shot(row: sqlite3.Row) -> Shot:
 def _keyframe(row: sqlite3.Row) -> StoredKeyframe:
     return StoredKeyframe(
         row["id"], row["shot"], row["frame"], row["digest"], bool(row["has_matte"]), json.loads(row["notes"]),
-        bool(row["current"]),
+        bool(row["current"]), json.loads(row["files"]),
     )  # fmt: skip
 
 

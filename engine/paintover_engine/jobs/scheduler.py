@@ -18,7 +18,7 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.cache import Cache
 from paintover_engine.jobs.database import QueueDamaged, QueueUnwritable
 from paintover_engine.jobs.devices import Device
-from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState, Phase, Queue, WaitingJob
+from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState, Phase, Queue, StoredKeyframe, WaitingJob
 from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.worker_client import WorkerClient, WorkerDied
 from paintover_engine.methods.registry import METHODS
@@ -257,7 +257,7 @@ class Scheduler:
             parameters=dict(job.spec.parameters),
             keyframes=[(k.frame, k.digest) for k in keyframes],
             model=job.spec.model,
-            output=_output(job.spec) if job.spec.output else None,
+            output=_output(job.spec, keyframes) if job.spec.output else None,
         )
         if described is None:
             return
@@ -480,9 +480,10 @@ def _phase(function: str, plan: Plan) -> Phase:
     )
 
 
-def _output(spec: JobSpec) -> dict[str, Any]:
+def _output(spec: JobSpec, keyframes: Sequence[StoredKeyframe]) -> dict[str, Any]:
     """As `delivery.Output` holds it."""
-    return {"path": spec.output, "overwrite": spec.overwrite, "mattes": spec.mattes}
+    paintings = [path for keyframe in keyframes for path in keyframe.files]
+    return {"path": spec.output, "overwrite": spec.overwrite, "mattes": spec.mattes, "paintings": paintings}
 
 
 def _takes_model(method: str) -> bool:

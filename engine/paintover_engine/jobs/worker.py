@@ -33,6 +33,7 @@ from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.views import Sources, save_matte, save_picture
 from paintover_engine.media.export import export_frame
 from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.inputs import refuse_inputs
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.sink import check_output
@@ -85,12 +86,12 @@ class Worker:
     def probe(self, path: str, first: int | None, last: int | None, colorspace: str) -> str:
         return probe(path, first, last, colorspace).to_json()
 
-    def check_outputs(self, path: str, mattes_path: str, source: str, overwrite: bool) -> None:
-        """Whether a job's outputs can be written; each may be "" for none."""
-        if path:
-            check_output(path, source, overwrite)
+    def check_outputs(self, info: str, path: str, mattes_path: str, overwrite: bool, paintings: list[str]) -> None:
+        """Whether a job's outputs can be written; each may be "" for none. paintings: as `delivery.Output`'s."""
+        shot = SourceInfo.from_json(info)
+        files = check_output(path, shot, overwrite, paintings) if path else []
         if mattes_path:
-            check_mattes(mattes_path, source, overwrite)
+            check_mattes(mattes_path, shot, overwrite, paintings, files)
 
     def check_model(self, method: str, model: str) -> str:
         """Whether a job of that method could compute with that model; returns its folder."""
@@ -117,6 +118,7 @@ class Worker:
     def export_frame(self, info: str, frame: int, path: str, overwrite: bool) -> list[str]:
         """Writes the plate's frame as a file to paint on; returns notes."""
         shot = SourceInfo.from_json(info)
+        refuse_inputs([Path(path)], shot)
         return export_frame(path, self._sources.get(shot).read(frame), shot, overwrite)
 
     def plate(self, info: str, frame: int) -> str:

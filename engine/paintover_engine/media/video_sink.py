@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,14 +36,14 @@ _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "ti
 class VideoSink(Sink):
     """ProRes 4444 (.mov), H.264 (.mp4) or lossless FFV1 (.mkv); made when the first frame tells what it must hold."""
 
-    def __init__(self, path: Path, info: SourceInfo, overwrite: bool) -> None:
+    def __init__(self, path: Path, info: SourceInfo, overwrite: bool, guard: Callable[[], None]) -> None:
         self._info = info
         self._suffix = path.suffix.lower()
         self._container: OutputContainer | None = None
         self._audio: AudioTracks | None = None
         self._index = video.index_video(info.path) if info.kind == "video" else None
         self._written = 0
-        super().__init__(path, overwrite)
+        super().__init__(path, overwrite, guard)
         self._staged = self._staging / path.name
         self._rate = info.rate or Fraction(24)
         if info.rate is None:
