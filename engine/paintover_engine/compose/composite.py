@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.media.picture import Picture, rgb_as
 from paintover_engine.media.plate import ImagePlate, Pixels, Plate, VideoPlate
+from paintover_engine.media.video_picture import VideoPicture, rgb_as
 
 Window = tuple[int, int, int, int]
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. ITU-R BT.709-6, item 3.2
@@ -103,7 +103,7 @@ def _stored(
 
 
 def _over_rgb(
-    picture: Picture, planes: list[Pixels], rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window
+    picture: VideoPicture, planes: list[Pixels], rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window
 ) -> None:
     x, y, width, height = window
     if not picture.is_rgb:  # float grey
@@ -117,7 +117,7 @@ def _over_rgb(
 
 
 def _over_yuv(
-    picture: Picture, planes: list[Pixels], rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window
+    picture: VideoPicture, planes: list[Pixels], rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window
 ) -> None:
     """Blends plane by plane; the window is first grown to whole chroma samples, with a matte of 0."""
     x, y, width, height = window

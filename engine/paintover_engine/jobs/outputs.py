@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from paintover_engine.jobs.store import Store, StoredFrame, checksum, frame_path
 from paintover_engine.media.keyframe import Keyframe
-from paintover_engine.media.picture import read_only
+from paintover_engine.media.video_picture import read_only
 from paintover_engine.methods.stage import ResultFrame, Stage, Tensors
 
 

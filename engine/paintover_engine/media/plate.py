@@ -12,7 +12,7 @@ import OpenImageIO as oiio
 from numpy.typing import NDArray
 
 from paintover_engine.media import colour
-from paintover_engine.media.picture import Picture, read_only, rgb_of
+from paintover_engine.media.video_picture import VideoPicture, read_only, rgb_of
 
 Pixels = NDArray[Any]
 
@@ -21,7 +21,7 @@ class Plate(Protocol):
     """An untouched frame. Implementations keep the native samples and convert on demand.
 
     Threads share plates without a lock: nothing of a plate changes after it was made, its samples are read-only, and
-    each call converts with what belongs to that call alone (`media.picture`).
+    each call converts with what belongs to that call alone (`media.video_picture`).
     All arrays are upright, top row first, shape (height, width[, channels]).
     """
 
@@ -195,7 +195,7 @@ class VideoPlate:
     """A frame of a video: its decoded picture as it is stored; the arrays that it gives are upright."""
 
     number: int
-    picture: Picture
+    picture: VideoPicture
     orientation: Orientation
     colorspace: str
 

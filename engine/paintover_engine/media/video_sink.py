@@ -10,17 +10,22 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from paintover_engine.errors import PaintoverError
-from paintover_engine.media import video
 from paintover_engine.media.audio import AudioTracks
+from paintover_engine.media.container import describe, open_container
+from paintover_engine.media.fields import FieldFlags
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.picture import UNSPECIFIED, ColourTags, convert_frame, frame_of, range_of
 from paintover_engine.media.plate import ImagePlate, Plate, VideoPlate, encoded
 from paintover_engine.media.sink import Sink, failed
+from paintover_engine.media.stream_template import stream_template
+from paintover_engine.media.video_index import index_video
+from paintover_engine.media.video_picture import UNSPECIFIED, ColourTags, convert_frame, frame_of, range_of
 
 _FORMATS = {".mov": "mov", ".mp4": "mp4", ".mkv": "matroska"}
 _CODECS = {".mov": "prores_ks", ".mp4": "libx264", ".mkv": "ffv1"}
@@ -30,6 +35,10 @@ _OPTIONS = {
     ".mkv": {"level": "3", "coder": "1", "context": "0", "slicecrc": "1", "g": "1"},
 }
 _BT709 = 1  # AVColorPrimaries, AVColorTransferCharacteristic and AVColorSpace
+# What a stream's entry in the container states as its encoder does; ProRes has its kind in the tag.
+_SHARED = (
+    "pix_fmt", "framerate", "color_range", "colorspace", "color_primaries", "color_trc", "field_order", "codec_tag",
+)  # fmt: skip
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "timecode", "duration"}
 
 
@@ -41,7 +50,9 @@ class VideoSink(Sink):
         self._suffix = path.suffix.lower()
         self._container: OutputContainer | None = None
         self._audio: AudioTracks | None = None
-        self._index = video.index_video(info.path) if info.kind == "video" else None
+        self._index = index_video(info.path, info.stream) if info.kind == "video" else None
+        self._described = describe(info.path, info.stream) if info.kind == "video" else None
+        self._fields = FieldFlags(self._described) if self._described and self._described.field_order else None
         self._written = 0
         super().__init__(path, overwrite, guard)
         self._staged = self._staging / path.name
@@ -68,7 +79,8 @@ class VideoSink(Sink):
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         assert self._container is not None
-        for packet in self._stream.encode(frame):
+        for packet in self._encoder.encode(frame):
+            packet.stream = self._stream
             self._container.mux(packet)
 
     def _time(self, number: int) -> tuple[int, Fraction, int]:
@@ -86,39 +98,54 @@ class VideoSink(Sink):
     def _open(self, plate: Plate) -> None:
         options = {"movflags": "+faststart"} if self._suffix == ".mp4" else {}
         self._container = av.open(str(self._staged), "w", format=_FORMATS[self._suffix], options=options)
-        pix_fmt = self._pix_fmt(plate)
-        stream = self._container.add_stream(_CODECS[self._suffix], rate=self._rate, options=self._options())
-        assert isinstance(stream, VideoStream)
-        if self._suffix == ".mkv":
-            stream.thread_type = "SLICE"  # threads by frame would each hold some: gigabytes at 8K
-        self._stream = stream
-        first = self._frame_as(plate, pix_fmt)
-        self._target = pix_fmt
-        self._describe(stream, first, plate)
+        self._target = self._pix_fmt(plate)
+        self._encoder = self._open_encoder(self._frame_as(plate, self._target))
+        self._stream = self._add_stream(plate)
         if self._info.kind == "video":
             self._carry_metadata()
         if self._info.timecode:
-            stream.metadata["timecode"] = self._info.timecode
+            self._stream.metadata["timecode"] = self._info.timecode
         if self._info.has_audio and self._index is not None:
             span = self._index.start_time(self._info.first), self._index.end_time(self._info.last)
             self._audio = AudioTracks(self._info.path, self._container, span, self._suffix)
             for sentence in self._audio.notes:
                 self.note(sentence)
 
-    def _options(self) -> dict[str, str]:
-        options = dict(_OPTIONS[self._suffix])
-        if self._suffix == ".mkv" and min(self._info.width, self._info.height) < 16:
-            options["slices"] = "1"  # each slice needs some pixels of every plane; FFV1 itself does not see to that
-        return options
+    def _open_encoder(self, frame: av.VideoFrame) -> VideoCodecContext:
+        """An encoder for frames like the given one: size, samples, colour tags, times, and the order of fields."""
+        encoder = av.CodecContext.create(_CODECS[self._suffix], "w")
+        assert isinstance(encoder, VideoCodecContext)
+        encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, frame.format.name
+        encoder.framerate = self._rate
+        encoder.time_base = self._index.time_base if self._keeps_times and self._index else 1 / self._rate
+        encoder.color_range, encoder.colorspace = frame.color_range, frame.colorspace
+        encoder.color_primaries, encoder.color_trc = frame.color_primaries, frame.color_trc
+        encoder.flags |= Flags.global_header
+        encoder.options = dict(_OPTIONS[self._suffix])
+        if self._suffix == ".mkv":
+            encoder.thread_type = "SLICE"  # threads by frame would each hold some: gigabytes at 8K
+            if min(self._info.width, self._info.height) < 16:
+                encoder.options["slices"] = "1"  # each needs some pixels of every plane; FFV1 does not see to that
+        if self._fields is not None:
+            encoder.field_order = self._described.field_order if self._described else 0
+            encoder.flags |= Flags.interlaced_dct | Flags.interlaced_me
+        encoder.open()
+        return encoder
 
-    def _describe(self, stream: VideoStream, frame: av.VideoFrame, plate: Plate) -> None:
-        """Size, samples, colour tags, times, pixel aspect and orientation."""
+    def _add_stream(self, plate: Plate) -> VideoStream:
+        """The container's entry for what the encoder makes, with HDR metadata, pixel aspect and orientation."""
+        assert self._container is not None
+        encoder = self._encoder
+        hdr = self._described.hdr if self._described else None
+        codec = encoder.codec.canonical_name
+        template = stream_template(codec, encoder.width, encoder.height, encoder.extradata or b"", hdr)
+        with template:
+            stream = self._container.add_stream_from_template(template.streams.video[0], opaque=True)
+        assert isinstance(stream, VideoStream)
+        stream.time_base = encoder.time_base
         context = stream.codec_context
-        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
-        context.time_base = self._index.time_base if self._keeps_times and self._index else 1 / self._rate
-        stream.time_base = context.time_base
-        context.color_range, context.colorspace = frame.color_range, frame.colorspace
-        context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
+        for name in _SHARED:
+            setattr(context, name, getattr(encoder, name))
         aspect = self._info.pixel_aspect
         if isinstance(plate, VideoPlate):
             turns, mirrored = plate.orientation.turns, plate.orientation.mirrored
@@ -130,16 +157,19 @@ class VideoSink(Sink):
             self.note(
                 f"The pixel aspect {aspect.numerator}:{aspect.denominator} is not written to .mkv; .mov keeps it."
             )
+        return stream
 
     def _carry_metadata(self) -> None:
         assert self._container is not None
-        with video.open_container(self._info.path) as source:
+        with open_container(self._info.path) as source:
             kept = {k: v for k, v in source.metadata.items() if k.lower() not in _OWN_TAGS}
             self._container.metadata.update(kept)
 
     def _frame_as(self, plate: Plate, pix_fmt: str) -> av.VideoFrame:
         """A plate in the output's pixel format, tagged with what it means."""
         source = frame_of(plate.picture) if isinstance(plate, VideoPlate) else _image_frame(plate)
+        if self._fields is not None:
+            source = self._fields.set_on(source)
         own_range = range_of(ColourTags.of(source), source.format.name)
         if source.format.name == pix_fmt and (self._suffix != ".mov" or own_range == ColorRange.MPEG):
             return source

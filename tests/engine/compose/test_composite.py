@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 from paintover_engine.compose.composite import composite
-from paintover_engine.media.picture import ColourTags, Picture
 from paintover_engine.media.plate import ImagePlate, Orientation, VideoPlate
+from paintover_engine.media.video_picture import ColourTags, VideoPicture
 
 RED = (1.0, 0.0, 0.0)
 
@@ -27,7 +27,7 @@ def picture(pix_fmt: str, width: int = 31, height: int = 21, orientation: Orient
     frame = av.VideoFrame(width, height, pix_fmt)
     frame.color_range, frame.colorspace = 1, 1
     generator = np.random.default_rng(4)
-    like = Picture.of(frame)
+    like = VideoPicture.of(frame)
     low, high = 20 << (like.bits - 8), 230 << (like.bits - 8)
     planes = tuple(generator.integers(low, high, plane.shape).astype(plane.dtype) for plane in like.planes)
     return VideoPlate(5, dataclasses.replace(like, planes=planes), orientation or Orientation(), "")

@@ -14,9 +14,9 @@ import av
 import numpy as np
 import pytest
 from paintover_engine.compose.composite import composite
-from paintover_engine.media.picture import frame_of
 from paintover_engine.media.plate import ImagePlate, Plate, VideoPlate
 from paintover_engine.media.source import open_source, probe
+from paintover_engine.media.video_picture import frame_of
 from safetensors.numpy import save_file
 
 COUNT, WIDTH, HEIGHT = 6, 160, 90

@@ -14,10 +14,10 @@ import OpenImageIO as oiio
 import pytest
 from paintover_engine.compose.composite import composite
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.media.picture import plane_array
 from paintover_engine.media.plate import Orientation
 from paintover_engine.media.sink import check_output, open_sink
 from paintover_engine.media.source import open_source, probe
+from paintover_engine.media.video_picture import plane_array
 
 Make = Callable[..., Path]
 Noise = Callable[..., np.ndarray]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import video
-from paintover_engine.media.picture import rgb_of
 from paintover_engine.media.plate import Plate, VideoPlate
 from paintover_engine.media.source import Source, SourceInfo, open_source, probe
+from paintover_engine.media.video_picture import rgb_of
 
 Make = Callable[..., Path]
 

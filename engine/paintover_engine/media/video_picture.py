@@ -3,8 +3,8 @@
 Threads share pictures: stages and the writing of a result read the same frames of the source's cache. A libav frame
 cannot be shared, not even for reading: a conversion overwrites the colour tags of the frame it reads for as long as it
 runs, keeps its swscale context in that frame, and an encoder sets the frame's time. So no `av.VideoFrame` is kept
-anywhere: the decoder's are turned into a `Picture` by the thread that decoded them, whose arrays and tags never change,
-and whoever converts or encodes makes a frame of its own (`frame_of`) that no other thread ever sees.
+anywhere: the thread that decoded one makes a `VideoPicture` of it, whose arrays and tags never change, and whoever
+converts or encodes makes a frame of its own (`frame_of`) that no other thread ever sees.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ColourTags:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class VideoPicture:
     """A decoded picture. Never changes, so that threads share it without a lock.
 
     pix_fmt: FFmpeg's name of its pixel format: planar, little-endian.
@@ -75,7 +75,7 @@ class Picture:
         object.__setattr__(self, "planes", tuple(read_only(plane) for plane in self.planes))
 
     @classmethod
-    def of(cls, frame: av.VideoFrame) -> Picture:
+    def of(cls, frame: av.VideoFrame) -> VideoPicture:
         """A view of a libav frame in a planar, little-endian format, which the caller gives away."""
         count = len(planes_of(frame.format))
         planes = tuple(plane_array(frame, index) for index in range(count))
@@ -150,7 +150,7 @@ def plane_array(frame: av.VideoFrame, index: int) -> Samples:
     return (rows if plane.line_size > 0 else rows[::-1])[:, : component.width]  # type: ignore[no-any-return]
 
 
-def frame_of(picture: Picture) -> av.VideoFrame:
+def frame_of(picture: VideoPicture) -> av.VideoFrame:
     """A libav frame with its own copy of the samples, for the calling thread alone."""
     frame = av.VideoFrame(picture.width, picture.height, picture.pix_fmt)
     for index, plane in enumerate(picture.planes):
@@ -199,7 +199,7 @@ def convert_frame(
     return converted
 
 
-def rgb_of(picture: Picture) -> Samples:
+def rgb_of(picture: VideoPicture) -> Samples:
     """(H, W, 3) full-range RGB of a picture as it is stored: uint8 up to 8 bits, uint16 above; float ones as they are,
     float32 or float16."""
     if picture.is_float:
@@ -209,7 +209,7 @@ def rgb_of(picture: Picture) -> Samples:
     return packed.to_ndarray()
 
 
-def rgb_as(rgb: NDArray[np.float32], like: Picture, pix_fmt: str) -> Picture:
+def rgb_as(rgb: NDArray[np.float32], like: VideoPicture, pix_fmt: str) -> VideoPicture:
     """RGB in a pixel format, with the matrix, range and tags of another picture.
 
     rgb: (H, W, 3) 0..1, clipped; what is not a number becomes 0.
@@ -223,4 +223,4 @@ def rgb_as(rgb: NDArray[np.float32], like: Picture, pix_fmt: str) -> Picture:
     matrix = matrix_of(like.tags, like.width, like.height)
     converted = convert_frame(frame, pix_fmt, matrix, range_of(like.tags, like.pix_fmt))
     like.tags.set_on(converted)
-    return Picture.of(converted)
+    return VideoPicture.of(converted)
