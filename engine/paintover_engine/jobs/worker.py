@@ -83,8 +83,8 @@ class Worker:
 
     # Calls about sources and keyframes.
 
-    def probe(self, path: str, first: int | None, last: int | None, colorspace: str) -> str:
-        return probe(path, first, last, colorspace).to_json()
+    def probe(self, path: str, first: int | None, last: int | None, colorspace: str, stream: int | None = None) -> str:
+        return probe(path, first, last, colorspace, stream).to_json()
 
     def check_outputs(self, info: str, path: str, mattes_path: str, overwrite: bool, paintings: list[str]) -> None:
         """Whether a job's outputs can be written; each may be "" for none. paintings: as `delivery.Output`'s."""

@@ -102,6 +102,9 @@ def probe(
     colorspace = colour.check_colorspace(colorspace)
     if first is not None and last is not None and last < first:
         raise PaintoverError(Code.INVALID_ARGUMENT, f"The range {first}-{last} ends before it begins.")
+    is_image = os.path.splitext(name)[1].lower() in sequence.EXTENSIONS
+    if stream is not None and (is_image or not os.path.isfile(name)):
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"'{name}' is no video, which has streams; leave out --stream.")
     if os.path.isdir(name):
         frames = sequence.uploaded(Path(name))
         if frames is not None:
@@ -111,7 +114,7 @@ def probe(
         if sequence.parse_pattern(name) is None:
             raise PaintoverError(Code.NOT_FOUND, f"There is no file or folder '{name}'; check the path.")
         return _probe_sequence(name, first, last, colorspace)
-    if os.path.splitext(name)[1].lower() in sequence.EXTENSIONS:
+    if is_image:
         return _probe_sequence(name, first, last, colorspace)
     return _probe_video(name, first, last, colorspace, stream)
 

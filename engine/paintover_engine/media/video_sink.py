@@ -129,6 +129,8 @@ class VideoSink(Sink):
         if self._fields is not None:
             encoder.field_order = self._described.field_order if self._described else 0
             encoder.flags |= Flags.interlaced_dct | Flags.interlaced_me
+            if self._suffix == ".mp4" and self._described and not self._described.top_field_first:
+                encoder.options["x264-params"] = "bff=1"
         encoder.open()
         return encoder
 
