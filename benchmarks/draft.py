@@ -30,8 +30,8 @@ from paintover_engine.evaluate.scenes import CASES
 from paintover_engine.evaluate.scores import Scorer, Scores
 from paintover_engine.evaluate.sheets import contact_sheet
 from paintover_engine.jobs import outputs
-from paintover_engine.jobs.delivery import Output
 from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.keyframe import load_keyframe

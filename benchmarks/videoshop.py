@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,8 +85,6 @@ GUIDANCES = (1.0, 1.5, 2.0, 4.0)
 class Shot(ClipJob):
     """A clip and its keyframe, as Videoshop's model sees them."""
 
-    method: ClassVar = videoshop
-
     def prepared(self, model: str, **parameters: Any) -> list[Stage]:
         return [s for s in videoshop.plan(self.info, [], VideoshopParameters(**parameters), model) if _of_model(s)]
 
@@ -98,14 +96,14 @@ class Shot(ClipJob):
         """The model's own pictures of the edited clip; frame 0 is the keyframe."""
         stages = self.stages(model, **parameters)
         self.run(stages)
-        decoded = next(stage for stage in stages if stage.function == "decode")
+        decoded = next(stage for stage in stages if stage.name == "decode")
         pictures = self.kept[decoded.inputs[1].key]["pictures"][1 : len(self.video)].astype(np.float32)
         change = self.kept[decoded.key]["change"].astype(np.float32)
         return np.clip(np.concatenate([self.painted[None], pictures + change]), 0, 1)
 
 
 def _of_model(stage: Stage) -> bool:
-    return stage.function in ("encode", "reconstruct", "invert", "denoise", "decode")
+    return stage.name in ("encode", "reconstruct", "invert", "denoise", "decode")
 
 
 # Figures.

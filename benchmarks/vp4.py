@@ -27,7 +27,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,21 +81,19 @@ TABLES = {"main": MAIN, "consistency": OVER_TIME, "parts": PARTS, "curve": CURVE
 class Shot(ClipJob):
     """A clip, its first frame the keyframe, as VP4's model sees it."""
 
-    method: ClassVar = vp4
-
     def result(self, model: str, **parameters: Any) -> tuple[Video, int]:
         """The clip with the model's change in the whole frame, and the passes of a grid that it took."""
         stages = vp4.plan(self.info, [KeyframeRef(0, self.name)], VP4Parameters(**parameters), model)
-        wanted = [s for s in stages if s.function in ("flow", "encode", "exemplar", "sample", "consistency", "decode")]
+        wanted = [s for s in stages if s.name in ("flow", "encode", "exemplar", "sample", "consistency", "decode")]
         self.run(wanted)
         out = self.video.copy()
-        for stage in (stage for stage in wanted if stage.function == "decode"):
+        for stage in (stage for stage in wanted if stage.name == "decode"):
             settings = stage.parameters
             framing = Framing((SIDE, SIDE), tuple(settings["size"]), tuple(settings["inner"]))
             for number in range(stage.frames[0], stage.frames[1] + 1):
                 change = self.kept[stage.key]["change"][number - stage.frames[0]].astype(np.float32)
                 out[number] += framing.to_plate(change)
-        passes = sum(int(self.kept[s.key]["evaluations"][0]) for s in wanted if s.function == "sample")
+        passes = sum(int(self.kept[s.key]["evaluations"][0]) for s in wanted if s.name == "sample")
         return np.clip(out, 0, 1), passes
 
 

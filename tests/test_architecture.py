@@ -117,3 +117,10 @@ def test_files_that_pin_versions_name_no_address() -> None:
         text = (ROOT / name).read_text(encoding="utf-8") if (ROOT / name).exists() else ""
         addresses = re.findall(r"://(?!github\.com/|www\.apache\.org/licenses/)\S*", text)
         assert not addresses, f"{name} names {addresses}"
+
+
+def test_all_parts_have_one_version() -> None:
+    files = (BRIDGE / "__init__.py", ENGINE / "__init__.py", ROOT / "plugin_ofx" / "Cargo.toml")
+    found = [re.search(r'version(?:__)? = "([^"]+)"', path.read_text(encoding="utf-8")) for path in files]
+    assert len({version[1] for version in found if version}) == 1
+    assert all(found)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 
 from paintover_engine.compose.composite import composite
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs
+from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.store import StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.mattes import open_matte_sink
@@ -17,17 +17,6 @@ from paintover_engine.media.plate import Plate
 from paintover_engine.media.sink import open_sink
 
 _PATIENCE = 0.05  # seconds between two looks at what is waited for
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where a job's result goes. path: the file or files; mattes: the mattes', "" for none; paintings: the files that
-    its keyframes were read from, which are never overwritten."""
-
-    path: str
-    overwrite: bool = False
-    mattes: str = ""
-    paintings: Sequence[str] = ()
 
 
 class _Abandoned(Exception):

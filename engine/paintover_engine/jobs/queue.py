@@ -1,164 +1,31 @@
-"""The queue: shots, keyframes, jobs and the frames that jobs made, in one SQLite file that survives anything.
+"""The queue: shots, keyframes, jobs and the frames that jobs made, in one SQLite file.
 
-Every change of a job takes the next sequence number, kept with what changed; a watcher asks for what changed since
-the last number it saw, so a reconnect misses nothing and no event log grows.
+Every change of a job takes the next sequence number, which is stored with what changed. A watcher asks for all changes
+since the last number that it saw, so a client that reconnects misses nothing and no log of events grows.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypedDict
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.database import Database
+from paintover_engine.jobs.entities import (
+    Job,
+    JobFrame,
+    JobProgress,
+    JobSpec,
+    JobState,
+    Shot,
+    StoredKeyframe,
+    WaitingJob,
+)
 from paintover_engine.media.info import SourceInfo
-
-
-class JobState(enum.Enum):
-    """Where a job stands."""
-
-    QUEUED = "queued"
-    PREPARING = "preparing"
-    WAITING_FOR_KEYFRAME = "waiting for a keyframe"
-    RUNNING = "running"
-    PAUSED = "paused"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def finished(self) -> bool:
-        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A shot as it was asked for, and what its source was found to be (`info`, None until its frames are here).
-
-    uploaded: its frames come from a client into the data folder, `source` is that client's key for them.
-    """
-
-    id: str
-    source: str
-    first: int | None
-    last: int | None
-    colorspace: str
-    uploaded: bool
-    info: SourceInfo | None
-
-
-@dataclass(frozen=True)
-class StoredKeyframe:
-    """A keyframe of a shot. `id` is "<shot>/<frame>-<start of digest>"; not `current`: replaced by a later save.
-
-    files: the paths that its picture and its matte were read from; those sent as bytes have none.
-    """
-
-    id: str
-    shot: str
-    frame: int
-    digest: str
-    has_matte: bool
-    notes: list[str]
-    current: bool
-    files: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class JobSpec:
-    """All that a job's result depends on, and where it goes.
-
-    keyframes: ids, in the order of their frames; none of a job that waits for the shot's first one.
-    versioned: the output as it was asked for, of which `output` is the version that this job writes; "" otherwise.
-    """
-
-    method: str
-    parameters: Mapping[str, str]
-    model: str
-    keyframes: Sequence[str]
-    output: str
-    overwrite: bool
-    mattes: str
-    prepare_only: bool
-    await_keyframe: bool = False
-    versioned: str = ""
-
-
-@dataclass
-class Progress:
-    """How far a job is; `seconds_left` is negative while unknown.
-
-    prepared: share of a whole propagation's work that the stages without a keyframe are, as far as they are done.
-    phases: the stages, by what they do.
-    """
-
-    stages_total: int = 0
-    stages_done: int = 0
-    stages_found: int = 0
-    frames_total: int = 0
-    fraction: float = 0.0
-    seconds_left: float = -1.0
-    stage: str = ""
-    prepared: float = 0.0
-    phases: list[Phase] = field(default_factory=list)
-
-
-class Phase(TypedDict):
-    """All stages of one function. seconds: spent on them by this job so far; left: expected yet, negative: unknown."""
-
-    function: str
-    total: int
-    done: int
-    seconds: float
-    left: float
-
-
-@dataclass(frozen=True)
-class JobFrame:
-    """A result frame of a job: the key of the stage that made it."""
-
-    number: int
-    key: str
-    confidence: float
-
-
-@dataclass
-class Job:
-    """A job as the queue has it.
-
-    error: the code of what it failed of, "" otherwise; position: its place among jobs of its priority, ascending;
-    frames_done: how many frames it has made."""
-
-    id: int
-    shot: str
-    spec: JobSpec
-    state: JobState
-    priority: int
-    message: str
-    error: str
-    progress: Progress
-    created: float
-    started: float | None
-    ended: float | None
-    sequence: int
-    position: float = 0.0
-    frames_done: int = 0
-
-
-@dataclass(frozen=True)
-class WaitingJob:
-    """A job that could run. background: it does what needs no keyframe, while nobody waits for it."""
-
-    id: int
-    method: str
-    background: bool
 
 
 class Queue:
@@ -308,7 +175,7 @@ class Queue:
                 "INSERT INTO jobs (shot, spec, state, priority, message, progress, created, sequence) "
                 "VALUES (?, ?, ?, ?, '', ?, ?, ?) RETURNING id",
                 (
-                    shot, _described(spec), JobState.QUEUED.value, priority, json.dumps(vars(Progress())),
+                    shot, _described(spec), JobState.QUEUED.value, priority, json.dumps(vars(JobProgress())),
                     time.time(), self.sequence,
                 ),
             )  # fmt: skip
@@ -505,7 +372,7 @@ def _job(row: sqlite3.Row) -> Job:
         priority=row["priority"],
         message=row["message"],
         error=row["error"],
-        progress=Progress(**json.loads(row["progress"])),
+        progress=JobProgress(**json.loads(row["progress"])),
         created=row["created"],
         started=row["started"],
         ended=row["ended"],

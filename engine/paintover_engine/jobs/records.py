@@ -15,7 +15,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState, Progress, Queue, Shot, StoredKeyframe
+from paintover_engine.jobs.entities import Job, JobFrame, JobProgress, JobSpec, JobState, Shot, StoredKeyframe
+from paintover_engine.jobs.queue import Queue
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.info import SourceInfo
 
@@ -25,7 +26,7 @@ FORMAT = 1
 _FILES = ("", "-wal", "-shm")
 
 
-def keep(queue: Queue, folder: Path, job: Job) -> None:
+def write(queue: Queue, folder: Path, job: Job) -> None:
     """Writes a job's record. A disk that does not take it costs the record, not the job."""
     shot = queue.shot(job.shot)
     described = dataclasses.asdict(job)
@@ -46,7 +47,7 @@ def keep(queue: Queue, folder: Path, job: Job) -> None:
         log.warning("no record of the job could be kept: %s", error, extra={"job": job.id})
 
 
-def forget(folder: Path, job_id: int) -> None:
+def remove(folder: Path, job_id: int) -> None:
     """Removes a job's record."""
     with contextlib.suppress(OSError):
         (folder / f"{job_id}.json").unlink(missing_ok=True)
@@ -90,7 +91,7 @@ def _restore(queue: Queue, store: Store, path: Path) -> bool:
         record = json.loads(path.read_text())
         shot, job = record["shot"], record["job"]
         shot["info"] = SourceInfo.from_json(shot["info"]) if shot["info"] else None
-        job["spec"], job["progress"] = JobSpec(**job["spec"]), Progress(**job["progress"])
+        job["spec"], job["progress"] = JobSpec(**job["spec"]), JobProgress(**job["progress"])
         job["state"] = JobState(job["state"])
         queue.put_shot(Shot(**shot))
         for keyframe in record["keyframes"]:

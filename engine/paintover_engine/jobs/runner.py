@@ -16,14 +16,16 @@ from pydantic import BaseModel
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs
-from paintover_engine.jobs.delivery import Delivery, Output
+from paintover_engine.jobs.delivery import Delivery
+from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.store import Store, StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import Plate
 from paintover_engine.media.source import open_source
 from paintover_engine.methods.registry import find_method
-from paintover_engine.methods.stage import AHEAD, KeyframeRef, Stage, Tensors
+from paintover_engine.methods.stage import AHEAD, KeyframeRef, Out, Stage, Tensors
+from paintover_engine.methods.tensors import from_tensors, to_tensors
 
 
 class Cancelled(PaintoverError):
@@ -124,14 +126,14 @@ class Runner:
             self._keyframes[digest] = outputs.load_keyframe(path)
         return self._keyframes[digest]
 
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        return outputs.load_tensors(self.store, stage)
+    def load(self, stage: Stage[Any, Out]) -> Out:
+        return from_tensors(stage.function.output, outputs.load_tensors(self.store, stage.key))
 
     def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
-        return outputs.load_checkpoint(self.store, stage)
+        return outputs.load_checkpoint(self.store, stage.key)
 
     def keep_checkpoint(self, stage: Stage, tensors: Tensors) -> None:
-        outputs.save_checkpoint(self.store, stage, tensors)
+        outputs.save_checkpoint(self.store, stage.key, tensors)
 
     def check(self) -> None:
         if self._closed or self.cancelled():
@@ -198,16 +200,16 @@ class Runner:
         name = None if stage.publishes else self._name(stage)
         if name and name != stage.key and self.store.find_again(name, stage.key):
             return StageReport(time.perf_counter() - started, [])
-        output = getattr(self._module, stage.function)(self, stage)
+        output = stage.function(self, stage)
         frames: list[tuple[int, float]] = []
         if stage.publishes:
-            frames = outputs.save_frames(self.store, stage, output, (self.info.width, self.info.height))
+            frames = outputs.save_frames(self.store, stage.key, output, (self.info.width, self.info.height))
             self._deliver_soon()
         else:
-            outputs.save_tensors(self.store, stage, output)
+            outputs.save_tensors(self.store, stage.key, to_tensors(output))
             if name and name != stage.key:
                 self.store.remember(name, stage.key)
-        outputs.drop_checkpoint(self.store, stage)
+        outputs.drop_checkpoint(self.store, stage.key)
         return StageReport(time.perf_counter() - started, frames)
 
     def _name(self, asked: Stage) -> str | None:
@@ -215,7 +217,7 @@ class Runner:
         None where such an input is not there."""
         for stage in self.stages:  # inputs before their readers; not recursive, for a long shot's carry is a long chain
             if stage.key not in self._names:
-                found = [outputs.digest(self.store, needed) if needed.by_content else self._names.get(needed.key)
+                found = [outputs.digest(self.store, needed.key) if needed.by_content else self._names.get(needed.key)
                          for needed in stage.inputs]  # fmt: skip
                 names = [name for name in found if name]
                 if len(names) == len(found):

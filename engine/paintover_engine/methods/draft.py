@@ -35,7 +35,7 @@ from paintover_engine.compose.register import Registration
 from paintover_engine.compose.tracker import Look, State, Step, Tracker, firmness, from_bytes, to_bytes
 from paintover_engine.media.colour import from_working
 from paintover_engine.methods.parameters import DraftParameters
-from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors
+from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors, stage
 
 if TYPE_CHECKING:
     from paintover_engine.media.info import SourceInfo
@@ -90,7 +90,7 @@ class _Planner:
     def _flow(self, first: int) -> Stage:
         """The flow of the pairs (n, n + 1) for n in one chunk of the grid, as far as the shot has them."""
         frames = (max(first, self._info.first), min(first + CHUNK - 1, self._info.last - 1))
-        return Stage("flow", {}, (), (self._info.fingerprint,), frames, cost=2.0 * _length(frames))
+        return Stage(flow, {}, (), (self._info.fingerprint,), frames, cost=2.0 * _length(frames))
 
     def _add(self, stage: Stage) -> Stage:
         if stage not in self.stages:
@@ -100,16 +100,14 @@ class _Planner:
     def side(self, key: KeyframeRef) -> _Key:
         """A keyframe's own stages; its own frame is published first of all."""
         roots, frames = (self._info.fingerprint, key.digest), (key.frame, key.frame)
-        matte = self._add(Stage("matte", {}, (), roots, frames, needs_keyframe=True))
-        published = Stage("result_at_key", {}, (matte,), roots, frames, publishes=True, needs_keyframe=True)
-        self._add(published)
+        painted = self._add(Stage(matte, {}, (), roots, frames, needs_keyframe=True))
+        self._add(Stage(result_at_key, {}, (painted,), roots, frames, needs_keyframe=True))
         mode = {"mode": self._parameters.mode}
         pair = min(key.frame, self._info.last - 1)  # the motion of what is painted is learned from one neighbour
         flows = tuple(self.flows[first] for first in _grid(pair, pair) if first in self.flows)
-        colour = Stage("colour", mode, (matte,), roots, frames, needs_keyframe=True, cost=2.0)
-        region = Stage("region", {}, (matte, colour), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
-        learn = Stage("learn", {}, (region, *flows), roots[:1], frames, needs_keyframe=True, cost=6.0)
-        return _Key(key.frame, learn)
+        does = Stage(colour, mode, (painted,), roots, frames, needs_keyframe=True, cost=2.0)
+        where = Stage(region, {}, (painted, does), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
+        return _Key(key.frame, Stage(learn, {}, (where, *flows), roots[:1], frames, needs_keyframe=True, cost=6.0))
 
     def interval(self, before: _Key | None, after: _Key | None) -> None:
         """The frames between two neighbouring keyframes, or from the outermost one to the shot's end."""
@@ -137,7 +135,7 @@ class _Planner:
             pairs = (span[0] - 1, span[1] - 1) if step > 0 else span
             flows = tuple(self._add(self.flows[first]) for first in _grid(*pairs))
             previous = Stage(
-                "carry",
+                carry,
                 {"step": step},
                 (key.learn, previous, *flows),
                 key.learn.roots,
@@ -154,20 +152,15 @@ class _Planner:
         softness = {"softness": self._parameters.softness}
         self._add(
             Stage(
-                "result",
+                result,
                 softness,
                 tuple(inputs),
                 tuple(roots),
                 span,
-                publishes=True,
                 needs_keyframe=True,
                 cost=_length(span),
             )
         )
-
-
-OF_A_SIDE = ("matte", "colour", "learn", "carry")
-"""The functions of the stages that a `Side` is read from, in its order."""
 
 
 def describing(learn: Stage) -> tuple[Stage, ...]:
@@ -188,6 +181,7 @@ def _length(span: tuple[int, int]) -> float:
 # The stages' functions.
 
 
+@stage()
 def flow(context: Context, stage: Stage) -> Tensors:
     """`ahead` and `back` (pairs, h, w, 2) int16: packed flow n -> n + 1 and n + 1 -> n; `cut` (pairs,) uint8."""
     first, last = stage.frames
@@ -207,6 +201,7 @@ def flow(context: Context, stage: Stage) -> Tensors:
     return {"ahead": np.stack(ahead), "back": np.stack(back), "cut": np.array(cut, np.uint8)}
 
 
+@stage()
 def matte(context: Context, stage: Stage) -> Tensors:
     """`matte` (H, W) float16 at the plate's size: the artist's own, or where the keyframe differs from its plate."""
     key = context.keyframe(stage.roots[1])
@@ -214,6 +209,7 @@ def matte(context: Context, stage: Stage) -> Tensors:
     return {"matte": found.astype(np.float16)}
 
 
+@stage(publishes=True)
 def result_at_key(context: Context, stage: Stage) -> Iterator[ResultFrame]:
     """The keyframe's own frame: the paint as it is."""
     paint = _paint(context, stage.inputs[0])
@@ -221,6 +217,7 @@ def result_at_key(context: Context, stage: Stage) -> Iterator[ResultFrame]:
     yield publish(context, stage.frames[0], whole, paint.painted, paint.matte, 1.0)
 
 
+@stage()
 def colour(context: Context, stage: Stage) -> Tensors:
     """What the paint does. `table`: its colour map; `grade` (1,): whether that is all of it, in the whole frame;
     `drawn` (1,): whether it is no function of colour; `soft` (1,): whether its edge is soft."""
@@ -234,6 +231,7 @@ def colour(context: Context, stage: Stage) -> Tensors:
     return {"table": map_.table, "grade": _flag(grade), "drawn": _flag(drawn), "soft": _flag(soft)}
 
 
+@stage()
 def region(context: Context, stage: Stage) -> Tensors:
     """`region` (h, w) float32, 0..1: where it is painted; `grade` (1,): everywhere, and nothing need be followed;
     `followed` (1,): whether its surface must be."""
@@ -246,6 +244,7 @@ def region(context: Context, stage: Stage) -> Tensors:
     return {"region": where, "grade": known["grade"], "followed": _flag(followed)}
 
 
+@stage()
 def learn(context: Context, stage: Stage) -> Tensors:
     """How the painted thing is known. `grade` (1,): as it came. Else `region` (h, w) uint8: where it is painted;
     `mapped` (1,): whether its surface must be followed; `firm` (1,) float32: how well its edge is seen in the plate;
@@ -267,6 +266,7 @@ def learn(context: Context, stage: Stage) -> Tensors:
     }
 
 
+@stage()
 def carry(context: Context, stage: Stage) -> Tensors:
     """What `Tracker.tensors` keeps of the chunk's frames, ascending: `matte`, `confidence` and, where the surface is
     followed, `offset` and `trust`. From a cut on, confidence and matte are 0. Of a grade, `confidence` (frames,)
@@ -313,6 +313,7 @@ def _carry_grade(motion: _Motion, numbers: range, before: Mapping[str, NDArray[A
     return {"confidence": np.array(confidence[::step], np.float32)}
 
 
+@stage(publishes=True)
 def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
     """The painted frames of one chunk, from the keyframe on either side.
 
@@ -348,6 +349,10 @@ def _blended(sides: Sequence[Side], number: int, view: View) -> tuple[NDArray[np
         alpha += share
     painted /= np.maximum(alpha, np.float32(1e-4))[..., None]
     return painted, alpha
+
+
+OF_A_SIDE = (matte, colour, learn, carry)
+"""The functions of the stages that a `Side` is read from, in its order."""
 
 
 class Side:

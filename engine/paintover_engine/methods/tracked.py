@@ -33,8 +33,8 @@ class TrackedStages:
 
     def __init__(self, info: SourceInfo, keyframes: Sequence[KeyframeRef]) -> None:
         planned = draft.plan(info, keyframes, DraftParameters())
-        self._carries = [stage for stage in planned if stage.function == "carry"]
-        self._at_key = {stage.frames[0]: stage for stage in planned if stage.function == "result_at_key"}
+        self._carries = [stage for stage in planned if stage.function is draft.carry]
+        self._at_key = {stage.frames[0]: stage for stage in planned if stage.function is draft.result_at_key}
         self.prepared = [] if keyframes else planned
 
     def at_key(self, keyframe: int) -> Stage:

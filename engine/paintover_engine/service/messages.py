@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from paintover.v1 import engine_pb2, job_pb2, keyframe_pb2, shot_pb2
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.cache import Usage
-from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
+from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
+from paintover_engine.jobs.protocol import MethodRequirements
 from paintover_engine.methods.registry import Kind, MethodSpec, ParameterSpec, describe_parameters
 
 STATES = {state: getattr(job_pb2, f"JOB_STATE_{state.name}") for state in JobState}
@@ -159,16 +158,16 @@ def cache_message(usage: Usage) -> engine_pb2.Cache:
     )
 
 
-def plan_message(plan: Mapping[str, Any]) -> engine_pb2.MethodPlan:
-    """What a method's `requirements` count."""
+def plan_message(requirements: MethodRequirements) -> engine_pb2.MethodPlan:
+    """What a method takes in memory and on disk."""
     return engine_pb2.MethodPlan(
-        windows=plan["windows"],
-        frames_per_window=plan["frames"],
-        width=plan["size"][0],
-        height=plan["size"][1],
-        tiers=[engine_pb2.TierPlan(name=name, memory_bytes=size) for name, size in plan["tiers"].items()],
-        files=[engine_pb2.FilePlan(name=name, bytes=size) for name, size in plan["files"].items()],
-        checkpoint_bytes=plan["checkpoint"],
+        windows=requirements.windows,
+        frames_per_window=requirements.frames,
+        width=requirements.size[0],
+        height=requirements.size[1],
+        tiers=[engine_pb2.TierPlan(name=name, memory_bytes=size) for name, size in requirements.tiers.items()],
+        files=[engine_pb2.FilePlan(name=name, bytes=size) for name, size in requirements.files.items()],
+        checkpoint_bytes=requirements.checkpoint,
     )
 
 

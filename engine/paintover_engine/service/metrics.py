@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from paintover_engine.jobs.devices import gauges
 from paintover_engine.jobs.engine import Engine
-from paintover_engine.jobs.queue import JobState
+from paintover_engine.jobs.entities import JobState
 
 
 async def metrics(engine: Engine) -> str:
@@ -19,7 +19,7 @@ async def metrics(engine: Engine) -> str:
         yield "# TYPE paintover_jobs gauge"
         for state in JobState:
             yield f'paintover_jobs{{state="{state.name.lower()}"}} {engine.queue.count(state)}'
-        usage = engine.usage()
+        usage = engine.storage.usage()
         sizes = {"stages": usage.cache, "views": usage.views, "orphans": usage.orphans, "results": usage.results}
         yield "# HELP paintover_disk_bytes Bytes in the data folder, by what they are."
         yield "# TYPE paintover_disk_bytes gauge"

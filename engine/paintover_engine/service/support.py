@@ -21,7 +21,7 @@ def export_job(engine: Engine, job_id: int) -> str:
             "paintover": __version__,
             "system": {"platform": platform.platform(), "python": platform.python_version()},
             "devices": [vars(device) for device in engine.devices],
-            "disk": {**vars(engine.usage()), "free": shutil.disk_usage(engine.folder.root).free},
+            "disk": {**vars(engine.storage.usage()), "free": shutil.disk_usage(engine.folder.root).free},
             "notes": engine.notes,
             "job": {**dataclasses.asdict(job), "state": job.state.value},
             "shot": {**vars(shot), "info": json.loads(shot.info.to_json()) if shot.info else None},

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.jobs.queue import JobFrame, JobSpec, JobState, Queue, Shot, StoredKeyframe
+from paintover_engine.jobs.entities import JobFrame, JobSpec, JobState, Shot, StoredKeyframe
+from paintover_engine.jobs.queue import Queue
 
 SPEC = JobSpec("draft", {"mode": "auto"}, "", ["s/0-aa"], "/out.mov", False, "", False)
 

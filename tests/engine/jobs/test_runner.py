@@ -14,8 +14,8 @@ import pytest
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.evaluate.scenes import CASES
 from paintover_engine.jobs import outputs
-from paintover_engine.jobs.delivery import Output
 from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.runner import Cancelled, Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.keyframe import load_keyframe
@@ -84,7 +84,7 @@ def test_beside_a_stage_the_next_one_that_has_its_inputs_is_run(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, later = until(runner, "result 1-7")
-    begun, flow, result = threading.Event(), draft.flow, draft.result
+    begun, flow, result = threading.Event(), draft.flow.compute, draft.result.compute
 
     def flowed(context: Any, stage: Stage) -> Any:
         begun.set()
@@ -94,8 +94,8 @@ def test_beside_a_stage_the_next_one_that_has_its_inputs_is_run(
         assert begun.wait(PATIENCE), "nothing ran beside it"
         return result(context, stage)
 
-    monkeypatch.setattr(draft, "flow", flowed)
-    monkeypatch.setattr(draft, "result", patient)
+    monkeypatch.setattr(draft.flow, "compute", flowed)
+    monkeypatch.setattr(draft.result, "compute", patient)
     report = runner.run(asked, later)
     assert [number for number, _ in report.frames] == list(range(1, 8))
 
@@ -119,7 +119,7 @@ def test_an_error_of_a_stage_that_ran_beside_is_raised_when_it_is_asked_for(
     def broken(context: Any, stage: Stage) -> Any:
         raise ValueError(stage.label)
 
-    monkeypatch.setattr(draft, "flow", broken)
+    monkeypatch.setattr(draft.flow, "compute", broken)
     runner.run(asked, later)
     with pytest.raises(ValueError, match="flow 8-15"):
         runner.run(later[0], later[1:])
@@ -127,7 +127,7 @@ def test_an_error_of_a_stage_that_ran_beside_is_raised_when_it_is_asked_for(
 
 def test_what_failed_beside_is_told_once_and_then_tried_again(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, later = until(runner, "result 1-7")
-    flow, ran = draft.flow, threading.Event()
+    flow, ran = draft.flow.compute, threading.Event()
 
     def broken_once(context: Any, stage: Stage) -> Any:
         if not ran.is_set():
@@ -135,7 +135,7 @@ def test_what_failed_beside_is_told_once_and_then_tried_again(runner: Runner, mo
             raise PaintoverError(Code.UNAVAILABLE, "The server of the plates does not answer.")
         return flow(context, stage)
 
-    monkeypatch.setattr(draft, "flow", broken_once)
+    monkeypatch.setattr(draft.flow, "compute", broken_once)
     runner.run(asked, later)
     assert ran.wait(PATIENCE)
     with pytest.raises(PaintoverError, match="does not answer"):
@@ -157,7 +157,7 @@ def test_closing_ends_what_still_runs_beside(runner: Runner, monkeypatch: pytest
             ended.set()
             raise
 
-    monkeypatch.setattr(draft, "flow", endless)
+    monkeypatch.setattr(draft.flow, "compute", endless)
     runner.run(asked, later)
     assert begun.wait(PATIENCE) and not ended.is_set()
     runner.close()
@@ -169,14 +169,13 @@ def functions_run(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The functions that running a whole job calls."""
     called: set[str] = set()
     with monkeypatch.context() as patch:
-        for name in {stage.function for stage in runner.stages}:
-            function = getattr(draft, name)
+        for function in {stage.function for stage in runner.stages}:
 
-            def told(context: Any, stage: Stage, function: Any = function) -> Any:
-                called.add(stage.function)
-                return function(context, stage)
+            def recorded(context: Any, stage: Stage, compute: Any = function.compute) -> Any:
+                called.add(stage.name)
+                return compute(context, stage)
 
-            patch.setattr(draft, name, told)
+            patch.setattr(function, "compute", recorded)
         runner.run_all()
     return called
 
@@ -213,7 +212,7 @@ def test_what_was_evicted_meanwhile_is_carried_anew(
 ) -> None:
     runner.run_all()
     for stage in runner.stages:
-        if stage.function == "carry":
+        if stage.name == "carry":
             store.remove(stage.key, stage.publishes)
     with edit(shot, store, "other_colour.png") as again:
         called = functions_run(again, monkeypatch)

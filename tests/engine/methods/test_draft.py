@@ -46,7 +46,7 @@ class Shot(MemoryShot):
         return refs(self.painted)
 
     def run(self, parameters: DraftParameters | None = None) -> dict[int, ResultFrame]:
-        return self.run_stages(draft, draft.plan(self.info, self.refs(), parameters or DraftParameters()))
+        return self.run_stages(draft.plan(self.info, self.refs(), parameters or DraftParameters()))
 
 
 def full_matte(frame: ResultFrame) -> NDArray[np.float32]:
@@ -77,7 +77,7 @@ def test_flow_is_the_same_for_every_keyframe_and_parameter(wide: Frame) -> None:
     prepared = {stage.key for stage in draft.plan(shot.info, [], DraftParameters())}
     keys = [KeyframeRef(3, "a"), KeyframeRef(9, "b")]
     planned = draft.plan(shot.info, keys, DraftParameters(mode="paint", softness=3))
-    assert {stage.key for stage in planned if stage.function == "flow"} == prepared
+    assert {stage.key for stage in planned if stage.name == "flow"} == prepared
 
 
 @pytest.mark.parametrize("keys", [(0,), (5,), (11,), (0, 11), (2, 3, 8)])
@@ -97,7 +97,7 @@ def test_the_keyframe_itself_is_published_before_anything_is_learned(wide: Frame
     stages = draft.plan(Shot(slide(wide), {}).info, [KeyframeRef(5, "key5")], DraftParameters())
     first = next(stage for stage in stages if stage.publishes)
     assert first.frames == (5, 5)
-    assert not any(stage.function in ("flow", "learn") for stage in stages[: stages.index(first)])
+    assert not any(stage.name in ("flow", "learn") for stage in stages[: stages.index(first)])
 
 
 def test_a_mark_sticks_to_its_surface_both_ways_and_nothing_else_changes(wide: Frame) -> None:
@@ -187,7 +187,7 @@ def test_a_second_edit_needs_no_new_flow(wide: Frame) -> None:
     shot = Shot(slide(wide), {0: slide(marked(wide))[0]})
     shot.run()
     again = Shot(shot.plates, {4: slide(marked(wide))[4]}, kept=shot.kept)
-    missing = [s.function for s in draft.plan(again.info, again.refs(), DraftParameters()) if s.key not in again.kept]
+    missing = [s.name for s in draft.plan(again.info, again.refs(), DraftParameters()) if s.key not in again.kept]
     assert "carry" in missing
     assert "flow" not in missing
 

@@ -18,7 +18,7 @@ from paintover_engine import __version__
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.devices import gauges
 from paintover_engine.jobs.engine import Engine
-from paintover_engine.jobs.queue import Job, JobFrame, JobState
+from paintover_engine.jobs.entities import Job, JobFrame, JobState
 from paintover_engine.jobs.store import PICTURE
 from paintover_engine.jobs.versions import VIDEOS
 from paintover_engine.methods.registry import METHODS
@@ -120,7 +120,7 @@ class Monitor:
     async def _job(self, request: web.Request) -> web.StreamResponse:
         job = self._engine.queue.job(int(request.match_info["id"]))
         shown = self._shown(job, self._engine.queue.frames(job.id))
-        shown["suggested"] = self._engine.suggested_keyframes(job.id)
+        shown["suggested"] = self._engine.jobs.suggested_keyframes(job.id)
         shown["parameters"] = dict(job.spec.parameters)
         return web.json_response(shown)
 
@@ -136,7 +136,7 @@ class Monitor:
         if name is None:
             raise PaintoverError(Code.INVALID_ARGUMENT, f"Pictures come as {', '.join(PICTURES)}.")
         number, view = int(request.match_info["number"]), request.match_info["view"]
-        path = await self._engine.picture(int(request.match_info["id"]), number, view, side, name)
+        path = await self._engine.frames.picture(int(request.match_info["id"]), number, view, side, name)
         # A job's frame of one number stays the same, unless another version of the engine made it anew.
         tag = f'"{path.parent.name[:24]}"'
         headers = {"Cache-Control": "private, max-age=3600", "ETag": tag}
@@ -147,20 +147,20 @@ class Monitor:
     async def _act(self, request: web.Request) -> web.StreamResponse:
         number, engine = int(request.match_info["id"]), self._engine
         actions: dict[str, Callable[[], Job | Awaitable[Job]]] = {
-            "pause": lambda: engine.pause_job(number),
-            "resume": lambda: engine.resume_job(number),
-            "cancel": lambda: engine.cancel_job(number),
-            "retry": lambda: engine.retry_job(number),
+            "pause": lambda: engine.jobs.pause(number),
+            "resume": lambda: engine.jobs.resume(number),
+            "cancel": lambda: engine.jobs.cancel(number),
+            "retry": lambda: engine.jobs.retry(number),
         }
         name = request.match_info["action"]
         given = await _body(request)
         if name == "remove":
-            engine.delete_job(number)
+            engine.jobs.delete(number)
             return web.json_response({"removed": number})
         if name == "priority":
-            changed: Any = engine.set_priority(number, _whole(given, "priority"))
+            changed: Any = engine.jobs.set_priority(number, _whole(given, "priority"))
         elif name == "place":
-            changed = engine.place_job(number, _whole(given, "before") if given.get("before") is not None else None)
+            changed = engine.jobs.place(number, _whole(given, "before") if given.get("before") is not None else None)
         elif name in actions:
             changed = actions[name]()
         else:
@@ -207,7 +207,7 @@ class Monitor:
         await outbox.put(_event("start", {"jobs": shown, "ids": ids, "fresh": since == 0}, queue.sequence))
         next_one = queue.sequence + 1
         known = set(ids)
-        async for job, frames in self._engine.watch(None, next_one):
+        async for job, frames in self._engine.jobs.watch(None, next_one):
             known.add(job.id)
             gone = known - queue.ids()
             known -= gone
@@ -218,7 +218,7 @@ class Monitor:
     async def _tell_gauges(self, outbox: asyncio.Queue[bytes]) -> None:
         names = {device.id: device.name for device in self._engine.devices}
         while True:
-            usage = self._engine.cache_usage()
+            usage = self._engine.storage.cache_usage()
             told = {
                 "version": __version__,
                 "notes": self._engine.notes,

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from paintover_bridge.keyframe import Painting, picture_path
+from paintover_bridge.paint import PaintOptions, picture_path
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.engine import Engine
-from paintover_engine.jobs.queue import Job, JobSpec, JobState, Shot
+from paintover_engine.jobs.entities import Job, JobSpec, JobState, Shot
 from paintover_engine.service import messages
 
 METHOD = "draft"
@@ -63,13 +63,13 @@ class PaintingFace:
                 "message": job.message,
                 "fraction": job.progress.fraction,
                 "frames": job.frames_done,
-                "suggested": self._engine.suggested_keyframes(job.id) if job.state is JobState.DONE else [],
+                "suggested": self._engine.jobs.suggested_keyframes(job.id) if job.state is JobState.DONE else [],
             },
         }  # fmt: skip
 
     def _picture(self, shot: Shot, number: int) -> Path:
-        painting = Painting(source=shot.source, frame=number)
-        return picture_path(painting, messages.shot_message(shot), self._engine.folder.root)
+        options = PaintOptions(number)
+        return picture_path(options, messages.shot_message(shot), self._engine.folder.root)
 
     def _pictures(self, shot: Shot) -> list[dict[str, Any]]:
         """The shot's files to paint on, by frame."""
@@ -93,8 +93,8 @@ class PaintingFace:
         path, notes = Path(there[0]) if there else self._picture(shot, number), []
         if not there:
             path.parent.mkdir(parents=True, exist_ok=True)
-            notes = await self._engine.export_frame(shot.id, number, str(path), overwrite=False)
-        await self._engine.create_job(shot.id, _spec([], prepare_only=True), priority=-PRIORITY)
+            notes = await self._engine.keyframes.export_frame(shot.id, number, str(path), overwrite=False)
+        await self._engine.jobs.create(shot.id, _spec([], prepare_only=True), priority=-PRIORITY)
         return web.json_response({"path": str(path), "resumed": bool(there), "notes": notes})
 
     async def _save(self, request: web.Request) -> web.StreamResponse:
@@ -104,12 +104,12 @@ class PaintingFace:
         if not isinstance(path, str) or Path(path).suffix.lower() not in PICTURES:
             kinds = ", ".join(PICTURES)
             raise PaintoverError(Code.INVALID_ARGUMENT, f"'path' is to name the saved picture ({kinds}).")
-        keyframe = await self._engine.put_keyframe(shot.id, number, path, None)
+        keyframe = await self._engine.keyframes.put(shot.id, number, path, None)
         names = [one.id for one in self._engine.queue.keyframes(shot.id)]
         job = self._carrying(shot.id, names)
         if job is None:
             await self._outdate(shot.id)
-            job = await self._engine.create_job(shot.id, _spec(names), PRIORITY)
+            job = await self._engine.jobs.create(shot.id, _spec(names), PRIORITY)
             self._made[shot.id] = job.id
         return web.json_response({"keyframe": keyframe.id, "notes": keyframe.notes, "job": job.id})
 
@@ -125,7 +125,7 @@ class PaintingFace:
     async def _outdate(self, shot: str) -> None:
         made = self._made.pop(shot, None)
         if made in self._engine.queue.ids() and not self._engine.queue.job(made).state.finished:
-            await self._engine.cancel_job(made)
+            await self._engine.jobs.cancel(made)
 
 
 def _spec(keyframes: Sequence[str], prepare_only: bool = False) -> JobSpec:

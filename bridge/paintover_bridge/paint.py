@@ -10,8 +10,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,12 +21,12 @@ from paintover.v1 import job_pb2, shot_pb2
 from paintover_bridge.client import Client, absolute, is_finished
 from paintover_bridge.editors import Editor
 from paintover_bridge.errors import FAILED, INTERRUPTED, OK, ClientError, bad_input
+from paintover_bridge.job_request import JobRequest
 from paintover_bridge.output import Output
 from paintover_bridge.progress import duration, frame_record, progress_record
-from paintover_bridge.propagate import CANCEL_SECONDS, done_record, interrupts_held
+from paintover_bridge.propagate import CANCEL_SECONDS, create_shot, done_record, interrupts_held, write_timeline
 from paintover_bridge.records import as_record, job_number
 from paintover_bridge.saves import PICTURES, Saves
-from paintover_bridge.timeline import ClipMedia, check_rate
 
 FORMATS = ("psd", "png", "tif", "exr")
 _FRESH_SECONDS = 10.0
@@ -34,73 +34,58 @@ _TICK_SECONDS = 0.2  # Windows tells of Ctrl-C only between two waits
 
 
 @dataclass(frozen=True)
-class Painting:
-    """What to paint and what becomes of it, as `paintover paint` was asked.
+class PaintOptions:
+    """What to paint on.
 
     picture: the file to paint on; None: one in the data folder, the same each time for the same frame.
     only: takes this frame alone, without the shot's other keyframes.
     once: ends when the first save is carried through.
-    clip: of a timeline, which the source, its frames and its rate come from; None for sources of their own.
     """
 
-    source: str
     frame: int
     picture: str | None = None
     format: str = "psd"
-    output: str | None = None
-    mattes: str | None = None
-    method: str = "draft"
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    model: str = ""
-    frames: tuple[int, int] | None = None
-    colorspace: str = ""
-    stream: int | None = None
-    overwrite: bool = False
-    versioned: bool = False
     only: bool = False
     once: bool = False
-    priority: int = 0
-    clip: ClipMedia | None = None
 
 
-def picture_path(painting: Painting, shot: shot_pb2.Shot, data_folder: Path) -> Path:
+def picture_path(options: PaintOptions, shot: shot_pb2.Shot, data_folder: Path) -> Path:
     """Where the picture of a frame lies."""
-    if painting.picture is not None:
-        return Path(absolute(painting.picture))
+    if options.picture is not None:
+        return Path(absolute(options.picture))
     source = Path(shot.source)
     stem = source.stem if not source.is_dir() else f"{source.parent.name}_{source.name}".strip("_")
     stem = re.sub(r"[.\s]*(%0?\d*d|[#@]+|\[\d+-\d+\])", "", stem) or "shot"
     folder = hashlib.sha256(shot.source.encode()).hexdigest()[:8]
-    return data_folder / "paint" / f"{stem}-{folder}" / f"{stem}_{painting.frame:04d}.{painting.format}"
+    return data_folder / "paint" / f"{stem}-{folder}" / f"{stem}_{options.frame:04d}.{options.format}"
 
 
-class Session:
+class PaintSession:
     """The time that an artist paints on one frame.
 
-    editor: opens the picture; None: the artist does. finished: called with what each finished job wrote.
+    request: the shot and what its jobs compute. editor: opens the picture; None: the artist does.
     """
 
     def __init__(
         self,
         client: Client,
-        painting: Painting,
+        request: JobRequest,
+        options: PaintOptions,
         editor: Editor | None,
         data_folder: Path,
         output: Output,
-        finished: Callable[[str], None] = lambda path: None,
     ) -> None:
         self._client = client
-        self._painting = painting
+        self._request = request
+        self._options = options
         self._editor = editor
         self._data_folder = data_folder
         self._output = output
-        self._finished = finished
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._shot = shot_pb2.Shot()
         self._job: job_pb2.Job | None = None  # the last save's
         self._keyframe = ""
         self._prepared = ""
-        self._wrote = False
         self._saved_at = 0.0
         self._numbers: set[int] = set()
 
@@ -129,30 +114,23 @@ class Session:
 
     def _export(self) -> tuple[Path, bool]:
         """The picture to paint on, and whether it was there already."""
-        painting = self._painting
-        shot = self._client.create_shot(
-            painting.source, frames=painting.frames, colorspace=painting.colorspace, stream=painting.stream
-        )
-        self._shot = shot
-        self._output.event("shot", as_record(shot))
-        self._output.notes(shot.notes)
-        if painting.clip is not None:
-            check_rate(painting.clip, shot.rate_numerator / (shot.rate_denominator or 1))
+        options = self._options
+        self._shot = shot = create_shot(self._client, self._request, self._output)
         first, last = shot.range.first, shot.range.last
-        if not first <= painting.frame <= last:
-            raise bad_input(f"Frame {painting.frame} does not exist: the shot has frames {first} to {last}.")
-        self._client.create_job(shot.name, validate_only=True, **self._description())
-        picture = picture_path(painting, shot, self._data_folder)
+        if not first <= options.frame <= last:
+            raise bad_input(f"Frame {options.frame} does not exist: the shot has frames {first} to {last}.")
+        self._client.create_job(shot.name, validate_only=True, **self._request.job_settings())
+        picture = picture_path(options, shot, self._data_folder)
         if picture.suffix.lower() not in PICTURES:
             raise bad_input(f"'{picture.name}' is no picture that is read; name a .psd, .png, .tif or .exr file.")
         resumed = picture.exists()
         if not resumed:
-            if painting.picture is None:
+            if options.picture is None:
                 picture.parent.mkdir(parents=True, exist_ok=True)
-            self._output.notes(self._client.export_frame(shot.name, painting.frame, picture))
-        record = {"path": str(picture), "shot": shot.name, "frame": painting.frame, "resumed": resumed}
+            self._output.notes(self._client.export_frame(shot.name, options.frame, picture))
+        record = {"path": str(picture), "shot": shot.name, "frame": options.frame, "resumed": resumed}
         self._output.event("exported", record)
-        done = "Going on with" if resumed else f"Frame {painting.frame} is in"
+        done = "Going on with" if resumed else f"Frame {options.frame} is in"
         self._output.say(f"{done} {picture}.")
         if picture.suffix.lower() in (".psd", ".psb"):
             self._output.say("Paint on the layers above the plate, and save.")
@@ -160,11 +138,9 @@ class Session:
         return picture, resumed
 
     def _tell_of_others(self) -> None:
-        if self._painting.only:
+        if self._options.only:
             return
-        frames = [
-            key.frame for key in self._client.list_keyframes(self._shot.name) if key.frame != self._painting.frame
-        ]
+        frames = [key.frame for key in self._client.list_keyframes(self._shot.name) if key.frame != self._options.frame]
         if frames:
             listed = ", ".join(map(str, frames))
             which = "frame" if len(frames) == 1 else "frames"
@@ -174,9 +150,9 @@ class Session:
 
     def _prepare(self) -> None:
         """Starts what needs no keyframe, so that it is done when the first save comes."""
-        painting = self._painting
+        request = self._request
         self._prepared = self._client.prepare_shot(
-            self._shot.name, painting.method, parameters=painting.parameters, model=painting.model
+            self._shot.name, request.method, parameters=request.parameters, model=request.model
         )
         self._output.event("preparing", {"job": self._prepared})
 
@@ -202,7 +178,7 @@ class Session:
         try:
             while True:
                 self._answer(*self._next())
-                if self._painting.once and self._job is not None and is_finished(self._job):
+                if self._options.once and self._job is not None and is_finished(self._job):
                     return self._status()
         except Terminated:
             return self._cancel()
@@ -222,7 +198,7 @@ class Session:
         elif kind == "foreign":
             self._output.note(
                 f"'{what.name}' is the editor's own kind, which is not read; "
-                f"save or export a {self._painting.format.upper()} of the same name beside it."
+                f"save or export a {self._options.format.upper()} of the same name beside it."
             )
         else:  # the folder is gone, or the engine is
             raise what
@@ -232,7 +208,7 @@ class Session:
         self._output.event("saved", {"path": str(path)})
         self._saved_at = _last_change(path)
         try:
-            keyframe = self._client.put_keyframe(self._shot.name, self._painting.frame, path)
+            keyframe = self._client.put_keyframe(self._shot.name, self._options.frame, path)
             self._output.event("keyframe", as_record(keyframe))
             if keyframe.name == self._keyframe:
                 self._output.say(f"Saved {path.name}, with nothing painted differently.")
@@ -257,24 +233,11 @@ class Session:
             self._output.event("outdated", {"job": self._job.name})
             self._output.say(f"{self._job.name} is cancelled: this save outdates it.")
 
-    def _description(self) -> dict[str, Any]:
-        """What all jobs of this painting are."""
-        painting = self._painting
-        return {
-            "method": painting.method,
-            "parameters": painting.parameters,
-            "model": painting.model,
-            "output": painting.output,
-            "overwrite": painting.overwrite or self._wrote,
-            "mattes": painting.mattes,
-            "versioned": painting.versioned,
-        }
-
     def _submit(self, keyframe: str) -> None:
-        names = [keyframe] if self._painting.only else []
+        names = [keyframe] if self._options.only else []
         with interrupts_held():  # else a job could be left that nobody follows
             job = self._client.create_job(
-                self._shot.name, names, priority=self._painting.priority, **self._description()
+                self._shot.name, names, priority=self._request.priority, **self._request.job_settings()
             )
             self._keyframe, self._job, self._numbers = keyframe, job, set()
             threading.Thread(target=self._follow, args=(job.name,), name=f"paintover-{job.name}", daemon=True).start()
@@ -294,7 +257,7 @@ class Session:
         fresh = [frame for frame in job.frames if frame.number not in self._numbers]
         if fresh and not self._numbers:
             seconds = time.time() - self._saved_at
-            number = fresh[0].number if len(fresh) == 1 else self._painting.frame
+            number = fresh[0].number if len(fresh) == 1 else self._options.frame
             self._output.say(f"Frame {number} is there, {seconds:.1f} s after the save.")
         for frame in fresh:
             self._numbers.add(frame.number)
@@ -312,14 +275,15 @@ class Session:
         if job.state == job_pb2.JOB_STATE_CANCELLED:
             self._output.error(ClientError("CANCELLED", f"{job.name} was cancelled."))
             return
-        self._wrote |= bool(job.spec.output.path)
+        if job.spec.output.path:  # the next save's result replaces this one
+            self._request = replace(self._request, overwrite=True)
         self._output.event("done", done_record(job))
         took = duration(max(time.time() - self._saved_at, 1.0))
         where = f"Wrote {job.spec.output.path}" if job.spec.output.path else f"{job.name} is done"
         self._output.say(f"{where} ({job.progress.frames_total} frames, {took} after the save).")
         if job.message:
             self._output.note(job.message)
-        self._finished(job.spec.output.path)
+        write_timeline(self._request, job.spec.output.path, self._output)
         if job.suggested_keyframes:
             self._output.say(f"Least sure at frame {job.suggested_keyframes[0]}: paint that one too.")
 
