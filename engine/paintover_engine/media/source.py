@@ -58,6 +58,8 @@ class Source:
                 return self._kept[number]
             for plate in self._reader.read_to(number):
                 self._keep(plate)
+            if (plate.width, plate.height) != (self.info.width, self.info.height):
+                raise _another_size(self.info.path, plate, self.info.width, self.info.height, self.info.first)
             return plate
 
     def _keep(self, plate: Plate) -> None:
@@ -298,6 +300,8 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
     _check_count(path, start, end)
     with contextlib.closing(video.VideoReader(path, colorspace, described.number)) as reader:
         plate = list(reader.read_to(start))[-1]
+        if other := video.size_change(reader, plate, end):
+            raise _another_size(path, other, plate.width, plate.height, start)
     aspect = described.pixel_aspect
     return SourceInfo(
         path=path,
@@ -319,6 +323,15 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
         notes=tuple(_video_notes(path, plate, index, described)),
         fingerprint=fingerprint,
         stream=described.number,
+    )
+
+
+def _another_size(path: str, plate: Plate, width: int, height: int, first: int) -> PaintoverError:
+    part = f"use --range {first}-{plate.number - 1}, or " if plate.number > first + 1 else ""
+    return PaintoverError(
+        Code.INVALID_ARGUMENT,
+        f"'{path}' changes its size at frame {plate.number}, from {width}x{height} to {plate.width}x{plate.height}; "
+        f"{part}convert it to one size.",
     )
 
 

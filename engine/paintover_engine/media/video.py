@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from typing import cast
 
@@ -102,6 +103,23 @@ class VideoReader:
     def close(self) -> None:
         for run in self._runs:
             run.close()
+
+
+def size_change(reader: VideoReader, first: VideoPlate, last: int) -> VideoPlate | None:
+    """The first frame from which on a video has another size than in `first`, None where it has the same at the last
+    key up to frame `last`. A size changes at a key only."""
+    index = reader.index
+    numbers = (index.number(pts) for _, pts in index.keys)
+    keys = sorted(number for number in numbers if number is not None and first.number < number <= last)
+
+    def changed(number: int) -> bool:
+        plate = list(reader.read_to(number))[-1]
+        return (plate.width, plate.height) != (first.width, first.height)
+
+    if not keys or not changed(keys[-1]):
+        return None
+    place = bisect.bisect_left(keys, True, key=changed)
+    return list(reader.read_to(keys[place]))[-1]
 
 
 class _Run:
