@@ -119,11 +119,15 @@ class Queue:
             self._db.rows(
                 "UPDATE keyframes SET current = 0 WHERE shot = ? AND frame = ?", (keyframe.shot, keyframe.frame)
             )
+            before = self._row("SELECT * FROM keyframes WHERE id = ?", (keyframe.id,))  # the same picture elsewhere
+            files = dict.fromkeys([*(_keyframe(before).files if before else []), *keyframe.files])
             self._db.rows(
-                "INSERT INTO keyframes VALUES (?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT (id) DO UPDATE SET current = 1",
+                "INSERT INTO keyframes (id, shot, frame, digest, has_matte, notes, current, created, files) "
+                "VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET current = 1, files = excluded.files",
                 (
                     keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
-                    json.dumps(keyframe.notes), time.time(),
+                    json.dumps(keyframe.notes), time.time(), json.dumps(list(files)),
                 ),
             )  # fmt: skip
 
@@ -416,7 +420,7 @@ def _shot(row: sqlite3.Row) -> Shot:
 def _keyframe(row: sqlite3.Row) -> StoredKeyframe:
     return StoredKeyframe(
         row["id"], row["shot"], row["frame"], row["digest"], bool(row["has_matte"]), json.loads(row["notes"]),
-        bool(row["current"]),
+        bool(row["current"]), json.loads(row["files"]),
     )  # fmt: skip
 
 
