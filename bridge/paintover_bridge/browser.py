@@ -10,7 +10,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from paintover_bridge.private_files import write_private
+from paintover_local.private_files import write_private
 
 PAGE = "monitor.html"
 _TEMPLATE = """<!DOCTYPE html>

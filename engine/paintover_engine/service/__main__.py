@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from paintover_bridge.private_files import NotPrivate, claim_folder
+from paintover_local.private_files import NotPrivate, claim_folder
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.cache import DEFAULT_BUDGET, FULL
@@ -19,11 +19,12 @@ from paintover_engine.service.limits import raise_file_limit
 from paintover_engine.service.logs import start_logging
 from paintover_engine.service.server import FolderTaken, serve
 
-TRY_AGAIN = 75  # EX_TEMPFAIL, which clients that start a daemon wait and try again at
+TRY_AGAIN = 75  # EX_TEMPFAIL: a client that starts a daemon waits and tries again
 
 
 def main() -> int:
-    """Serves until stopped; when it cannot, one sentence and 75 (another engine has the folder) or 2."""
+    """Serves until stopped, and returns 0. Where it cannot it prints one sentence and returns 75 (another engine has
+    the folder) or 2."""
     parser = argparse.ArgumentParser(prog="paintover-engine", description="Paintover's engine daemon.")
     parser.add_argument(
         "--data-dir", type=Path, default=default_data_folder(), help="where queue, cache and results lie"

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import grpc
-from paintover_bridge.private_files import NotPrivate, read_private, write_private
+from paintover_local.private_files import NotPrivate, read_private, write_private
 
 from paintover_engine import __version__
 from paintover_engine.errors import Code, PaintoverError

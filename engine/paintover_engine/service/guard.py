@@ -1,4 +1,4 @@
-"""What every call passes: the token, the protocol number, and the mapping of errors to gRPC's statuses."""
+"""What applies to every call: the token, the protocol number, and the mapping of errors to gRPC statuses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health_pb2
-from paintover_bridge.proof import CHALLENGE, PROOF, prove
+from paintover_local.proof import CHALLENGE, PROOF, prove
 
 from paintover_engine.errors import PaintoverError
 
 log = logging.getLogger(__name__)
 
-PROTOCOL = 1  # raised when a client of an older number could misread an answer
+PROTOCOL = 1  # raised when a client of an older number could misread a response
 
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"  # the only call that needs no token
 
@@ -25,9 +25,9 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 class Guard(grpc.aio.ServerInterceptor):
     """Refuses calls without the token or of another protocol before their message is read, and turns PaintoverError
-    into its status.
+    into its gRPC status.
 
-    active: how many calls are under way, for a daemon that ends when nobody needs it.
+    active: number of calls that are running, by which an ephemeral daemon knows when it may end.
     address: where clients find the daemon; part of what it proves to them.
     """
 
@@ -51,12 +51,12 @@ class Guard(grpc.aio.ServerInterceptor):
             return self._open_check(handler, metadata)
         if refusal:
             return _refusing(refusal)
-        answer = getattr(handler, _kind(handler))
+        call = getattr(handler, _kind(handler))
         if handler.response_streaming:
 
             async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
                 async with self._mapped(details.method, context):
-                    async for message in answer(request, context):
+                    async for message in call(request, context):
                         yield message
 
             wrapped: Any = stream
@@ -64,7 +64,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
             async def unary(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
                 async with self._mapped(details.method, context):
-                    return await answer(request, context)
+                    return await call(request, context)
 
             wrapped = unary
         make: Any = getattr(grpc, f"{_kind(handler)}_rpc_method_handler")
@@ -126,6 +126,6 @@ def _refusing(refusal: tuple[grpc.StatusCode, str]) -> Handler:
 
 
 def _kind(handler: grpc.RpcMethodHandler[Any, Any]) -> str:
-    """ "unary_stream" and the like: grpc's names for a handler's function and for what makes one."""
+    """ "unary_stream" and the like: grpc's name for the handler's function, and of the factory of such handlers."""
     sides = ("stream" if streams else "unary" for streams in (handler.request_streaming, handler.response_streaming))
     return "_".join(sides)

@@ -22,7 +22,7 @@ from paintover.v1 import engine_pb2, engine_pb2_grpc
 from paintover_bridge import daemon
 from paintover_bridge.client import connect
 from paintover_bridge.errors import ClientError
-from paintover_bridge.proof import CHALLENGE, PROOF
+from paintover_local.proof import CHALLENGE, PROOF
 
 PORT = "127.0.0.1:0"
 HEALTH = "/grpc.health.v1.Health/Check"

@@ -1,9 +1,9 @@
-"""Where Resolve's Lua scripts and the runner meet: requests one way, Lua files of answers the other.
+"""The folder through which Resolve's Lua scripts send requests to the runner, and read events from Lua files.
 
 requests/ID.json    one request, by scripts that may write files and start programs
 taken.lua           `event{run = ID}`: a request was taken
 clips/CLIP.lua      all that happened to one clip, in order
-results.lua         what each result was made of
+results.lua         what each result was written of
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paintover_local.private_files import writable_by_others
+
 from paintover_bridge.hosts.command import HostError
 from paintover_bridge.hosts.resolve import lua_text
-from paintover_bridge.private_files import writable_by_others
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,9 @@ _VERBS = ("paint", "propagate", "monitor", "tell")
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a script asks for. clip: names its log; empty where the request is about none. given: all the rest."""
+class ScriptRequest:
+    """A request of a script. clip: the name of the clip's event log, "" for a request about no clip. given: all fields
+    of the request's JSON object."""
 
     id: str
     verb: str
@@ -42,11 +44,11 @@ class Request:
     given: Mapping[str, Any]
 
 
-def parse(text: bytes) -> Request:
-    """Raises HostError for what no script of ours wrote."""
+def parse(text: bytes) -> ScriptRequest:
+    """A request from its JSON text. Raises HostError for anything that Paintover's scripts do not write."""
     try:
         given = json.loads(text.decode("utf-8", "surrogateescape"))
-        request = Request(str(given["id"]), str(given["do"]), str(given.get("clip", "")), given)
+        request = ScriptRequest(str(given["id"]), str(given["do"]), str(given.get("clip", "")), given)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"A request of Resolve cannot be read ({error}).") from error
     if request.verb not in _VERBS:
@@ -57,37 +59,37 @@ def parse(text: bytes) -> Request:
 
 
 class Mailbox:
-    """The folder. Appends are whole lines, so several runners can write, and scripts read at any time."""
+    """The folder. Lines are appended whole, so that several runners can write while scripts read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in ("requests", "clips"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def take(self, request: Request) -> None:
-        """Tells the script that its request arrived."""
+    def take(self, request: ScriptRequest) -> None:
+        """Records that a request was received, for the script that waits for it."""
         path = self.folder / "taken.lua"
         if path.exists() and path.stat().st_size > _TAKEN_BYTES:
             path.unlink()
         _append(path, {"run": request.id})
 
-    def was_taken(self, request: Request) -> bool:
-        """Whether a runner had it, perhaps one that has ended since."""
+    def was_taken(self, request: ScriptRequest) -> bool:
+        """Whether any runner has received the request, also one that has ended since."""
         path = self.folder / "taken.lua"
         return path.exists() and _event({"run": request.id}) in path.read_text("ascii")
 
-    def tell(self, request: Request, what: str, **facts: Any) -> None:
-        """One more event of the request's clip."""
+    def tell(self, request: ScriptRequest, what: str, **facts: Any) -> None:
+        """Appends an event to the log of the request's clip."""
         if request.clip:
             _append(self._clip(request.clip), {"what": what, "run": request.id, "at": int(time.time()), **facts})
 
-    def remember_result(self, request: Request, output: str) -> None:
-        """So that a clip that shows a result is painted from its source again."""
+    def remember_result(self, request: ScriptRequest, output: str) -> None:
+        """Records what a result was made from, so that painting on it paints on its source."""
         facts = {name: request.given.get(name, "") for name in ("name", "source", "first", "last", "colorspace")}
         _append(self.folder / "results.lua", {"output": output, "clip": request.clip, **facts})
 
-    def is_replaced(self, request: Request) -> bool:
-        """Whether the same was asked of the same frame of the clip again since."""
+    def is_replaced(self, request: ScriptRequest) -> bool:
+        """Whether a later request asks for the same of the same frame of the clip."""
         try:
             lines = self._clip(request.clip).read_text("ascii").splitlines()
         except (OSError, UnicodeError):
@@ -129,7 +131,7 @@ def _lua(value: Any) -> str:
 
 
 def preference_files() -> list[Path]:
-    """Where Resolve keeps Fusion's preferences: one file a profile."""
+    """The files of Fusion's preferences in Resolve, one a profile."""
     home = Path.home()
     fusion = {
         "darwin": home / "Library/Application Support/Blackmagic Design/DaVinci Resolve/Fusion",
@@ -138,10 +140,10 @@ def preference_files() -> list[Path]:
     return sorted(fusion.glob("Profiles/*/Fusion.prefs"))
 
 
-def requests_in(preferences: Path, now: float) -> Iterator[Request]:
-    """The requests that lie in a file of preferences, but for old ones.
+def requests_in(preferences: Path, now: float) -> Iterator[ScriptRequest]:
+    """The requests in a preferences file that are not older than `OLD_SECONDS`. now: seconds since the epoch.
 
-    Raises HostError where others on this machine could have written them."""
+    Raises HostError where other users of the machine can write the file."""
     for _, packed in _PACKED.findall(_read_own(preferences)):
         try:
             request = parse(bytes.fromhex(packed.decode("ascii")))
@@ -153,10 +155,10 @@ def requests_in(preferences: Path, now: float) -> Iterator[Request]:
             yield request
 
 
-def read_request(path: Path) -> Request:
+def read_request(path: Path) -> ScriptRequest:
     """The request in a file that a script has just written.
 
-    Raises HostError for what no script of ours wrote, or where others on this machine could have written it."""
+    Raises HostError for what no script of ours wrote, or where other users of the machine can write the file."""
     return parse(_read_own(path))
 
 

@@ -1,4 +1,4 @@
-"""Starts the page's server when somebody asks for it, so that a daemon without a page is not larger for it."""
+"""Starts the monitor's server when it is first opened: a daemon without it does not load the HTTP library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
-from paintover_bridge.private_files import read_private, write_private
+from paintover_local.private_files import read_private, write_private
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.engine import Engine
@@ -25,7 +25,7 @@ KEY_BYTES = 32
 
 
 class LazyMonitor:
-    """The page of one data folder: on the port that it had before, where that is free."""
+    """The monitor of one data folder, on the port that it had before where that is free."""
 
     def __init__(self, engine: Engine, folder: DataFolder, token: str, with_metrics: bool) -> None:
         self._engine = engine
@@ -41,7 +41,7 @@ class LazyMonitor:
         self._task: asyncio.Task[Monitor] | None = None
 
     async def open(self) -> str:
-        """A link to the page that works once. Raises PaintoverError where the server's library is missing."""
+        """A link to the page that works once. Raises PaintoverError where the HTTP library is missing."""
         return (await self._started()).url()
 
     @property
