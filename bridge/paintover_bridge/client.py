@@ -183,12 +183,20 @@ class Client:
     # Shots
 
     def create_shot(
-        self, path: PathLike, *, frames: tuple[int, int] | None = None, colorspace: str = ""
+        self,
+        path: PathLike,
+        *,
+        frames: tuple[int, int] | None = None,
+        colorspace: str = "",
+        stream: int | None = None,
     ) -> shot_pb2.Shot:
         """The shot of a video file, a folder of numbered images, or a pattern.
 
-        frames: first and last frame number, inclusive. The same source, range and colour space give the same shot."""
-        request = shot_pb2.CreateShotRequest(path=absolute(path), range=_range(frames), colorspace=colorspace)
+        frames: first and last frame number, inclusive. stream: the number of a video's stream in its file, None for
+        the default one. The same source, range, colour space and stream give the same shot."""
+        request = shot_pb2.CreateShotRequest(
+            path=absolute(path), range=_range(frames), colorspace=colorspace, stream=stream
+        )
         return self._call(lambda connection: connection.shots.CreateShot, request, PROBE_SECONDS).shot
 
     def create_uploaded_shot(

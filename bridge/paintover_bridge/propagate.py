@@ -28,7 +28,9 @@ def create_shot(client: Client, request: JobRequest, output: CommandOutput) -> s
     """The request's shot; what the engine noted about the source is printed.
 
     Raises ClientError where the source's frame rate is not what the timeline of the request's clip says."""
-    shot = client.create_shot(request.source, frames=request.frames, colorspace=request.colorspace)
+    shot = client.create_shot(
+        request.source, frames=request.frames, colorspace=request.colorspace, stream=request.stream
+    )
     output.event("shot", as_record(shot))
     output.notes(shot.notes)
     if request.clip is not None:

@@ -85,7 +85,7 @@ def result_paths(media: ClipMedia, output: str) -> tuple[str, str]:
 
 
 def _free(timeline: Path, media: ClipMedia) -> str:
-    if str(timeline) == media.file:
+    if str(timeline) == media.file or (timeline.exists() and timeline.samefile(media.file)):
         raise bad_input(f"The result would replace the timeline {timeline}, which is read; name the output otherwise.")
     return str(timeline)
 
