@@ -144,6 +144,7 @@ def cli(context: click.Context) -> None:
 @click.option(
     "--colorspace", metavar="NAME", default="", help="An OpenColorIO colour space.  [default: from the file's tags]"
 )
+@click.option("--layer", metavar="NAME", default="", help="A layer of an EXR source.  [default: its beauty]")
 @click.option("-o", "--output", "out", metavar="OUT", required=True, help="Where the edited shot goes.")
 @click.option("--write-mattes", metavar="PATH", help="A pattern or folder to write the propagated mattes to.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
@@ -160,6 +161,7 @@ def propagate(
     model: str,
     frames: str | None,
     colorspace: str,
+    layer: str,
     out: str,
     write_mattes: str | None,
     overwrite: bool,
@@ -203,6 +205,7 @@ def propagate(
         model=model,
         frames=place.frames,
         colorspace=colorspace,
+        layer=layer,
         mattes=write_mattes,
         overwrite=overwrite,
         versioned=versioned,
@@ -274,6 +277,7 @@ def _place(source: str, span: tuple[int, int] | None, out: str | None, overwrite
 @click.option(
     "--colorspace", metavar="NAME", default="", help="An OpenColorIO colour space.  [default: from the file's tags]"
 )
+@click.option("--layer", metavar="NAME", default="", help="A layer of an EXR source.  [default: its beauty]")
 @click.option("--detach", is_flag=True, help="Leave the job in the engine's queue and print its number.")
 @common
 def prepare(
@@ -283,6 +287,7 @@ def prepare(
     model: str,
     frames: str | None,
     colorspace: str,
+    layer: str,
     detach: bool,
 ) -> int:
     """Compute ahead what needs no keyframe: flow, encoding, inversion, training.
@@ -307,7 +312,7 @@ def prepare(
 
     output = _output()
     with _client(ephemeral=not detach) as client:
-        job = prepare_shot(client, place.source, place.frames, colorspace, method, chosen, model, output)
+        job = prepare_shot(client, place.source, place.frames, colorspace, layer, method, chosen, model, output)
         if detach:
             output.say(f"Queued {job.name}; see `paintover jobs watch {job_number(job)}`.")
             return OK
@@ -341,6 +346,7 @@ def prepare(
 @click.option(
     "--colorspace", metavar="NAME", default="", help="An OpenColorIO colour space.  [default: from the file's tags]"
 )
+@click.option("--layer", metavar="NAME", default="", help="A layer of an EXR source.  [default: its beauty]")
 @click.option("--write-mattes", metavar="PATH", help="A pattern or folder to write the propagated mattes to.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--versioned", is_flag=True, help="Write a new version of OUT with each save: out_v001.mov, …")
@@ -360,6 +366,7 @@ def paint(
     model: str,
     frames: str | None,
     colorspace: str,
+    layer: str,
     write_mattes: str | None,
     overwrite: bool,
     versioned: bool,
@@ -407,6 +414,7 @@ def paint(
         model=model,
         frames=place.frames,
         colorspace=colorspace,
+        layer=layer,
         overwrite=overwrite,
         versioned=versioned,
         only=only,

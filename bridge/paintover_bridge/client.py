@@ -185,12 +185,15 @@ class Client:
     # Shots
 
     def create_shot(
-        self, path: PathLike, *, frames: tuple[int, int] | None = None, colorspace: str = ""
+        self, path: PathLike, *, frames: tuple[int, int] | None = None, colorspace: str = "", layer: str = ""
     ) -> shot_pb2.Shot:
         """The shot of a video file, a folder of numbered images, or a pattern.
 
-        frames: first and last frame number, inclusive. The same source, range and colour space give the same shot."""
-        request = shot_pb2.CreateShotRequest(path=absolute(path), range=_range(frames), colorspace=colorspace)
+        frames: first and last frame number, inclusive. layer: of an EXR file, "" for its beauty. The same source, range,
+        colour space and layer give the same shot."""
+        request = shot_pb2.CreateShotRequest(
+            path=absolute(path), range=_range(frames), colorspace=colorspace, layer=layer
+        )
         return self._call(lambda line: line.shots.CreateShot, request, PROBE_SECONDS).shot
 
     def create_uploaded_shot(

@@ -54,6 +54,7 @@ class Painting:
     model: str = ""
     frames: tuple[int, int] | None = None
     colorspace: str = ""
+    layer: str = ""
     overwrite: bool = False
     versioned: bool = False
     only: bool = False
@@ -129,7 +130,9 @@ class Session:
     def _export(self) -> tuple[Path, bool]:
         """The picture to paint on, and whether it was there already."""
         painting = self._painting
-        shot = self._client.create_shot(painting.source, frames=painting.frames, colorspace=painting.colorspace)
+        shot = self._client.create_shot(
+            painting.source, frames=painting.frames, colorspace=painting.colorspace, layer=painting.layer
+        )
         self._shot = shot
         self._output.event("shot", as_record(shot))
         self._output.notes(shot.notes)

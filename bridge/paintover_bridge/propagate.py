@@ -38,6 +38,7 @@ class Request:
     model: str = ""
     frames: tuple[int, int] | None = None
     colorspace: str = ""
+    layer: str = ""
     mattes: str | None = None
     overwrite: bool = False
     versioned: bool = False
@@ -47,7 +48,7 @@ class Request:
 
 def submit(client: Client, request: Request, output: Output) -> job_pb2.Job:
     """Puts the request into the engine's queue, saying what the engine noted about source and keyframes."""
-    shot = client.create_shot(request.source, frames=request.frames, colorspace=request.colorspace)
+    shot = client.create_shot(request.source, frames=request.frames, colorspace=request.colorspace, layer=request.layer)
     output.event("shot", as_record(shot))
     output.notes(shot.notes)
     if request.clip is not None:
@@ -101,13 +102,14 @@ def prepare_shot(
     source: str,
     frames: tuple[int, int] | None,
     colorspace: str,
+    layer: str,
     method: str,
     parameters: Mapping[str, str],
     model: str,
     output: Output,
 ) -> job_pb2.Job:
     """Queues what needs no keyframe of a shot."""
-    shot = client.create_shot(source, frames=frames, colorspace=colorspace)
+    shot = client.create_shot(source, frames=frames, colorspace=colorspace, layer=layer)
     output.event("shot", as_record(shot))
     output.notes(shot.notes)
     with interrupts_held():

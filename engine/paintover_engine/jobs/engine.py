@@ -197,12 +197,14 @@ class Engine:
 
     # Shots.
 
-    async def create_shot(self, path: str, first: int | None, last: int | None, colorspace: str) -> Shot:
-        """The shot of a source on disk, probed anew; the same source, range and colour space give the same shot."""
+    async def create_shot(
+        self, path: str, first: int | None, last: int | None, colorspace: str, layer: str = ""
+    ) -> Shot:
+        """The shot of a source on disk, probed anew; the same source, range, colour space and layer give the same."""
         self._allowed(path, "The source")
-        probed = await self._look("probe", path=path, first=first, last=last, colorspace=colorspace)
+        probed = await self._look("probe", path=path, first=first, last=last, colorspace=colorspace, layer=layer)
         info = SourceInfo.from_json(probed)
-        shot = Shot(_shot_id(path, first, last, colorspace), path, first, last, colorspace, False, info)
+        shot = Shot(_shot_id(path, first, last, colorspace, layer), path, first, last, colorspace, False, info)
         self.queue.put_shot(shot)
         return shot
 
@@ -635,5 +637,6 @@ def _give_back(spec: JobSpec) -> None:
                 path.parent.rmdir()
 
 
-def _shot_id(source: str, first: int | None, last: int | None, colorspace: str) -> str:
-    return hashlib.sha256(json.dumps([source, first, last, colorspace]).encode()).hexdigest()[:12]
+def _shot_id(source: str, first: int | None, last: int | None, colorspace: str, layer: str = "") -> str:
+    named = [source, first, last, colorspace, *filter(None, [layer])]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]

@@ -82,8 +82,8 @@ class Worker:
 
     # Calls about sources and keyframes.
 
-    def probe(self, path: str, first: int | None, last: int | None, colorspace: str) -> str:
-        return probe(path, first, last, colorspace).to_json()
+    def probe(self, path: str, first: int | None, last: int | None, colorspace: str, layer: str = "") -> str:
+        return probe(path, first, last, colorspace, layer).to_json()
 
     def check_outputs(self, path: str, mattes_path: str, source: str, overwrite: bool) -> None:
         """Whether a job's outputs can be written; each may be "" for none."""

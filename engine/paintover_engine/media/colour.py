@@ -87,8 +87,8 @@ def _convert(rgb: NDArray[np.float32], source: str, target: str) -> NDArray[np.f
 
 
 def to_working(rgb: NDArray[np.float32], colorspace: str) -> NDArray[np.float32]:
-    """(H, W, 3) in `colorspace` to sRGB-encoded Rec.709, unclamped but finite. Returns `rgb` itself where colorspace is ""
-    and all is finite."""
+    """(H, W, 3) in `colorspace` to sRGB-encoded Rec.709, unclamped but finite. Returns `rgb` itself where it is
+    that already."""
     rgb = finite(rgb)
     return rgb if not colorspace else finite(_convert(rgb, colorspace, WORKING))
 

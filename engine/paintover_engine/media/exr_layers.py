@@ -131,9 +131,7 @@ def _grouped(spec: oiio.ImageSpec) -> dict[str, dict[str, int]]:
     return groups
 
 
-def _layer(
-    name: str, part: int, channels: dict[str, int], views: Sequence[str], names: Sequence[str]
-) -> Layer | None:
+def _layer(name: str, part: int, channels: dict[str, int], views: Sequence[str], names: Sequence[str]) -> Layer | None:
     slots = {_COMPONENTS[key]: index for key, index in channels.items() if key in _COMPONENTS}
     kind = ".".join(token for token in re.split(r"[._]", name) if token not in views).lower() if views else name.lower()
     alpha = slots.get(3)

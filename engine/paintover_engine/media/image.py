@@ -21,7 +21,8 @@ MAX_PIXELS = 2**29  # four times 16K by 8K; what is larger is damaged or hostile
 _DTYPES = {"uint8": np.uint8, "uint16": np.uint16, "half": np.float16, "float": np.float32}
 _CONFIG = oiio.ImageSpec()
 _CONFIG["oiio:UnassociatedAlpha"] = 1  # straight alpha stays straight, so that samples come back bit for bit
-_CONVERTED = {5: "CMYK", 8: "L*a*b*", 9: "L*a*b*", 10: "L*a*b*"}  # TIFF 6.0 and its supplement, PhotometricInterpretation
+# TIFF 6.0 and its supplement, PhotometricInterpretation.
+_CONVERTED = {5: "CMYK", 8: "L*a*b*", 9: "L*a*b*", 10: "L*a*b*"}
 
 oiio.attribute("limits:imagesize_MB", 16384)
 
@@ -55,19 +56,20 @@ class Stored:
     window: Window
 
 
-def read_stored(path: Path, layer: str = "") -> Stored:
-    """What an image file says of itself. layer: a name as the user gives it; "": the beauty.
+def read_stored(path: Path, layer: str = "", prefer: str = "") -> Stored:
+    """What an image file says of itself. layer: a name as the user gives it; "": the one called `prefer` where there is
+    one, else the beauty.
 
     Raises PaintoverError where it cannot be read, or the layer is not clear."""
     image = _open(path)
     try:
-        return _stored(path, image, layer)
+        return _stored(path, image, layer, prefer)
     finally:
         image.close()
 
 
 def read_image(path: Path, layer: str = "") -> tuple[Pixels, Stored]:
-    """An image file's samples (h, w, C) uint8, uint16, float16 or float32, upright, all that lie in its data window; and
+    """An image file's samples (h, w, C) uint8, uint16, float16 or float32, upright, of all its data window; and
     what it says of itself, with a header made to fit them.
 
     Raises PaintoverError where the file cannot be read or ends early."""
@@ -99,12 +101,13 @@ def _open(path: Path) -> oiio.ImageInput:
     return image
 
 
-def _stored(path: Path, image: oiio.ImageInput, name: str) -> Stored:
+def _stored(path: Path, image: oiio.ImageInput, name: str, prefer: str = "") -> Stored:
     specs = _specs(path, image)
     layers = exr_layers.layers_of(specs) if _is_exr(path) else []
     if {"Y", "RY", "BY"} <= set(specs[0].channelnames):
         raise _luminance_chroma(path)
-    layer = exr_layers.choose_layer(path.name, layers, name) or _plain(specs[0])
+    preferred = exr_layers.find_layer(layers, prefer) if prefer and not name else None
+    layer = preferred or exr_layers.choose_layer(path.name, layers, name) or _plain(specs[0])
     spec = oiio.ImageSpec(specs[layer.part])
     shown = _shown(spec) if _is_exr(path) else (spec.x, spec.y, spec.width, spec.height)
     window = (spec.x - shown[0], spec.y - shown[1], spec.width, spec.height)

@@ -112,7 +112,7 @@ class ImageSink(Sink):
 
     def _say_what_is_cut(self, plate: ImagePlate) -> None:
         if plate.data is not None:
-            self.note(f"{self._suffix.lstrip('.').upper()} holds what the source shows; its pixels around that are cut.")
+            self.note(f"{self._suffix.lstrip('.').upper()} holds what the source shows; pixels around that are cut.")
 
     def _header(
         self, plate: Plate, pixels: Pixels, alpha_channel: int | None, window: Window | None = None

@@ -142,7 +142,7 @@ class ImagePlate:
             return self.pixels, (0, 0, self.width, self.height)
         x, y, width, height = self.window
         shown, held = overlap(self.window, (self.height, self.width))
-        outside = self.pixels.any(axis=2)
+        outside: NDArray[np.bool_] = (self.pixels != 0).any(axis=2)
         outside[shown] = False
         if not outside.any():
             data = self.data.copy()

@@ -259,7 +259,7 @@ def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: 
     if converted_from(spec):
         kind = converted_from(spec)
         raise PaintoverError(
-            Code.INVALID_ARGUMENT, f"'{frames.path(start)}' is {kind}, whose colours no result can hold; save it as RGB."
+            Code.INVALID_ARGUMENT, f"'{frames.path(start)}' is {kind}, which no result can keep; save it as RGB."
         )
     for number in range(start + 1, end + 1):
         other = read_stored(frames.path(number), layer).header

@@ -76,6 +76,7 @@ def shot_message(shot: Shot) -> shot_pb2.Shot:
     message.timecode = info.timecode
     message.has_audio = info.has_audio
     message.notes.extend(info.notes)
+    message.layer = info.layer
     return message
 
 
