@@ -189,8 +189,8 @@ class Client:
     ) -> shot_pb2.Shot:
         """The shot of a video file, a folder of numbered images, or a pattern.
 
-        frames: first and last frame number, inclusive. layer: of an EXR file, "" for its beauty. The same source, range,
-        colour space and layer give the same shot."""
+        frames: first and last frame number, inclusive. layer: of an EXR file, "" for its beauty. The same source,
+        range, colour space and layer give the same shot."""
         request = shot_pb2.CreateShotRequest(
             path=absolute(path), range=_range(frames), colorspace=colorspace, layer=layer
         )

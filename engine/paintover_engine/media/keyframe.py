@@ -28,6 +28,7 @@ from paintover_engine.media.picture import (
 from paintover_engine.media.placement import Placement, check_size, other_size, place
 from paintover_engine.media.plate import ImagePlate, Plate, overlap
 
+_EVERYWHERE = 0.5  # share of the pixels outside a data window from which a picture is no paint there
 _ANOTHER_PLATE = 0.5  # share of changed pixels from which a plate's layer is no longer this plate, painted on
 
 
@@ -73,7 +74,7 @@ def load_keyframe(
     if placement.words:
         notes.append(f"'{file.name}' {placement.words}.")
     _say_what_is_outside(file, working, placement, plate, step, notes)
-    working = placement.put(working, plate.working())
+    working = _without_what_is_nowhere(file, placement.put(working, plate.working()), plate, step, notes)
     matte = None if alpha is None else placement.put(alpha, np.zeros((plate.height, plate.width), np.float32))
     if matte_path is not None:
         matte = _read_matte(_absolute(matte_path), plate, notes)
@@ -138,13 +139,32 @@ def _say_what_is_outside(
     file: Path, working: NDArray[np.float32], placement: Placement, plate: Plate, step: float, notes: list[str]
 ) -> None:
     """Whether something is painted around what the shot shows."""
-    if not isinstance(plate, ImagePlate) or plate.data is None or placement.size != plate.window[2:]:
+    if not isinstance(plate, ImagePlate) or plate.data is None:
+        return
+    if (placement.x, placement.y, *placement.size) != plate.window:
         return
     own = plate.whole.working()
     changed = (np.abs(placement.resized(working) - own) > 0.5 * step + 1e-3).any(axis=2)
     changed[overlap(plate.window, (plate.height, plate.width))[1]] = False
     if changed.any():
         notes.append(f"'{file.name}' is painted outside the display window too; that is left out.")
+
+
+def _without_what_is_nowhere(
+    file: Path, working: NDArray[np.float32], plate: Plate, step: float, notes: list[str]
+) -> NDArray[np.float32]:
+    """Takes the plate's own values outside its data window, where the picture shows something else nearly everywhere:
+    then it was rendered for a larger window, and nobody painted there."""
+    if not isinstance(plate, ImagePlate) or plate.data is None:
+        return working
+    outside = np.ones((plate.height, plate.width), bool)
+    outside[overlap(plate.window, (plate.height, plate.width))[0]] = False
+    own = plate.working()
+    changed = (np.abs(working - own) > 0.5 * step + 1e-3).any(axis=2)
+    if not outside.any() or changed[outside].mean() <= _EVERYWHERE:
+        return working
+    notes.append(f"What '{file.name}' shows outside the frame's data window is left out.")
+    return np.where(outside[..., None], own, working)
 
 
 def _same_alpha(picture: Picture, plate: Plate) -> bool:

@@ -303,9 +303,10 @@ def _sequence_notes(plate: ImagePlate, stored: Stored, frames: sequence.ImageSeq
         which = "the first" if stored.layer.part == 0 else f"part {stored.layer.part + 1}"
         yield f"'{frames.pattern}' has {parts} parts in a file; {which} is edited and written, the others are not."
     if stored.window != (0, 0, plate.width, plate.height):
+        x, y, width, height = stored.window
         yield (
-            f"'{frames.pattern}' has pixels in a window of {stored.window[2]}x{stored.window[3]} and shows "
-            f"{plate.width}x{plate.height}; what is shown is edited, all pixels are written."
+            f"'{frames.pattern}' has a data window of {width}x{height} at ({x}, {y}) of its display window of "
+            f"{plate.width}x{plate.height}; what that shows is edited, and all pixels are written."
         )
     if plate.grey:
         yield f"'{frames.pattern}' is grey; only the lightness of what is painted is kept."
