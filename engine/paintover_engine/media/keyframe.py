@@ -259,36 +259,40 @@ def _to_working(file: Path, picture: Picture, plate: Plate, info: SourceInfo) ->
     picture's notes."""
     if not picture.step:
         return _float_to_working(file, picture, plate, info), 0.0
-    rgb, step = _by_profile(file, picture, plate, info)
+    rgb = _by_profile(file, picture, plate, info)
     if info.scene_linear:
         picture.notes.append(
             f"'{file.name}' has integer samples, which are taken as sRGB-encoded: the shot is scene-linear."
         )
-        return rgb, step
-    return colour.to_working(rgb, info.colorspace), step
+        return rgb, picture.step
+    return colour.to_working(rgb, info.colorspace), picture.step
 
 
-def _by_profile(file: Path, picture: Picture, plate: Plate, info: SourceInfo) -> tuple[NDArray[np.float32], float]:
-    """Colours converted from the picture's own profile to the plate's, or to sRGB where it has none; and the step of
-    the result. Nothing is done where both mean the same."""
+def _by_profile(file: Path, picture: Picture, plate: Plate, info: SourceInfo) -> NDArray[np.float32]:
+    """Colours converted from the picture's own profile to the plate's, or to sRGB where it has none; exactly the
+    plate's wherever they come from those. Nothing is done where both mean the same."""
     target = b"" if info.scene_linear else plate_profile(plate)
     if not picture.icc or picture.icc == target:
-        return picture.rgb, picture.step
+        return picture.rgb
+    into, name = profiles.srgb(), "sRGB"
     try:
         profile = profiles.read_profile(picture.icc)
-        into, name = profiles.srgb(), "sRGB"
-        if target:
-            own = profiles.read_profile(target)
-            into, name = (target, f"the shot's '{own.name}'") if own.space == "rgb" else (into, name)
-        if profiles.same(profile, into):
-            return picture.rgb, picture.step
-        samples = picture.rgb[..., :1] if profile.space == "gray" else picture.rgb
-        rgb = np.clip(profiles.convert(samples, profile, into), 0.0, 1.0)
+        if target and (own := profiles.read_profile(target)).space == "rgb":
+            into, name = target, f"the shot's '{own.name}'"
+        rgb, original = picture.rgb, picture.original
+        if not profiles.same(profile, into):
+            samples = rgb[..., :1] if profile.space == "gray" else rgb
+            rgb = np.clip(profiles.convert(samples, profile, into), 0.0, 1.0)
+            tolerance = np.full(samples.shape[2], max(1.01 * picture.step, 1e-4), np.float32)
+            original = original or profiles.Original(samples, profile, tolerance)
+            picture.notes.append(f"'{file.name}' is converted from its colour profile '{profile.name}' to {name}.")
+        if original is None or picture.size != (plate.width, plate.height):
+            return rgb
+        colours = np.clip(plate.working() if info.scene_linear else colour.finite(plate.rgb()), 0.0, 1.0)
+        return np.where(original.holds(colours, into)[..., None], colours, rgb)
     except profiles.Unusable:
-        picture.notes.append(f"'{file.name}' has a colour profile that cannot be used; its values are taken as sRGB.")
-        return picture.rgb, picture.step
-    picture.notes.append(f"'{file.name}' is converted from its colour profile '{profile.name}' to {name}.")
-    return rgb, profiles.STEP if picture.step > profiles.DEEP_STEP else profiles.DEEP_STEP
+        picture.notes.append(f"'{file.name}' has a colour profile that cannot be used; its values are taken as {name}.")
+        return picture.rgb
 
 
 def _float_to_working(file: Path, picture: Picture, plate: Plate, info: SourceInfo) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from paintover_engine.media.sequence import read_plate
 PHOTOSHOP = (".psd", ".psb")
 _HEIF = (".heic", ".heif", ".hif")
 _PILLOW = (*_HEIF, ".avif", ".gif")
-_COARSE = 6.0 / 255.0  # what a step of 8-bit L*a*b* is in RGB, at most
 _MODES = {
     "P": "has a palette; it is converted to RGB",
     "1": "is black and white; it is converted to RGB",
@@ -45,6 +44,7 @@ class Picture:
     step: size of one step of its samples, 0 for float ones.
     icc: the colour profile that `rgb` is in; empty for none.
     colorspace: the OpenColorIO space that the file states, of float samples only; else "".
+    original: what `rgb` was converted from; None where it is the file's own.
     whole: all pixels of an EXR file whose data window is another than its display window; else None.
     """
 
@@ -54,7 +54,8 @@ class Picture:
     icc: bytes
     notes: list[str]
     colorspace: str = ""
-    whole: Picture | None = field(default=None)
+    original: profiles.Original | None = None
+    whole: Picture | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -129,7 +130,7 @@ def read_picture(file: Path, layer: str = "") -> Picture:
         rgb, alpha = each.rgb(), each.alpha()
         if alpha is not None and premultiplied:
             rgb = straight(rgb, alpha)
-        return Picture(rgb, alpha, step, _icc(each.spec), notes, space, whole)
+        return Picture(rgb, alpha, step, _icc(each.spec), notes, space, whole=whole)
 
     return picture(plate, picture(plate.whole) if plate.data is not None else None)
 
@@ -218,7 +219,7 @@ def _read_converted(file: Path, kind: str, spec: oiio.ImageSpec) -> Picture:
         return _converted(file, samples, step, icc, [note])
     raw, step = _raw(file)
     signed = spec.get_int_attribute("tiff:PhotometricInterpretation", 0) == 8
-    return _of_lab(file, raw, signed, step, [note])
+    return _of_lab(raw, signed, step, [note])
 
 
 def _raw(file: Path) -> tuple[Pixels, float]:
@@ -248,7 +249,7 @@ def _ink(file: Path) -> tuple[NDArray[np.float32], float]:
     return unit(samples)[..., :4], step
 
 
-def _of_lab(file: Path, samples: Pixels, signed: bool, step: float, notes: list[str]) -> Picture:
+def _of_lab(samples: Pixels, signed: bool, step: float, notes: list[str]) -> Picture:
     """From L*a*b* as files hold it: L over its whole range; a and b signed (TIFF's CIELab), or with 128 as their 0
     (ICCLab, Photoshop); with 16 bits in 1/256."""
     bits = samples.dtype.itemsize * 8
@@ -259,7 +260,9 @@ def _of_lab(file: Path, samples: Pixels, signed: bool, step: float, notes: list[
         chroma = opponent.astype(np.float32) - np.float32(2 ** (bits - 1))
     values = np.dstack([unit(samples[..., 0]) * np.float32(100.0), chroma / np.float32(2 ** (bits - 8))])
     rgb = np.clip(profiles.convert(values, profiles.lab(), profiles.srgb()), 0.0, 1.0)
-    return Picture(rgb, None, _COARSE if bits == 8 else step, profiles.srgb(), notes)
+    tolerance = np.array([100.0, 256.0, 256.0], np.float32) * np.float32(max(1.01 * step, 1e-4))
+    original = profiles.Original(values, profiles.lab(), tolerance)
+    return Picture(rgb, None, step, profiles.srgb(), notes, original=original)
 
 
 def _converted(file: Path, samples: NDArray[np.float32], step: float, icc: bytes, notes: list[str]) -> Picture:
@@ -272,7 +275,8 @@ def _converted(file: Path, samples: NDArray[np.float32], step: float, icc: bytes
         rgb = (1.0 - samples[..., :3]) * (1.0 - samples[..., 3:4])
         return Picture(rgb, None, step, b"", notes)
     notes.append(f"'{file.name}' is converted from its colour profile '{profile.name}' to sRGB.")
-    return Picture(rgb, None, max(step, profiles.STEP), profiles.srgb(), notes)
+    original = profiles.Original(samples, profile, np.full(samples.shape[2], 2.01 * step, np.float32))
+    return Picture(rgb, None, step, profiles.srgb(), notes, original=original)
 
 
 def _composited(file: Path, document: PSDImage) -> Picture:
@@ -317,7 +321,7 @@ def _read_with_psd_tools(file: Path, document: PSDImage) -> Picture:
     if mode is ColorMode.LAB:
         depth = np.uint8 if document.depth == 8 else np.uint16
         stored = np.rint(samples[..., :3] * np.iinfo(depth).max).astype(depth)
-        return _of_lab(file, stored, False, step, notes)
+        return _of_lab(stored, False, step, notes)
     if mode is ColorMode.MULTICHANNEL or samples.shape[2] < 1:
         raise PaintoverError(Code.INVALID_ARGUMENT, f"'{file}' is MULTICHANNEL; convert it to RGB and save it again.")
     if samples.shape[2] < 3:  # grey; of a duotone the grey that its inks print

@@ -14,10 +14,7 @@ from imagecodecs import CMS, CmsError, cms_transform
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-STEP = 2.0 / 255.0
-"""A profile that changes no colour by more than this is the same; and what 8 bits may be off after a conversion."""
-DEEP_STEP = 1.0 / 1000.0
-"""What 16 bits may be off after a conversion, in the dark of a profile as wide as ProPhoto RGB."""
+_ALIKE = 2.0 / 255.0  # a profile that changes no colour by more than this is the same
 
 _SPACES = {"RGB": "rgb", "GRAY": "gray", "CMYK": "cmyk", "Lab": "lab"}
 _CHANNELS = {"rgb": 3, "gray": 1, "cmyk": 4, "lab": 3}
@@ -67,12 +64,12 @@ def same(profile: Profile, target: bytes) -> bool:
         return False
     levels = np.linspace(0.0, 1.0, 9, dtype=np.float32)
     cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(9, 81, 3)
-    return float(np.abs(convert(cube, profile, target) - cube).max()) <= STEP
+    return float(np.abs(convert(cube, profile, target) - cube).max()) <= _ALIKE
 
 
-def convert(samples: NDArray[np.float32], profile: Profile, target: bytes) -> NDArray[np.float32]:
-    """(H, W, 3) float32 in the RGB of `target`, not clipped, from (H, W, C) in a profile's space: RGB and grey 0..1,
-    CMYK as coverage 0..1, L*a*b* as 0..100 and -128..127. Raises Unusable.
+def convert(samples: NDArray[np.float32], profile: Profile, target: bytes, into: str = "rgb") -> NDArray[np.float32]:
+    """(H, W, C) float32 in a target profile's space, not clipped, from (H, W, C) in another's: RGB and grey 0..1, CMYK
+    as coverage 0..1, L*a*b* as 0..100 and -128..127. into: the target's space. Raises Unusable.
 
     In float: LittleCMS computes integers of 16 bits by a coarse table, which is off by up to a tenth."""
     if samples.shape[2] != _CHANNELS[profile.space]:
@@ -86,11 +83,32 @@ def convert(samples: NDArray[np.float32], profile: Profile, target: bytes) -> ND
             profile.data,
             target,
             colorspace=profile.space,
-            outcolorspace="rgb",
+            outcolorspace=into,
             outdtype=np.float32,
             intent=CMS.INTENT.RELATIVE_COLORIMETRIC,
             flags=CMS.FLAGS.BLACKPOINTCOMPENSATION,
         )
     except (CmsError, ValueError) as error:
         raise Unusable from error
-    return np.asarray(converted, np.float32)
+    pixels = np.asarray(converted, np.float32).reshape(*samples.shape[:2], -1)
+    return pixels / np.float32(100.0) if into == "cmyk" else pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Original:
+    """A picture before its conversion to RGB.
+
+    samples: (H, W, C) float32, as `convert` takes them. tolerance: (C,), what they may be off where nobody painted: a
+    step for rounding, or for the noise that Photoshop adds when it converts to 8 bits."""
+
+    samples: NDArray[np.float32]
+    profile: Profile
+    tolerance: NDArray[np.float32]
+
+    def holds(self, rgb: NDArray[np.float32], target: bytes) -> NDArray[np.bool_]:
+        """(H, W): where the picture is what (H, W, 3) colours in the RGB of `target` become in its profile: there it
+        holds the same, however coarse its steps are in that RGB. Raises Unusable."""
+        became = convert(np.clip(rgb, 0.0, 1.0), read_profile(target), self.profile.data, self.profile.space)
+        if self.profile.space != "lab":
+            became = np.clip(became, 0.0, 1.0)
+        return np.asarray((np.abs(became - self.samples) <= self.tolerance).all(axis=2))

@@ -118,10 +118,12 @@ def parse_pattern(path: str) -> ImageSequence | None:
 def _readings(path: str) -> list[ImageSequence]:
     """What a pattern may mean, the likeliest first: a name may itself hold %, # or @ ("take#2.####.exr").
 
-    A printf form is meant before a run of signs, a longer run before a single one, the last before others."""
+    A padded printf form is meant before a run of signs, that before %d, that before a single sign; of equals, the
+    last."""
     folder, name = os.path.split(path)
     found = [(match["digits"], match[0], match.start(), match.end()) for match in _NUMBER.finditer(name)]
-    found.sort(key=lambda place: (place[1][0] == "%", len(place[1]) > 1, place[2]), reverse=True)
+    found.sort(key=lambda place: (place[0] is not None, place[1][:2] in ("##", "@@"), place[1] == "%d", place[2]))
+    found.reverse()
     return [
         ImageSequence(
             Path(folder or "."), name[:start], name[end:], int(digits or 1) if sign[0] == "%" else len(sign), ()
