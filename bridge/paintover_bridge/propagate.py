@@ -1,4 +1,4 @@
-"""`paintover propagate`: a source and its keyframes in, the edited shot out."""
+"""`paintover propagate` and `prepare`: create a job, follow it, report how it ended."""
 
 from __future__ import annotations
 
@@ -6,72 +6,48 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from paintover.v1 import job_pb2
+from paintover.v1 import job_pb2, shot_pb2
 
 from paintover_bridge.arguments import KeyframeFile
 from paintover_bridge.client import Client
 from paintover_bridge.errors import INTERRUPTED, OK, ClientError
+from paintover_bridge.job_request import JobRequest
 from paintover_bridge.output import Output
 from paintover_bridge.progress import display_for, duration
 from paintover_bridge.records import as_record, job_number
-from paintover_bridge.timeline import ClipMedia, check_rate
+from paintover_bridge.timeline import check_rate, write_result
 
 CANCEL_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to propagate, as `paintover propagate` was asked. frames: first and last, None for the whole source.
+def create_shot(client: Client, request: JobRequest, output: Output) -> shot_pb2.Shot:
+    """The request's shot; what the engine noted about the source is printed.
 
-    clip: of a timeline, which the source, its frames and its rate come from; None for sources of their own."""
-
-    source: str
-    keyframes: Sequence[KeyframeFile]
-    output: str
-    method: str = "draft"
-    parameters: Mapping[str, str] | None = None
-    model: str = ""
-    frames: tuple[int, int] | None = None
-    colorspace: str = ""
-    layer: str = ""
-    mattes: str | None = None
-    overwrite: bool = False
-    versioned: bool = False
-    priority: int = 0
-    clip: ClipMedia | None = None
-
-
-def submit(client: Client, request: Request, output: Output) -> job_pb2.Job:
-    """Puts the request into the engine's queue, saying what the engine noted about source and keyframes."""
+    Raises ClientError where the source's frame rate is not what the timeline of the request's clip says."""
     shot = client.create_shot(request.source, frames=request.frames, colorspace=request.colorspace, layer=request.layer)
     output.event("shot", as_record(shot))
     output.notes(shot.notes)
     if request.clip is not None:
         check_rate(request.clip, shot.rate_numerator / (shot.rate_denominator or 1))
+    return shot
+
+
+def submit(client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], output: Output) -> job_pb2.Job:
+    """Creates the job of a request with these keyframes; what the engine noted about source and keyframes is
+    printed."""
+    shot = create_shot(client, request, output)
     names = []
-    for given in request.keyframes:
+    for given in keyframes:
         keyframe = client.put_keyframe(shot.name, given.frame, given.picture, given.matte)
         output.event("keyframe", as_record(keyframe))
         output.notes(keyframe.notes)
         names.append(keyframe.name)
     with interrupts_held():  # else a job could be left whose name nobody knows
-        job = client.create_job(
-            shot.name,
-            names,
-            method=request.method,
-            parameters=request.parameters,
-            model=request.model,
-            output=request.output,
-            overwrite=request.overwrite,
-            mattes=request.mattes,
-            versioned=request.versioned,
-            priority=request.priority,
-        )
+        job = client.create_job(shot.name, names, priority=request.priority, **request.job_settings())
     output.event("job", as_record(job))
     return job
 
@@ -86,34 +62,34 @@ def follow(client: Client, name: str, output: Output) -> int:
     return report_end(client.get_job(name), output)
 
 
-def run(client: Client, request: Request, output: Output, finished: Callable[[str], None] = lambda path: None) -> int:
-    """Submits and follows. Ctrl-C (or SIGTERM) cancels the job; a second one leaves at once.
-
-    finished: called with what was written, once the result is whole."""
-    job = submit(client, request, output)
+def run(client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], output: Output) -> int:
+    """Submits a job and follows it to its end; returns the exit status. Ctrl-C (or SIGTERM) cancels the job; a second
+    one leaves at once."""
+    job = submit(client, request, keyframes, output)
     status = until_done(client, job.name, output)
     if status == OK:
-        finished(client.get_job(job.name).spec.output.path)
+        write_timeline(request, client.get_job(job.name).spec.output.path, output)
     return status
 
 
-def prepare_shot(
-    client: Client,
-    source: str,
-    frames: tuple[int, int] | None,
-    colorspace: str,
-    layer: str,
-    method: str,
-    parameters: Mapping[str, str],
-    model: str,
-    output: Output,
-) -> job_pb2.Job:
-    """Queues what needs no keyframe of a shot."""
-    shot = client.create_shot(source, frames=frames, colorspace=colorspace, layer=layer)
-    output.event("shot", as_record(shot))
-    output.notes(shot.notes)
+def write_timeline(request: JobRequest, media: str, output: Output) -> None:
+    """Writes the timeline of a request for a clip, once the edited media is written. Does nothing for other
+    requests, and for a job without an output.
+
+    media: the path that the job wrote."""
+    if request.clip is None or not media:
+        return
+    write_result(request.clip, media, request.timeline)
+    output.event("timeline", {"path": request.timeline})
+    output.say(f"Wrote {request.timeline} (timeline).")
+
+
+def prepare_shot(client: Client, request: JobRequest, output: Output) -> job_pb2.Job:
+    """Creates the job that computes what needs no keyframe of a request's shot."""
+    shot = create_shot(client, request, output)
     with interrupts_held():
-        job = client.get_job(client.prepare_shot(shot.name, method, parameters=parameters, model=model))
+        name = client.prepare_shot(shot.name, request.method, parameters=request.parameters, model=request.model)
+        job = client.get_job(name)
     output.event("job", as_record(job))
     return job
 

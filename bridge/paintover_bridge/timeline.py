@@ -97,16 +97,14 @@ def check_rate(media: ClipMedia, rate: float) -> None:
         )
 
 
-def write_result(source: str, media: ClipMedia, output: str, target: str) -> None:
+def write_result(media: ClipMedia, output: str, target: str) -> None:
     """Writes the timeline with the edit as the active media reference "paintover" of the clip; the original stays under
     its own key. output: the media that was written. target: the .otio, replaced if it is there.
 
     Raises ClientError where it cannot be written."""
     otio = _otio()
     timeline = _read(media.file)
-    match = _SOURCE.fullmatch(source)
-    assert match
-    clip = _find(timeline, match["clip"], media.file)
+    clip = _find(timeline, media.clip, media.file)
     references = dict(clip.media_references())
     references[REFERENCE] = _reference(otio, media, output, Path(target).parent)
     clip.set_media_references(references, REFERENCE)

@@ -208,7 +208,7 @@ def test_the_edit_is_the_active_reference_over_the_same_time(write: Write, tmp_p
     media = locate(source)
     out = tmp_path / "out" / "a_paint.%04d.exr"
     out.parent.mkdir()
-    write_result(source, media, str(out), str(tmp_path / "result.otio"))
+    write_result(media, str(out), str(tmp_path / "result.otio"))
     result = otio.adapters.read_from_file(str(tmp_path / "result.otio"))
     edited, other = result.find_clips()
     assert edited.active_media_reference_key == "paintover"
@@ -226,7 +226,7 @@ def test_a_result_elsewhere_still_finds_the_media(write: Write, tmp_path: Path) 
     path = write(clip("a", video()), clip("b", images()))
     (tmp_path / "deliver").mkdir()
     target = tmp_path / "deliver" / "result.otio"
-    write_result(f"{path}#a", locate(f"{path}#a"), str(tmp_path / "deliver" / "a.mov"), str(target))
+    write_result(locate(f"{path}#a"), str(tmp_path / "deliver" / "a.mov"), str(target))
     first, second = otio.adapters.read_from_file(str(target)).find_clips()
     assert first.media_reference.target_url == "a.mov"
     assert first.media_references()["DEFAULT_MEDIA"].target_url == (tmp_path / "media" / "a.mov").as_uri()

@@ -1,4 +1,4 @@
-"""Stage outputs as arrays: what a worker reads and writes in the store."""
+"""Stage outputs as arrays, which workers read from the store and write to it."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from safetensors.numpy import save_file
 
 from paintover_engine.jobs.store import Store, StoredFrame, checksum, frame_path
 from paintover_engine.media.keyframe import Keyframe
-from paintover_engine.methods.stage import ResultFrame, Stage, Tensors
+from paintover_engine.methods.stage import ResultFrame, Tensors
 
 
-def save_tensors(store: Store, stage: Stage, tensors: Tensors) -> None:
-    """Keeps a stage's tensors under its key."""
-    with store.writing(stage.key, publishes=False) as folder:
+def save_tensors(store: Store, key: str, tensors: Tensors) -> None:
+    """Stores a stage's tensors under the stage's key."""
+    with store.writing(key, publishes=False) as folder:
         _save(tensors, folder / "tensors.safetensors", {})
 
 
-def digest(store: Store, stage: Stage) -> str | None:
-    """64 hex digits of what a stage's tensors are; None where they are not there."""
+def digest(store: Store, key: str) -> str | None:
+    """64 hex digits of the tensors of the stage of that key; None where they are not there."""
     try:
-        return hashlib.sha256(_tensors(store, stage).read_bytes()).hexdigest()
+        return hashlib.sha256(_tensors(store, key).read_bytes()).hexdigest()
     except FileNotFoundError:
         return None
 
 
-def load_tensors(store: Store, stage: Stage) -> Mapping[str, NDArray[Any]]:
-    """A stage's tensors."""
-    with safe_open(_tensors(store, stage), framework="np") as file:
+def load_tensors(store: Store, key: str) -> Mapping[str, NDArray[Any]]:
+    """The tensors of the stage of that key."""
+    with safe_open(_tensors(store, key), framework="np") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
 
-def _tensors(store: Store, stage: Stage) -> Path:
-    return store.path(stage.key, publishes=False) / "tensors.safetensors"
+def _tensors(store: Store, key: str) -> Path:
+    return store.path(key, publishes=False) / "tensors.safetensors"
 
 
-def save_checkpoint(store: Store, stage: Stage, tensors: Tensors) -> None:
-    """Keeps a running stage's state in place of an earlier one. A kill leaves either, whole."""
-    path = _checkpoint(store, stage)
+def save_checkpoint(store: Store, key: str, tensors: Tensors) -> None:
+    """Stores a running stage's state in place of an earlier one. A kill leaves the one or the other, whole."""
+    path = _checkpoint(store, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     _save(tensors, partial, {})
@@ -56,58 +56,58 @@ def save_checkpoint(store: Store, stage: Stage, tensors: Tensors) -> None:
     partial.replace(path)
 
 
-def load_checkpoint(store: Store, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
-    """What `save_checkpoint` kept last; None where nothing was."""
-    path = _checkpoint(store, stage)
+def load_checkpoint(store: Store, key: str) -> Mapping[str, NDArray[Any]] | None:
+    """The state that `save_checkpoint` stored last; None where there is none."""
+    path = _checkpoint(store, key)
     if not path.exists():
         return None
     with safe_open(path, framework="np") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
 
-def drop_checkpoint(store: Store, stage: Stage) -> None:
-    """Removes a finished stage's checkpoint."""
-    shutil.rmtree(_checkpoint(store, stage).parent, ignore_errors=True)
+def drop_checkpoint(store: Store, key: str) -> None:
+    """Removes the checkpoint of the stage of that key, which is finished."""
+    shutil.rmtree(_checkpoint(store, key).parent, ignore_errors=True)
 
 
-def _checkpoint(store: Store, stage: Stage) -> Path:
+def _checkpoint(store: Store, key: str) -> Path:
     """The file of a stage's checkpoint, which lies in the cache under a key of its own."""
-    key = hashlib.sha256(f"{stage.key} checkpoint".encode()).hexdigest()
-    return store.path(key, publishes=False) / "checkpoint.safetensors"
+    own = hashlib.sha256(f"{key} checkpoint".encode()).hexdigest()
+    return store.path(own, publishes=False) / "checkpoint.safetensors"
 
 
 def save_frames(
-    store: Store, stage: Stage, frames: Iterable[ResultFrame], size: tuple[int, int]
+    store: Store, key: str, frames: Iterable[ResultFrame], size: tuple[int, int]
 ) -> list[tuple[int, float]]:
-    """Keeps a publishing stage's frames under its key; returns their numbers and confidences.
+    """Stores the frames that a stage publishes under its key; returns their numbers and confidences.
 
     size: the plate's width and height."""
-    made = []
-    with store.writing(stage.key, publishes=True) as folder:
+    published = []
+    with store.writing(key, publishes=True) as folder:
         for frame in frames:
             painted = np.ascontiguousarray(frame.painted, np.float16)
             metadata = {
                 "number": str(frame.number),
-                "window": json.dumps(frame.window),
+                "window": json.dumps(frame.bounds),
                 "size": json.dumps(size),
                 "confidence": f"{frame.confidence:.4f}",
                 "checksum": checksum(painted.reshape(-1).view(np.uint8).data),
             }
             _save({"painted": painted}, frame_path(folder, frame.number), metadata)
-            made.append((frame.number, frame.confidence))
-    return made
+            published.append((frame.number, frame.confidence))
+    return published
 
 
 def load_painted(stored: StoredFrame) -> NDArray[np.float16]:
     """A result frame's pixels, memory-mapped: (height, width, 4), RGB in the shot's encoding and the matte."""
-    _, _, width, height = stored.window
+    _, _, width, height = stored.bounds
     if not width or not height:
         return np.zeros((0, 0, 4), np.float16)
     return np.memmap(stored.path, np.float16, "r", stored.offset, (height, width, 4))
 
 
 def save_keyframe(path: Path, keyframe: Keyframe) -> None:
-    """Keeps a keyframe as the engine read it, so that later changes of the artist's file do not reach running jobs."""
+    """Stores a keyframe as it was read, so that later changes of the artist's file do not affect running jobs."""
     tensors = {"working": keyframe.working}
     if keyframe.matte is not None:
         tensors["matte"] = keyframe.matte
@@ -118,7 +118,7 @@ def save_keyframe(path: Path, keyframe: Keyframe) -> None:
 
 
 def load_keyframe(path: Path) -> Keyframe:
-    """A keyframe that `save_keyframe` kept."""
+    """A keyframe that `save_keyframe` stored."""
     with safe_open(path, framework="np") as file:
         names = set(file.keys())
         metadata = file.metadata()
@@ -132,7 +132,7 @@ def load_keyframe(path: Path) -> Keyframe:
 
 
 def _save(tensors: Tensors, path: Path, metadata: dict[str, str]) -> None:
-    """Writes a safetensors file; OSError where the disk does not take it (safetensors says so only in words)."""
+    """Writes a safetensors file; OSError where the disk fails (safetensors has its number only in the message)."""
     try:
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path, metadata=metadata)
     except SafetensorError as error:

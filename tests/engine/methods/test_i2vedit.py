@@ -221,7 +221,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, tiny_svd: Path) -> tuple[Job,
 
 
 def of(stages: list[Stage], function: str) -> list[Stage]:
-    return [stage for stage in stages if stage.function == function]
+    return [stage for stage in stages if stage.name == function]
 
 
 def test_every_frame_is_painted_once(done: tuple[Job, list[Stage]]) -> None:
@@ -308,7 +308,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(
         return len(asked) == limit
 
     with job.runner(QUICK, job.ref, cancelled=cancelled) as runner:
-        train = next(stage for stage in runner.stages if stage.function == "train")
+        train = next(stage for stage in runner.stages if stage.name == "train")
         limit = -1
         for stage in runner.stages[: runner.stages.index(train)]:
             runner.run(stage)
@@ -342,7 +342,7 @@ def test_the_job_tells_how_it_took_the_edit(done: tuple[Job, list[Stage]]) -> No
 def test_a_preset_that_was_chosen_is_taken_and_not_told(tmp_path: Path, tiny_svd: Path) -> None:
     job = Job(tmp_path, tiny_svd, count=6)
     with job.runner(QUICK.model_copy(update={"preset": "style"}), job.ref) as runner:
-        choose = next(stage for stage in runner.stages if stage.function == "choose")
+        choose = next(stage for stage in runner.stages if stage.name == "choose")
         runner.run(choose)
         assert i2vedit.KINDS[runner.load(choose)["kind"][0]] == "style"
         assert i2vedit.notes(runner, [choose]) == []
@@ -391,7 +391,7 @@ def test_a_training_whose_optimiser_finds_no_memory_goes_on_from_its_checkpoint(
         return step(self, *given)
 
     with job.runner(QUICK) as runner:
-        train = next(stage for stage in runner.stages if stage.function == "train")
+        train = next(stage for stage in runner.stages if stage.name == "train")
         for stage in runner.stages[: runner.stages.index(train)]:
             runner.run(stage)
         runner.run(train)
@@ -457,7 +457,7 @@ def test_without_skip_interval_no_window_needs_the_first_one(tmp_path: Path, tin
 
 def test_a_source_with_adapters_is_inverted_after_its_training(tmp_path: Path, tiny_svd: Path) -> None:
     stages = planned(tmp_path, tiny_svd, adapted_source=True)
-    functions = [stage.function for stage in stages]
+    functions = [stage.name for stage in stages]
     assert functions.index("train") < functions.index("invert")
 
 
