@@ -1,4 +1,4 @@
-"""Stage outputs as arrays: what a worker reads and writes in the store."""
+"""Stage outputs as arrays, which workers read from the store and write to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from paintover_engine.methods.stage import ResultFrame, Tensors
 
 
 def save_tensors(store: Store, key: str, tensors: Tensors) -> None:
-    """Keeps a stage's tensors under the stage's key."""
+    """Stores a stage's tensors under the stage's key."""
     with store.writing(key, publishes=False) as folder:
         _save(tensors, folder / "tensors.safetensors", {})
 
@@ -46,7 +46,7 @@ def _tensors(store: Store, key: str) -> Path:
 
 
 def save_checkpoint(store: Store, key: str, tensors: Tensors) -> None:
-    """Keeps a running stage's state in place of an earlier one. A kill leaves either, whole."""
+    """Stores a running stage's state in place of an earlier one. A kill leaves the one or the other, whole."""
     path = _checkpoint(store, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -57,7 +57,7 @@ def save_checkpoint(store: Store, key: str, tensors: Tensors) -> None:
 
 
 def load_checkpoint(store: Store, key: str) -> Mapping[str, NDArray[Any]] | None:
-    """What `save_checkpoint` kept last; None where nothing was."""
+    """The state that `save_checkpoint` stored last; None where there is none."""
     path = _checkpoint(store, key)
     if not path.exists():
         return None
@@ -79,10 +79,10 @@ def _checkpoint(store: Store, key: str) -> Path:
 def save_frames(
     store: Store, key: str, frames: Iterable[ResultFrame], size: tuple[int, int]
 ) -> list[tuple[int, float]]:
-    """Keeps a publishing stage's frames under the stage's key; returns their numbers and confidences.
+    """Stores the frames that a stage publishes under its key; returns their numbers and confidences.
 
     size: the plate's width and height."""
-    made = []
+    published = []
     with store.writing(key, publishes=True) as folder:
         for frame in frames:
             painted = np.ascontiguousarray(frame.painted, np.float16)
@@ -94,8 +94,8 @@ def save_frames(
                 "checksum": checksum(painted.reshape(-1).view(np.uint8).data),
             }
             _save({"painted": painted}, frame_path(folder, frame.number), metadata)
-            made.append((frame.number, frame.confidence))
-    return made
+            published.append((frame.number, frame.confidence))
+    return published
 
 
 def load_painted(stored: StoredFrame) -> NDArray[np.float16]:
@@ -107,7 +107,7 @@ def load_painted(stored: StoredFrame) -> NDArray[np.float16]:
 
 
 def save_keyframe(path: Path, keyframe: Keyframe) -> None:
-    """Keeps a keyframe as the engine read it, so that later changes of the artist's file do not reach running jobs."""
+    """Stores a keyframe as it was read, so that later changes of the artist's file do not affect running jobs."""
     tensors = {"working": keyframe.working}
     if keyframe.matte is not None:
         tensors["matte"] = keyframe.matte
@@ -118,7 +118,7 @@ def save_keyframe(path: Path, keyframe: Keyframe) -> None:
 
 
 def load_keyframe(path: Path) -> Keyframe:
-    """A keyframe that `save_keyframe` kept."""
+    """A keyframe that `save_keyframe` stored."""
     with safe_open(path, framework="np") as file:
         names = set(file.keys())
         metadata = file.metadata()
@@ -132,7 +132,7 @@ def load_keyframe(path: Path) -> Keyframe:
 
 
 def _save(tensors: Tensors, path: Path, metadata: dict[str, str]) -> None:
-    """Writes a safetensors file; OSError where the disk does not take it (safetensors says so only in words)."""
+    """Writes a safetensors file; OSError where the disk fails (safetensors has its number only in the message)."""
     try:
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path, metadata=metadata)
     except SafetensorError as error:

@@ -1,8 +1,8 @@
-"""A record of each job on disk, beside the queue's file: what a damaged queue is put together from again.
+"""A JSON file for each job, beside the queue's database, from which a damaged queue is restored.
 
-A record is one JSON file, replaced whole at each change of a job's state, order or message. It holds the job, its
-shot, its keyframes and the keys of its results; a result's frames describe themselves. Not in it, and so not
-recovered: progress between two such changes, shots and keyframes that no job was made of.
+A record is replaced whole at each change of a job's state, order or message. It holds the job, its shot, its keyframes
+and the keys of its results; the frames of a result are read from the result's files. Not recorded, and so not restored:
+progress between two such changes, and shots and keyframes that no job uses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FILES = ("", "-wal", "-shm")
 
 
 def write(queue: Queue, folder: Path, job: Job) -> None:
-    """Writes a job's record. A disk that does not take it costs the record, not the job."""
+    """Writes a job's record. Where the disk fails, the job goes on without one."""
     shot = queue.shot(job.shot)
     described = dataclasses.asdict(job)
     described["state"] = job.state.value
@@ -44,7 +44,7 @@ def write(queue: Queue, folder: Path, job: Job) -> None:
         partial.write_text(json.dumps(record))
         partial.replace(path)
     except OSError as error:
-        log.warning("no record of the job could be kept: %s", error, extra={"job": job.id})
+        log.warning("the job's record could not be written: %s", error, extra={"job": job.id})
 
 
 def remove(folder: Path, job_id: int) -> None:
@@ -59,20 +59,20 @@ def numbers(folder: Path) -> set[int]:
 
 
 def set_aside(database: Path) -> Path:
-    """Renames a damaged queue's files; the new name of the first. Nothing of it is deleted."""
+    """Renames a damaged queue's files, so that nothing of it is lost; returns the database's new name."""
     number = 1
-    while (kept := database.with_name(f"{database.stem}-damaged-{number}{database.suffix}")).exists():
+    while (aside := database.with_name(f"{database.stem}-damaged-{number}{database.suffix}")).exists():
         number += 1
     for suffix in _FILES:
         with contextlib.suppress(FileNotFoundError):
-            Path(f"{database}{suffix}").rename(f"{kept}{suffix}")
-    return kept
+            Path(f"{database}{suffix}").rename(f"{aside}{suffix}")
+    return aside
 
 
 def restore(queue: Queue, store: Store, folder: Path) -> tuple[int, int]:
-    """Puts all recorded jobs into an empty queue, with the frames that their results hold.
+    """Adds all recorded jobs to an empty queue, with the frames of their results.
 
-    Returns how many were put back, and how many records could not be read."""
+    Returns how many jobs were restored, and how many records could not be read."""
     restored = unread = 0
     for path in sorted(folder.glob("*.json"), key=_number):
         if _restore(queue, store, path):
@@ -104,7 +104,7 @@ def _restore(queue: Queue, store: Store, path: Path) -> bool:
 
 
 def _frames(store: Store, keys: list[str]) -> Iterator[JobFrame]:
-    """The frames of results as their files tell them; what is gone or damaged is left out, to be made again."""
+    """The frames of results by their keys. Results that are gone or damaged are left out; a retry computes them."""
     for key in keys:
         if store.is_whole(key, publishes=True):
             for frame in store.frames(key):

@@ -30,7 +30,7 @@ class OpenedQueue:
 
 
 def open_queue(folder: DataFolder, store: Store) -> OpenedQueue:
-    """Opens the data folder's queue. A damaged file is kept aside, and a new one restored from the jobs' records."""
+    """Opens the data folder's queue. A damaged file is renamed, and a new one restored from the jobs' records."""
     notes: list[str] = []
     try:
         queue = Queue(folder.database)

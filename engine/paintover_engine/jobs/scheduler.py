@@ -35,8 +35,8 @@ UNWRITABLE_PAUSE = 2.0  # seconds until a queue that could not be written is tri
 
 
 class Scheduler:
-    """Runs the queue's jobs, one stage at a time on each device. The worker is told which stages follow, and may begin
-    those.
+    """Runs the queue's jobs, one stage at a time on each device. With a stage the worker gets the keys of those that
+    follow, and may start them.
 
     workers: may be added to before `run`; changed: called after each change of the queue, to wake watchers.
     """
@@ -191,7 +191,7 @@ class Scheduler:
         keyframes = [] if job.spec.prepare_only else [self._queue.keyframe(name) for name in job.spec.keyframes]
         self._set_state(job, JobState.RUNNING if keyframes else JobState.PREPARING)
         info = self._queue.shot(job.shot).info
-        assert info  # a job is made of a shot whose source is known
+        assert info  # a job is created after its source was probed
         request = protocol.PlanJobRequest(
             job=job.id,
             info=info,

@@ -144,7 +144,8 @@ class WorkerClient:
         except Exception as error:  # a line above the limit, an answer to no call
             failure = WorkerDied(f"what it sent cannot be read: {error!r}")
         with contextlib.suppress(ProcessLookupError):
-            worker.process.kill()  # nothing that it may still send would be read
+            worker.process.kill()  # nothing that it may still send would be understood
+        await worker.process.stdout.read()  # asyncio sees the end of a process only after that of its output
         status = await worker.process.wait()
         if self._worker is worker:
             self._worker = None

@@ -20,7 +20,7 @@ def store(tmp_path: Path) -> Store:
     return Store(folder)
 
 
-def test_tensors_come_back_as_they_were(store: Store) -> None:
+def test_tensors_are_read_as_written(store: Store) -> None:
     tensors = {"flow": np.arange(12, dtype=np.int16).reshape(2, 3, 2), "cut": np.array([True])}
     outputs.save_tensors(store, STAGE, tensors)
     loaded = outputs.load_tensors(store, STAGE)
@@ -29,7 +29,7 @@ def test_tensors_come_back_as_they_were(store: Store) -> None:
         np.testing.assert_array_equal(loaded[name], value)
 
 
-def test_a_frame_can_be_mapped_from_where_its_header_says(store: Store) -> None:
+def test_frame_can_be_mapped_at_its_offset(store: Store) -> None:
     painted = np.random.default_rng(1).random((3, 5, 4)).astype(np.float16)
     empty = np.zeros((0, 0, 4), np.float16)
     frames = [ResultFrame(7, (2, 1, 5, 3), painted, 0.75), ResultFrame(8, (0, 0, 0, 0), empty, 0.0)]
@@ -45,7 +45,7 @@ def test_a_frame_can_be_mapped_from_where_its_header_says(store: Store) -> None:
     assert outputs.load_painted(nothing).shape == (0, 0, 4)
 
 
-def test_an_output_that_fails_half_way_leaves_nothing(store: Store) -> None:
+def test_failed_output_leaves_nothing(store: Store) -> None:
     def frames() -> object:
         yield ResultFrame(0, (0, 0, 1, 1), np.zeros((1, 1, 4), np.float16), 1.0)
         raise OSError(28, "No space left on device")
@@ -56,14 +56,14 @@ def test_an_output_that_fails_half_way_leaves_nothing(store: Store) -> None:
     assert list(store.folder.temporary.iterdir()) == []
 
 
-def test_an_output_made_twice_at_once_is_kept_once(store: Store) -> None:
+def test_concurrent_writers_publish_one_output(store: Store) -> None:
     with store.writing(STAGE, publishes=False) as late:
         outputs.save_tensors(store, STAGE, {"a": np.ones(1)})
         (late / "tensors.safetensors").write_bytes(b"later")
     assert outputs.load_tensors(store, STAGE)["a"] == 1
 
 
-def test_leftovers_of_a_killed_writer_are_cleared(store: Store) -> None:
+def test_partial_outputs_are_cleared_at_start(store: Store) -> None:
     (store.folder.temporary / "half").mkdir()
     (store.folder.temporary / "half" / "x").write_text("x")
     (store.folder.temporary / "picture").write_text("x")
@@ -75,7 +75,7 @@ def other(number: int) -> str:
     return f"{number:064x}"
 
 
-def test_what_has_the_same_name_is_found_again_without_a_copy(store: Store) -> None:
+def test_output_of_one_name_is_linked_not_copied(store: Store) -> None:
     outputs.save_tensors(store, other(1), {"matte": np.ones((64, 64), np.float32)})
     store.remember("ab" * 32, other(1))
     assert store.find_again("ab" * 32, other(2))
@@ -86,7 +86,7 @@ def test_what_has_the_same_name_is_found_again_without_a_copy(store: Store) -> N
     assert outputs.load_tensors(store, other(2))["matte"].sum() == 64 * 64
 
 
-def test_a_name_that_is_unknown_or_whose_tensors_are_gone_finds_nothing(store: Store) -> None:
+def test_unknown_or_evicted_name_finds_nothing(store: Store) -> None:
     assert not store.find_again("ab" * 32, other(2))
     outputs.save_tensors(store, other(1), {"matte": np.ones(3)})
     store.remember("ab" * 32, other(1))
@@ -96,7 +96,7 @@ def test_a_name_that_is_unknown_or_whose_tensors_are_gone_finds_nothing(store: S
     assert not list(store.folder.temporary.iterdir())
 
 
-def test_without_links_tensors_are_copied(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensors_are_copied_without_hard_links(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         raise OSError("no links here")
 

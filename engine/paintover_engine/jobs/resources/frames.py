@@ -41,7 +41,7 @@ class Frames:
 
         Raises PaintoverError when the job ends without all of them."""
         info = self._queue.shot(self._queue.job(job_id).shot).info
-        assert info  # a job is made of a shot whose source is known
+        assert info  # a job is created after its source was probed
         number = info.first if from_number is None else from_number
         async for job, _ in self._jobs.watch(job_id, 0):
             while number <= info.last and (frame := self.result(job_id, number)):
