@@ -189,13 +189,15 @@ class Client:
         frames: tuple[int, int] | None = None,
         colorspace: str = "",
         stream: int | None = None,
+        layer: str = "",
     ) -> shot_pb2.Shot:
         """The shot of a video file, a folder of numbered images, or a pattern.
 
         frames: first and last frame number, inclusive. stream: the number of a video's stream in its file, None for
-        the default one. The same source, range, colour space and stream give the same shot."""
+        the default one. layer: of an EXR file, "" for its beauty. The same source, range, colour space, stream and
+        layer give the same shot."""
         request = shot_pb2.CreateShotRequest(
-            path=absolute(path), range=_range(frames), colorspace=colorspace, stream=stream
+            path=absolute(path), range=_range(frames), colorspace=colorspace, stream=stream, layer=layer
         )
         return self._call(lambda connection: connection.shots.CreateShot, request, PROBE_SECONDS).shot
 
