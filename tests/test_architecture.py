@@ -14,12 +14,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE = ROOT / "engine" / "paintover_engine"
 BRIDGE = ROOT / "bridge" / "paintover_bridge"
+LOCAL = ROOT / "local" / "paintover_local"
 
 MAY_IMPORT = {
     "service": {"jobs", "methods", "media"},
     "jobs": {"methods", "compose", "media"},
     "methods": {"diffusion", "compose", "media"},
-    "evaluate": {"compose", "media"},
     "compose": {"media"},
     "diffusion": set[str](),
     "media": set[str](),
@@ -29,7 +29,10 @@ MAY_IMPORT = {
 HEAVY = {"torch", "cv2", "av", "numpy", "OpenImageIO", "PyOpenColorIO", "psd_tools", "PIL"}
 """What only a worker loads."""
 
-BRIDGE_MAY_IMPORT = {"click", "google", "grpc", "paintover", "paintover_bridge", "platformdirs", "rich", "watchdog"}
+BRIDGE_MAY_IMPORT = {
+    *("click", "google", "grpc", "platformdirs", "rich", "watchdog"),
+    *("paintover", "paintover_bridge", "paintover_local"),
+}
 """What is in every program's Python that the bridge is installed into, beside the standard library."""
 
 
@@ -78,7 +81,7 @@ def test_the_arrows_inside_the_engine_run_one_way(package: str) -> None:
 def test_only_the_service_speaks_the_wire(package: str) -> None:
     for path in sources(ENGINE / package):
         tops = {name.partition(".")[0] for name in imported_by(path)}
-        assert not tops & {"grpc", "paintover", "paintover_bridge"}, path
+        assert not tops & {"grpc", "paintover"}, path
 
 
 def test_the_bridge_imports_only_what_every_host_can_have() -> None:
@@ -87,6 +90,23 @@ def test_the_bridge_imports_only_what_every_host_can_have() -> None:
         extra = {"opentimelineio"} if path.name == "timeline.py" else set()  # of its optional extra
         extra |= OF_HOSTS if BRIDGE / "hosts" in path.parents else set()
         assert not tops - sys.stdlib_module_names - BRIDGE_MAY_IMPORT - extra, path
+
+
+def test_engine_and_bridge_do_not_import_each_other() -> None:
+    for folder, other in ((ENGINE, "paintover_bridge"), (BRIDGE, "paintover_engine")):
+        for path in sources(folder):
+            assert other not in {name.partition(".")[0] for name in imported_by(path)}, path
+
+
+def test_what_ships_does_not_need_the_evaluation() -> None:
+    for path in (*sources(ENGINE), *sources(BRIDGE), *sources(LOCAL)):
+        assert "paintover_evaluation" not in {name.partition(".")[0] for name in imported_by(path)}, path
+
+
+def test_what_they_share_needs_the_standard_library_alone() -> None:
+    for path in sources(LOCAL):
+        tops = {name.partition(".")[0] for name in imported_by(path)}
+        assert not tops - sys.stdlib_module_names - {"paintover_local"}, path
 
 
 def test_the_daemon_loads_nothing_that_only_a_worker_needs() -> None:

@@ -18,7 +18,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from paintover_local.processes import detached
 
 from paintover_bridge.errors import ClientError, unavailable
 
@@ -176,19 +177,12 @@ def _spawn(command: list[str], log: Path) -> tuple[int, subprocess.Popen[bytes]]
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as sink:
             said_before = sink.tell()
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, **_detached())
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, **detached())
     except OSError as error:
         raise unavailable(f"The engine cannot be started ({error}); see `paintover doctor`.") from error
     # Reaps it: to others, a zombie of a host that outlives its engine would seem to live.
     threading.Thread(target=process.wait, name="paintover-engine", daemon=True).start()
     return said_before, process
-
-
-def _detached() -> dict[str, Any]:
-    """What lets the engine outlive this process: Ctrl-C in the terminal is the client's alone."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
 
 
 def _last_words(log: Path, status: int, said_before: int) -> str:

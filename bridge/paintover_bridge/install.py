@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from paintover_bridge import daemon, places
+from paintover_local import places
+from paintover_local.places import LINUX, MACOS, WINDOWS, Machine
+
+from paintover_bridge import daemon
 from paintover_bridge.errors import FAILED, OK, ClientError, bad_input
 from paintover_bridge.output import Output
-from paintover_bridge.places import LINUX, MACOS, WINDOWS, Machine
 from paintover_bridge.receipt import Receipt
 
 TARGETS = ("resolve", "nuke", "photoshop", "ofx", "service")

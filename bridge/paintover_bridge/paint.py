@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import queue
-import re
 import signal
 import sys
 import threading
@@ -17,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from paintover.v1 import job_pb2, shot_pb2
+from paintover_local.pictures import keyframe_picture
 
 from paintover_bridge.client import Client, absolute, is_finished
 from paintover_bridge.editors import Editor
@@ -49,15 +48,11 @@ class PaintOptions:
     once: bool = False
 
 
-def picture_path(options: PaintOptions, shot: shot_pb2.Shot, data_folder: Path) -> Path:
-    """Where the picture of a frame lies."""
+def _picture_path(options: PaintOptions, shot: shot_pb2.Shot, data_folder: Path) -> Path:
+    """The file to paint on: the one that the options name, else the frame's own in the data folder."""
     if options.picture is not None:
         return Path(absolute(options.picture))
-    source = Path(shot.source)
-    stem = source.stem if not source.is_dir() else f"{source.parent.name}_{source.name}".strip("_")
-    stem = re.sub(r"[.\s]*(%0?\d*d|[#@]+|\[\d+-\d+\])", "", stem) or "shot"
-    folder = hashlib.sha256(shot.source.encode()).hexdigest()[:8]
-    return data_folder / "paint" / f"{stem}-{folder}" / f"{stem}_{options.frame:04d}.{options.format}"
+    return keyframe_picture(data_folder, shot.source, options.frame, options.format)
 
 
 class PaintSession:
@@ -120,7 +115,7 @@ class PaintSession:
         if not first <= options.frame <= last:
             raise bad_input(f"Frame {options.frame} does not exist: the shot has frames {first} to {last}.")
         self._client.create_job(shot.name, validate_only=True, **self._request.job_settings())
-        picture = picture_path(options, shot, self._data_folder)
+        picture = _picture_path(options, shot, self._data_folder)
         if picture.suffix.lower() not in PICTURES:
             raise bad_input(f"'{picture.name}' is no picture that is read; name a .psd, .png, .tif or .exr file.")
         resumed = picture.exists()

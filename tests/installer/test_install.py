@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from paintover_bridge import daemon, install, places
+from paintover_bridge import daemon, install
 from paintover_bridge.cli import cli
 from paintover_bridge.doctor import examine_installed
 from paintover_bridge.install import Installer, service_file
 from paintover_bridge.output import Output
-from paintover_bridge.places import LINUX, MACOS, WINDOWS, Machine
 from paintover_bridge.receipt import Receipt
+from paintover_local import places
+from paintover_local.places import LINUX, MACOS, WINDOWS, Machine
 
 INIT = b"# my tools\nimport os"  # without a last newline, as editors leave it
 CACHE = b"<OFXPlugins/>\n"

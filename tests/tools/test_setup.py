@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = ["tools/setup.sh", "constraints.txt", "pyproject.toml"]
-INPUTS += [f"{package}/pyproject.toml" for package in ("protos", "bridge", "engine")]
+INPUTS += [f"{package}/pyproject.toml" for package in ("protos", "local", "bridge", "engine", "evaluation")]
 STANDARD = ["cat", "cksum", "dirname", "id", "sh"]
 
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from paintover_local.processes import detached
+
 Event = Mapping[str, Any]
 """One JSON line of the command: `{"event": "done", "output": …}`. The last one of all is `{"event": "ended",
 "exit_code": …}`."""
@@ -77,13 +79,6 @@ def make_room(output: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HostError(f"The folder {folder} for the result cannot be made: {error.strerror or error}.") from error
-
-
-def detached() -> dict[str, Any]:
-    """What keeps a child out of the host's console and signals."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
 
 
 class Run:

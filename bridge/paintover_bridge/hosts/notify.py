@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from paintover_bridge.hosts.command import detached
+from paintover_local.processes import detached
 
 _BALLOON = (
     "Add-Type -AssemblyName System.Windows.Forms; $icon = New-Object System.Windows.Forms.NotifyIcon; "

@@ -109,7 +109,7 @@ def save_frames(
             painted = np.ascontiguousarray(frame.painted, np.float16)
             metadata = {
                 "number": str(frame.number),
-                "window": json.dumps(frame.window),
+                "window": json.dumps(frame.bounds),
                 "size": json.dumps(size),
                 "confidence": f"{frame.confidence:.4f}",
                 "checksum": checksum(painted.reshape(-1).view(np.uint8).data),

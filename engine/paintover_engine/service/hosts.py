@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from paintover_bridge.hosts import resolve
-from paintover_bridge.hosts.command import detached
-from paintover_bridge.places import Machine, fusion_folder
+from paintover_local.places import Machine, fusion_folder, resolve_module
+from paintover_local.processes import detached
 
 from paintover_engine.jobs.folders import DataFolder
 
 log = logging.getLogger(__name__)
+
+_RESOLVE = "paintover_bridge.hosts.resolve"  # run in a process of its own, never imported
 
 
 @contextlib.asynccontextmanager
@@ -35,13 +37,15 @@ async def host_watchers(folder: DataFolder) -> AsyncIterator[None]:
 
 
 def _has_resolve(folder: DataFolder) -> bool:
-    """Whether Resolve's scripts are installed, for this user or for all."""
+    """Whether Resolve's scripts are installed, for this user or for all, and with this Python what answers them."""
+    if importlib.util.find_spec(_RESOLVE.partition(".")[0]) is None:
+        return False
     fusion = Path(str(fusion_folder(Machine.this(all_users=True))))
-    return any(resolve.module_path(fusion, folder.root, everyone).exists() for everyone in (False, True))
+    return any(resolve_module(fusion, folder.root, everyone).exists() for everyone in (False, True))
 
 
 async def _watch_resolve(folder: DataFolder) -> asyncio.subprocess.Process | None:
-    command = [sys.executable, "-m", "paintover_bridge.hosts.resolve", "--data-dir", str(folder.root)]
+    command = [sys.executable, "-m", _RESOLVE, "--data-dir", str(folder.root)]
     try:
         return await asyncio.create_subprocess_exec(
             *command, "watch", "--while-input", stdin=subprocess.PIPE, **detached()

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.evaluate.scenes import CASES
 from paintover_engine.jobs import outputs
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.protocol import Output
@@ -20,9 +19,10 @@ from paintover_engine.jobs.runner import Cancelled, Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.source import open_source, probe
-from paintover_engine.methods import draft
+from paintover_engine.methods import draft, tracking
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.stage import KeyframeRef, Stage
+from paintover_evaluation.scenes import CASES
 
 TIMEOUT = 30.0
 
@@ -82,7 +82,7 @@ def run_before(runner: Runner, label: str) -> tuple[Stage, list[Stage]]:
 
 def test_next_independent_stage_runs_concurrently(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     stage, later = run_before(runner, "result 1-7")
-    begun, flow, result = threading.Event(), draft.flow.compute, draft.result.compute
+    begun, flow, result = threading.Event(), tracking.flow.compute, draft.result.compute
 
     def flowed(context: Any, stage: Stage) -> Any:
         begun.set()
@@ -92,7 +92,7 @@ def test_next_independent_stage_runs_concurrently(runner: Runner, monkeypatch: p
         assert begun.wait(TIMEOUT), "nothing ran beside it"
         return result(context, stage)
 
-    monkeypatch.setattr(draft.flow, "compute", flowed)
+    monkeypatch.setattr(tracking.flow, "compute", flowed)
     monkeypatch.setattr(draft.result, "compute", patient)
     report = runner.run(stage, later)
     assert [number for number, _ in report.frames] == list(range(1, 8))
@@ -113,7 +113,7 @@ def test_error_of_a_concurrent_stage_is_raised_later(runner: Runner, monkeypatch
     def broken(context: Any, stage: Stage) -> Any:
         raise ValueError(stage.label)
 
-    monkeypatch.setattr(draft.flow, "compute", broken)
+    monkeypatch.setattr(tracking.flow, "compute", broken)
     runner.run(stage, later)
     with pytest.raises(ValueError, match="flow 8-15"):
         runner.run(later[0], later[1:])
@@ -121,7 +121,7 @@ def test_error_of_a_concurrent_stage_is_raised_later(runner: Runner, monkeypatch
 
 def test_failed_concurrent_stage_is_retried(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     stage, later = run_before(runner, "result 1-7")
-    flow, ran = draft.flow.compute, threading.Event()
+    flow, ran = tracking.flow.compute, threading.Event()
 
     def broken_once(context: Any, stage: Stage) -> Any:
         if not ran.is_set():
@@ -129,7 +129,7 @@ def test_failed_concurrent_stage_is_retried(runner: Runner, monkeypatch: pytest.
             raise PaintoverError(Code.UNAVAILABLE, "The server of the plates does not answer.")
         return flow(context, stage)
 
-    monkeypatch.setattr(draft.flow, "compute", broken_once)
+    monkeypatch.setattr(tracking.flow, "compute", broken_once)
     runner.run(stage, later)
     assert ran.wait(TIMEOUT)
     with pytest.raises(PaintoverError, match="does not answer"):
@@ -151,7 +151,7 @@ def test_close_ends_concurrent_stages(runner: Runner, monkeypatch: pytest.Monkey
             ended.set()
             raise
 
-    monkeypatch.setattr(draft.flow, "compute", endless)
+    monkeypatch.setattr(tracking.flow, "compute", endless)
     runner.run(stage, later)
     assert begun.wait(TIMEOUT) and not ended.is_set()
     runner.close()
@@ -198,7 +198,7 @@ def test_moved_edit_is_propagated_again(
 ) -> None:
     runner.run_all()
     with edit(shot, store, "other_place.png") as again:
-        assert {"learn", "carry"} <= functions_run(again, monkeypatch)
+        assert {"learn", "propagate"} <= functions_run(again, monkeypatch)
 
 
 def test_evicted_stages_are_computed_again(
@@ -206,11 +206,11 @@ def test_evicted_stages_are_computed_again(
 ) -> None:
     runner.run_all()
     for stage in runner.stages:
-        if stage.name == "carry":
+        if stage.name == "propagate":
             store.remove(stage.key, stage.publishes)
     with edit(shot, store, "other_colour.png") as again:
         called = functions_run(again, monkeypatch)
-        assert "carry" in called and "learn" not in called
+        assert "propagate" in called and "learn" not in called
 
 
 def test_result_is_written_while_stages_run(shot: Path, store: Store, tmp_path: Path) -> None:

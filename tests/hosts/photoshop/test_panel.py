@@ -16,7 +16,7 @@ import cv2
 import pytest
 from paintover_bridge.client import Client, connect
 from paintover_bridge.hosts import photoshop
-from paintover_bridge.paint import PaintOptions, picture_path
+from paintover_local.pictures import keyframe_picture
 from PIL import Image
 from psd_tools import PSDImage
 
@@ -165,7 +165,7 @@ def test_a_save_outdates_the_one_before(engine: Client, shot: SmallShot, painted
 def test_the_pictures_are_those_of_the_command(engine: Client, shot: SmallShot) -> None:
     opened = ask(engine, f"/shots/{first_shot(engine)}/frames/7/open", {})[1]
     wire = engine.list_shots()[0]
-    assert Path(opened["path"]) == picture_path(PaintOptions(7), wire, engine.endpoint.folder)
+    assert Path(opened["path"]) == keyframe_picture(engine.endpoint.folder, wire.source, 7)
     assert {"frame": 7, "path": opened["path"]} in ask(engine, "/shots")[1][0]["pictures"]
 
 

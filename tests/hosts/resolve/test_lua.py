@@ -122,7 +122,7 @@ def test_the_clips_colour_space_is_handed_on(alone: Resolve, named: str, space: 
 def test_the_engine_knows_every_colour_space_that_scripts_name() -> None:
     from paintover_engine.media.colour import known
 
-    text = (package.LUA / package.MODULE).read_text("utf-8")
+    text = (package.LUA / package.RESOLVE_MODULE).read_text("utf-8")
     table = text[text.index("local COLOURS") : text.index("function M.colorspace")]
     spaces = [part.split('"')[0] for part in table.split(', "')[1:]]
     assert len(spaces) == 10
@@ -335,7 +335,7 @@ def test_resolves_own_python_variables_do_not_reach_the_runner(host: Resolve) ->
 
 
 def lua(code: str) -> str:
-    module = package.LUA / package.MODULE
+    module = package.LUA / package.RESOLVE_MODULE
     text = f'bmd = {{ fileexists = function() return false end }} local M = dofile("{module}") {code}'
     return subprocess.run([LUAS[0], "-e", text], capture_output=True, text=True, check=True, encoding="utf-8").stdout
 
@@ -496,6 +496,6 @@ def test_the_installed_scripts_hold_no_placeholder(host: Resolve) -> None:
     scripts = sorted(path.name for path in (host.fusion / package.MENU).iterdir())
     assert scripts == ["Bring result to timeline.lua", "Open monitor.lua", "Paint this frame.lua", "Propagate.lua"]
     assert (host.mailbox / "requests").is_dir()
-    for path in [*(host.fusion / package.MENU).iterdir(), host.mailbox / package.MODULE]:
+    for path in [*(host.fusion / package.MENU).iterdir(), host.mailbox / package.RESOLVE_MODULE]:
         assert "@" not in path.read_text("utf-8").replace("[%%#@]", "").replace("# or @", ""), path
-    assert sys.executable in (host.mailbox / package.MODULE).read_text("utf-8")
+    assert sys.executable in (host.mailbox / package.RESOLVE_MODULE).read_text("utf-8")

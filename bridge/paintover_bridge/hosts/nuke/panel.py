@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import nuke
+from paintover_local.processes import detached
 
-from paintover_bridge.hosts.command import Event, HostError, clean_environment, detached
+from paintover_bridge.hosts.command import Event, HostError, clean_environment
 from paintover_bridge.hosts.nuke import find_command
 from paintover_bridge.hosts.nuke.session import Painting, Propagation, Session, in_main_thread
 

@@ -11,9 +11,10 @@ import threading
 import time
 from pathlib import Path
 
+from paintover_local.places import resolve_mailbox
+
 from paintover_bridge.daemon import data_folder
 from paintover_bridge.hosts.command import HostError, find_command
-from paintover_bridge.hosts.resolve import mailbox_folder
 from paintover_bridge.hosts.resolve.mailbox import Mailbox, parse, preference_files, requests_in
 from paintover_bridge.hosts.resolve.runner import Runner
 
@@ -37,7 +38,7 @@ def main(given: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # through the `finally` below
     runner = None
     try:
-        runner = Runner(Mailbox(mailbox_folder(data)), [*_command(), "--data-dir", str(data)])
+        runner = Runner(Mailbox(resolve_mailbox(data)), [*_command(), "--data-dir", str(data)])
         if chosen.command == "watch":
             if chosen.while_input:
                 threading.Thread(target=_end_with_input, args=(runner,), daemon=True).start()

@@ -7,7 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paintover_bridge.hosts.command import Event, HostError, Run, clean_environment, detached, make_room
+from paintover_local.processes import detached
+
+from paintover_bridge.hosts.command import Event, HostError, Run, clean_environment, make_room
 from paintover_bridge.hosts.notify import notify
 from paintover_bridge.hosts.resolve.mailbox import Mailbox, Request
 

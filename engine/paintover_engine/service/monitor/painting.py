@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from paintover_bridge.paint import PaintOptions, picture_path
+from paintover_local.pictures import keyframe_picture
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.entities import Job, JobSpec, JobState, Shot
-from paintover_engine.service import messages
 
 METHOD = "draft"
 PRIORITY = 10  # as `paintover paint`: somebody waits for it
@@ -68,8 +67,7 @@ class PaintingFace:
         }  # fmt: skip
 
     def _picture(self, shot: Shot, number: int) -> Path:
-        options = PaintOptions(number)
-        return picture_path(options, messages.shot_message(shot), self._engine.folder.root)
+        return keyframe_picture(self._engine.folder.root, shot.source, number)
 
     def _pictures(self, shot: Shot) -> list[dict[str, Any]]:
         """The shot's files to paint on, by frame."""
