@@ -169,6 +169,7 @@ class Worker:
             self._is_cancelled,
             request.model,
             request.output,
+            self._folder.publications / f"{request.job}.json",
         )
         stages = [
             protocol.PlannedStage(
