@@ -46,6 +46,10 @@ MIGRATIONS = (
     ) STRICT;
     INSERT INTO session VALUES (1, 1, 0);
     """,
+    # 3: the files that a keyframe was read from, which no output may replace.
+    """
+    ALTER TABLE keyframes ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
+    """,
 )
 """Each brings a file of version n to version n + 1. Never change one that was released: add the next."""
 

@@ -76,8 +76,8 @@ class Delivery:
         if self._record and (notes := publication.resume(self._record)) is not None:
             return notes
         with (
-            open_sink(output.path, info, output.overwrite) as sink,
-            open_matte_sink(output.mattes, info, output.overwrite) as mattes,
+            open_sink(output.path, info, output.overwrite, output.paintings) as sink,
+            open_matte_sink(output.mattes, info, output.overwrite, output.paintings) as mattes,
         ):
             with ThreadPoolExecutor(1) as writer:  # one frame is encoded while the next is decoded and composited
                 before: Future[None] | None = None

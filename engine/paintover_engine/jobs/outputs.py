@@ -20,6 +20,7 @@ from paintover_engine.durable import replace_file
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.store import Store, StoredFrame, checksum, frame_path
 from paintover_engine.media.keyframe import Keyframe
+from paintover_engine.media.video_picture import read_only
 from paintover_engine.methods.stage import ResultFrame, Tensors
 
 CHECKSUM = "checksum"
@@ -149,13 +150,14 @@ def save_keyframe(path: Path, keyframe: Keyframe) -> None:
 
 
 def load_keyframe(path: Path) -> Keyframe:
-    """A keyframe that `save_keyframe` stored. Raises PaintoverError where it is damaged: no stage can compute it."""
+    """A keyframe that `save_keyframe` stored, with read-only arrays: stages share them. Raises PaintoverError where it
+    is damaged: no stage can compute it."""
     try:
         tensors, metadata = _load(path)
         return Keyframe(
             frame=int(metadata["frame"]),
-            working=tensors["working"],
-            matte=tensors.get("matte"),
+            working=read_only(tensors["working"]),
+            matte=read_only(tensors["matte"]) if "matte" in tensors else None,
             notes=tuple(json.loads(metadata["notes"])),
             digest=metadata["digest"],
         )

@@ -119,11 +119,15 @@ class Queue:
             self._db.rows(
                 "UPDATE keyframes SET current = 0 WHERE shot = ? AND frame = ?", (keyframe.shot, keyframe.frame)
             )
+            before = self._row("SELECT * FROM keyframes WHERE id = ?", (keyframe.id,))  # the same picture elsewhere
+            files = dict.fromkeys([*(_keyframe(before).files if before else []), *keyframe.files])
             self._db.rows(
-                "INSERT INTO keyframes VALUES (?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT (id) DO UPDATE SET current = 1",
+                "INSERT INTO keyframes (id, shot, frame, digest, has_matte, notes, current, created, files) "
+                "VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET current = 1, files = excluded.files",
                 (
                     keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
-                    json.dumps(keyframe.notes), time.time(),
+                    json.dumps(keyframe.notes), time.time(), json.dumps(list(files)),
                 ),
             )  # fmt: skip
 
@@ -163,11 +167,13 @@ class Queue:
     def restore_keyframe(self, keyframe: StoredKeyframe) -> None:
         """Adds a keyframe that is missing. It is current only where it was and its frame has no current one."""
         self._db.rows(
-            "INSERT OR IGNORE INTO keyframes VALUES (?, ?, ?, ?, ?, ?, ? AND NOT EXISTS "
-            "(SELECT 1 FROM keyframes WHERE shot = ? AND frame = ? AND current), ?)",
+            "INSERT OR IGNORE INTO keyframes (id, shot, frame, digest, has_matte, notes, current, created, files) "
+            "VALUES (?, ?, ?, ?, ?, ?, ? AND NOT EXISTS "
+            "(SELECT 1 FROM keyframes WHERE shot = ? AND frame = ? AND current), ?, ?)",
             (
                 keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
                 json.dumps(keyframe.notes), keyframe.current, keyframe.shot, keyframe.frame, time.time(),
+                json.dumps(keyframe.files),
             ),
         )  # fmt: skip
 
@@ -228,6 +234,7 @@ class Queue:
     def take_damaged_jobs(self) -> dict[int, dict[str, object]]:
         """Deletes jobs whose rows cannot be read; returns what is left of them by their numbers."""
         self._db.rows("UPDATE keyframes SET notes = '[]' WHERE NOT json_valid(notes)")
+        self._db.rows("UPDATE keyframes SET files = '[]' WHERE NOT json_valid(files)")
         self._db.rows("UPDATE jobs SET progress = '{}' WHERE NOT json_valid(progress)")
         damaged = {}
         for row in self._db.rows(_JOBS):
@@ -416,7 +423,7 @@ def _shot(row: sqlite3.Row) -> Shot:
 def _keyframe(row: sqlite3.Row) -> StoredKeyframe:
     return StoredKeyframe(
         row["id"], row["shot"], row["frame"], row["digest"], bool(row["has_matte"]), json.loads(row["notes"]),
-        bool(row["current"]),
+        bool(row["current"]), json.loads(row["files"]),
     )  # fmt: skip
 
 

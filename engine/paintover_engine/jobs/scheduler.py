@@ -17,7 +17,7 @@ from paintover_engine.jobs import protocol
 from paintover_engine.jobs.cache import Cache
 from paintover_engine.jobs.database import QueueDamaged, QueueUnwritable
 from paintover_engine.jobs.device_worker import DeviceWorker
-from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, WaitingJob
+from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, StoredKeyframe, WaitingJob
 from paintover_engine.jobs.job_plan import JobPlan, missing_stages
 from paintover_engine.jobs.progress import DeliveryEstimate, update_progress
 from paintover_engine.jobs.protocol import PlannedStage, ReplyT, Request
@@ -199,7 +199,7 @@ class Scheduler:
             parameters=dict(job.spec.parameters),
             keyframes=[KeyframeRef(keyframe.frame, keyframe.digest) for keyframe in keyframes],
             model=job.spec.model,
-            output=_output(job.spec),
+            output=_output(job.spec, keyframes),
         )
         reply = await self._call(worker, job, request)
         if reply is None:
@@ -375,8 +375,11 @@ class Scheduler:
                 await plan.worker.client.call(protocol.ForgetJobRequest(job=job_id), generation=plan.generation)
 
 
-def _output(spec: JobSpec) -> protocol.Output | None:
-    return protocol.Output(spec.output, spec.overwrite, spec.mattes) if spec.output else None
+def _output(spec: JobSpec, keyframes: Sequence[StoredKeyframe]) -> protocol.Output | None:
+    if not spec.output:
+        return None
+    paintings = tuple(path for keyframe in keyframes for path in keyframe.files)
+    return protocol.Output(spec.output, spec.overwrite, spec.mattes, paintings)
 
 
 def _takes_model(method: str) -> bool:

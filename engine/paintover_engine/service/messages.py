@@ -75,6 +75,8 @@ def shot_message(shot: Shot) -> shot_pb2.Shot:
     message.timecode = info.timecode
     message.has_audio = info.has_audio
     message.notes.extend(info.notes)
+    if info.stream is not None:
+        message.stream = info.stream
     return message
 
 

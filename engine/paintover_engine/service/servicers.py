@@ -135,6 +135,7 @@ class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
                 request.range.first if given else None,
                 request.range.last if given else None,
                 request.colorspace,
+                request.stream if request.HasField("stream") else None,
             )
         return shot_pb2.CreateShotResponse(shot=messages.shot_message(shot))
 

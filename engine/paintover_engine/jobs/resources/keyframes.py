@@ -56,6 +56,7 @@ class Keyframes:
             has_matte=read.has_matte,
             notes=read.notes,
             current=True,
+            files=[given for given in (picture, matte) if isinstance(given, str) and given],
         )
 
     @contextlib.contextmanager

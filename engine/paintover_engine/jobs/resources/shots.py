@@ -23,11 +23,13 @@ class Shots:
         self._state = state
         self._queue = state.queue
 
-    async def create(self, path: str, first: int | None, last: int | None, colorspace: str) -> Shot:
-        """The shot of a source on disk, probed anew; the same source, range and colour space give the same shot."""
+    async def create(
+        self, path: str, first: int | None, last: int | None, colorspace: str, stream: int | None = None
+    ) -> Shot:
+        """The shot of a source on disk, probed anew; the same source, range, colour space and stream give the same."""
         self._state.roots.check(path, "The source")
-        info = await self._probe(path, first, last, colorspace)
-        shot = Shot(_shot_id(path, first, last, colorspace), path, first, last, colorspace, False, info)
+        info = await self._probe(path, first, last, colorspace, stream)
+        shot = Shot(_shot_id(path, first, last, colorspace, stream), path, first, last, colorspace, False, info)
         self._queue.put_shot(shot)
         return shot
 
@@ -74,8 +76,10 @@ class Shots:
         assert shot.info
         return shot, shot.info
 
-    async def _probe(self, path: str, first: int | None, last: int | None, colorspace: str) -> SourceInfo:
-        request = protocol.ProbeRequest(path=path, first=first, last=last, colorspace=colorspace)
+    async def _probe(
+        self, path: str, first: int | None, last: int | None, colorspace: str, stream: int | None = None
+    ) -> SourceInfo:
+        request = protocol.ProbeRequest(path=path, first=first, last=last, colorspace=colorspace, stream=stream)
         return (await self._state.media.call(request)).info
 
     def delete(self, shot_id: str) -> None:
@@ -84,5 +88,6 @@ class Shots:
         shutil.rmtree(self._state.folder.uploads / shot_id, ignore_errors=True)
 
 
-def _shot_id(source: str, first: int | None, last: int | None, colorspace: str) -> str:
-    return hashlib.sha256(json.dumps([source, first, last, colorspace]).encode()).hexdigest()[:12]
+def _shot_id(source: str, first: int | None, last: int | None, colorspace: str, stream: int | None = None) -> str:
+    named = [source, first, last, colorspace, *([] if stream is None else [stream])]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]
