@@ -27,6 +27,7 @@ class JobOptions(NamedTuple):
     model: str
     frames: str | None
     colorspace: str
+    stream: int | None = None
     output: str | None = None
     mattes: str | None = None
     overwrite: bool = False
@@ -47,6 +48,7 @@ class JobOptions(NamedTuple):
             method=self.method,
             model=self.model,
             colorspace=self.colorspace,
+            stream=self.stream,
             output=self.output,
             mattes=self.mattes,
             overwrite=self.overwrite,
@@ -101,10 +103,11 @@ def _apply(command: Command, options: list[Callable[[Command], Command]]) -> Com
 
 
 def method_options(command: Command) -> Command:
-    """SOURCE, and what to compute on it: method, parameters, model, range, colour space."""
+    """SOURCE, and what to compute on it: method, parameters, model, range, colour space, stream."""
     model = "The model, for methods that take one."
     frames = "Frame numbers, inclusive.  [default: the whole source]"
     colorspace = "An OpenColorIO colour space.  [default: from the file's tags]"
+    stream = "Which of a video's streams, by its number in the file.  [default: the default one]"
     parameter = "A parameter of the method; see `paintover methods`."
     return _apply(
         command,
@@ -117,6 +120,7 @@ def method_options(command: Command) -> Command:
             click.option("--model", metavar="NAME|FOLDER|HUB-ID", default="", help=model),
             click.option("--range", "frames", metavar="FIRST-LAST", help=frames),
             click.option("--colorspace", metavar="NAME", default="", help=colorspace),
+            click.option("--stream", metavar="N", type=click.IntRange(0), help=stream),
         ],
     )
 

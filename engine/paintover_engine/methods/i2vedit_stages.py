@@ -209,7 +209,7 @@ def choose(context: Context, stage: Stage[ChooseParameters]) -> Choice:
     edited = key.working if key.matte is None else plate + (key.working - plate) * key.matte[..., None]
     found = edit_of(*(np.nan_to_num(picture).astype(np.float32) for picture in (plate, edited)))
     kind = found.kind if preset == "auto" else preset
-    return Choice(np.array([KINDS.index(kind)], np.uint8), np.array([found.covered, found.kept]))
+    return Choice(np.array([KINDS.index(kind)], np.uint8), np.array([found.covered, found.preserved]))
 
 
 @stage(output=Painted)
@@ -252,7 +252,7 @@ def paint(context: Context, stage: Stage[PaintParameters], model: VideoModel) ->
 
 @stage(publishes=True)
 def result(context: Context, stage: Stage[ResultParameters]) -> Iterator[ResultFrame]:
-    """The frames of a span. The inputs are (paint, encode …, matte, learn, carry …) of each keyframe. Windows are
+    """The frames of a span. The inputs are (paint, encode …, those of its layer) of each keyframe. Windows are
     decoded once a span, and their pictures never stored."""
     view = stage.parameters.view
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose.detail import Framing, Picture
 from paintover_engine.diffusion.models import ModelFolder
-from paintover_engine.methods.draft import Side
 from paintover_engine.methods.pictures import ModelView, ViewParameters
+from paintover_engine.methods.planning import Span, StageList, intervals, length
 from paintover_engine.methods.stage import (
     Context,
     KeyframeRef,
@@ -23,7 +23,8 @@ from paintover_engine.methods.stage import (
     StageFunction,
     stage,
 )
-from paintover_engine.methods.tracked import MatteMode, Plan, Repainted, TrackedStages, lay
+from paintover_engine.methods.tracked import MatteMode, Repainted, TrackedStages, composite
+from paintover_engine.methods.tracking import load_layer
 
 if TYPE_CHECKING:
     from paintover_engine.media.info import SourceInfo
@@ -65,7 +66,7 @@ class RepaintedSpan:
     """What one keyframe gives of a span of frames: the stages with the repainted frames."""
 
     key: KeyframeRef
-    span: tuple[int, int]
+    span: Span
     stages: tuple[Stage, ...]
 
 
@@ -87,7 +88,7 @@ class Planner(abc.ABC):
         self.keyframes = sorted(keyframes, key=lambda key: key.frame)
         self.roots = (info.fingerprint, model.digest)
         self.tracked = TrackedStages(info, keyframes)
-        self.stages = Plan()
+        self.stages = StageList()
         self._result = result
 
     @abc.abstractmethod
@@ -107,37 +108,33 @@ class Planner(abc.ABC):
             return self.stages.stages
         for key in self.keyframes:
             self.stages.add(self.tracked.at_key(key.frame))
-        for before, after in zip([None, *self.keyframes], [*self.keyframes, None], strict=True):
-            self._add_interval(before, after)
+        for before, after, span in intervals(self.keyframes, (self.info.first, self.info.last)):
+            self._add_interval(before, after, span)
         return self.stages.stages
 
-    def _add_interval(self, before: KeyframeRef | None, after: KeyframeRef | None) -> None:
+    def _add_interval(self, before: KeyframeRef | None, after: KeyframeRef | None, span: Span) -> None:
         """The frames between two neighbouring keyframes, or from the outermost one to the shot's end."""
-        first = before.frame + 1 if before else self.info.first
-        last = after.frame - 1 if after else self.info.last
-        if first > last:
-            return
         if before and after:
-            self._add_between(before, after)
+            self._add_between(before, after, span)
         elif before:
-            self._add_results(self.walk(before, last))
+            self._add_results(self.walk(before, span[1]))
         elif after:
-            self._add_results(self.walk(after, first))
+            self._add_results(self.walk(after, span[0]))
 
     def _add_results(self, spans: Iterable[RepaintedSpan]) -> None:
         for repainted in spans:
             self._add_result(repainted.span, [repainted])
 
-    def _add_between(self, before: KeyframeRef, after: KeyframeRef) -> None:
+    def _add_between(self, before: KeyframeRef, after: KeyframeRef, span: Span) -> None:
         """The frames between two keyframes, each repainted from both."""
-        ahead = list(self.walk(before, after.frame - 1))
-        for behind in self.walk(after, before.frame + 1):
+        ahead = list(self.walk(before, span[1]))
+        for behind in self.walk(after, span[0]):
             for repainted in reversed(ahead):
-                span = (max(repainted.span[0], behind.span[0]), min(repainted.span[1], behind.span[1]))
-                if span[0] <= span[1]:
-                    self._add_result(span, [repainted, behind])
+                both = (max(repainted.span[0], behind.span[0]), min(repainted.span[1], behind.span[1]))
+                if both[0] <= both[1]:
+                    self._add_result(both, [repainted, behind])
 
-    def _add_result(self, span: tuple[int, int], sides: Sequence[RepaintedSpan]) -> None:
+    def _add_result(self, span: Span, sides: Sequence[RepaintedSpan]) -> None:
         """The stage that publishes a span, of one or two keyframes' repainted frames."""
         tracked = [self.tracked.of(side.key.frame, span) for side in sides]
         counts = tuple((len(side.stages), len(stages)) for side, stages in zip(sides, tracked, strict=True))
@@ -149,7 +146,7 @@ class Planner(abc.ABC):
                 (*self.roots, *(side.key.digest for side in sides)),
                 span,
                 needs_keyframe=True,
-                cost=0.05 * (span[1] - span[0] + 1),
+                cost=0.05 * length(span),
             )
         )
 
@@ -169,7 +166,7 @@ class Change:
 
 @stage(publishes=True)
 def result(context: Context, stage: Stage[ResultParameters]) -> Iterator[ResultFrame]:
-    """The frames of a span from `ChangedPictures`. The inputs are (decode, matte, learn, carry …) of each keyframe."""
+    """The frames of a span from `ChangedPictures`. The inputs are (decode, those of its layer) of each keyframe."""
 
     def change(decoded: Sequence[Stage]) -> Change:
         (only,) = decoded
@@ -186,6 +183,6 @@ def result_frames(context: Context, stage: Stage, change: Callable[[Sequence[Sta
     sides, rest = [], list(stage.inputs)
     for repainted, tracked in parameters.sides:
         changed = change(rest[:repainted])
-        sides.append(Repainted(Side(context, rest[repainted : repainted + tracked]), changed))
+        sides.append(Repainted(load_layer(context, rest[repainted : repainted + tracked]), changed))
         rest = rest[repainted + tracked :]
-    yield from lay(context, stage.frames, sides, parameters.composite.matte, parameters.composite.softness)
+    yield from composite(context, stage.frames, sides, parameters.composite.matte, parameters.composite.softness)

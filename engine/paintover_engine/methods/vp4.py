@@ -26,11 +26,11 @@ from paintover_engine.compose.flow import flow_size, unpack
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import latents, pictures, repaint
-from paintover_engine.methods.draft import CHUNK, flow
 from paintover_engine.methods.latents import EncodeParameters, Latents, encoded_frames, plate_latents
 from paintover_engine.methods.model_stage import inpaint_model, memory_notes, with_model
 from paintover_engine.methods.parameters import VP4Parameters
 from paintover_engine.methods.pictures import ModelView, ViewParameters
+from paintover_engine.methods.planning import CHUNK, chunk_starts, length, outward
 from paintover_engine.methods.repaint import (
     ChangedPictures,
     CompositeParameters,
@@ -40,6 +40,7 @@ from paintover_engine.methods.repaint import (
 )
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
 from paintover_engine.methods.tracked import TrackedStages
+from paintover_engine.methods.tracking import flow
 
 if TYPE_CHECKING:
     from paintover_engine.diffusion.inpaint import InpaintModel
@@ -136,13 +137,11 @@ class _Planner(Planner):
         )
 
     def prepare(self) -> None:
-        for first in _grid(self.info.first, self.info.last):
+        for first in chunk_starts(self.info.first, self.info.last):
             self.stages.add(self._encode(first))
 
     def walk(self, key: KeyframeRef, end: int) -> Iterator[RepaintedSpan]:
-        step = 1 if end > key.frame else -1
-        inner, outer = min(key.frame + step, end), max(key.frame + step, end)
-        spans = [(max(first, inner), min(first + CHUNK - 1, outer)) for first in _grid(inner, outer)][::step]
+        spans = outward(key.frame, end)
         samples = [self._sample(key, span) for span in spans]
         for index, span in enumerate(spans):
             around = sorted(samples[max(0, index - 1) : index + 2], key=lambda stage: stage.frames)
@@ -153,7 +152,7 @@ class _Planner(Planner):
                 (*self.roots, key.digest),
                 span,
                 needs_keyframe=True,
-                cost=0.5 * _length(span),
+                cost=0.5 * length(span),
             )
             yield RepaintedSpan(key, span, (self.stages.add(decoded),))
 
@@ -166,7 +165,7 @@ class _Planner(Planner):
             (*self.roots, key.digest),
             span,
             needs_keyframe=True,
-            cost=passes * _length(span),
+            cost=passes * length(span),
         )
 
     def _exemplar(self, key: KeyframeRef) -> Stage:
@@ -181,7 +180,7 @@ class _Planner(Planner):
         first = frame // CHUNK * CHUNK
         frames = (max(first, self.info.first), min(first + CHUNK - 1, self.info.last))
         parameters = EncodeParameters(view=self.view)
-        return Stage(latents.encode, parameters, (), self.roots, frames, cost=0.3 * _length(frames))
+        return Stage(latents.encode, parameters, (), self.roots, frames, cost=0.3 * length(frames))
 
     def _consistency(self, key: KeyframeRef, span: tuple[int, int], samples: Sequence[Stage]) -> Stage:
         """The consistent latents of a span. The inputs are the keyframe's exemplar, the samples of the span and of the
@@ -189,7 +188,7 @@ class _Planner(Planner):
         first, last = samples[0].frames[0], samples[-1].frames[1]
         stretch = (key.frame if key.frame + 1 == first else first, key.frame if key.frame - 1 == last else last)
         flows = [stage for stage in self._flows() if stage.frames[0] < stretch[1] and stage.frames[1] >= stretch[0]]
-        encodes = [self._encode(start) for start in _grid(first, last)]
+        encodes = [self._encode(start) for start in chunk_starts(first, last)]
         return Stage(
             consistency,
             ConsistencyParameters(
@@ -201,7 +200,7 @@ class _Planner(Planner):
             (*self.roots, key.digest),
             span,
             needs_keyframe=True,
-            cost=0.5 * _length(span),
+            cost=0.5 * length(span),
         )
 
     def _flows(self) -> list[Stage]:
@@ -223,15 +222,6 @@ def cell_shape(model: ModelFolder) -> CellShape:
     factor = 2 ** (len(vae["block_out_channels"]) - 1)
     multiple = max(factor, factor * 2 ** (len(unet["block_out_channels"]) - 1) // 2)
     return CellShape(int(unet["sample_size"]) * factor // 2, multiple)
-
-
-def _grid(first: int, last: int) -> list[int]:
-    """The first frames of the absolute chunks that touch first..last."""
-    return list(range(first // CHUNK * CHUNK, last + 1, CHUNK))
-
-
-def _length(span: tuple[int, int]) -> int:
-    return span[1] - span[0] + 1
 
 
 def _numbers(span: tuple[int, int]) -> range:
@@ -358,10 +348,10 @@ def _motion(
 
     first, last = parameters.stretch
     packed = {
-        number: (stored["ahead"][number - flow.frames[0]], stored["back"][number - flow.frames[0]])
-        for flow in flows
-        for stored in [context.load(flow)]
-        for number in _numbers(flow.frames)
+        number: (stored.forward[number - chunk.frames[0]], stored.backward[number - chunk.frames[0]])
+        for chunk in flows
+        for stored in [context.load(chunk)]
+        for number in _numbers(chunk.frames)
     }
     cell, inner = parameters.view.size, parameters.view.inner
     fields = flow_size(context.info.width, context.info.height)

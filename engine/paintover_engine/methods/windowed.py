@@ -15,11 +15,11 @@ from paintover_engine.compose.layer import View
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import latents, repaint
-from paintover_engine.methods.draft import OF_A_SIDE, Side
 from paintover_engine.methods.latents import EncodeParameters
 from paintover_engine.methods.pictures import ModelView, ViewParameters
 from paintover_engine.methods.repaint import CompositeParameters, RepaintedSpan
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, StageFunction
+from paintover_engine.methods.tracking import colour, learn, load_layer, matte, propagate
 from paintover_engine.methods.windows import Grid, Window
 
 if TYPE_CHECKING:
@@ -121,10 +121,10 @@ def anchored(context: Context, stage: Stage, number: int, edited: Tensor, plate:
 
     from paintover_engine.diffusion import blending
 
-    tracked = [needed for needed in stage.inputs if needed.function in OF_A_SIDE]
+    tracked = [needed for needed in stage.inputs if needed.function in (matte, colour, learn, propagate)]
     if not tracked:
         return edited
     view = View(context.plate(number), (0, 0, context.info.width, context.info.height))
-    alpha = Side(context, tracked).lay(number, view)[1]
-    matte = stage.parameters.view.framing(context.info).to_model(np.dstack([alpha] * 3))[..., 0]
-    return blending.anchored(edited, plate, torch.from_numpy(matte)[None, None].to(edited).clamp(0, 1))
+    alpha = load_layer(context, tracked).composite(number, view)[1]
+    seen = stage.parameters.view.framing(context.info).to_model(np.dstack([alpha] * 3))[..., 0]
+    return blending.anchored(edited, plate, torch.from_numpy(seen)[None, None].to(edited).clamp(0, 1))

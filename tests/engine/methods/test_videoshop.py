@@ -109,7 +109,7 @@ def test_flow_and_matte_are_shared_with_the_draft(tiny_svd: Path) -> None:
     shot = Shot(tiny_svd, 7, (0,))
     ours = {stage.key for stage in shot.plan()}
     theirs = draft.plan(shot.info, [KeyframeRef(0, "key0")], DraftParameters())
-    assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "carry")} <= ours
+    assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "propagate")} <= ours
 
 
 def test_model_settings_apply_where_the_user_sets_none(tiny_svd: Path) -> None:

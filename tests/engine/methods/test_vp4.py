@@ -20,13 +20,15 @@ import torch
 from paintover_engine.diffusion import inpaint, memory, models
 from paintover_engine.diffusion import vp4 as algorithm
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.evaluate import grids
-from paintover_engine.evaluate.grids import Edit
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods import draft, pictures, vp4
 from paintover_engine.methods.parameters import DraftParameters, VP4Parameters
+from paintover_engine.methods.planning import CHUNK
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
 from paintover_engine.methods.tensors import to_tensors
+from paintover_engine.methods.tracking import flow
+from paintover_evaluation import grids
+from paintover_evaluation.grids import GridEdit
 
 from tests.engine.diffusion.faults import failing
 from tests.engine.methods.shots import Frame, MemoryShot, composed, refs
@@ -45,7 +47,7 @@ class Shot(MemoryShot):
     count: int
     keys: tuple[int, ...] = (0,)
     seed: int = 900
-    kind: Edit = Edit.RECOLOUR
+    kind: GridEdit = GridEdit.RECOLOUR
     side: int = SIDE
     stop_after: int = 10**9
 
@@ -129,18 +131,18 @@ def test_stretches_do_not_grow_with_the_shot() -> None:
             if stage.name == "consistency"
         )
 
-    assert widest(200) == widest(40) < 3 * draft.CHUNK
+    assert widest(200) == widest(40) < 3 * CHUNK
 
 
 def test_flow_and_matte_are_shared_with_the_draft() -> None:
     shot = Shot(9)
     ours = {stage.key for stage in shot.plan()}
     theirs = draft.plan(shot.info, [KeyframeRef(0, "key0")], DraftParameters())
-    assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "carry")} <= ours
+    assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "propagate")} <= ours
 
 
-@pytest.mark.parametrize("kind", [Edit.RECOLOUR, Edit.TINT])
-def test_shown_edit_is_applied_to_later_frames(kind: Edit) -> None:
+@pytest.mark.parametrize("kind", [GridEdit.RECOLOUR, GridEdit.TINT])
+def test_shown_edit_is_applied_to_later_frames(kind: GridEdit) -> None:
     shot = Shot(4, kind=kind)
     out = shot.results()
     assert np.abs(out[0].astype(int) - shot.painted[0]).mean() < 0.5  # all but the palest of the paint
@@ -173,7 +175,7 @@ def test_content_consistency_preserves_the_source() -> None:
 
 def test_temporal_consistency_reduces_flicker() -> None:
     flicker: dict[str, float] = {}
-    for seed, kind in ((902, Edit.RECOLOUR), (903, Edit.TINT), (904, Edit.MARK)):
+    for seed, kind in ((902, GridEdit.RECOLOUR), (903, GridEdit.TINT), (904, GridEdit.MARK)):
         shot = Shot(5, seed=seed, kind=kind, side=96)
         for how in ("none", "residual"):
             shot.ran.clear()
@@ -190,7 +192,7 @@ def test_stages_equal_the_algorithm_bit_for_bit(model: inpaint.InpaintModel) -> 
     view, stretch = ran["sample"].parameters.view, ran["consistency"]
     z = torch.from_numpy(shot.kept[ran["encode"].key]["latents"][1:])
     pair = pictures.plate(shot, view, 0), pictures.keyframe(shot, view, "key0")
-    motion = vp4._motion(shot, stretch.parameters, stretch.inputs_of(draft.flow), (z.shape[3], z.shape[2]))
+    motion = vp4._motion(shot, stretch.parameters, stretch.inputs_of(flow), (z.shape[3], z.shape[2]))
     settings = algorithm.Settings(steps=5, strength=0.9, guidance=3, cloning=1.2, seed=7)
     edited = algorithm.edit(model, pair, z, motion, settings)
     assert torch.equal(edited, torch.from_numpy(shot.kept[stretch.key]["latents"]))
