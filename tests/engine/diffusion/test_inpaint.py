@@ -157,9 +157,10 @@ def test_cloned_scores_are_the_exemplars() -> None:
     scores = torch.randn(1, 2, 16, 16)
     predicted = Cloning(1.3, 4, 4).cloned(scores.clone())
     source, edited, question, answer = quarters(16, 4, 4)
-    expected = 1.3 * scores[..., edited[:, None], source]
-    assert torch.equal(predicted[..., answer[:, None], question], expected)
-    assert torch.equal(predicted[..., question[:, None], answer], 1.3 * scores[..., source[:, None], edited])
+    expected = scores.clone()
+    expected[..., answer[:, None], edited] = 1.3 * scores[..., question[:, None], source]
+    expected[..., edited[:, None], answer] = 1.3 * scores[..., source[:, None], question]
+    assert torch.equal(predicted, expected)
     assert torch.equal(predicted[..., answer[:, None], answer], scores[..., answer[:, None], answer])
 
 
