@@ -62,6 +62,7 @@ pub fn propagate(effect: &Effect, instance: &Instance, settings: &Settings, time
                 from: Some(wire::create_shot_request::From::Path(target.source.clone())),
                 range: target.range.map(|(first, last)| wire::FrameRange { first, last }),
                 colorspace: string(params::COLORSPACE),
+                ..Default::default()
             })
         } else {
             ShotSource::Existing(target.shot.clone())
@@ -92,6 +93,7 @@ pub fn propagate(effect: &Effect, instance: &Instance, settings: &Settings, time
         from: Some(wire::create_shot_request::From::FramesFollow(follow)),
         range: None,
         colorspace: string(params::COLORSPACE),
+        ..Default::default()
     };
     let shot = match order(engine, instance, Work::CreateShot(request)).recv_timeout(BUTTON) {
         Ok(Ok(shot)) => shot,
