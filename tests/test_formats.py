@@ -10,9 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
-ROWS = [
-    line for line in PAGE.splitlines() if line.startswith("|") and not re.match(r"\| (---|what \|)", line)
-]
+ROWS = [line for line in PAGE.splitlines() if line.startswith("|") and not re.match(r"\| (---|what \|)", line)]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("|")[1].strip())

@@ -176,11 +176,21 @@ def _fitted(file: Path, pixels: NDArray[np.float32], plate: Plate, notes: list[s
 
 
 def _check_aspect(file: Path, width: int, height: int, plate: Plate) -> None:
-    """Accepts what scaling the plate by any one factor, and rounding both sides to whole pixels, can give."""
-    low = max((width - 0.5) / plate.width, (height - 0.5) / plate.height)
-    high = min((width + 0.5) / plate.width, (height + 0.5) / plate.height)
-    if low > high or high < _SMALLEST:
+    """Accepts what scaling the plate by any one factor, and rounding both sides to whole pixels, can give; of a shot
+    whose pixels are not square, also what players show."""
+    shown = plate.width * float(plate.pixel_aspect)  # which players round to a whole or an even number
+    if not any(
+        _same_shape(width, height, (across, plate.height), by) for across, by in ((plate.width, 0.5), (shown, 1))
+    ):
         raise _other_size(file, width, height, plate)
+
+
+def _same_shape(width: int, height: int, shape: tuple[float, float], rounding: float) -> bool:
+    """Whether scaling a shape (width, height) by any one factor, and rounding its sides by so many pixels, gives
+    `width` by `height`."""
+    low = max((width - rounding) / shape[0], (height - 0.5) / shape[1])
+    high = min((width + rounding) / shape[0], (height + 0.5) / shape[1])
+    return low <= high and high >= _SMALLEST
 
 
 def _other_size(file: Path, width: int, height: int, plate: Plate) -> PaintoverError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 import av
@@ -39,6 +40,11 @@ class Plate(Protocol):
     @property
     def colorspace(self) -> str:
         """An OpenColorIO name; "" for display-encoded as it is."""
+        ...
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel over its height, upright."""
         ...
 
     @property
@@ -115,6 +121,11 @@ class ImagePlate:
     @property
     def nbytes(self) -> int:
         return int(self.pixels.nbytes)
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        stated = self.spec.get_float_attribute("PixelAspectRatio", 1.0) if self.spec is not None else 1.0
+        return Fraction(stated or 1.0).limit_denominator(1000)
 
     @property
     def grey(self) -> bool:
@@ -198,6 +209,7 @@ class VideoPlate:
     picture: VideoPicture
     orientation: Orientation
     colorspace: str
+    pixel_aspect: Fraction = Fraction(1)
 
     @property
     def width(self) -> int:
