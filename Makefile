@@ -63,4 +63,4 @@ archive: dev plugin  ## Build the archive that people without a checkout install
 
 clean:  ## Remove all that these commands made
 	rm -rf .venv .venv-protos demo .mypy_cache .pytest_cache .ruff_cache plugin_ofx/build plugin_ofx/target
-	find protos bridge engine tests tools examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find protos local bridge engine evaluation tests tools examples benchmarks -name __pycache__ -prune -exec rm -rf {} +

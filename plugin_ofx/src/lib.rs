@@ -1,23 +1,37 @@
 //! Paintover's OpenFX effect: shows an engine's painted frames over a host's own pixels.
 //!
-//! `actions` is what a host calls, `render` and `composite` make a frame, `engine` and `session` keep up with the engine.
+//! `actions` is what a host calls; `render` makes a frame, `buttons` follows the user, `connection` talks to the engine.
 
+mod abi;
 mod actions;
+mod buttons;
+mod canvas;
+mod client;
+mod clip;
 pub mod composite;
-mod endpoint;
-mod engine;
-mod ffi;
+mod connection;
+mod data_folder;
+mod describe;
+mod desktop;
+mod engine_state;
+mod file_log;
+mod frame;
 mod host;
-mod log;
+mod image;
+mod instance;
+mod job_view;
+mod launch;
 mod methods;
-mod painting;
 mod params;
-mod pin;
+mod plate_file;
+mod propagate;
 mod render;
-mod sending;
-mod session;
+mod requests;
+mod residency;
+mod target;
+mod upload;
 
-/// The wire's messages and clients, generated from `protos/`.
+/// The engine's messages and clients, generated from `protos/`.
 mod wire {
     #![allow(clippy::all, clippy::pedantic, missing_docs, dead_code)]
     tonic::include_proto!("paintover.v1");
@@ -26,8 +40,8 @@ mod wire {
 use std::ffi::c_int;
 use std::ptr;
 
-static PLUGIN: ffi::Plugin = ffi::Plugin {
-    api: ffi::name::PLUGIN_API.as_ptr(),
+static PLUGIN: abi::Plugin = abi::Plugin {
+    api: abi::name::PLUGIN_API.as_ptr(),
     api_version: 1,
     identifier: c"org.paintover.Paintover".as_ptr(),
     version_major: 1,
@@ -36,11 +50,11 @@ static PLUGIN: ffi::Plugin = ffi::Plugin {
     main_entry: Some(actions::main_entry),
 };
 
-unsafe extern "C" fn set_host(host: *mut ffi::Host) {
+unsafe extern "C" fn set_host(host: *mut abi::Host) {
     host::set_host(host);
 }
 
-/// How many effects the library holds.
+/// The number of effects in the library.
 #[unsafe(no_mangle)]
 pub extern "C" fn OfxGetNumberOfPlugins() -> c_int {
     1
@@ -48,12 +62,12 @@ pub extern "C" fn OfxGetNumberOfPlugins() -> c_int {
 
 /// The effect, for 0.
 #[unsafe(no_mangle)]
-pub extern "C" fn OfxGetPlugin(index: c_int) -> *const ffi::Plugin {
+pub extern "C" fn OfxGetPlugin(index: c_int) -> *const abi::Plugin {
     if index == 0 { &raw const PLUGIN } else { ptr::null() }
 }
 
 /// Called first, by hosts of OpenFX 1.4 and later. Any host will do.
 #[unsafe(no_mangle)]
-pub extern "C" fn OfxSetHost(_host: *const ffi::Host) -> ffi::Status {
-    ffi::OK
+pub extern "C" fn OfxSetHost(_host: *const abi::Host) -> abi::Status {
+    abi::OK
 }

@@ -1,44 +1,44 @@
-//! The engine's methods and their parameters, known before the engine is: a host asks for a description when it starts.
+//! The engine's methods and their parameters, from a file: a host asks for a description before any engine runs.
 
 use std::fs;
 use std::sync::OnceLock;
 
 use prost::Message;
 
-use crate::endpoint::data_folder;
+use crate::data_folder::data_folder;
 use crate::wire::{ListMethodsResponse, Method, Parameter, ParameterKind};
 
 const FILE: &str = "openfx-methods.bin";
 
-/// Keeps what the engine said for the next description.
-pub fn keep(said: &ListMethodsResponse) {
+/// Writes the engine's answer for the next description, if it has changed.
+pub fn store(answer: &ListMethodsResponse) {
     let Some(folder) = data_folder() else { return };
-    let (path, bytes) = (folder.join(FILE), said.encode_to_vec());
-    if said.methods.is_empty() || fs::read(&path).is_ok_and(|known| known == bytes) {
+    let (path, bytes) = (folder.join(FILE), answer.encode_to_vec());
+    if answer.methods.is_empty() || fs::read(&path).is_ok_and(|known| known == bytes) {
         return;
     }
     let partial = folder.join(format!("{FILE}.{}", std::process::id()));
     let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, &path));
     if let Err(error) = written {
-        crate::log::line(&format!("{} cannot be written: {error}", path.display()));
+        log::warn!("{} cannot be written: {error}", path.display());
     }
 }
 
-/// The methods as the engine told them last; the ones that every engine has where none has told yet. The same as long as the
-/// process lives: the host's choices are numbers in the list that it was told.
+/// The methods that an engine listed last, else those built in. Constant for the life of the process: a host stores a choice by
+/// its index in the list that was described.
 pub fn known() -> &'static [Method] {
     static KNOWN: OnceLock<Vec<Method>> = OnceLock::new();
     KNOWN.get_or_init(read)
 }
 
 fn read() -> Vec<Method> {
-    let kept = data_folder().and_then(|folder| fs::read(folder.join(FILE)).ok());
-    let said = kept.and_then(|bytes| ListMethodsResponse::decode(&bytes[..]).ok()).unwrap_or_default();
-    let usable: Vec<_> = said.methods.into_iter().filter(|method| is_name(&method.name)).collect();
+    let stored = data_folder().and_then(|folder| fs::read(folder.join(FILE)).ok());
+    let answer = stored.and_then(|bytes| ListMethodsResponse::decode(&bytes[..]).ok()).unwrap_or_default();
+    let usable: Vec<_> = answer.methods.into_iter().filter(|method| is_name(&method.name)).collect();
     if usable.is_empty() { built_in() } else { usable }
 }
 
-/// Names that can be part of a parameter's name in any host.
+/// Whether a name may be part of a parameter's name in every host.
 pub fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_method_with_a_name_that_hosts_refuse_is_left_out() {
+    fn names_are_ascii_identifiers() {
         assert!(is_name("vp4") && is_name("i2v_edit"));
         assert!(!is_name("") && !is_name("a b") && !is_name("ä"));
     }

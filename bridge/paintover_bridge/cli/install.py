@@ -22,7 +22,8 @@ _ALL_USERS = click.option("--all-users", is_flag=True, help="For every user of t
 def _installer(root: str | None, all_users: bool, bundle: str | None = None) -> Installer:
     from pathlib import Path
 
-    from paintover_bridge import places
+    from paintover_local import places
+
     from paintover_bridge.install import Installer
 
     machine = places.Machine.this(all_users, Path(root).resolve() if root else None)

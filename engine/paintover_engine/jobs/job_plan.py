@@ -18,7 +18,7 @@ class JobPlan:
     missing: stages still to run. whole: cost of all stages; of a plan without keyframes, of what they would be with
         one.
     waited: seconds that the scheduler waited for stages; less than their sum where two ran at a time.
-    requested: keys of stages that the worker was told would follow, and may have begun or finished.
+    requested: keys of stages that were sent as following ones: the worker may have started or finished them.
     seconds, costs: of the stages that ran, by function.
     """
 

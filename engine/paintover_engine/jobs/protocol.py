@@ -201,7 +201,8 @@ class PictureRequest(Request[Empty]):
     """Stores a small picture of a frame among the views, for people to look at.
 
     key: where to; view: "plate", "result" or "matte"; side: pixels at the longer side at most.
-    result: key of the stage that made the frame, "" for the plate; name: the file's, whose ending says its format."""
+    result: key of the stage that published the frame, "" for the plate.
+    name: the file's, whose ending says its format."""
 
     key: str
     info: SourceInfo

@@ -35,8 +35,8 @@ UNWRITABLE_PAUSE = 2.0  # seconds until a queue that could not be written is tri
 
 
 class Scheduler:
-    """Runs the queue's jobs, one stage at a time on each device. The worker is told which stages follow, and may begin
-    those.
+    """Runs the queue's jobs, one stage at a time on each device. With a stage the worker gets the keys of those that
+    follow, and may start them.
 
     workers: may be added to before `run`; changed: called after each change of the queue, to wake watchers.
     """
@@ -191,7 +191,7 @@ class Scheduler:
         keyframes = [] if job.spec.prepare_only else [self._queue.keyframe(name) for name in job.spec.keyframes]
         self._set_state(job, JobState.RUNNING if keyframes else JobState.PREPARING)
         info = self._queue.shot(job.shot).info
-        assert info  # a job is made of a shot whose source is known
+        assert info  # a job is created after its source was probed
         request = protocol.PlanJobRequest(
             job=job.id,
             info=info,
@@ -205,6 +205,7 @@ class Scheduler:
         if reply is None:
             return
         stages = reply.stages
+        await self._remove_damaged(stages)
         missing = missing_stages(stages, self._store)
         plan = JobPlan(worker, worker.client.generation, stages, missing, reply.whole)
         self._plans[job.id] = plan
@@ -217,6 +218,14 @@ class Scheduler:
         self._queue.add_frames(job, [frame for stage in found for frame in self._published(stage)])
         log.info("planned: %d stages, %d found", len(stages), len(found), extra={"job": job.id})
         self._changed()
+
+    async def _remove_damaged(self, stages: Sequence[PlannedStage]) -> None:
+        """Removes results that are in the store but damaged, so that they are computed again."""
+        for stage in stages:
+            stored = stage.publishes and self._store.has(stage.key, publishes=True)
+            if stored and not await asyncio.to_thread(self._store.is_whole, stage.key, True):
+                log.warning("the result of %s was damaged on disk; it is computed again", stage.label)
+                self._store.remove(stage.key, publishes=True)
 
     def _published(self, stage: PlannedStage) -> list[JobFrame]:
         """The frames that a finished stage published."""
@@ -274,7 +283,7 @@ class Scheduler:
             if path.exists():
                 self._cache.used(path)
         if self._cache.over_budget:
-            self._cache.evict(self._cache.budget, self.needed(), self._queue.result_keys)
+            self._cache.evict(self._cache.budget, self.needed(), self._queue.shown_keys)
 
     async def _finish(self, job: Job, plan: JobPlan) -> None:
         reply = await self._call(plan.worker, job, protocol.JobNotesRequest(job=job.id), plan)

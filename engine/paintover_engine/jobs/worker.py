@@ -145,8 +145,8 @@ class Worker:
         if not self._views.has(key, publishes=True):
             rgb = self._sources.get(info).read(frame).rgb()
             pixels = np.dstack([rgb, np.ones_like(rgb[..., :1])]).astype(np.float16)
-            window = (0, 0, info.width, info.height)
-            outputs.save_frames(self._views, key, [ResultFrame(frame, window, pixels, 1.0)], window[2:])
+            bounds = (0, 0, info.width, info.height)
+            outputs.save_frames(self._views, key, [ResultFrame(frame, bounds, pixels, 1.0)], bounds[2:])
         return protocol.PlateReply(key=key)
 
     def _picture(self, request: protocol.PictureRequest) -> protocol.Empty:

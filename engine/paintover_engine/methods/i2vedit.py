@@ -320,7 +320,7 @@ def choose(context: Context, stage: Stage) -> Tensors:
     edited = key.working if key.matte is None else plate + (key.working - plate) * key.matte[..., None]
     found = edit_of(*(np.nan_to_num(picture).astype(np.float32) for picture in (plate, edited)))
     kind = found.kind if stage.parameters["preset"] == "auto" else stage.parameters["preset"]
-    return {"kind": np.array([KINDS.index(kind)], np.uint8), "evidence": np.array([found.covered, found.kept])}
+    return {"kind": np.array([KINDS.index(kind)], np.uint8), "evidence": np.array([found.covered, found.preserved])}
 
 
 @stage()
@@ -361,7 +361,7 @@ def paint(context: Context, stage: Stage, model: VideoModel) -> Tensors:
 
 @stage(publishes=True)
 def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
-    """The painted frames of a span. The inputs are (paint, encode …, matte, learn, carry …) of each keyframe."""
+    """The painted frames of a span. The inputs are (paint, encode …, those of its layer) of each keyframe."""
     return repaint.result(context, stage, _Change)
 
 

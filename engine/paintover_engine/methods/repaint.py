@@ -17,9 +17,10 @@ from paintover_engine.compose.detail import Fit, Framing, Picture
 from paintover_engine.compose.layer import View
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
-from paintover_engine.methods.draft import OF_A_SIDE, Side
+from paintover_engine.methods.planning import StageList
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, StageFunction, Tensors
-from paintover_engine.methods.tracked import Plan, Repainted, TrackedStages, lay
+from paintover_engine.methods.tracked import Repainted, TrackedStages, composite
+from paintover_engine.methods.tracking import colour, learn, load_layer, matte, propagate
 from paintover_engine.methods.windows import Grid, Window
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Planner(abc.ABC):
         self.roots = (info.fingerprint, model.digest)
         self.grid = Grid(info.first, info.last, self.shape.frames)
         self.tracked = TrackedStages(info, keyframes)
-        self.stages = Plan()
+        self.stages = StageList()
         self._laid = dict(laid)
         self._publish = result
 
@@ -238,11 +239,11 @@ def anchored(context: Context, stage: Stage, number: int, painted: Tensor, laten
 
     from paintover_engine.diffusion.latents import anchored as blended
 
-    tracked = [needed for needed in stage.inputs if needed.function in OF_A_SIDE]
+    tracked = [needed for needed in stage.inputs if needed.function in (matte, colour, learn, propagate)]
     if not tracked:
         return painted
     view = View(context.plate(number), (0, 0, context.info.width, context.info.height))
-    alpha = Side(context, tracked).lay(number, view)[1]
+    alpha = load_layer(context, tracked).composite(number, view)[1]
     seen = framing(context, stage).to_model(np.dstack([alpha] * 3))[..., 0]
     return blended(painted, latents, torch.from_numpy(seen)[None, None].to(painted).clamp(0, 1))
 
@@ -254,9 +255,9 @@ def result(
     sides, rest = [], list(stage.inputs)
     for painted, tracked in stage.parameters["sides"]:
         changed = change(context, stage, rest[:painted])
-        sides.append(Repainted(Side(context, rest[painted : painted + tracked]), changed))
+        sides.append(Repainted(load_layer(context, rest[painted : painted + tracked]), changed))
         rest = rest[painted + tracked :]
-    yield from lay(context, stage.frames, sides, stage.parameters["matte"], stage.parameters["softness"])
+    yield from composite(context, stage.frames, sides, stage.parameters["matte"], stage.parameters["softness"])
 
 
 def _seen(context: Context, stage: Stage, working: Picture) -> Tensor:

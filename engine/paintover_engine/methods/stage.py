@@ -1,4 +1,4 @@
-"""What a method is made of: stages, each a pure function of its inputs' hashes.
+"""Stages: what a method is made of, each a pure function of its inputs' hashes.
 
 A method declares stages (`plan`); one runner executes them. A stage holds the function that computes it, which
 `@stage` makes of a plain function. Its key hashes that function's module, name and version, its parameters and its
@@ -37,7 +37,7 @@ Output = TypeVar("Output", default=Any)
 Out = TypeVar("Out")
 
 AHEAD = 4
-"""How many stages beyond the one asked for may be begun; each keeps frames in memory."""
+"""How many stages beyond the requested one may be started; each holds frames in memory."""
 
 
 class StageFunction(Generic[Parameters, Output]):
@@ -104,11 +104,11 @@ class Stage(Generic[Parameters, Output]):
     function: computes it.
     parameters: a frozen dataclass of JSON values; with the inputs, all that its output depends on.
     inputs: the stages whose output it reads.
-    roots: digests of what it reads that no stage made: the plate's fingerprint, a keyframe's digest.
+    roots: digests of what it reads that no stage computes: the plate's fingerprint, a keyframe's digest.
     frames: first and last frame number that it works on (inclusive), for progress and its label.
     needs_keyframe: False for what can be prepared while the artist paints.
-    by_content: its readers depend on what it holds, whatever made it: where another edit gave the same, theirs is found
-        again.
+    by_content: its readers' keys depend on its output rather than on its key: where another edit gave an equal output,
+        theirs is found again.
     cost: expected work relative to the job's other stages; only ratios matter.
     """
 
@@ -165,16 +165,16 @@ def _json(parameters: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ResultFrame:
-    """One painted frame. Outside its window the matte is 0.
+    """One painted frame. Outside its bounds the matte is 0.
 
     number: the frame's number in the shot.
-    window: x, y, width, height in the plate's pixels from the top left; width = height = 0: nothing is painted.
+    bounds: x, y, width, height in the plate's pixels from the top left; width = height = 0: nothing is painted.
     painted: (height, width, 4) float16; RGB in the shot's own encoding (as `Plate.rgb`), A the matte 0..1.
     confidence: 0 (do not trust it) to 1.
     """
 
     number: int
-    window: tuple[int, int, int, int]
+    bounds: tuple[int, int, int, int]
     painted: NDArray[np.float16]
     confidence: float
 
@@ -185,7 +185,7 @@ class Context(Protocol):
     info: SourceInfo
 
     def __hash__(self) -> int:
-        """By identity: what is read of its frames may be kept."""
+        """By identity: frames may be cached by context."""
 
     def plate(self, number: int) -> Plate:
         """The untouched frame; ascending runs are quickest."""
@@ -197,10 +197,10 @@ class Context(Protocol):
         """The output of an input stage; its arrays are read-only."""
 
     def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
-        """What an interrupted run of this stage kept last; None where nothing was."""
+        """The last state that an interrupted run of this stage saved; None where there is none."""
 
     def keep_checkpoint(self, stage: Stage, tensors: Tensors) -> None:
-        """Keeps the state of a long stage in place of the one kept before. It is gone with the stage's end."""
+        """Saves the state of a long stage in place of the one before. It is removed when the stage ends."""
 
     def check(self) -> None:
         """Raises when the job was cancelled or paused; call it at least once a frame."""

@@ -311,7 +311,7 @@ def decode(context: Context, stage: Stage, model: VideoModel) -> Tensors:
 
 @stage(publishes=True)
 def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
-    """The painted frames of a span. The inputs are (decode, matte, learn, carry …) of each keyframe."""
+    """The painted frames of a span. The inputs are (decode, those of its layer) of each keyframe."""
     return repaint.result(context, stage, _Change)
 
 

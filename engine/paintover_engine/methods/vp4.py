@@ -27,10 +27,11 @@ from paintover_engine.compose.flow import flow_size, unpack
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import repaint
-from paintover_engine.methods.draft import CHUNK, Side, flow
 from paintover_engine.methods.parameters import VP4Parameters
+from paintover_engine.methods.planning import CHUNK, StageList
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors, stage
-from paintover_engine.methods.tracked import Plan, Repainted, TrackedStages, lay
+from paintover_engine.methods.tracked import Repainted, TrackedStages, composite
+from paintover_engine.methods.tracking import flow, load_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,7 +100,7 @@ class _Planner:
         self._laid = {"matte": parameters.matte, "softness": parameters.softness}
         self._passes = parameters.steps * (1 if parameters.branches == "region" else 2)
         self.tracked = TrackedStages(info, keyframes)
-        self.stages = Plan()
+        self.stages = StageList()
 
     def prepared(self) -> list[Stage]:
         """What needs no keyframe: the plate's latents and the draft's flow."""
@@ -417,13 +418,13 @@ def decode(context: Context, stage: Stage, model: InpaintModel) -> Tensors:
 
 @stage(publishes=True)
 def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
-    """The painted frames of a span. The inputs are (decode, matte, learn, carry …) of each keyframe."""
+    """The painted frames of a span. The inputs are (decode, those of its layer) of each keyframe."""
     sides, rest = [], list(stage.inputs)
     framing = repaint.framing(context, stage)
     for count in stage.parameters["sides"]:
         (decoded, *tracked), rest = rest[:count], rest[count:]
-        sides.append(Repainted(Side(context, tracked), _Change(context, decoded, framing)))
-    yield from lay(context, stage.frames, sides, stage.parameters["matte"], stage.parameters["softness"])
+        sides.append(Repainted(load_layer(context, tracked), _Change(context, decoded, framing)))
+    yield from composite(context, stage.frames, sides, stage.parameters["matte"], stage.parameters["softness"])
 
 
 class _Change:
@@ -489,7 +490,7 @@ def _motion(context: Context, stage: Stage, flows: Sequence[Stage], size: tuple[
 
     first, last = stage.parameters["stretch"]
     packed = {
-        number: (kept["ahead"][number - flow.frames[0]], kept["back"][number - flow.frames[0]])
+        number: (kept.forward[number - flow.frames[0]], kept.backward[number - flow.frames[0]])
         for flow in flows
         for kept in [context.load(flow)]
         for number in range(flow.frames[0], flow.frames[1] + 1)

@@ -1,4 +1,4 @@
-"""From the core's words to the wire's."""
+"""Conversions between the engine's types and the protobuf messages."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _match(pattern: str, name: str, what: str, example: str) -> str:
 
 
 def shot_message(shot: Shot) -> shot_pb2.Shot:
-    """A shot; of one whose frames are still to come, only its name and range."""
+    """The message of a shot; of an uploaded one without frames, only its name and range."""
     message = shot_pb2.Shot(name=shot_name(shot.id), source=shot.source, colorspace=shot.colorspace)
     if shot.info is None:
         assert shot.first is not None and shot.last is not None
@@ -81,7 +81,7 @@ def shot_message(shot: Shot) -> shot_pb2.Shot:
 
 
 def keyframe_message(keyframe: StoredKeyframe) -> keyframe_pb2.Keyframe:
-    """A keyframe."""
+    """The message of a keyframe."""
     return keyframe_pb2.Keyframe(
         name=keyframe_name(keyframe.id),
         frame=keyframe.frame,
@@ -91,7 +91,7 @@ def keyframe_message(keyframe: StoredKeyframe) -> keyframe_pb2.Keyframe:
 
 
 def spec_from(message: job_pb2.JobSpec) -> JobSpec:
-    """A job's description as a client gave it."""
+    """The spec of a job as a client sent it."""
     return JobSpec(
         method=message.method or "draft",
         parameters=dict(message.parameters),
@@ -107,7 +107,7 @@ def spec_from(message: job_pb2.JobSpec) -> JobSpec:
 
 
 def job_message(job: Job, frames: list[JobFrame], suggested: list[int]) -> job_pb2.Job:
-    """A job with the given frames of it."""
+    """The message of a job. frames: those to include; suggested: frames to paint next."""
     spec = job.spec
     return job_pb2.Job(
         name=job_name(job.id),
@@ -148,7 +148,7 @@ def job_message(job: Job, frames: list[JobFrame], suggested: list[int]) -> job_p
 
 
 def cache_message(usage: Usage) -> engine_pb2.Cache:
-    """What lies on the disk."""
+    """The message of the space that the data folder takes."""
     return engine_pb2.Cache(
         stages_bytes=usage.cache,
         views_bytes=usage.views,
@@ -159,7 +159,7 @@ def cache_message(usage: Usage) -> engine_pb2.Cache:
 
 
 def plan_message(requirements: MethodRequirements) -> engine_pb2.MethodPlan:
-    """What a method takes in memory and on disk."""
+    """The message of what a method takes in memory and on disk."""
     return engine_pb2.MethodPlan(
         windows=requirements.windows,
         frames_per_window=requirements.frames,
@@ -172,7 +172,7 @@ def plan_message(requirements: MethodRequirements) -> engine_pb2.MethodPlan:
 
 
 def method_message(spec: MethodSpec) -> engine_pb2.Method:
-    """A method with its parameters."""
+    """The message of a method with its parameters."""
     return engine_pb2.Method(
         name=spec.name,
         title=spec.title,

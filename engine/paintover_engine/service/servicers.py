@@ -1,4 +1,4 @@
-"""The gRPC services: each call translates, asks the engine's core, and translates back."""
+"""The gRPC services: each call converts its request, calls the engine, and converts the result."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SAMPLES = {  # wire type: (safetensors' name, bytes a sample)
 
 
 class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
-    """What this engine is; and its end."""
+    """EngineService: what this engine is and has; stopping it."""
 
     def __init__(
         self, engine: Engine, stop: Callable[[bool], None], open_monitor: Callable[[], Awaitable[str]]
@@ -113,7 +113,7 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
 
 
 class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
-    """Shots."""
+    """ShotService."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -142,20 +142,20 @@ class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
     async def UploadFrames(
         self, request_iterator: AsyncIterator[shot_pb2.UploadFramesRequest], context: Context
     ) -> shot_pb2.UploadFramesResponse:
-        stored, header, data, due = 0, None, bytearray(), 0
+        stored, header, data, expected = 0, None, bytearray(), 0
         async for request in request_iterator:
             if request.WhichOneof("part") == "frame":
                 if header:
-                    raise _short(header, len(data), due)
-                header, due = request.frame, _byte_size(request.frame)
+                    raise _wrong_size(header, len(data), expected)
+                header, expected = request.frame, _byte_size(request.frame)
                 data = bytearray()
             elif header is None:
                 raise PaintoverError(Code.INVALID_ARGUMENT, "Upload data came before a frame's header.")
             else:
                 data += request.data
-            if header and len(data) > due:
-                raise _short(header, len(data), due)
-            if header and len(data) == due:
+            if header and len(data) > expected:
+                raise _wrong_size(header, len(data), expected)
+            if header and len(data) == expected:
                 self._engine.shots.store_frame(
                     messages.shot_id(header.shot),
                     header.number,
@@ -165,7 +165,7 @@ class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
                 )
                 stored, header = stored + 1, None
         if header:
-            raise _short(header, len(data), due)
+            raise _wrong_size(header, len(data), expected)
         return shot_pb2.UploadFramesResponse(frames_stored=stored)
 
     async def GetShot(self, request: shot_pb2.GetShotRequest, context: Context) -> shot_pb2.GetShotResponse:
@@ -195,7 +195,7 @@ class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
 
 
 class KeyframeServicer(keyframe_pb2_grpc.KeyframeServiceServicer):
-    """Keyframes."""
+    """KeyframeService."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -232,7 +232,7 @@ class KeyframeServicer(keyframe_pb2_grpc.KeyframeServiceServicer):
 
 
 class JobServicer(job_pb2_grpc.JobServiceServicer):
-    """Jobs."""
+    """JobService."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -291,7 +291,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
 
 
 class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
-    """Frames."""
+    """FrameService."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -299,7 +299,7 @@ class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
     async def GetFrame(
         self, request: frame_pb2.GetFrameRequest, context: Context
     ) -> AsyncIterator[frame_pb2.GetFrameResponse]:
-        frame = await self._plate(request) if request.view == frame_pb2.VIEW_PLATE else self._result(request)
+        frame = await self._plate(request) if request.view == frame_pb2.VIEW_PLATE else await self._result(request)
         async for chunk in _chunks(frame, request.view, request.transport):
             yield frame_pb2.GetFrameResponse(chunk=chunk)
 
@@ -318,17 +318,17 @@ class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
             shot = messages.shot_id(request.parent)
         return await self._engine.frames.plate(shot, request.number)
 
-    def _result(self, request: frame_pb2.GetFrameRequest) -> StoredFrame:
+    async def _result(self, request: frame_pb2.GetFrameRequest) -> StoredFrame:
         job = self._engine.queue.job(messages.job_id(request.parent))
-        frame = self._engine.frames.result(job.id, request.number)
+        frame = await self._engine.frames.result(job.id, request.number)
         if frame is None:
             raise PaintoverError(Code.NOT_FOUND, f"Job {job.id} has not made frame {request.number} yet.")
         return frame
 
 
 async def _chunks(frame: StoredFrame, view: int, transport: int) -> AsyncIterator[frame_pb2.FrameChunk]:
-    """A stored frame as the wire has it: its header, then its pixels unless the client maps them."""
-    x, y, width, height = frame.window
+    """The messages of a stored frame: its header, then its pixels unless the client maps the file."""
+    x, y, width, height = frame.bounds
     matte_only = view == frame_pb2.VIEW_MATTE
     length = frame.length // 4 if matte_only else frame.length
     header = frame_pb2.Frame(
@@ -354,7 +354,7 @@ async def _chunks(frame: StoredFrame, view: int, transport: int) -> AsyncIterato
 
 
 def _every_fourth_half(pixels: bytes) -> bytes:
-    """The matte of RGBA half floats."""
+    """The alpha channel of RGBA half floats: the matte."""
     return memoryview(pixels).cast("H")[3::4].tobytes()
 
 
@@ -364,7 +364,7 @@ def _picture(picture: keyframe_pb2.Picture) -> str | bytes | None:
 
 
 def _byte_size(header: shot_pb2.FrameHeader) -> int:
-    """The bytes that a frame's header announces; refuses what no frame is."""
+    """The number of bytes that a frame's header announces. Raises PaintoverError for impossible sizes."""
     sides = (header.width, header.height)
     if (
         not all(0 < side <= LARGEST_SIDE for side in sides)
@@ -386,7 +386,8 @@ def _byte_size(header: shot_pb2.FrameHeader) -> int:
     return size
 
 
-def _short(header: shot_pb2.FrameHeader, got: int, due: int) -> PaintoverError:
+def _wrong_size(header: shot_pb2.FrameHeader, received: int, expected: int) -> PaintoverError:
     return PaintoverError(
-        Code.INVALID_ARGUMENT, f"Frame {header.number} has {got} bytes where its header announces {due}; send it again."
+        Code.INVALID_ARGUMENT,
+        f"Frame {header.number} has {received} bytes where its header announces {expected}; send it again.",
     )

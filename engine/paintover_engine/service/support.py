@@ -1,4 +1,4 @@
-"""What is sent along when somebody is asked why a job did what it did: one JSON text, without pixels or secrets."""
+"""A report of a job for whoever has to find out what went wrong: one JSON text, without pixels or secrets."""
 
 from __future__ import annotations
 

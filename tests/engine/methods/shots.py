@@ -83,7 +83,7 @@ def refs(numbers: Iterable[int]) -> list[KeyframeRef]:
 
 def composed(plate: Frame, frame: ResultFrame) -> Frame:
     """A result frame over its plate, as `compose.composite` does."""
-    x, y, width, height = frame.window
+    x, y, width, height = frame.bounds
     result = plate.copy()
     part = result[y : y + height, x : x + width]
     painted = frame.painted.astype(np.float32)

@@ -29,7 +29,7 @@ def redeclared(module: str = __name__, name: str = "flow", version: int = 1) -> 
     return stage(version=version)(compute)
 
 
-def test_a_key_depends_on_all_that_the_output_depends_on() -> None:
+def test_key_depends_on_everything_the_output_does() -> None:
     variants = [
         dataclasses.replace(FLOW, function=redeclared(name="warp")),
         dataclasses.replace(FLOW, function=redeclared(module="other.method")),
@@ -43,19 +43,19 @@ def test_a_key_depends_on_all_that_the_output_depends_on() -> None:
     assert changed.key != CARRY.key
 
 
-def test_a_key_is_the_same_in_every_process_and_ignores_what_changes_no_output() -> None:
+def test_key_is_stable_and_ignores_cost() -> None:
     same = Stage(redeclared(), {"quality": "fine"}, (), ("plate",), (0, 7), cost=9.0, needs_keyframe=True)
     assert same.key == FLOW.key
     assert FLOW.key == Stage(flow, {"quality": "fine"}, (), ("plate",), (0, 7)).key
     assert len(FLOW.key) == 64
 
 
-def test_labels_say_what_progress_shows() -> None:
+def test_label_has_name_and_frames() -> None:
     assert FLOW.label == "flow 0-7"
     assert dataclasses.replace(FLOW, frames=(3, 3)).label == "flow 3"
 
 
-def test_parameters_of_a_dataclass_are_in_the_key() -> None:
+def test_dataclass_parameters_are_in_the_key() -> None:
     @dataclasses.dataclass(frozen=True)
     class Quality:
         quality: str

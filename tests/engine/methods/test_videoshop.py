@@ -108,7 +108,7 @@ def test_the_draft_of_the_same_shot_shares_flow_and_matte(tiny_svd: Path) -> Non
     shot = Shot(tiny_svd, 7, (0,))
     ours = {stage.key for stage in shot.plan()}
     theirs = draft.plan(shot.info, [KeyframeRef(0, "key0")], DraftParameters())
-    assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "carry")} <= ours
+    assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "propagate")} <= ours
 
 
 def test_the_model_says_what_suits_it_where_the_user_does_not(tiny_svd: Path) -> None:

@@ -19,12 +19,13 @@ pytest.importorskip("diffusers")
 import torch
 from paintover_engine.diffusion import inpaint, memory, models
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.evaluate import grids
-from paintover_engine.evaluate.grids import Edit
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods import draft, vp4
 from paintover_engine.methods.parameters import DraftParameters, VP4Parameters
+from paintover_engine.methods.planning import CHUNK
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
+from paintover_evaluation import grids
+from paintover_evaluation.grids import GridEdit
 
 from tests.engine.diffusion.faults import failing
 from tests.engine.methods.shots import Frame, MemoryShot, composed, refs
@@ -43,7 +44,7 @@ class Shot(MemoryShot):
     count: int
     keys: tuple[int, ...] = (0,)
     seed: int = 900
-    kind: Edit = Edit.RECOLOUR
+    kind: GridEdit = GridEdit.RECOLOUR
     side: int = SIDE
     stop_after: int = 10**9
 
@@ -127,18 +128,18 @@ def test_a_stage_looks_at_no_more_of_a_long_shot_than_of_a_short_one() -> None:
             if stage.name == "consistency"
         )
 
-    assert widest(200) == widest(40) < 3 * draft.CHUNK
+    assert widest(200) == widest(40) < 3 * CHUNK
 
 
 def test_the_draft_of_the_same_shot_shares_flow_and_matte() -> None:
     shot = Shot(9)
     ours = {stage.key for stage in shot.plan()}
     theirs = draft.plan(shot.info, [KeyframeRef(0, "key0")], DraftParameters())
-    assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "carry")} <= ours
+    assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "propagate")} <= ours
 
 
-@pytest.mark.parametrize("kind", [Edit.RECOLOUR, Edit.TINT])
-def test_the_shown_edit_is_applied_to_the_frames_after_it(kind: Edit) -> None:
+@pytest.mark.parametrize("kind", [GridEdit.RECOLOUR, GridEdit.TINT])
+def test_the_shown_edit_is_applied_to_the_frames_after_it(kind: GridEdit) -> None:
     shot = Shot(4, kind=kind)
     out = shot.results()
     assert np.abs(out[0].astype(int) - shot.painted[0]).mean() < 0.5  # all but the palest of the paint
@@ -171,7 +172,7 @@ def test_without_content_consistency_the_source_is_held_less() -> None:
 
 def test_temporal_consistency_takes_flicker_away_and_samples_nothing_anew() -> None:
     flicker: dict[str, float] = {}
-    for seed, kind in ((902, Edit.RECOLOUR), (903, Edit.TINT), (904, Edit.MARK)):
+    for seed, kind in ((902, GridEdit.RECOLOUR), (903, GridEdit.TINT), (904, GridEdit.MARK)):
         shot = Shot(5, seed=seed, kind=kind, side=96)
         for how in ("none", "residual"):
             shot.ran.clear()

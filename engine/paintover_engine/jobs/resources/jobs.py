@@ -212,9 +212,9 @@ class Jobs:
         job = self._queue.job(job_id)
         if not job.state.finished:
             raise PaintoverError(Code.FAILED_PRECONDITION, f"Job {job_id} is {job.state.value}; cancel it first.")
+        records.remove(self._state.folder.records, job_id)  # first: a record without a job would bring it back
         for key in self._queue.delete_job(job_id):
             self._state.store.remove(key, publishes=True)
-        records.remove(self._state.folder.records, job_id)
         self._state.changes.announce()
 
     # Reading.

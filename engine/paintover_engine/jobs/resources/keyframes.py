@@ -89,7 +89,7 @@ class Keyframes:
         freed = 0
         async with self._changing:
             self._queue.forget_keyframes(self._queue.unused_keyframes())
-            known = self._queue.keyframe_digests()
+            known = self._queue.keyframe_digests() | self._queue.protected
             for path in self._state.folder.keyframes.glob("*.safetensors"):
                 if path.stem not in known:
                     with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 
+from paintover_engine.durable import replace_file, sync_folder, write_file
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import protocol
 from paintover_engine.jobs.entities import Shot
@@ -42,7 +43,8 @@ class Shots:
         shot = Shot(_shot_id(f"upload:{key}", first, last, colorspace), key, first, last, colorspace, True, None)
         folder = self._state.folder.uploads / shot.id
         folder.mkdir(exist_ok=True)
-        (folder / "shot.json").write_text(json.dumps({"rate": rate if rate[0] and rate[1] else None}))
+        write_file(folder / "shot.json", json.dumps({"rate": rate if rate[0] and rate[1] else None}))
+        sync_folder(folder.parent)
         self._queue.put_shot(shot)
         return shot
 
@@ -59,16 +61,16 @@ class Shots:
         final = self._state.folder.uploads / shot.id / f"{number:08d}.safetensors"
         partial = self._state.folder.temporary / f"{shot.id}-{number}.safetensors"
         write_tensor(partial, "frame", dtype, shape, data)
-        partial.replace(final)
+        replace_file(partial, final)
         if shot.info is not None:  # the frames are to be probed anew
             self._queue.put_shot(dataclasses.replace(shot, info=None))
 
     async def probed(self, shot_id: str) -> tuple[Shot, SourceInfo]:
-        """A shot and what its source is; that of an uploaded shot is probed once its frames have come."""
+        """A shot and what its source is, which is probed where it is not known: uploaded frames have come."""
         shot = self._queue.shot(shot_id)
         if shot.info is None:
-            folder = str(self._state.folder.uploads / shot.id)
-            info = await self._probe(folder, shot.first, shot.last, shot.colorspace)
+            path = str(self._state.folder.uploads / shot.id) if shot.uploaded else shot.source
+            info = await self._probe(path, shot.first, shot.last, shot.colorspace)
             shot = dataclasses.replace(shot, info=info)
             self._queue.put_shot(shot)
         assert shot.info

@@ -16,7 +16,7 @@ from paintover_engine.jobs.store import Store
 
 @dataclass(frozen=True)
 class EngineState:
-    """One data folder's queue, stores and workers. views: the store of pictures and plates made for looking at."""
+    """One data folder's queue, stores and workers. views: the store of plates and pictures to look at."""
 
     folder: DataFolder
     queue: Queue

@@ -1,0 +1,34 @@
+//! The source clip as the host describes it.
+
+use crate::abi::name;
+use crate::host::{Effect, Properties};
+
+/// The number of the source's frame at the host's time.
+pub fn frame_number(in_args: &Properties, time: f64, offset: i64) -> i64 {
+    let source = in_args.double(name::SOURCE_FRAME).or_else(|| in_args.int(name::SOURCE_FRAME).map(f64::from));
+    (source.unwrap_or(time).round() as i64).saturating_add(offset)
+}
+
+/// Whether the effect was copied to another clip than `bound_to`, on which it was propagated.
+pub fn is_elsewhere(effect: &Effect, bound_to: &str, is_sent: bool) -> bool {
+    let here = identity(effect, is_sent);
+    !bound_to.is_empty() && !here.is_empty() && bound_to != here
+}
+
+/// Distinguishes the clip from others: its file where the host gives it; else, if its frames are sent, its range; else "".
+pub fn identity(effect: &Effect, is_sent: bool) -> String {
+    match effect.properties().string(name::SOURCE_FILE).filter(|path| !path.is_empty()) {
+        Some(path) => path,
+        None if is_sent => frame_range(effect).map_or_else(String::new, |(first, last)| format!("{first}-{last}")),
+        None => String::new(),
+    }
+}
+
+/// The first and last time at which the Source clip has images.
+pub fn frame_range(effect: &Effect) -> Option<(i64, i64)> {
+    const MAX: f64 = 1e6;
+    let found = effect.clip(name::CLIP_SOURCE)?.properties();
+    let (first, last) = (found.double_at(name::FRAME_RANGE, 0)?, found.double_at(name::FRAME_RANGE, 1)?);
+    let sane = first <= last && last - first < MAX && first.abs() < MAX && last.abs() < MAX;
+    sane.then_some((first.round() as i64, last.round() as i64))
+}

@@ -1,0 +1,55 @@
+//! A clip's properties and images.
+
+use std::ptr;
+
+use super::properties::Properties;
+use super::suites::Suites;
+use crate::abi::{ClipHandle, OK, PropertySetHandle};
+
+#[derive(Clone, Copy)]
+pub struct Clip<'a> {
+    suites: &'a Suites,
+    handle: ClipHandle,
+}
+
+impl<'a> Clip<'a> {
+    pub(super) fn new(suites: &'a Suites, handle: ClipHandle) -> Self {
+        Self { suites, handle }
+    }
+
+    pub fn properties(&self) -> Properties<'a> {
+        let mut handle = PropertySetHandle::null();
+        if let Some(get) = self.suites.effect.clip_get_property_set {
+            unsafe { get(self.handle, &raw mut handle) };
+        }
+        self.suites.properties(handle)
+    }
+
+    /// The clip's picture at a time; given back to the host when dropped.
+    pub fn image(&self, time: f64) -> Option<HostImage<'a>> {
+        let mut handle = PropertySetHandle::null();
+        let get = self.suites.effect.clip_get_image?;
+        let status = unsafe { get(self.handle, time, ptr::null(), &raw mut handle) };
+        // Not `then_some`: an image made and dropped at once would be given back.
+        (status == OK && !handle.is_null()).then(|| HostImage { suites: self.suites, handle })
+    }
+}
+
+pub struct HostImage<'a> {
+    suites: &'a Suites,
+    handle: PropertySetHandle,
+}
+
+impl HostImage<'_> {
+    pub fn properties(&self) -> Properties<'_> {
+        self.suites.properties(self.handle)
+    }
+}
+
+impl Drop for HostImage<'_> {
+    fn drop(&mut self) {
+        if let Some(release) = self.suites.effect.clip_release_image {
+            unsafe { release(self.handle) };
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! An effect: its descriptor, or an instance.
+
+use std::ffi::CStr;
+use std::ptr;
+
+use super::clip::Clip;
+use super::param::Param;
+use super::progress::Progress;
+use super::properties::Properties;
+use super::suites::Suites;
+use crate::abi::{ClipHandle, EffectHandle, FAILED, OK, ParamHandle, ParamSetHandle, PropertySetHandle, Status};
+
+fn checked(status: Status) -> Result<(), Status> {
+    if status == OK { Ok(()) } else { Err(status) }
+}
+
+/// An effect: its descriptor, or an instance.
+#[derive(Clone, Copy)]
+pub struct Effect<'a> {
+    suites: &'a Suites,
+    handle: EffectHandle,
+}
+
+impl<'a> Effect<'a> {
+    pub fn new(suites: &'a Suites, handle: EffectHandle) -> Self {
+        Self { suites, handle }
+    }
+
+    pub fn properties(&self) -> Properties<'a> {
+        let mut handle = PropertySetHandle::null();
+        if let Some(get) = self.suites.effect.get_property_set.filter(|_| !self.handle.is_null()) {
+            unsafe { get(self.handle, &raw mut handle) };
+        }
+        self.suites.properties(handle)
+    }
+
+    pub fn suites(&self) -> &'a Suites {
+        self.suites
+    }
+
+    fn param_set(&self) -> ParamSetHandle {
+        let mut handle = ParamSetHandle::null();
+        if let Some(get) = self.suites.effect.get_param_set.filter(|_| !self.handle.is_null()) {
+            unsafe { get(self.handle, &raw mut handle) };
+        }
+        handle
+    }
+
+    pub fn define_clip(&self, clip: &CStr) -> Result<Properties<'a>, Status> {
+        let mut handle = PropertySetHandle::null();
+        let define = self.suites.effect.clip_define.ok_or(FAILED)?;
+        checked(unsafe { define(self.handle, clip.as_ptr(), &raw mut handle) })?;
+        Ok(self.suites.properties(handle))
+    }
+
+    pub fn define_param(&self, kind: &CStr, param: &CStr) -> Result<Properties<'a>, Status> {
+        let mut handle = PropertySetHandle::null();
+        let define = self.suites.parameter.define.ok_or(FAILED)?;
+        checked(unsafe { define(self.param_set(), kind.as_ptr(), param.as_ptr(), &raw mut handle) })?;
+        Ok(self.suites.properties(handle))
+    }
+
+    pub fn param(&self, param: &CStr) -> Option<Param<'a>> {
+        let mut handle = ParamHandle::null();
+        let set = self.param_set();
+        let get = self.suites.parameter.get_handle.filter(|_| !set.is_null())?;
+        let status = unsafe { get(set, param.as_ptr(), &raw mut handle, ptr::null_mut()) };
+        (status == OK && !handle.is_null()).then_some(Param::new(self.suites, handle))
+    }
+
+    pub fn clip(&self, clip: &CStr) -> Option<Clip<'a>> {
+        let mut handle = ClipHandle::null();
+        let get = self.suites.effect.clip_get_handle.filter(|_| !self.handle.is_null())?;
+        let status = unsafe { get(self.handle, clip.as_ptr(), &raw mut handle, ptr::null_mut()) };
+        (status == OK && !handle.is_null()).then_some(Clip::new(self.suites, handle))
+    }
+
+    /// Whether the host wants no more of this render.
+    pub fn aborted(&self) -> bool {
+        self.suites.effect.abort.is_some_and(|abort| unsafe { abort(self.handle) } != 0)
+    }
+
+    /// The time line's current time.
+    pub fn time(&self) -> Option<f64> {
+        let mut time = 0.0;
+        let get = self.suites.time_line?.get_time?;
+        (unsafe { get(self.handle.0, &raw mut time) } == OK).then_some(time)
+    }
+
+    /// Shows a bar with the host's Cancel, where it has one, until the returned value is dropped.
+    pub fn progress(&self, label: &CStr) -> Progress<'a> {
+        Progress::start(self.suites.progress, self.handle, label)
+    }
+}

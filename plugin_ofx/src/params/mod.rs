@@ -1,0 +1,195 @@
+//! The effect's parameters: their names and values.
+
+pub mod describe;
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::path::Path;
+
+use crate::host::{Effect, text};
+use crate::methods;
+use crate::target::Target;
+use crate::wire::{self, Method, ParameterKind};
+
+pub const STATUS: &CStr = c"status";
+pub const JOB: &CStr = c"job";
+pub const SHOT: &CStr = c"shot";
+pub const SOURCE_PATH: &CStr = c"sourcePath";
+pub const SOURCE_OFFSET: &CStr = c"sourceOffset";
+pub const SOURCE_RANGE: &CStr = c"sourceRange";
+pub const COLORSPACE: &CStr = c"colorspace";
+pub const METHOD: &CStr = c"method";
+pub const QUALITY: &CStr = c"quality";
+pub const KEYFRAME_PATH: &CStr = c"keyframePath";
+pub const KEYFRAME_FRAME: &CStr = c"keyframeFrame";
+pub const PAINT: &CStr = c"paint";
+pub const PROPAGATE: &CStr = c"propagate";
+pub const CANCEL: &CStr = c"cancel";
+pub const REFRESH: &CStr = c"refresh";
+pub const MONITOR: &CStr = c"monitor";
+pub const VIEW: &CStr = c"view";
+pub const WIPE: &CStr = c"wipe";
+pub const MIX: &CStr = c"mix";
+pub const MISSING: &CStr = c"missing";
+pub const WAIT_SECONDS: &CStr = c"waitSeconds";
+/// Tells this clip from others where its frames were sent.
+pub const CLIP_KEY: &CStr = c"clipKey";
+/// The clip that was propagated, so that a copy of the effect on another clip shows nothing of it.
+pub const BOUND_TO: &CStr = c"boundTo";
+/// Raised when better frames have arrived, so that the host renders anew.
+pub const REVISION: &CStr = c"revision";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    Result,
+    Plate,
+    Wipe,
+    Matte,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    Plate,
+    Wait,
+    Fail,
+}
+
+const VIEWS: [(&CStr, View); 4] =
+    [(c"Result", View::Result), (c"Plate", View::Plate), (c"Wipe", View::Wipe), (c"Matte", View::Matte)];
+const MISSINGS: [(&CStr, Missing); 3] =
+    [(c"Show the plate", Missing::Plate), (c"Wait", Missing::Wait), (c"Fail", Missing::Fail)];
+const QUALITIES: [&CStr; 2] = [c"Best so far", c"Final only"];
+
+/// The parameters' values that a render and a button need.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub target: Target,
+    pub source_offset: i64,
+    pub view: View,
+    pub wipe: f64,
+    pub mix: f64,
+    pub missing: Missing,
+    pub wait_seconds: f64,
+    pub final_only: bool,
+    pub method: String,
+    /// The target's source is the key of a clip whose frames are sent.
+    pub is_sent: bool,
+    pub bound_to: String,
+}
+
+impl Settings {
+    pub fn read(effect: &Effect, time: f64) -> Self {
+        let string = |param: &CStr| effect.param(param).and_then(|found| found.string()).unwrap_or_default();
+        let int = |param: &CStr, default| effect.param(param).and_then(|found| found.int()).unwrap_or(default);
+        let double =
+            |param: &CStr, default| effect.param(param).and_then(|found| found.double(time)).unwrap_or(default);
+        let source = absolute(&string(SOURCE_PATH));
+        let is_sent = source.is_empty();
+        Self {
+            target: Target {
+                job: job_name(&string(JOB)),
+                shot: shot_name(&string(SHOT)),
+                source: if is_sent { string(CLIP_KEY) } else { source },
+                range: frame_range(&string(SOURCE_RANGE)),
+            },
+            source_offset: int(SOURCE_OFFSET, 0).into(),
+            view: option_at(&VIEWS, int(VIEW, 0)),
+            wipe: double(WIPE, 0.5).clamp(0.0, 1.0),
+            mix: double(MIX, 1.0).clamp(0.0, 1.0),
+            missing: option_at(&MISSINGS, int(MISSING, 0)),
+            wait_seconds: double(WAIT_SECONDS, 60.0).clamp(0.0, 86400.0),
+            final_only: int(QUALITY, 0) == 1,
+            method: method_at(int(METHOD, 0)).map_or_else(|| "draft".into(), |method| method.name.clone()),
+            is_sent,
+            bound_to: string(BOUND_TO),
+        }
+    }
+
+    /// Whether the plate is all there is to show, at any time.
+    pub fn is_identity(&self) -> bool {
+        self.view == View::Plate || (self.mix == 0.0 && self.view != View::Matte) || self.target.is_empty()
+    }
+}
+
+fn method_param_name(method: &str, parameter: &str) -> CString {
+    text(&format!("{method}_{parameter}"))
+}
+
+/// The chosen method's parameters as a job takes them.
+pub fn method_values(effect: &Effect, method: &str, time: f64) -> HashMap<String, String> {
+    let Some(found) = methods::known().iter().find(|known| known.name == method) else { return HashMap::new() };
+    let value = |parameter: &wire::Parameter| {
+        let param = effect.param(&method_param_name(method, &parameter.name))?;
+        Some(match parameter.kind() {
+            ParameterKind::Float => param.double(time)?.to_string(),
+            ParameterKind::Int => param.int()?.to_string(),
+            ParameterKind::Bool => (param.int()? != 0).to_string(),
+            ParameterKind::Choice => parameter.choices.get(usize::try_from(param.int()?).ok()?)?.clone(),
+            ParameterKind::String | ParameterKind::Unspecified => param.string()?,
+        })
+    };
+    found.parameters.iter().filter_map(|parameter| Some((parameter.name.clone(), value(parameter)?))).collect()
+}
+
+fn method_at(index: i32) -> Option<&'static Method> {
+    methods::known().get(usize::try_from(index).ok()?)
+}
+
+fn option_at<T: Copy>(options: &[(&CStr, T)], index: i32) -> T {
+    usize::try_from(index).ok().and_then(|index| options.get(index)).unwrap_or(&options[0]).1
+}
+
+/// A path as the engine knows its sources: absolute. A pattern is a path too.
+fn absolute(path: &str) -> String {
+    let path = path.trim();
+    if path.is_empty() {
+        return String::new();
+    }
+    std::path::absolute(Path::new(path)).map_or_else(|_| path.to_owned(), |found| found.to_string_lossy().into_owned())
+}
+
+fn job_name(given: &str) -> String {
+    let given = given.trim();
+    if given.is_empty() || given.starts_with("jobs/") { given.to_owned() } else { format!("jobs/{given}") }
+}
+
+fn shot_name(given: &str) -> String {
+    let given = given.trim();
+    if given.is_empty() || given.starts_with("shots/") { given.to_owned() } else { format!("shots/{given}") }
+}
+
+/// "1001-1048"; also below 0: "-5-10".
+fn frame_range(given: &str) -> Option<(i64, i64)> {
+    let given = given.trim();
+    let split = given.get(1..)?.find('-')? + 1;
+    let (first, last) = (given[..split].trim().parse().ok()?, given[split + 1..].trim().parse().ok()?);
+    (first <= last).then_some((first, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_two_numbers_the_first_not_above_the_last() {
+        assert_eq!(frame_range(" 1001-1048 "), Some((1001, 1048)));
+        assert_eq!(frame_range("-5-10"), Some((-5, 10)));
+        assert_eq!(frame_range("-5--1"), Some((-5, -1)));
+        assert!(["", "-", "5", "9-3", "a-b", "1-", "ä-1"].iter().all(|given| frame_range(given).is_none()));
+    }
+
+    #[test]
+    fn a_job_may_be_given_by_its_number() {
+        assert_eq!(
+            (job_name("12"), job_name(" jobs/12 "), job_name("")),
+            ("jobs/12".into(), "jobs/12".into(), "".into())
+        );
+        assert_eq!(shot_name("ab12"), "shots/ab12");
+    }
+
+    #[test]
+    fn choices_that_no_host_should_give_mean_the_first() {
+        assert_eq!(option_at(&VIEWS, 3), View::Matte);
+        assert_eq!((option_at(&VIEWS, -1), option_at(&VIEWS, 99)), (View::Result, View::Result));
+    }
+}

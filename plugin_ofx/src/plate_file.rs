@@ -1,0 +1,60 @@
+//! Writes a frame of the clip to a TIFF, for the artist's painting program.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use tiff::encoder::{TiffEncoder, colortype};
+
+use crate::composite::{Depth, decode};
+use crate::image::{Image, rgb};
+
+/// The file on which a clip's frame is painted, one for each frame, in the data folder.
+pub fn path(folder: &Path, clip: &str, frame: i64) -> PathBuf {
+    let stem = Path::new(clip).file_stem().map_or_else(|| "clip".into(), |stem| stem.to_string_lossy().into_owned());
+    let safe = |letter: char| if letter.is_alphanumeric() || "-_.".contains(letter) { letter } else { '_' };
+    let stem: String = stem.chars().map(safe).collect();
+    folder.join("painting").join(format!("{stem}.{frame:05}.tif"))
+}
+
+/// Writes the image, RGB at its depth (half as float). Keeps a file that exists: the artist may have painted on it.
+pub fn write(image: &Image, path: &Path) -> Result<(), String> {
+    if path.exists() {
+        return Ok(());
+    }
+    let failed = |error: &dyn std::fmt::Display| format!("{} cannot be written: {error}.", path.display());
+    fs::create_dir_all(path.parent().unwrap_or(path)).map_err(|error| failed(&error))?;
+    let partial = path.with_extension("partial");
+    let file = File::create(&partial).map_err(|error| failed(&error))?;
+    encode(image, BufWriter::new(file)).map_err(|error| failed(&error))?;
+    fs::rename(&partial, path).map_err(|error| failed(&error))
+}
+
+fn encode(image: &Image, file: BufWriter<File>) -> Result<(), tiff::TiffError> {
+    let (width, height) = image.size();
+    let rgb = rgb(&image.packed(), image.depth);
+    let mut encoder = TiffEncoder::new(file)?;
+    match image.depth {
+        Depth::Byte => encoder.write_image::<colortype::RGB8>(width, height, &rgb),
+        Depth::Short => {
+            let samples: Vec<u16> = rgb.as_chunks::<2>().0.iter().map(|bytes| u16::from_ne_bytes(*bytes)).collect();
+            encoder.write_image::<colortype::RGB16>(width, height, &samples)
+        }
+        Depth::Half | Depth::Float => {
+            let mut samples = vec![0.0; rgb.len() / image.depth.sample_bytes()];
+            decode(image.depth, &rgb, &mut samples);
+            encoder.write_image::<colortype::RGB32Float>(width, height, &samples)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_is_named_by_clip_and_frame() {
+        let named = path(Path::new("data"), "shots/a b:c.mov", 7);
+        assert_eq!(named, Path::new("data/painting/a_b_c.00007.tif"));
+    }
+}
