@@ -361,7 +361,7 @@ def _video_notes(path: str, plate: VideoPlate, index: VideoIndex, described: Des
         yield f"'{name}' has a variable frame rate; a video that is written keeps every frame's time."
     if not index.timed:
         yield f"'{name}' states no times for its frames; they are counted, and reading backward is slow."
-    if described.field_order:
+    if described.fields:
         yield f"'{name}' is interlaced; its frames are edited as they are, both fields woven: motion is one a frame."
     if described.pix_fmt.startswith("xyz"):
         yield f"'{name}' holds X'Y'Z' samples, as digital cinema does; they are converted to RGB, and so is the result."

@@ -38,7 +38,7 @@ _OPTIONS = {
 _BT709 = 1  # AVColorPrimaries, AVColorTransferCharacteristic and AVColorSpace
 # What a stream's entry in the container states as its encoder does; ProRes has its kind in the tag.
 _SHARED = (
-    "pix_fmt", "framerate", "color_range", "colorspace", "color_primaries", "color_trc", "field_order", "codec_tag",
+    "pix_fmt", "framerate", "color_range", "colorspace", "color_primaries", "color_trc", "codec_tag",
 )  # fmt: skip
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "timecode", "duration"}
 
@@ -53,7 +53,7 @@ class VideoSink(Sink):
         self._audio: AudioTracks | None = None
         self._index = index_video(info.path, info.stream) if info.kind == "video" else None
         self._described = describe(info.path, info.stream) if info.kind == "video" else None
-        self._fields = FieldFlags(self._described) if self._described and self._described.field_order else None
+        self._fields = FieldFlags(self._described.fields) if self._described and self._described.fields else None
         self._kept = self._kept_times()
         self._written = 0
         super().__init__(path, overwrite, guard)
@@ -138,9 +138,8 @@ class VideoSink(Sink):
             if min(self._info.width, self._info.height) < 16:
                 encoder.options["slices"] = "1"  # each needs some pixels of every plane; FFV1 does not see to that
         if self._fields is not None:
-            encoder.field_order = self._described.field_order if self._described else 0
             encoder.flags |= Flags.interlaced_dct | Flags.interlaced_me
-            if self._suffix == ".mp4" and self._described and not self._described.top_field_first:
+            if self._suffix == ".mp4" and self._described and self._described.fields == "bff":
                 encoder.options["x264-params"] = "bff=1"
         encoder.open()
         return encoder
@@ -150,8 +149,9 @@ class VideoSink(Sink):
         assert self._container is not None
         encoder = self._encoder
         hdr = self._described.hdr if self._described else None
+        fields = self._described.fields if self._described else ""
         codec = encoder.codec.canonical_name
-        template = stream_template(codec, encoder.width, encoder.height, encoder.extradata or b"", hdr)
+        template = stream_template(codec, encoder.width, encoder.height, encoder.extradata or b"", hdr, fields)
         with template:
             stream = self._container.add_stream_from_template(template.streams.video[0], opaque=True)
         assert isinstance(stream, VideoStream)
