@@ -30,7 +30,11 @@ def create_shot(client: Client, request: JobRequest, output: CommandOutput) -> s
 
     Raises ClientError where the source's frame rate is not what the timeline of the request's clip says."""
     shot = client.create_shot(
-        request.source, frames=request.frames, colorspace=request.colorspace, stream=request.stream
+        request.source,
+        frames=request.frames,
+        colorspace=request.colorspace,
+        stream=request.stream,
+        layer=request.layer,
     )
     output.event("shot", as_record(shot))
     output.notes(shot.notes)

@@ -15,7 +15,7 @@ class SourceInfo:
     path: absolute; a video file, a folder, a pattern, or a folder of uploaded frames.
     kind: "video", "sequence" or "frames" (uploaded arrays).
     first, last: frame numbers of the range, inclusive; a video counts from 0.
-    width, height: upright, in pixels.
+    width, height: upright, in pixels; of an EXR file's display window.
     sample: "uint8", "uint10", "uint12", "uint16", "half" or "float".
     channels: of one frame, alpha and further EXR channels included.
     rate: frames per second, None where nothing says; what most frames have where `variable_rate`.
@@ -24,8 +24,10 @@ class SourceInfo:
     pixel_aspect: width of a pixel over its height, upright.
     timecode: of frame `first`, "" where there is none.
     notes: sentences that the user should read.
-    fingerprint: hex digest of what the range's pixels depend on: path, sizes, times of change, colour space.
+    fingerprint: hex digest of what the range's pixels depend on: path, sizes, times of change, colour space, stream,
+    layer.
     stream: the number of a video's stream in its file; None for what is no video.
+    layer: the name of the channels that are the picture, of an EXR file with several; else "".
     """
 
     path: str
@@ -47,6 +49,7 @@ class SourceInfo:
     notes: tuple[str, ...]
     fingerprint: str
     stream: int | None = None
+    layer: str = ""
 
     @property
     def count(self) -> int:

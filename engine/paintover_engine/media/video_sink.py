@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -55,6 +54,7 @@ class VideoSink(Sink):
         self._described = describe(info.path, info.stream) if info.kind == "video" else None
         self._fields = FieldFlags(self._described.fields) if self._described and self._described.fields else None
         self._kept = self._kept_times()
+        self._durations: dict[int, int] = {}  # of frames that the encoder holds, by their times
         self._written = 0
         super().__init__(path, overwrite, guard)
         self._staged = self._staging / path.name
@@ -89,8 +89,12 @@ class VideoSink(Sink):
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         assert self._container is not None
+        if frame is not None and frame.pts is not None:
+            self._durations[frame.pts] = frame.duration
         for packet in self._encoder.encode(frame):
             packet.stream = self._stream
+            duration = self._durations.pop(packet.pts or 0, 1)
+            packet.duration = packet.duration or duration  # PyAV 17 forgets it, and the last frame would be cut off
             self._container.mux(packet)
 
     def _time(self, number: int) -> tuple[int, Fraction, int]:
@@ -263,12 +267,12 @@ class VideoSink(Sink):
             with contextlib.suppress(OSError, av.error.FFmpegError, ValueError):  # the file is thrown away
                 container.close()
 
-    def _move(self) -> None:
+    def _renames(self) -> list[tuple[Path, Path]]:
         if not self._written:
             raise PaintoverError(failed(self.path, "no frame came").code, f"No frame was written to '{self.path}'.")
         if not self._overwrite and self.path.exists():
             raise failed(self.path, "it appeared meanwhile; add --overwrite or choose another name")
-        os.replace(self._staged, self.path)
+        return [(self._staged, self.path)]
 
 
 def _is_grey(plate: Plate) -> bool:
