@@ -115,6 +115,8 @@ class ImagePlate:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", read_only(self.pixels))
+        if self.data is not None:
+            object.__setattr__(self, "data", read_only(self.data))
 
     @property
     def width(self) -> int:
