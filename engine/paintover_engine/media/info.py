@@ -25,6 +25,7 @@ class SourceInfo:
     timecode: of frame `first`, "" where there is none.
     notes: sentences that the user should read.
     fingerprint: hex digest of what the range's pixels depend on: path, sizes, times of change, colour space, layer.
+    step: how far apart the numbers of a sequence's files are: each picture is held until the next (2: "on twos").
     layer: the name of the channels that are the picture, of an EXR file with several; else "".
     """
 
@@ -47,6 +48,11 @@ class SourceInfo:
     notes: tuple[str, ...]
     fingerprint: str
     layer: str = ""
+    step: int = 1
+
+    def is_held(self, number: int) -> bool:
+        """Whether a frame shows the picture of one before it, and has no file of its own."""
+        return (number - self.first) % self.step != 0
 
     @property
     def count(self) -> int:
