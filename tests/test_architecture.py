@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENGINE = ROOT / "engine" / "paintover_engine"
 BRIDGE = ROOT / "bridge" / "paintover_bridge"
 LOCAL = ROOT / "local" / "paintover_local"
+EVALUATION = ROOT / "evaluation" / "paintover_evaluation"
 
 MAY_IMPORT = {
     "service": {"jobs", "methods", "media"},
@@ -84,7 +86,7 @@ def test_only_the_service_speaks_the_wire(package: str) -> None:
         assert not tops & {"grpc", "paintover"}, path
 
 
-def test_the_bridge_imports_only_what_every_host_can_have() -> None:
+def test_bridge_imports_only_its_dependencies() -> None:
     for path in sources(BRIDGE):
         tops = {name.partition(".")[0] for name in imported_by(path)}
         extra = {"opentimelineio"} if path.name == "timeline.py" else set()  # of its optional extra
@@ -103,13 +105,27 @@ def test_what_ships_does_not_need_the_evaluation() -> None:
         assert "paintover_evaluation" not in {name.partition(".")[0] for name in imported_by(path)}, path
 
 
-def test_what_they_share_needs_the_standard_library_alone() -> None:
+@pytest.mark.parametrize("folder", [BRIDGE, LOCAL, EVALUATION], ids=lambda folder: folder.name)
+def test_no_files_import_each_other_in_a_circle(folder: Path) -> None:
+    modules = {
+        ".".join(path.relative_to(folder.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sources(folder)
+    }
+    imports = {name: imported_by(path) & modules.keys() - {name} for name, path in modules.items()}
+    packages_of_imports = {  # `from package import module` needs the module, not the package
+        name: {one for one in found if not any(other.startswith(f"{one}.") for other in found)}
+        for name, found in imports.items()
+    }
+    graphlib.TopologicalSorter(packages_of_imports).prepare()  # raises CycleError, which names the circle
+
+
+def test_shared_package_imports_only_the_stdlib() -> None:
     for path in sources(LOCAL):
         tops = {name.partition(".")[0] for name in imported_by(path)}
         assert not tops - sys.stdlib_module_names - {"paintover_local"}, path
 
 
-def test_the_daemon_loads_nothing_that_only_a_worker_needs() -> None:
+def test_daemon_loads_no_worker_library() -> None:
     loaded = loaded_by("import paintover_engine.service.__main__, paintover_engine.service.server")
     assert "paintover_engine" in loaded
     assert not loaded & HEAVY

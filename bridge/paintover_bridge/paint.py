@@ -1,4 +1,4 @@
-"""`paintover paint`: one frame out to the artist's editor; every save of it back into the shot."""
+"""`paintover paint`: exports a frame to the artist's editor, and propagates every save of it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ from paintover_bridge.client import Client, absolute, is_finished
 from paintover_bridge.editors import Editor
 from paintover_bridge.errors import FAILED, INTERRUPTED, OK, ClientError, bad_input
 from paintover_bridge.job_request import JobRequest
-from paintover_bridge.output import Output
+from paintover_bridge.output import CommandOutput
 from paintover_bridge.progress import duration, frame_record, progress_record
 from paintover_bridge.propagate import CANCEL_SECONDS, create_shot, done_record, interrupts_held, write_timeline
 from paintover_bridge.records import as_record, job_number
-from paintover_bridge.saves import PICTURES, Saves
+from paintover_bridge.save_watcher import PICTURES, SaveWatcher
 
-FORMATS = ("psd", "png", "tif", "exr")
 _FRESH_SECONDS = 10.0
-_TICK_SECONDS = 0.2  # Windows tells of Ctrl-C only between two waits
+_TICK_SECONDS = 0.2  # Windows delivers Ctrl-C only between two waits
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def _picture_path(options: PaintOptions, shot: shot_pb2.Shot, data_folder: Path)
 
 
 class PaintSession:
-    """The time that an artist paints on one frame.
+    """Paints one frame: opens the editor, watches the picture, and runs a job for each save.
 
     request: the shot and what its jobs compute. editor: opens the picture; None: the artist does.
     """
@@ -68,7 +67,7 @@ class PaintSession:
         options: PaintOptions,
         editor: Editor | None,
         data_folder: Path,
-        output: Output,
+        output: CommandOutput,
     ) -> None:
         self._client = client
         self._request = request
@@ -85,30 +84,30 @@ class PaintSession:
         self._numbers: set[int] = set()
 
     def run(self) -> int:
-        """Paints until Ctrl-C, which waits for the last save's job; a second one, or SIGTERM, cancels that job.
+        """Runs until Ctrl-C, which waits for the last save's job; a second one, or SIGTERM, cancels that job.
 
-        Returns the exit status. Raises ClientError for what is wrong before there is anything to paint on."""
+        Returns the exit status. Raises ClientError for invalid options, before the editor opens."""
         picture, resumed = self._export()
         self._prepare()
-        saves = Saves(
+        watcher = SaveWatcher(
             picture,
-            taken=lambda path: self._events.put(("saved", path)),
-            foreign=lambda path: self._events.put(("foreign", path)),
-            failed=lambda error: self._events.put(("failed", error)),
-            known=not resumed,
+            on_save=lambda path: self._events.put(("saved", path)),
+            on_unreadable=lambda path: self._events.put(("foreign", path)),
+            on_error=lambda error: self._events.put(("failed", error)),
+            existing_known=not resumed,
         )
         try:
             self._open(picture)
             with _terminable():
                 return self._serve()
         finally:
-            saves.stop()
+            watcher.stop()
             self._tidy_up()
 
     # Before the editor opens.
 
     def _export(self) -> tuple[Path, bool]:
-        """The picture to paint on, and whether it was there already."""
+        """Writes the picture to paint on; returns its path, and whether it existed already."""
         options = self._options
         self._shot = shot = create_shot(self._client, self._request, self._output)
         first, last = shot.range.first, shot.range.last
@@ -129,10 +128,10 @@ class PaintSession:
         self._output.say(f"{done} {picture}.")
         if picture.suffix.lower() in (".psd", ".psb"):
             self._output.say("Paint on the layers above the plate, and save.")
-        self._tell_of_others()
+        self._note_other_keyframes()
         return picture, resumed
 
-    def _tell_of_others(self) -> None:
+    def _note_other_keyframes(self) -> None:
         if self._options.only:
             return
         frames = [key.frame for key in self._client.list_keyframes(self._shot.name) if key.frame != self._options.frame]
@@ -144,7 +143,7 @@ class PaintSession:
             )
 
     def _prepare(self) -> None:
-        """Starts what needs no keyframe, so that it is done when the first save comes."""
+        """Starts the job of the stages that need no keyframe, so that the first save finds their output."""
         request = self._request
         self._prepared = self._client.prepare_shot(
             self._shot.name, request.method, parameters=request.parameters, model=request.model
@@ -163,16 +162,16 @@ class PaintSession:
             self._output.say("Open it yourself; press Ctrl-C when you are done.")
             return
         if self._editor.name == "Photoshop":
-            self._client.open_monitor()  # its panel asks there
+            self._client.open_monitor()  # the panel connects to its port
         self._output.event("editor", {"name": self._editor.name})
         self._output.say(f"Opening {self._editor.name}; press Ctrl-C here when you are done.")
 
-    # While it is open.
+    # While the editor is open.
 
     def _serve(self) -> int:
         try:
             while True:
-                self._answer(*self._next())
+                self._handle(*self._next())
                 if self._options.once and self._job is not None and is_finished(self._job):
                     return self._status()
         except Terminated:
@@ -185,21 +184,21 @@ class PaintSession:
             with contextlib.suppress(queue.Empty):
                 return self._events.get(timeout=_TICK_SECONDS)
 
-    def _answer(self, kind: str, what: Any) -> None:
+    def _handle(self, kind: str, what: Any) -> None:
         if kind == "saved":
-            self._take(what)
+            self._submit_save(what)
         elif kind == "job":
-            self._show(what)
+            self._report_progress(what)
         elif kind == "foreign":
             self._output.note(
                 f"'{what.name}' is the editor's own kind, which is not read; "
                 f"save or export a {self._options.format.upper()} of the same name beside it."
             )
-        else:  # the folder is gone, or the engine is
+        else:  # the folder or the engine is gone
             raise what
 
-    def _take(self, path: Path) -> None:
-        """A save: its keyframe replaces the last one, and its job the last one's."""
+    def _submit_save(self, path: Path) -> None:
+        """Turns a save into a keyframe and a job, which replaces the last save's job."""
         self._output.event("saved", {"path": str(path)})
         self._saved_at = _last_change(path)
         try:
@@ -210,7 +209,7 @@ class PaintSession:
                 return
             self._output.say(f"Saved {path.name}.")
             self._output.notes(keyframe.notes)
-            self._outdate()
+            self._cancel_outdated_job()
             self._submit(keyframe.name)
         except ClientError as error:
             if error.code in ("UNAVAILABLE", "UNAUTHENTICATED"):
@@ -220,10 +219,10 @@ class PaintSession:
             else:
                 self._output.error(error)  # the next save may be right
 
-    def _outdate(self) -> None:
+    def _cancel_outdated_job(self) -> None:
         if self._job is None or is_finished(self._job):
             return
-        with contextlib.suppress(ClientError):  # it may have finished: then nothing is to be cancelled
+        with contextlib.suppress(ClientError):  # it may have finished meanwhile
             self._client.cancel_job(self._job.name)
             self._output.event("outdated", {"job": self._job.name})
             self._output.say(f"{self._job.name} is cancelled: this save outdates it.")
@@ -246,7 +245,7 @@ class PaintSession:
         except ClientError as error:
             self._events.put(("failed", error))
 
-    def _show(self, job: job_pb2.Job) -> None:
+    def _report_progress(self, job: job_pb2.Job) -> None:
         if self._job is None or job.name != self._job.name or is_finished(self._job):
             return
         fresh = [frame for frame in job.frames if frame.number not in self._numbers]
@@ -260,9 +259,9 @@ class PaintSession:
         self._output.record(progress_record(job))
         if is_finished(job):
             self._job = job
-            self._end(job)
+            self._report_end(job)
 
-    def _end(self, job: job_pb2.Job) -> None:
+    def _report_end(self, job: job_pb2.Job) -> None:
         if job.state == job_pb2.JOB_STATE_FAILED:
             again = f"{job.name} failed; see `paintover jobs show {job_number(job)}`."
             self._output.error(ClientError(job.error_code or "INTERNAL", job.message or again))
@@ -285,7 +284,7 @@ class PaintSession:
     # When the artist is done.
 
     def _finish(self) -> int:
-        """Waits for the last save's job, until a second Ctrl-C."""
+        """Waits for the last save's job; a second Ctrl-C cancels it. Returns the exit status."""
         if self._job is None or is_finished(self._job):
             return self._status()
         self._output.say("Waiting for the last save to be carried through; press Ctrl-C again to cancel it.")
@@ -293,7 +292,7 @@ class PaintSession:
             while not is_finished(self._job):
                 kind, what = self._next()
                 if kind == "job":
-                    self._show(what)
+                    self._report_progress(what)
                 elif kind == "failed":
                     raise what
             return self._status()
@@ -311,18 +310,18 @@ class PaintSession:
         return INTERRUPTED
 
     def _status(self) -> int:
-        """0 when the last save was carried through, or nothing was saved."""
+        """The exit status: 0 when the last save was propagated, or nothing was saved."""
         return FAILED if self._job is not None and self._job.state != job_pb2.JOB_STATE_DONE else OK
 
     def _tidy_up(self) -> None:
-        """What was prepared for a save that never came need not go on."""
+        """Cancels the preparation if no save came."""
         if self._prepared and self._job is None:
             with contextlib.suppress(ClientError):
                 self._client.cancel_job(self._prepared)
 
 
 def _last_change(path: Path) -> float:
-    """When a save was written, by the clock: now, for one that was found lying there."""
+    """The time of a save, seconds since the epoch: the file's modification time if that is recent, else now."""
     now = time.time()
     with contextlib.suppress(OSError):
         changed = path.stat().st_mtime
@@ -332,7 +331,7 @@ def _last_change(path: Path) -> float:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """Raised on SIGTERM."""
 
 
 @contextlib.contextmanager

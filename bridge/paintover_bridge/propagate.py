@@ -16,7 +16,7 @@ from paintover_bridge.arguments import KeyframeFile
 from paintover_bridge.client import Client
 from paintover_bridge.errors import INTERRUPTED, OK, ClientError
 from paintover_bridge.job_request import JobRequest
-from paintover_bridge.output import Output
+from paintover_bridge.output import CommandOutput
 from paintover_bridge.progress import display_for, duration
 from paintover_bridge.records import as_record, job_number
 from paintover_bridge.timeline import check_rate, write_result
@@ -24,11 +24,17 @@ from paintover_bridge.timeline import check_rate, write_result
 CANCEL_SECONDS = 10.0
 
 
-def create_shot(client: Client, request: JobRequest, output: Output) -> shot_pb2.Shot:
+def create_shot(client: Client, request: JobRequest, output: CommandOutput) -> shot_pb2.Shot:
     """The request's shot; what the engine noted about the source is printed.
 
     Raises ClientError where the source's frame rate is not what the timeline of the request's clip says."""
-    shot = client.create_shot(request.source, frames=request.frames, colorspace=request.colorspace, layer=request.layer)
+    shot = client.create_shot(
+        request.source,
+        frames=request.frames,
+        colorspace=request.colorspace,
+        stream=request.stream,
+        layer=request.layer,
+    )
     output.event("shot", as_record(shot))
     output.notes(shot.notes)
     if request.clip is not None:
@@ -36,7 +42,9 @@ def create_shot(client: Client, request: JobRequest, output: Output) -> shot_pb2
     return shot
 
 
-def submit(client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], output: Output) -> job_pb2.Job:
+def submit(
+    client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], output: CommandOutput
+) -> job_pb2.Job:
     """Creates the job of a request with these keyframes; what the engine noted about source and keyframes is
     printed."""
     shot = create_shot(client, request, output)
@@ -52,8 +60,8 @@ def submit(client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile
     return job
 
 
-def follow(client: Client, name: str, output: Output) -> int:
-    """Shows a job until it is finished; returns the exit status that its end deserves."""
+def follow(client: Client, name: str, output: CommandOutput) -> int:
+    """Displays a job's progress until its end; returns the exit status."""
     job = job_pb2.Job(name=name)
     with display_for(as_json=output.as_json) as display:
         for event in client.watch(name):
@@ -62,7 +70,7 @@ def follow(client: Client, name: str, output: Output) -> int:
     return report_end(client.get_job(name), output)
 
 
-def run(client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], output: Output) -> int:
+def run(client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], output: CommandOutput) -> int:
     """Submits a job and follows it to its end; returns the exit status. Ctrl-C (or SIGTERM) cancels the job; a second
     one leaves at once."""
     job = submit(client, request, keyframes, output)
@@ -72,7 +80,7 @@ def run(client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], 
     return status
 
 
-def write_timeline(request: JobRequest, media: str, output: Output) -> None:
+def write_timeline(request: JobRequest, media: str, output: CommandOutput) -> None:
     """Writes the timeline of a request for a clip, once the edited media is written. Does nothing for other
     requests, and for a job without an output.
 
@@ -84,7 +92,7 @@ def write_timeline(request: JobRequest, media: str, output: Output) -> None:
     output.say(f"Wrote {request.timeline} (timeline).")
 
 
-def prepare_shot(client: Client, request: JobRequest, output: Output) -> job_pb2.Job:
+def prepare_shot(client: Client, request: JobRequest, output: CommandOutput) -> job_pb2.Job:
     """Creates the job that computes what needs no keyframe of a request's shot."""
     shot = create_shot(client, request, output)
     with interrupts_held():
@@ -94,8 +102,8 @@ def prepare_shot(client: Client, request: JobRequest, output: Output) -> job_pb2
     return job
 
 
-def until_done(client: Client, name: str, output: Output) -> int:
-    """Follows a job; Ctrl-C cancels it, a second one leaves at once."""
+def until_done(client: Client, name: str, output: CommandOutput) -> int:
+    """Follows a job to its end; returns the exit status. Ctrl-C cancels the job, a second one leaves at once."""
     try:
         return follow(client, name, output)
     except KeyboardInterrupt:
@@ -103,8 +111,9 @@ def until_done(client: Client, name: str, output: Output) -> int:
         return _cancel(client, name, output)
 
 
-def _cancel(client: Client, name: str, output: Output) -> int:
-    """Cancels a job and waits until its files are let go; a job that finished meanwhile is reported as it ended."""
+def _cancel(client: Client, name: str, output: CommandOutput) -> int:
+    """Cancels a job and waits until it has ended; one that finished meanwhile is reported as such. Returns the exit
+    status."""
     try:
         with contextlib.suppress(ClientError):  # it may have finished: the next line knows
             client.cancel_job(name)
@@ -115,8 +124,8 @@ def _cancel(client: Client, name: str, output: Output) -> int:
         return INTERRUPTED
 
 
-def report_end(job: job_pb2.Job, output: Output) -> int:
-    """Says how a finished job ended; returns the exit status."""
+def report_end(job: job_pb2.Job, output: CommandOutput) -> int:
+    """Prints how a job ended; returns the exit status."""
     number = job_number(job)
     if job.state == job_pb2.JOB_STATE_FAILED:
         message = job.message or f"{job.name} failed; see `paintover jobs show {number}`."
@@ -132,8 +141,8 @@ def report_end(job: job_pb2.Job, output: Output) -> int:
     if job.spec.prepare_only:
         output.say(f"Prepared in {_short(seconds)}; what needs the paint starts from here.")
         return OK
-    made = f"Wrote {job.spec.output.path}" if job.spec.output.path else f"Finished {job.name}"
-    output.say(f"{made} ({job.progress.frames_total} frames in {_short(seconds)}).")
+    headline = f"Wrote {job.spec.output.path}" if job.spec.output.path else f"Finished {job.name}"
+    output.say(f"{headline} ({job.progress.frames_total} frames in {_short(seconds)}).")
     if job.spec.output.mattes_path:
         output.say(f"Wrote {job.spec.output.mattes_path} (mattes).")
     if job.message:
@@ -145,7 +154,7 @@ def report_end(job: job_pb2.Job, output: Output) -> int:
 
 
 def done_record(job: job_pb2.Job) -> dict[str, Any]:
-    """How a job ended well, for programs."""
+    """The JSON record of a job that succeeded."""
     return {
         "job": job.name,
         "state": "done",
@@ -164,14 +173,14 @@ def _short(seconds: float) -> str:
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM within the block take effect at its end."""
+    """Delays SIGINT and SIGTERM until the end of the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
 
     before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -179,12 +188,12 @@ def interrupts_held() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
-        signal.raise_signal(came[0])
+    if received:
+        signal.raise_signal(received[0])
 
 
 def cancel_on_terminate() -> None:
-    """SIGTERM, which a render farm sends, cancels as Ctrl-C does."""
+    """Makes SIGTERM, which render farms send, cancel the job as Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -75,7 +75,7 @@ def test_an_edit_changes_the_sprite_alone(kind: EditKind) -> None:
         assert one.region.any(axis=(1, 2)).all()
 
 
-def test_a_recolouring_keeps_the_mark_and_a_mark_keeps_the_colour() -> None:
+def test_edit_changes_either_colour_or_mark() -> None:
     for seed in SEEDS:
         painted, marked = case(seed, "recolour"), case(seed, "mark")
         assert (

@@ -69,7 +69,7 @@ def test_the_first_frame_is_known_at_any_noise() -> None:
     assert torch.allclose(estimate[:, 0], exact.tensor(clip)[0].expand(2, -1, -1, -1), atol=1e-5)
 
 
-def test_the_estimate_is_the_score_of_the_noisy_clips_density() -> None:
+def test_denoiser_estimate_equals_the_score() -> None:
     """Tweedie: D(x, σ) = x + σ² ∇ log p(x), with p a sum of Gaussians around the renders."""
     renders = exact.renders(exact.exact_case(np.random.default_rng(2), "mark")[0], [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
     renders = renders.double()

@@ -27,7 +27,7 @@ def test_a_frame_is_a_plate_a_truth_and_a_matte(case: SceneCase) -> None:
 
 
 @parametrized(ALL)
-def test_truth_and_plate_are_bit_identical_outside_the_matte_only(case: SceneCase) -> None:
+def test_truth_equals_plate_outside_the_matte_only(case: SceneCase) -> None:
     for number in (0, case.keyframe, case.length // 2, case.length - 1):
         frame = case.render(number, WIDTH, HEIGHT)
         outside = frame.matte == 0
@@ -38,7 +38,7 @@ def test_truth_and_plate_are_bit_identical_outside_the_matte_only(case: SceneCas
 
 
 @parametrized(ALL)
-def test_the_same_frame_comes_out_whatever_was_rendered_before(case: SceneCase) -> None:
+def test_rendering_does_not_depend_on_order(case: SceneCase) -> None:
     first = case.render(case.keyframe, WIDTH, HEIGHT)
     case.render(0, WIDTH, HEIGHT)
     case.render(case.keyframe, WIDTH // 2, HEIGHT // 2)

@@ -32,7 +32,7 @@ def test_the_plate_gains_nothing() -> None:
     assert scores.psnr_in == pytest.approx(10 * np.log10(255**2 / 20**2))
 
 
-def test_a_pixel_far_off_costs_exactness_and_one_near_does_not() -> None:
+def test_exactness_counts_large_errors_only() -> None:
     plate, truth = frames()
     near, far = truth.copy(), truth.copy()
     near[20, 55] = 0
@@ -47,7 +47,7 @@ def test_a_pixel_far_off_costs_exactness_and_one_near_does_not() -> None:
     assert exact[1] < 1
 
 
-def test_flicker_is_the_errors_change_and_not_the_error() -> None:
+def test_flicker_is_the_change_of_the_error() -> None:
     plate, truth = frames()
     steady, shaky = Scorer([]), Scorer([])
     for number in range(4):

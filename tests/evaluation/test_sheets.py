@@ -12,7 +12,7 @@ def count(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
     return int((picture == colour).all(axis=2).sum())
 
 
-def test_a_sheet_has_the_asked_width_and_shows_every_frame() -> None:
+def test_sheet_has_its_width_and_every_frame() -> None:
     sheet = contact_sheet([("plate", {0: RED, 5: RED}), ("result", {0: BLUE, 5: BLUE})], (0, 5), width=800)
     assert sheet.shape[1] == 800 and sheet.shape[2] == 3 and sheet.dtype == np.uint8
     assert count(sheet, (200, 10, 10)) == count(sheet, (10, 10, 200)) > 2 * 300 * 160
@@ -54,7 +54,7 @@ def test_side_by_side_keeps_both_frames_and_is_even() -> None:
     assert tuple(both[10, 160]) == BACKGROUND
 
 
-def test_side_by_side_writes_its_labels_and_leaves_its_inputs_alone() -> None:
+def test_side_by_side_labels_do_not_alter_the_inputs() -> None:
     left = RED.copy()
     both = side_by_side(left, BLUE)
     assert np.array_equal(left, RED)

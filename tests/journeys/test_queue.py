@@ -213,6 +213,39 @@ def test_result_damaged_by_a_crash_is_recomputed(slow: Client, shot: str, data_d
     assert frames[0].read_bytes()[-32:] == whole[-32:]
 
 
+def flip_last_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_damaged_input_is_recomputed_by_its_job(slow: Client, shot: str, data_dir: Path) -> None:
+    job = slow.create_job(shot, method="slow-draft", parameters={"stages": "3", "seconds": "1"})
+    wait_until(lambda: running(slow, job))
+    (prepared,) = DataFolder(data_dir).cache.rglob("tensors.safetensors")
+    os.kill(slow.endpoint.pid, signal.SIGKILL)  # the next worker reads the file, whatever this one has in memory
+    flip_last_byte(prepared)
+    assert slow.wait_until_finished(job.name, SECONDS)
+    done = slow.get_job(job.name)
+    assert done.state == DONE, done.message
+    assert any("was damaged on disk" in str(line["message"]) for line in log(slow))
+
+
+def test_damaged_result_is_found_and_retried(slow: Client, shot: str, data_dir: Path) -> None:
+    job = slow.create_job(shot, method="slow-draft", parameters={"seconds": "0"})
+    assert slow.wait_until_finished(job.name, SECONDS)
+    pixels = bytes(slow.get_frame(job.name, 3).pixels())
+    for path in DataFolder(data_dir).results.rglob("*.safetensors"):
+        flip_last_byte(path)
+    with pytest.raises(ClientError, match=r"frame 3 is damaged on disk; retry the job"):
+        slow.get_frame(job.name, 3)
+    assert slow.get_job(job.name).state == FAILED
+    slow.retry_job(job.name)
+    assert slow.wait_until_finished(job.name, SECONDS)
+    assert slow.get_job(job.name).state == DONE
+    assert bytes(slow.get_frame(job.name, 3).pixels()) == pixels
+
+
 def test_cache_stays_within_its_budget(
     slow_methods: None, data_dir: Path, small_shot: SmallShot, monkeypatch: pytest.MonkeyPatch
 ) -> None:

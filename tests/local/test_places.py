@@ -34,7 +34,7 @@ def machine(system: str, all_users: bool = False, root: Path | None = None, **en
         (WINDOWS, True, r"C:\ProgramData\Blackmagic Design\DaVinci Resolve\Fusion"),
     ],
 )
-def test_resolve_looks_for_scripts_in_its_fusion_folder(system: str, all_users: bool, expected: str) -> None:
+def test_resolve_scripts_are_in_the_fusion_folder(system: str, all_users: bool, expected: str) -> None:
     assert str(places.fusion_folder(machine(system, all_users))) == expected
 
 

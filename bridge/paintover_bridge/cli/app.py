@@ -83,6 +83,6 @@ def _run(arguments: list[str]) -> int:
 
 def _report(code: str, message: str) -> None:
     """An error that ended the command. `--json` is looked for in the text: the line may not have been understood."""
-    from paintover_bridge.output import Output
+    from paintover_bridge.output import CommandOutput
 
-    Output(as_json="--json" in sys.argv[1:]).error(ClientError(code, message))
+    CommandOutput(as_json="--json" in sys.argv[1:]).error(ClientError(code, message))

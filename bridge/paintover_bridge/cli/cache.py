@@ -63,9 +63,9 @@ def prune_cache(keep: str) -> int:
     from paintover_bridge.records import as_record
     from paintover_bridge.tables import size
 
-    kept = parse_size(keep)
+    keep_bytes = parse_size(keep)
     with context.connected() as client:
-        answer = client.prune_cache(kept)
+        answer = client.prune_cache(keep_bytes)
     output = context.output()
     output.record(as_record(answer))
     output.say(f"Gave back {size(answer.freed_bytes)}.")

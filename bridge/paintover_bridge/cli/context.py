@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paintover_bridge.client import Client
-    from paintover_bridge.output import Output
+    from paintover_bridge.output import CommandOutput
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -49,11 +49,11 @@ def common(command: Command) -> Command:
     return data_dir(as_json(command))
 
 
-def output() -> Output:
+def output() -> CommandOutput:
     """The output that `--json` selects. Needs a running command."""
-    from paintover_bridge.output import Output
+    from paintover_bridge.output import CommandOutput
 
-    return Output(as_json=bool(click.get_current_context().meta.get(_JSON)))
+    return CommandOutput(as_json=bool(click.get_current_context().meta.get(_JSON)))
 
 
 def given_data_folder() -> str | None:

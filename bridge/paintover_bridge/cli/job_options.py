@@ -28,6 +28,7 @@ class JobOptions(NamedTuple):
     frames: str | None
     colorspace: str
     layer: str = ""
+    stream: int | None = None
     output: str | None = None
     mattes: str | None = None
     overwrite: bool = False
@@ -49,6 +50,7 @@ class JobOptions(NamedTuple):
             model=self.model,
             colorspace=self.colorspace,
             layer=self.layer,
+            stream=self.stream,
             output=self.output,
             mattes=self.mattes,
             overwrite=self.overwrite,
@@ -103,10 +105,11 @@ def _apply(command: Command, options: list[Callable[[Command], Command]]) -> Com
 
 
 def method_options(command: Command) -> Command:
-    """SOURCE, and what to compute on it: method, parameters, model, range, colour space."""
+    """SOURCE, and what to compute on it: method, parameters, model, range, colour space, stream."""
     model = "The model, for methods that take one."
     frames = "Frame numbers, inclusive.  [default: the whole source]"
     colorspace = "An OpenColorIO colour space.  [default: from the file's tags]"
+    stream = "Which of a video's streams, by its number in the file.  [default: the default one]"
     parameter = "A parameter of the method; see `paintover methods`."
     return _apply(
         command,
@@ -122,6 +125,7 @@ def method_options(command: Command) -> Command:
             click.option(
                 "--layer", metavar="NAME", default="", help="A layer of an EXR source.  [default: its beauty]"
             ),
+            click.option("--stream", metavar="N", type=click.IntRange(0), help=stream),
         ],
     )
 

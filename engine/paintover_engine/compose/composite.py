@@ -7,24 +7,13 @@ import functools
 import itertools
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.bounds import Bounds
-from paintover_engine.media.plate import (
-    ImagePlate,
-    Pixels,
-    Plate,
-    VideoPlate,
-    convert,
-    copy_frame,
-    matrix_of,
-    plane_array,
-    range_of,
-    rgb_frame,
-)
+from paintover_engine.media.plate import ImagePlate, Pixels, Plate, VideoPlate
+from paintover_engine.media.video_picture import VideoPicture, rgb_as
 
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. ITU-R BT.709-6, item 3.2
 
@@ -85,12 +74,13 @@ def _over_image(plate: ImagePlate, rgb: NDArray[np.float32], matte: NDArray[np.f
 
 def _over_video(plate: VideoPlate, rgb: NDArray[np.float32], matte: NDArray[np.float32], bounds: Bounds) -> VideoPlate:
     rgb, matte, bounds = _stored(plate, rgb, matte, bounds)
-    frame = copy_frame(plate.frame)
-    if frame.format.is_rgb or plate.peak == 1.0:
-        _over_rgb(frame, rgb, matte, bounds, plate.peak)
+    picture = plate.picture
+    planes = [plane.copy() for plane in picture.planes]
+    if picture.is_rgb or picture.is_float:
+        _over_rgb(picture, planes, rgb, matte, bounds)
     else:
-        _over_yuv(frame, rgb, matte, bounds)
-    return dataclasses.replace(plate, frame=frame)
+        _over_yuv(picture, planes, rgb, matte, bounds)
+    return dataclasses.replace(plate, picture=dataclasses.replace(picture, planes=tuple(planes)))
 
 
 def _stored(
@@ -99,7 +89,7 @@ def _stored(
     """Painted pixels, their matte and bounds, rotated from upright to the plate's stored orientation."""
     orientation = plate.orientation
     x, y, width, height = bounds
-    stored_width, stored_height = plate.frame.width, plate.frame.height
+    stored_width, stored_height = plate.picture.width, plate.picture.height
     corners = np.array([[x, y], [x + width, y + height]], np.float64)
     for turn in range(orientation.turns):  # a quarter turn back, clockwise: (x, y) goes to (height - y, x)
         side = plate.width if turn % 2 else plate.height
@@ -113,37 +103,37 @@ def _stored(
 
 
 def _over_rgb(
-    frame: av.VideoFrame, rgb: NDArray[np.float32], matte: NDArray[np.float32], bounds: Bounds, peak: float
+    picture: VideoPicture, planes: list[Pixels], rgb: NDArray[np.float32], matte: NDArray[np.float32], bounds: Bounds
 ) -> None:
     x, y, width, height = bounds
-    if not frame.format.is_rgb:  # float grey
-        _blend(plane_array(frame, 0)[y : y + height, x : x + width], rgb @ _LUMA, matte)
+    if not picture.is_rgb:  # float grey
+        _blend(planes[0][y : y + height, x : x + width], rgb @ _LUMA, matte)
         return
     for plane, channel in enumerate((1, 2, 0)):
-        target = rgb[..., channel] if peak == 1.0 else np.clip(np.nan_to_num(rgb[..., channel]), 0.0, 1.0) * peak
-        _blend(plane_array(frame, plane)[y : y + height, x : x + width], target, matte)
+        target = rgb[..., channel]
+        if not picture.is_float:
+            target = np.clip(np.nan_to_num(target), 0.0, 1.0) * picture.peak
+        _blend(planes[plane][y : y + height, x : x + width], target, matte)
 
 
-def _over_yuv(frame: av.VideoFrame, rgb: NDArray[np.float32], matte: NDArray[np.float32], bounds: Bounds) -> None:
+def _over_yuv(
+    picture: VideoPicture, planes: list[Pixels], rgb: NDArray[np.float32], matte: NDArray[np.float32], bounds: Bounds
+) -> None:
     """Blends plane by plane; the bounds are first grown to whole chroma samples, with a matte of 0."""
     x, y, width, height = bounds
-    across, down = 16 // frame.format.chroma_width(16), 16 // frame.format.chroma_height(16)
+    across, down = 16 // picture.format.chroma_width(16), 16 // picture.format.chroma_height(16)
     left, top = x % across, y % down
-    right = min(-(x + width) % across, frame.width - x - width)
-    bottom = min(-(y + height) % down, frame.height - y - height)
+    right = min(-(x + width) % across, picture.width - x - width)
+    bottom = min(-(y + height) % down, picture.height - y - height)
     rgb = cv2.copyMakeBorder(rgb, top, bottom, left, right, cv2.BORDER_REPLICATE)
     matte = cv2.copyMakeBorder(matte, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0.0)
     x, y = x - left, y - top
-    target = convert(rgb_frame(rgb), _without_alpha(frame.format.name), matrix_of(frame), range_of(frame))
-    mattes = {0: matte}
-    planes = sorted({c.plane for c in frame.format.components if not c.is_alpha})
-    if len(planes) > 1:
-        mattes[1] = mattes[2] = _least(matte, across, down)
-    for plane in planes:
-        part = mattes[plane]
-        px, py = (x, y) if plane == 0 else (x // across, y // down)
-        region = plane_array(frame, plane)[py : py + part.shape[0], px : px + part.shape[1]]
-        _blend(region, plane_array(target, plane), part)
+    target = rgb_as(rgb, picture, _without_alpha(picture.pix_fmt))
+    chroma = _least(matte, across, down)
+    for index, plane in enumerate(target.planes):
+        part = chroma if index else matte
+        px, py = (x // across, y // down) if index else (x, y)
+        _blend(planes[index][py : py + part.shape[0], px : px + part.shape[1]], plane, part)
 
 
 def _without_alpha(pix_fmt: str) -> str:

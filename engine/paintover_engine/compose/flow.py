@@ -153,8 +153,10 @@ def affine_motion(field: Field, weight: Plane, robust: bool = False, pitch: int 
 
 @functools.lru_cache(maxsize=16)
 def _grid(height: int, width: int) -> Field:
-    """(h, w, 2): every pixel's coordinates. Cached: read only."""
-    return endpoints(np.zeros((height, width, 2), np.float32))
+    """(h, w, 2): every pixel's coordinates. Cached and shared by threads: read-only."""
+    grid = endpoints(np.zeros((height, width, 2), np.float32))
+    grid.flags.writeable = False
+    return grid
 
 
 def is_cut(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: Field) -> bool:

@@ -59,13 +59,25 @@ class Propagated:
 
     confidence: (frames,) float32, 0..1; 0 from a cut on. matte: (frames, h, w) uint8. offset: (frames, h, w, 2) int16,
     packed, and trust: (frames, h, w) uint8: the `Registration`s of a mapped edit. net: the matte network's layers as
-    of the last of them."""
+    of the last of them. last_seen: where the outermost frame does not show the scene, the last one that did."""
 
     confidence: NDArray[np.float32]
     matte: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     trust: NDArray[np.uint8] | None = None
     net: Layers | None = None
+    last_seen: LastSeen | None = None
+
+
+@dataclass(frozen=True)
+class LastSeen:
+    """The last frame before a cut, a flash or a black frame: its number and, as in `Propagated`, its state."""
+
+    number: int
+    confidence: float
+    matte: NDArray[np.uint8] | None = None
+    offset: NDArray[np.int16] | None = None
+    trust: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,15 +92,15 @@ class State:
 
 @dataclass(frozen=True)
 class Step:
-    """A frame and the one before it, nearer to the keyframe. backward: flow from this frame to that; forward: from that
-    one to this; cut: the shot cuts between them."""
+    """A frame and the last one before it, nearer to the keyframe, that shows the scene. backward: flow from this frame
+    to that; forward: from that one to this; repeated: both are the same picture."""
 
     number: int
     frame: AnalysisFrame
     previous: AnalysisFrame
     backward: Field
     forward: Field
-    cut: bool
+    repeated: bool = False
 
 
 class Tracker:
@@ -108,12 +120,14 @@ class Tracker:
     def register(self, registration: Registration | None, step: Step) -> Registration | None:
         """The registration of `step`'s frame from that of the frame before it; None of an edit that is not mapped. It
         needs no matte, so that it may be computed ahead of `advance`, in another thread."""
-        if registration is None:
-            return None
+        if registration is None or step.repeated:
+            return registration
         return self._registrar.advance(registration, step.backward, step.forward, step.frame.sharp_grey)
 
     def advance(self, state: State, registration: Registration | None, step: Step) -> State:
         """The state of `step`'s frame from that of the frame before it. registration: from `register`."""
+        if step.repeated:
+            return state
         prior = warp(state.matte, step.backward)
         if registration is None:
             if prior.sum() < _GONE * self._region.sum():
@@ -141,7 +155,7 @@ class Tracker:
     def _registrar(self) -> Registrar:
         return Registrar(self._key.sharp_grey, self._region)
 
-    def propagated(self, states: Sequence[State]) -> Propagated:
+    def propagated(self, states: Sequence[State], last_seen: tuple[int, State] | None) -> Propagated:
         """Successive states as they are stored, with the network as it is now."""
         registrations = [state.registration for state in states if state.registration is not None]
         return Propagated(
@@ -150,16 +164,36 @@ class Tracker:
             offset=np.stack([pack(each.offset) for each in registrations]) if registrations else None,
             trust=np.stack([to_bytes(each.trust) for each in registrations]) if registrations else None,
             net=self._net.layers(),
+            last_seen=_stored(*last_seen) if last_seen else None,
         )
 
     def resume(self, before: Propagated, index: int) -> State:
-        """The state of the frame at `index` of an earlier span; the network goes on from that span's."""
-        assert before.matte is not None
+        """The state of the frame at `index` of an earlier span, or of the last one before it that shows the scene; the
+        network goes on from that span's."""
         self._net = MatteNet(self._edit.net, before.net)
+        seen = before.last_seen or LastSeen(
+            0,
+            float(before.confidence[index]),
+            before.matte[index] if before.matte is not None else None,
+            before.offset[index] if before.offset is not None else None,
+            before.trust[index] if before.trust is not None else None,
+        )
+        assert seen.matte is not None
         registration = None
-        if before.offset is not None and before.trust is not None:
-            registration = Registration(unpack(before.offset[index]), from_bytes(before.trust[index]))
-        return State(from_bytes(before.matte[index]), float(before.confidence[index]), registration)
+        if seen.offset is not None and seen.trust is not None:
+            registration = Registration(unpack(seen.offset), from_bytes(seen.trust))
+        return State(from_bytes(seen.matte), seen.confidence, registration)
+
+
+def _stored(number: int, state: State) -> LastSeen:
+    place = state.registration
+    return LastSeen(
+        number,
+        state.confidence,
+        to_bytes(state.matte),
+        pack(place.offset) if place else None,
+        to_bytes(place.trust) if place else None,
+    )
 
 
 def learn(key: AnalysisFrame, region: Plane, surface_matters: bool, backward: Field) -> TrackedEdit:

@@ -46,6 +46,10 @@ MIGRATIONS = (
     ) STRICT;
     INSERT INTO session VALUES (1, 1, 0);
     """,
+    # 3: the files that a keyframe was read from, which no output may replace.
+    """
+    ALTER TABLE keyframes ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
+    """,
 )
 """Each brings a file of version n to version n + 1. Never change one that was released: add the next."""
 
@@ -86,7 +90,7 @@ class Database:
                 "or choose another --data-dir.",
             )
         self.rows("PRAGMA journal_mode = WAL")
-        self.rows("PRAGMA synchronous = NORMAL")  # WAL keeps its word against a killed process
+        self.rows("PRAGMA synchronous = FULL")  # what a client was told survives a power cut
         self.rows("PRAGMA journal_size_limit = 16777216")
         self.rows("PRAGMA foreign_keys = ON")
         if (found := self.rows("PRAGMA quick_check(1)")[0][0]) != "ok":
@@ -108,6 +112,16 @@ class Database:
     def many(self, statement: str, values: Iterable[Sequence[Any]]) -> None:
         with self._errors_as_sentences():
             self._db.executemany(statement, values)
+
+    @contextmanager
+    def relaxed(self) -> Iterator[None]:
+        """Statements of the block survive a killed process, but not a power cut before the next other change: for what
+        nobody relies on, such as progress."""
+        self.rows("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self.rows("PRAGMA synchronous = FULL")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

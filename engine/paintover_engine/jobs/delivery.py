@@ -70,8 +70,8 @@ class Delivery:
     def _write(self) -> tuple[str, ...]:
         info, output = self._info, self._output
         with (
-            open_sink(output.path, info, output.overwrite) as sink,
-            open_matte_sink(output.mattes, info, output.overwrite) as mattes,
+            open_sink(output.path, info, output.overwrite, output.paintings) as sink,
+            open_matte_sink(output.mattes, info, output.overwrite, output.paintings) as mattes,
         ):
             with ThreadPoolExecutor(1) as writer:  # one frame is encoded while the next is decoded and composited
                 before: Future[None] | None = None

@@ -52,6 +52,7 @@ class StoredKeyframe:
     """A keyframe of a shot.
 
     id: "<shot>/<frame>-<first 12 digits of the digest>"; current: no later save of the same frame replaced it.
+    files: the paths that its picture and its matte were read from; those sent as bytes have none.
     """
 
     id: str
@@ -61,6 +62,7 @@ class StoredKeyframe:
     has_matte: bool
     notes: list[str]
     current: bool
+    files: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

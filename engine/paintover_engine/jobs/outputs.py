@@ -16,15 +16,31 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from paintover_engine.durable import replace_file
+from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.store import Store, StoredFrame, checksum, frame_path
 from paintover_engine.media.keyframe import Keyframe
+from paintover_engine.media.video_picture import read_only
 from paintover_engine.methods.stage import ResultFrame, Tensors
+
+CHECKSUM = "checksum"
+"""The key of a checksum in a file's metadata."""
+
+_undamaged: set[tuple[str, int, int]] = set()
+"""Path, modification time and size of the files whose checksums this process has checked."""
+
+
+class OutputDamaged(PaintoverError):
+    """A stage's output was damaged on disk and is removed. Transient: the job computes it again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.UNAVAILABLE, message)
 
 
 def save_tensors(store: Store, key: str, tensors: Tensors) -> None:
     """Stores a stage's tensors under the stage's key."""
     with store.writing(key, publishes=False) as folder:
-        _save(tensors, folder / "tensors.safetensors", {})
+        _save(tensors, folder / "tensors.safetensors", {CHECKSUM: _checksum(tensors)})
 
 
 def digest(store: Store, key: str) -> str | None:
@@ -36,9 +52,14 @@ def digest(store: Store, key: str) -> str | None:
 
 
 def load_tensors(store: Store, key: str) -> Mapping[str, NDArray[Any]]:
-    """The tensors of the stage of that key."""
-    with safe_open(_tensors(store, key), framework="np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    """The tensors of the stage of that key.
+
+    Raises OutputDamaged, and removes them, where they are not what was written: the stage is then run again."""
+    try:
+        return _load(_tensors(store, key))[0]
+    except _Damaged as error:
+        store.remove(key, publishes=False)
+        raise OutputDamaged(f"A stage's output was damaged on disk ({error}).") from error
 
 
 def _tensors(store: Store, key: str) -> Path:
@@ -50,10 +71,8 @@ def save_checkpoint(store: Store, key: str, tensors: Tensors) -> None:
     path = _checkpoint(store, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    _save(tensors, partial, {})
-    with open(partial, "r+b") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    _save(tensors, partial, {CHECKSUM: _checksum(tensors)})
+    replace_file(partial, path)
 
 
 def load_checkpoint(store: Store, key: str) -> Mapping[str, NDArray[Any]] | None:
@@ -61,8 +80,11 @@ def load_checkpoint(store: Store, key: str) -> Mapping[str, NDArray[Any]] | None
     path = _checkpoint(store, key)
     if not path.exists():
         return None
-    with safe_open(path, framework="np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    try:
+        return _load(path)[0]
+    except _Damaged:  # the stage starts over
+        drop_checkpoint(store, key)
+        return None
 
 
 def drop_checkpoint(store: Store, key: str) -> None:
@@ -98,6 +120,13 @@ def save_frames(
     return published
 
 
+def check_frame(store: Store, stored: StoredFrame) -> None:
+    """Raises OutputDamaged, and removes the stage's output, where a result frame's samples are not what was written."""
+    if not store.is_undamaged(stored):
+        store.remove(stored.path.parent.name, publishes=True)
+        raise OutputDamaged(f"The result of frame {stored.number} was damaged on disk.")
+
+
 def load_painted(stored: StoredFrame) -> NDArray[np.float16]:
     """A result frame's pixels, memory-mapped: (height, width, 4), RGB in the shot's encoding and the matte."""
     _, _, width, height = stored.bounds
@@ -111,24 +140,63 @@ def save_keyframe(path: Path, keyframe: Keyframe) -> None:
     tensors = {"working": keyframe.working}
     if keyframe.matte is not None:
         tensors["matte"] = keyframe.matte
-    metadata = {"frame": str(keyframe.frame), "digest": keyframe.digest, "notes": json.dumps(list(keyframe.notes))}
+    metadata = {
+        "frame": str(keyframe.frame), "digest": keyframe.digest, "notes": json.dumps(list(keyframe.notes)),
+        CHECKSUM: _checksum(tensors),
+    }  # fmt: skip
     partial = path.with_suffix(".partial")
     _save(tensors, partial, metadata)
-    partial.replace(path)
+    replace_file(partial, path)
 
 
 def load_keyframe(path: Path) -> Keyframe:
-    """A keyframe that `save_keyframe` stored."""
-    with safe_open(path, framework="np") as file:
-        names = set(file.keys())
-        metadata = file.metadata()
+    """A keyframe that `save_keyframe` stored, with read-only arrays: stages share them. Raises PaintoverError where it
+    is damaged: no stage can compute it."""
+    try:
+        tensors, metadata = _load(path)
         return Keyframe(
             frame=int(metadata["frame"]),
-            working=file.get_tensor("working"),
-            matte=file.get_tensor("matte") if "matte" in names else None,
+            working=read_only(tensors["working"]),
+            matte=read_only(tensors["matte"]) if "matte" in tensors else None,
             notes=tuple(json.loads(metadata["notes"])),
             digest=metadata["digest"],
         )
+    except (_Damaged, KeyError, ValueError) as error:
+        raise PaintoverError(
+            Code.DATA_LOSS, f"The keyframe {path} was damaged on disk; put the picture again, then retry the job."
+        ) from error
+
+
+class _Damaged(Exception):
+    """A file is not what was written."""
+
+
+def _checksum(tensors: Tensors) -> str:
+    """SHA-256 of the tensors' names, types, shapes and samples, in hex."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        found.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        found.update(array.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def _load(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """A file's tensors and metadata. The checksum is checked at the first reading in a process; a file of a version
+    that wrote none is taken as it is."""
+    try:
+        with safe_open(path, framework="np") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise _Damaged(" ".join(str(error).split())) from error
+    status = path.stat()
+    version = (str(path), status.st_mtime_ns, status.st_size)
+    if version not in _undamaged:
+        if metadata.get(CHECKSUM, "") not in ("", _checksum(tensors)):
+            raise _Damaged("its checksum is wrong")
+        _undamaged.add(version)
+    return tensors, metadata
 
 
 def _save(tensors: Tensors, path: Path, metadata: dict[str, str]) -> None:

@@ -66,11 +66,15 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Output:
-    """Where a job's result is written. path: the file or files; mattes: those of the mattes, "" for none."""
+    """Where a job's result is written.
+
+    path: the file or files; mattes: those of the mattes, "" for none; paintings: the files that the job's keyframes
+    and mattes were read from, which are never overwritten."""
 
     path: str
     overwrite: bool = False
     mattes: str = ""
+    paintings: tuple[str, ...] = ()
 
 
 class Empty(Message):
@@ -96,22 +100,25 @@ class ProbeRequest(Request[ProbeReply]):
     """Inspects a source. path: a video file, a folder, a pattern, or a folder of uploaded frames.
 
     first, last: the range of frames, inclusive; None: from the first, to the last that there is.
-    colorspace: an OpenColorIO name; "": as the file says. layer: of an EXR file; "": its beauty."""
+    colorspace: an OpenColorIO name; "": as the file says. stream: the number of a video's stream in its file; None:
+    the default one. layer: of an EXR file; "": its beauty."""
 
     path: str
     first: int | None
     last: int | None
     colorspace: str
     layer: str = ""
+    stream: int | None = None
 
 
 class CheckOutputsRequest(Request[Empty]):
-    """Fails where a job's outputs cannot be written. path, mattes_path: "" for none; source: the plate's path."""
+    """Fails where a job's outputs cannot be written. path, mattes_path: "" for none; paintings: as `Output`'s."""
 
+    info: SourceInfo
     path: str
     mattes_path: str
-    source: str
     overwrite: bool
+    paintings: list[str]
 
 
 class CheckModelRequest(Request[Empty]):

@@ -6,6 +6,7 @@ since the last number that it saw, so a client that reconnects misses nothing an
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sqlite3
@@ -35,10 +36,12 @@ class Queue:
         """Opens the file, or creates it.
 
         changed: called after a job's state, priority, order or message changed.
+        protected: keys and digests that an unreadable record names, which are not to be removed.
         Raises PaintoverError for a file of a newer version, QueueDamaged for one that is no queue."""
         self._db = Database(path)
         self.changed = changed
         self._shots: dict[str, Shot] = {}  # read often, written only here
+        self.protected: set[str] = set()
         self.sequence: int = self._db.rows("SELECT coalesce(max(sequence), 0) FROM jobs")[0][0]
 
     def close(self) -> None:
@@ -85,6 +88,17 @@ class Queue:
         self._shots[shot_id] = _shot(row)
         return self._shots[shot_id]
 
+    def clear_damaged_shots(self) -> set[str]:
+        """Forgets what the sources of some shots are, where that cannot be read; returns the shots' ids."""
+        damaged = set()
+        for row in self._db.rows("SELECT * FROM shots"):
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                _shot(row)
+                continue
+            damaged.add(row["id"])
+        self._db.many("UPDATE shots SET info = NULL WHERE id = ?", [(shot_id,) for shot_id in damaged])
+        return damaged
+
     def shots(self) -> list[Shot]:
         return [_shot(row) for row in self._db.rows("SELECT * FROM shots ORDER BY created")]
 
@@ -105,11 +119,15 @@ class Queue:
             self._db.rows(
                 "UPDATE keyframes SET current = 0 WHERE shot = ? AND frame = ?", (keyframe.shot, keyframe.frame)
             )
+            before = self._row("SELECT * FROM keyframes WHERE id = ?", (keyframe.id,))  # the same picture elsewhere
+            files = dict.fromkeys([*(_keyframe(before).files if before else []), *keyframe.files])
             self._db.rows(
-                "INSERT INTO keyframes VALUES (?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT (id) DO UPDATE SET current = 1",
+                "INSERT INTO keyframes (id, shot, frame, digest, has_matte, notes, current, created, files) "
+                "VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET current = 1, files = excluded.files",
                 (
                     keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
-                    json.dumps(keyframe.notes), time.time(),
+                    json.dumps(keyframe.notes), time.time(), json.dumps(list(files)),
                 ),
             )  # fmt: skip
 
@@ -145,6 +163,17 @@ class Queue:
     def forget_keyframes(self, digests: Sequence[str]) -> None:
         """Deletes keyframes by their digests."""
         self._db.many("DELETE FROM keyframes WHERE digest = ?", [(digest,) for digest in digests])
+
+    def restore_keyframe(self, keyframe: StoredKeyframe) -> None:
+        """Adds a keyframe that is missing. It is current only where it was and its frame has no current one."""
+        self._db.rows(
+            "INSERT OR IGNORE INTO keyframes VALUES (?, ?, ?, ?, ?, ?, ? AND NOT EXISTS "
+            "(SELECT 1 FROM keyframes WHERE shot = ? AND frame = ? AND current), ?)",
+            (
+                keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
+                json.dumps(keyframe.notes), keyframe.current, keyframe.shot, keyframe.frame, time.time(),
+            ),
+        )  # fmt: skip
 
     # Jobs.
 
@@ -182,19 +211,45 @@ class Queue:
         return job
 
     def restore_job(self, job: Job, frames: Sequence[JobFrame]) -> None:
-        """Adds a job as a record or another queue has it, with its number."""
+        """Adds a job as its record has it, or replaces what the queue has of it; frames that it has stay."""
         self.sequence += 1
         job.sequence = self.sequence
         with self._db.transaction():
             self._db.rows(
                 "INSERT INTO jobs (id, shot, spec, state, priority, message, error, progress, created, started, ended, "
-                "sequence, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "sequence, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "spec = excluded.spec, state = excluded.state, priority = excluded.priority, "
+                "message = excluded.message, error = excluded.error, progress = excluded.progress, "
+                "started = excluded.started, ended = excluded.ended, sequence = excluded.sequence, "
+                "position = excluded.position",
                 (
                     job.id, job.shot, _spec_json(job.spec), job.state.value, job.priority, job.message, job.error,
                     json.dumps(vars(job.progress)), job.created, job.started, job.ended, job.sequence, job.position,
                 ),
             )  # fmt: skip
             self._insert_frames(job, frames)
+
+    def take_damaged_jobs(self) -> dict[int, dict[str, object]]:
+        """Deletes jobs whose rows cannot be read; returns what is left of them by their numbers."""
+        self._db.rows("UPDATE keyframes SET notes = '[]' WHERE NOT json_valid(notes)")
+        self._db.rows("UPDATE jobs SET progress = '{}' WHERE NOT json_valid(progress)")
+        damaged = {}
+        for row in self._db.rows(_JOBS):
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                _job(row)
+                continue
+            damaged[row["id"]] = dict(row)
+        for number in damaged:
+            self._db.rows("DELETE FROM jobs WHERE id = ?", (number,))
+        return damaged
+
+    def reserve_numbers(self, highest: int) -> None:
+        """Gives no new job a number up to that one."""
+        row = self._row("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")
+        if row is None:
+            self._db.rows("INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', ?)", (highest,))
+        elif row["seq"] < highest:
+            self._db.rows("UPDATE sqlite_sequence SET seq = ? WHERE name = 'jobs'", (highest,))
 
     def job(self, job_id: int) -> Job:
         row = self._row(f"{_JOBS} WHERE id = ?", (job_id,))
@@ -278,6 +333,10 @@ class Queue:
         """Stores a job's progress alone, as its next change: a state or priority that a client set meanwhile stays."""
         self.sequence += 1
         job.sequence = self.sequence
+        with self._db.relaxed():
+            self._set_progress(job)
+
+    def _set_progress(self, job: Job) -> None:
         self._db.rows(
             "UPDATE jobs SET progress = ?, sequence = ? WHERE id = ?",
             (json.dumps(vars(job.progress)), job.sequence, job.id),
@@ -287,8 +346,10 @@ class Queue:
 
     def add_frames(self, job: Job, frames: Sequence[JobFrame]) -> None:
         """Stores frames of a job, with its progress, as its next change."""
-        with self._db.transaction():
-            self.update_progress(job)
+        self.sequence += 1
+        job.sequence = self.sequence
+        with self._db.relaxed(), self._db.transaction():  # the store has the frames
+            self._set_progress(job)
             self._insert_frames(job, frames)
         job.frames_done = self._db.rows("SELECT count(*) FROM job_frames WHERE job = ?", (job.id,))[0][0]
 
@@ -316,6 +377,10 @@ class Queue:
         """Keys of the stages that published a job's frames (all jobs' when None), at or after a sequence number."""
         only, values = ("", (since,)) if job_id is None else (" AND job = ?", (since, job_id))
         return {row[0] for row in self._db.rows(f"SELECT key FROM job_frames WHERE sequence >= ?{only}", values)}
+
+    def shown_keys(self) -> set[str]:
+        """Keys of results that are not to be removed: a job shows them, or an unreadable record names them."""
+        return self.result_keys() | self.protected
 
     def drop_frames(self, keys: Iterable[str]) -> dict[int, list[int]]:
         """Deletes the frames of some outputs; returns their numbers by the job that showed them."""
@@ -355,7 +420,7 @@ def _shot(row: sqlite3.Row) -> Shot:
 def _keyframe(row: sqlite3.Row) -> StoredKeyframe:
     return StoredKeyframe(
         row["id"], row["shot"], row["frame"], row["digest"], bool(row["has_matte"]), json.loads(row["notes"]),
-        bool(row["current"]),
+        bool(row["current"]), json.loads(row["files"]),
     )  # fmt: skip
 
 

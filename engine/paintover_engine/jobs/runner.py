@@ -253,7 +253,11 @@ class Runner:
     def _painted(self, number: int) -> StoredFrame | None:
         """A frame of the result; None while it is not computed."""
         stage = self._publishing.get(number)
-        return self.store.frame(stage.key, number) if stage and self._has(stage) else None
+        if stage is None or not self._has(stage):
+            return None
+        frame = self.store.frame(stage.key, number)
+        outputs.check_frame(self.store, frame)
+        return frame
 
 
 def _failed(run: Future[StageReport]) -> bool:

@@ -17,7 +17,7 @@ from paintover_engine.jobs import protocol
 from paintover_engine.jobs.cache import Cache
 from paintover_engine.jobs.database import QueueDamaged, QueueUnwritable
 from paintover_engine.jobs.device_worker import DeviceWorker
-from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, WaitingJob
+from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, StoredKeyframe, WaitingJob
 from paintover_engine.jobs.job_plan import JobPlan, missing_stages
 from paintover_engine.jobs.progress import DeliveryEstimate, update_progress
 from paintover_engine.jobs.protocol import PlannedStage, ReplyT, Request
@@ -199,12 +199,13 @@ class Scheduler:
             parameters=dict(job.spec.parameters),
             keyframes=[KeyframeRef(keyframe.frame, keyframe.digest) for keyframe in keyframes],
             model=job.spec.model,
-            output=_output(job.spec),
+            output=_output(job.spec, keyframes),
         )
         reply = await self._call(worker, job, request)
         if reply is None:
             return
         stages = reply.stages
+        await self._remove_damaged(stages)
         missing = missing_stages(stages, self._store)
         plan = JobPlan(worker, worker.client.generation, stages, missing, reply.whole)
         self._plans[job.id] = plan
@@ -217,6 +218,14 @@ class Scheduler:
         self._queue.add_frames(job, [frame for stage in found for frame in self._published(stage)])
         log.info("planned: %d stages, %d found", len(stages), len(found), extra={"job": job.id})
         self._changed()
+
+    async def _remove_damaged(self, stages: Sequence[PlannedStage]) -> None:
+        """Removes results that are in the store but damaged, so that they are computed again."""
+        for stage in stages:
+            stored = stage.publishes and self._store.has(stage.key, publishes=True)
+            if stored and not await asyncio.to_thread(self._store.is_whole, stage.key, True):
+                log.warning("the result of %s was damaged on disk; it is computed again", stage.label)
+                self._store.remove(stage.key, publishes=True)
 
     def _published(self, stage: PlannedStage) -> list[JobFrame]:
         """The frames that a finished stage published."""
@@ -274,7 +283,7 @@ class Scheduler:
             if path.exists():
                 self._cache.used(path)
         if self._cache.over_budget:
-            self._cache.evict(self._cache.budget, self.needed(), self._queue.result_keys)
+            self._cache.evict(self._cache.budget, self.needed(), self._queue.shown_keys)
 
     async def _finish(self, job: Job, plan: JobPlan) -> None:
         reply = await self._call(plan.worker, job, protocol.JobNotesRequest(job=job.id), plan)
@@ -366,8 +375,11 @@ class Scheduler:
                 await plan.worker.client.call(protocol.ForgetJobRequest(job=job_id), generation=plan.generation)
 
 
-def _output(spec: JobSpec) -> protocol.Output | None:
-    return protocol.Output(spec.output, spec.overwrite, spec.mattes) if spec.output else None
+def _output(spec: JobSpec, keyframes: Sequence[StoredKeyframe]) -> protocol.Output | None:
+    if not spec.output:
+        return None
+    paintings = tuple(path for keyframe in keyframes for path in keyframe.files)
+    return protocol.Output(spec.output, spec.overwrite, spec.mattes, paintings)
 
 
 def _takes_model(method: str) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from paintover_engine.durable import sync_file, sync_folder
 from paintover_engine.jobs.folders import DataFolder
 
 
@@ -47,6 +48,7 @@ class Store:
     def __init__(self, folder: DataFolder, results: Path | None = None) -> None:
         self.folder = folder
         self._results = results or folder.results
+        self._undamaged: set[tuple[str, int, int]] = set()  # versions of files whose checksums were right
 
     def path(self, key: str, publishes: bool) -> Path:
         """The folder that holds, or will hold, a stage's output."""
@@ -62,9 +64,13 @@ class Store:
         partial.mkdir(parents=True)
         try:
             yield partial
-            _flush(partial)  # else a power cut could leave a published name with nothing behind it
+            for path in partial.iterdir():
+                sync_file(path)
+            sync_folder(partial)
             final = self.path(key, publishes)
-            final.parent.mkdir(exist_ok=True)
+            if not final.parent.is_dir():
+                final.parent.mkdir(exist_ok=True)
+                sync_folder(final.parent.parent)
             with contextlib.suppress(FileExistsError):  # another writer published the same output meanwhile
                 try:
                     partial.rename(final)
@@ -72,6 +78,7 @@ class Store:
                     if final.is_dir():
                         raise FileExistsError from error
                     raise
+            sync_folder(final.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -108,16 +115,27 @@ class Store:
         return read_header(frame_path(self.path(key, publishes=True), number))
 
     def is_whole(self, key: str, publishes: bool) -> bool:
-        """Whether an output is there and undamaged: frames by their checksums, tensors by their sizes."""
+        """Whether an output is there and undamaged: frames by their checksums, tensors by their sizes. (Tensors have
+        checksums too, which `outputs.load_tensors` checks: they are of arrays, which this module does not read.)"""
         folder = self.path(key, publishes)
         if not folder.is_dir():
             return False
         try:
             if publishes:
-                return all(_checksum_of(frame) == frame.checksum for frame in self.frames(key))
+                return all(self.is_undamaged(frame) for frame in self.frames(key))
             return all(_has_its_size(path) for path in folder.iterdir())
         except (OSError, ValueError, KeyError, TypeError):
             return False
+
+    def is_undamaged(self, frame: StoredFrame) -> bool:
+        """Whether a frame's samples match its checksum. Reads them once in a process, unless the file changes."""
+        status = os.stat(frame.path)
+        version = (str(frame.path), status.st_mtime_ns, status.st_size)
+        if version not in self._undamaged:
+            if _checksum_of(frame) != frame.checksum:
+                return False
+            self._undamaged.add(version)
+        return True
 
     def remove(self, key: str, publishes: bool) -> None:
         """Removes an output, whole: it is renamed first."""
@@ -204,16 +222,3 @@ def _has_its_size(path: Path) -> bool:
         header = json.loads(file.read(size))
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
         return os.fstat(file.fileno()).st_size == 8 + size + max(ends, default=0)
-
-
-def _flush(folder: Path) -> None:
-    """Waits until a folder's files are on the disk."""
-    for path in folder.iterdir():
-        with open(path, "r+b") as file:
-            os.fsync(file.fileno())
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

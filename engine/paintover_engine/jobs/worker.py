@@ -29,6 +29,7 @@ from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.views import Sources, save_matte, save_picture
 from paintover_engine.media.export import export_frame
+from paintover_engine.media.inputs import refuse_inputs
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.sink import check_output
@@ -98,15 +99,14 @@ class Worker:
     # Calls about sources and keyframes.
 
     def _probe(self, request: protocol.ProbeRequest) -> protocol.ProbeReply:
-        return protocol.ProbeReply(
-            info=probe(request.path, request.first, request.last, request.colorspace, request.layer)
-        )
+        info = probe(request.path, request.first, request.last, request.colorspace, request.stream, request.layer)
+        return protocol.ProbeReply(info=info)
 
     def _check_outputs(self, request: protocol.CheckOutputsRequest) -> protocol.Empty:
-        if request.path:
-            check_output(request.path, request.source, request.overwrite)
+        info, overwrite, paintings = request.info, request.overwrite, request.paintings
+        files = check_output(request.path, info, overwrite, paintings) if request.path else []
         if request.mattes_path:
-            check_mattes(request.mattes_path, request.source, request.overwrite)
+            check_mattes(request.mattes_path, info, overwrite, paintings, files)
         return protocol.Empty()
 
     def _check_model(self, request: protocol.CheckModelRequest) -> protocol.Empty:
@@ -135,6 +135,7 @@ class Worker:
         )
 
     def _export_frame(self, request: protocol.ExportFrameRequest) -> protocol.Notes:
+        refuse_inputs([Path(request.path)], request.info)
         plate = self._sources.get(request.info).read(request.frame)
         return protocol.Notes(notes=export_frame(request.path, plate, request.info, request.overwrite))
 

@@ -8,10 +8,11 @@ import itertools
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from paintover_local.processes import module_command
 
 from paintover_engine.errors import PaintoverError
 from paintover_engine.jobs import protocol
@@ -111,7 +112,7 @@ class WorkerClient:
         async with self._starting:
             if self._worker is None:
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "paintover_engine.jobs.worker", "--data-dir", str(self._folder.root),
+                    *module_command("paintover_engine.jobs.worker"), "--data-dir", str(self._folder.root),
                     *self._arguments,
                     stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=MESSAGE_LIMIT,
                     # Its own session: Ctrl-C in the daemon's terminal is the daemon's to handle.

@@ -26,6 +26,7 @@ class SourceInfo:
     notes: sentences that the user should read.
     fingerprint: hex digest of what the range's pixels depend on: path, sizes, times of change, colour space, layer.
     step: how far apart the numbers of a sequence's files are: each picture is held until the next (2: "on twos").
+    stream: the number of a video's stream in its file; None for what is no video.
     layer: the name of the channels that are the picture, of an EXR file with several; else "".
     """
 
@@ -47,6 +48,7 @@ class SourceInfo:
     has_audio: bool
     notes: tuple[str, ...]
     fingerprint: str
+    stream: int | None = None
     layer: str = ""
     step: int = 1
 

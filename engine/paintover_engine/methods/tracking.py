@@ -35,7 +35,7 @@ from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.compose.propagate import propagate as propagate_edit
 from paintover_engine.compose.propagate import propagate_grade
 from paintover_engine.compose.tracker import Propagated, TrackedEdit
-from paintover_engine.methods.planning import CHUNK, chunk_starts, length, outward
+from paintover_engine.methods.planning import CHUNK, Span, chunk_starts, length, outward
 from paintover_engine.methods.publishing import publish
 from paintover_engine.methods.stage import Context, KeyframeRef, NoParameters, ResultFrame, Stage, stage
 
@@ -136,8 +136,8 @@ class TrackingPlanner:
         mode = ColourParameters(self._mode)
         edit = Stage(colour, mode, (painted,), roots, frames, needs_keyframe=True, cost=2.0)
         place = Stage(region, none, (painted, edit), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
-        pair = min(key.frame, self._info.last - 1)  # the motion of what is painted is learned from one neighbour
-        inputs: tuple[Stage, ...] = (place, *self._flows_of(pair, pair))
+        beside = self._flows_of(key.frame - 1, key.frame)  # the motion of what is painted is learned from one neighbour
+        inputs: tuple[Stage, ...] = (place, *beside)
         learned = Stage(learn, none, inputs, roots[:1], frames, needs_keyframe=True, cost=6.0)
         return KeyframeStages(key.frame, painted, edit, learned, published)
 
@@ -163,7 +163,7 @@ class TrackingPlanner:
 # The stages' functions.
 
 
-@stage(output=FlowChunk)
+@stage(output=FlowChunk, version=2)
 def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     """The motion of the pairs (n, n + 1) for the stage's frames n."""
     first, last = stage.frames
@@ -171,11 +171,13 @@ def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     return motion.estimate(frames, context.check)
 
 
-@stage(output=KeyframeMatte)
+@stage(output=KeyframeMatte, version=2)
 def matte(context: Context, stage: Stage[NoParameters, KeyframeMatte]) -> KeyframeMatte:
-    """The artist's own matte, or where the keyframe differs from its plate."""
+    """Where the keyframe differs from its plate; the artist's own matte limits that."""
     key = context.keyframe(stage.roots[1])
-    found = key.matte if key.matte is not None else difference_matte(context.plate(key.frame).working(), key.working)
+    found = difference_matte(context.plate(key.frame).working(), key.working)
+    if key.matte is not None:  # at full strength inside: the picture shows the paint without its matte
+        found = np.where(found > 0, key.matte, np.float32(0))
     return KeyframeMatte(found.astype(np.float16))
 
 
@@ -204,32 +206,30 @@ def region(context: Context, stage: Stage[NoParameters, Region]) -> Region:
     return Region(place, does.grade, surface=does.drawn or does.soft)
 
 
-@stage(output=Learned)
+@stage(output=Learned, version=2)
 def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     """What the edit is tracked by."""
     (place,), key = stage.inputs_of(region), stage.frames[0]
     painted = context.load(place)
     if painted.grade:
         return Learned(True, None)
-    neighbours = _motion(context, stage, 1 if key == context.info.last else -1)
-    backward, _, _ = neighbours.to_keyframe_side(key)
-    edit = tracker.learn(analysis_frame(context, key), painted.region, painted.surface, backward)
+    neighbour = motion.beside(_chunks(context, stage), key)
+    edit = tracker.learn(analysis_frame(context, key), painted.region, painted.surface, neighbour)
     return Learned(False, edit)
 
 
-@stage(output=Propagated)
+@stage(output=Propagated, version=2)
 def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
     """The edit in the stage's frames, from the stage before it or from the keyframe."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step
     previous = [context.load(needed) for needed in stage.inputs_of(propagate)]
     before = previous[0] if previous else None
     numbers = range(stage.frames[0], stage.frames[1] + 1)[::step]
+    moved, frame_at = Motion(_chunks(context, stage), step), functools.partial(analysis_frame, context)
     edit = context.load(learned).edit
     if edit is None:
-        return propagate_grade(before, numbers, _motion(context, stage, step), step)
-    frame_at = functools.partial(analysis_frame, context)
-    key, moved = learned.frames[0], _motion(context, stage, step)
-    return propagate_edit(edit, key, before, numbers, moved, frame_at, context.check)
+        return propagate_grade(before, numbers, moved, step, frame_at)
+    return propagate_edit(edit, learned.frames[0], before, numbers, moved, frame_at, context.check)
 
 
 # What the stages of all methods read.
@@ -263,6 +263,6 @@ def analysis_frame(context: Context, number: int) -> AnalysisFrame:
     return AnalysisFrame(shrink(context.plate(number).display(), (2 * width, 2 * height)))
 
 
-def _motion(context: Context, stage: Stage, step: int) -> Motion:
-    """The flow stages among a stage's inputs, read in the direction `step`."""
-    return Motion([(needed.frames, context.load(needed)) for needed in stage.inputs_of(flow)], step)
+def _chunks(context: Context, stage: Stage) -> list[tuple[Span, FlowChunk]]:
+    """The outputs of the flow stages among a stage's inputs."""
+    return [(needed.frames, context.load(needed)) for needed in stage.inputs_of(flow)]

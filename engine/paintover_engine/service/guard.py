@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 
+from paintover_engine.durable import replace_file
 from paintover_engine.errors import PaintoverError
 
 log = logging.getLogger(__name__)
@@ -24,10 +25,12 @@ OPEN = "/grpc.health.v1.Health/"  # the only service that needs no token
 
 def load_token(path: Path) -> str:
     """The data folder's token, created on first use; readable by its owner alone."""
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+    if not path.exists():
+        partial = path.with_name(f"{path.name}.partial")
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(32))
+        replace_file(partial, path)
     if os.name == "posix":
         path.chmod(0o600)
     return path.read_text().strip()

@@ -7,12 +7,11 @@ import contextlib
 import importlib.util
 import logging
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from paintover_local.places import Machine, fusion_folder, resolve_module
-from paintover_local.processes import detached
+from paintover_local.processes import detached, module_command
 
 from paintover_engine.jobs.folders import DataFolder
 
@@ -45,7 +44,7 @@ def _has_resolve(folder: DataFolder) -> bool:
 
 
 async def _watch_resolve(folder: DataFolder) -> asyncio.subprocess.Process | None:
-    command = [sys.executable, "-m", _RESOLVE, "--data-dir", str(folder.root)]
+    command = [*module_command(_RESOLVE), "--data-dir", str(folder.root)]
     try:
         return await asyncio.create_subprocess_exec(
             *command, "watch", "--while-input", stdin=subprocess.PIPE, **detached()

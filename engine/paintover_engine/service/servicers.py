@@ -135,6 +135,7 @@ class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
                 request.range.first if given else None,
                 request.range.last if given else None,
                 request.colorspace,
+                request.stream if request.HasField("stream") else None,
                 request.layer,
             )
         return shot_pb2.CreateShotResponse(shot=messages.shot_message(shot))
@@ -299,7 +300,7 @@ class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
     async def GetFrame(
         self, request: frame_pb2.GetFrameRequest, context: Context
     ) -> AsyncIterator[frame_pb2.GetFrameResponse]:
-        frame = await self._plate(request) if request.view == frame_pb2.VIEW_PLATE else self._result(request)
+        frame = await self._plate(request) if request.view == frame_pb2.VIEW_PLATE else await self._result(request)
         async for chunk in _chunks(frame, request.view, request.transport):
             yield frame_pb2.GetFrameResponse(chunk=chunk)
 
@@ -318,9 +319,9 @@ class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
             shot = messages.shot_id(request.parent)
         return await self._engine.frames.plate(shot, request.number)
 
-    def _result(self, request: frame_pb2.GetFrameRequest) -> StoredFrame:
+    async def _result(self, request: frame_pb2.GetFrameRequest) -> StoredFrame:
         job = self._engine.queue.job(messages.job_id(request.parent))
-        frame = self._engine.frames.result(job.id, request.number)
+        frame = await self._engine.frames.result(job.id, request.number)
         if frame is None:
             raise PaintoverError(Code.NOT_FOUND, f"Job {job.id} has not made frame {request.number} yet.")
         return frame

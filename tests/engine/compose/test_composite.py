@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import av
 import numpy as np
 import pytest
 from paintover_engine.compose.composite import composite
-from paintover_engine.media.plate import ImagePlate, Orientation, VideoPlate, plane_array
+from paintover_engine.media.plate import ImagePlate, Orientation, VideoPlate
+from paintover_engine.media.video_picture import ColourTags, VideoPicture
 
 RED = (1.0, 0.0, 0.0)
 
@@ -25,11 +27,10 @@ def picture(pix_fmt: str, width: int = 31, height: int = 21, orientation: Orient
     frame = av.VideoFrame(width, height, pix_fmt)
     frame.color_range, frame.colorspace = 1, 1
     generator = np.random.default_rng(4)
-    for plane in sorted({c.plane for c in frame.format.components}):
-        samples = plane_array(frame, plane)
-        bits = frame.format.components[0].bits
-        samples[...] = generator.integers(20 << (bits - 8), 230 << (bits - 8), samples.shape)
-    return VideoPlate(5, frame, orientation or Orientation(), "")
+    like = VideoPicture.of(frame)
+    low, high = 20 << (like.bits - 8), 230 << (like.bits - 8)
+    planes = tuple(generator.integers(low, high, plane.shape).astype(plane.dtype) for plane in like.planes)
+    return VideoPlate(5, dataclasses.replace(like, planes=planes), orientation or Orientation(), "")
 
 
 def paint(height: int, width: int, colour: tuple[float, float, float], matte: Any) -> np.ndarray:
@@ -67,7 +68,9 @@ def test_values_above_white_survive() -> None:
 
 def test_paint_replaces_nonfinite_pixels() -> None:
     plate = image(np.float32)
-    plate.pixels[2, 2], plate.pixels[3, 3], plate.pixels[4, 4] = np.inf, np.nan, np.inf
+    pixels = plate.pixels.copy()
+    pixels[2, 2], pixels[3, 3], pixels[4, 4] = np.inf, np.nan, np.inf
+    plate = dataclasses.replace(plate, pixels=pixels)
     matte = np.zeros((20, 30))
     matte[2, 2], matte[3, 3] = 1.0, 0.5
     result = composite(plate, paint(20, 30, RED, matte), (0, 0, 30, 20))
@@ -118,18 +121,18 @@ def test_video_planes_change_only_inside_the_matte(pix_fmt: str, bounds: tuple[i
     matte = generator.choice([0.0, 1.0], (height, width), p=[0.3, 0.7])
     result = composite(plate, paint(height, width, (0.9, 0.1, 0.6), matte), bounds)
     assert isinstance(result, VideoPlate)
-    assert result.frame.format.name == pix_fmt
+    assert result.picture.pix_fmt == pix_fmt
     outside = np.ones((21, 31), bool)
     outside[y : y + height, x : x + width] = matte == 0
-    assert np.array_equal(plane_array(result.frame, 0)[outside], plane_array(plate.frame, 0)[outside])
-    across, down = 16 // plate.frame.format.chroma_width(16), 16 // plate.frame.format.chroma_height(16)
+    assert np.array_equal(result.picture.planes[0][outside], plate.picture.planes[0][outside])
+    across, down = 16 // plate.picture.format.chroma_width(16), 16 // plate.picture.format.chroma_height(16)
     for plane in (1, 2):
-        before, after = plane_array(plate.frame, plane), plane_array(result.frame, plane)
+        before, after = plate.picture.planes[plane], result.picture.planes[plane]
         for row, column in zip(*np.nonzero(before != after), strict=True):
             block = outside[row * down : (row + 1) * down, column * across : (column + 1) * across]
             assert not block.any(), f"chroma {row},{column} covers a pixel outside the matte"
     if pix_fmt.startswith("yuva"):
-        assert np.array_equal(plane_array(result.frame, 3), plane_array(plate.frame, 3))
+        assert np.array_equal(result.picture.planes[3], plate.picture.planes[3])
 
 
 @pytest.mark.parametrize("pix_fmt", [*YUV, "gbrp", "gbrp10le", "gbrap16le"])
@@ -160,14 +163,13 @@ def test_rotated_video_is_painted_upright(turns: int, mirrored: bool) -> None:
     assert result.rgb().shape == (plate.height, plate.width, 3)
 
 
-def test_video_keeps_timestamps_and_colour_tags() -> None:
+def test_video_keeps_colour_tags() -> None:
     plate = picture("yuv420p10le")
-    frame = plate.frame
-    frame.pts, frame.color_primaries, frame.color_trc = 77, 9, 16
+    tags = ColourTags(matrix=9, color_range=1, primaries=9, transfer=16)
+    plate = dataclasses.replace(plate, picture=dataclasses.replace(plate.picture, tags=tags))
     result = composite(plate, paint(2, 2, RED, 1.0), (0, 0, 2, 2))
     assert isinstance(result, VideoPlate)
-    after = result.frame
-    assert (after.pts, after.color_primaries, after.color_trc, after.color_range, after.colorspace) == (77, 9, 16, 1, 1)
+    assert result.picture.tags == tags
 
 
 def test_empty_bounds_give_the_plate_itself() -> None:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.store import Store
+from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.methods.stage import ResultFrame
+from safetensors.numpy import save_file
 
 STAGE, RESULT = "1" * 64, "2" * 64
 """The keys of a stage with tensors and of one that publishes."""
@@ -105,3 +109,53 @@ def test_tensors_are_copied_without_hard_links(store: Store, monkeypatch: pytest
     store.remember("ab" * 32, other(1))
     assert store.find_again("ab" * 32, other(2))
     np.testing.assert_array_equal(outputs.load_tensors(store, other(2))["matte"], 1)
+
+
+def flip_last_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [flip_last_byte, lambda path: path.write_bytes(path.read_bytes()[:-3])])
+def test_damaged_tensors_are_removed(store: Store, damage: Callable[[Path], None]) -> None:
+    outputs.save_tensors(store, STAGE, {"flow": np.arange(12.0)})
+    damage(store.path(STAGE, publishes=False) / "tensors.safetensors")
+    with pytest.raises(outputs.OutputDamaged) as caught:
+        outputs.load_tensors(store, STAGE)
+    assert caught.value.code is Code.UNAVAILABLE  # the job that needs them computes them again
+    assert not store.has(STAGE, publishes=False)
+
+
+def test_tensors_without_a_checksum_are_read(store: Store) -> None:
+    with store.writing(STAGE, publishes=False) as folder:
+        save_file({"flow": np.arange(12.0)}, folder / "tensors.safetensors")
+    np.testing.assert_array_equal(outputs.load_tensors(store, STAGE)["flow"], np.arange(12.0))
+
+
+def test_damaged_checkpoint_is_dropped(store: Store) -> None:
+    outputs.save_checkpoint(store, STAGE, {"state": np.arange(12.0)})
+    (path,) = store.folder.cache.rglob("checkpoint.safetensors")
+    flip_last_byte(path)
+    assert outputs.load_checkpoint(store, STAGE) is None
+    assert not path.exists()
+
+
+def test_damaged_frame_is_removed(store: Store) -> None:
+    painted = np.ones((3, 5, 4), np.float16)
+    outputs.save_frames(store, RESULT, [ResultFrame(7, (0, 0, 5, 3), painted, 1.0)], (8, 8))
+    outputs.check_frame(store, store.frame(RESULT, 7))
+    flip_last_byte(store.frame(RESULT, 7).path)
+    with pytest.raises(outputs.OutputDamaged, match="frame 7"):
+        outputs.check_frame(store, store.frame(RESULT, 7))
+    assert not store.has(RESULT, publishes=True)
+
+
+def test_damaged_keyframe_is_a_sentence(store: Store) -> None:
+    path = store.folder.keyframes / "ab.safetensors"
+    outputs.save_keyframe(path, Keyframe(3, np.ones((2, 2, 3), np.float32), None, ("note",), "ab"))
+    assert outputs.load_keyframe(path).notes == ("note",)
+    flip_last_byte(path)
+    with pytest.raises(PaintoverError, match="put the picture again") as caught:
+        outputs.load_keyframe(path)
+    assert caught.value.code is Code.DATA_LOSS

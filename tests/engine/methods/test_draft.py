@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -174,6 +175,51 @@ def test_given_matte_limits_the_edit(wide: Frame) -> None:
     right = WIDTH // 2 + 20 - 4 * SHIFT
     assert found[:, :right].sum() > 300
     assert found[:, right + 4 :].sum() < 0.1 * found[:, :right].sum()
+
+
+def test_loose_matte_does_not_replace_the_paint(wide: Frame) -> None:
+    plates, truths = slide(wide), slide(marked(wide))
+    box = np.zeros((HEIGHT, WIDTH), np.float32)
+    box[10:-10, 60:-20] = 1
+    with_box = Shot(plates, {0: truths[0]}, mattes={0: box}).run()
+    without = Shot(plates, {0: truths[0]}).run()
+    for number in (4, 8):
+        assert np.abs(full_matte(with_box[number]) - full_matte(without[number])).mean() < 0.01
+
+
+def test_repeated_frames_are_copies(wide: Frame) -> None:
+    plates, truths = slide(wide), slide(marked(wide))
+    frames = Shot([plate for plate in plates for _ in range(2)], {0: truths[0]}).run()
+    for number in range(1, COUNT):
+        first, second = frames[2 * number], frames[2 * number + 1]
+        assert first.bounds == second.bounds and np.array_equal(first.painted, second.painted)
+        edit = (truths[number] != plates[number]).any(-1)
+        result = composed(plates[number], first)
+        assert error(result, truths[number], edit) < 0.35 * error(plates[number], truths[number], edit)
+
+
+FLASH, BLACK = (2.6, 60), (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("gain_and_lift", "lost"), [(FLASH, (5,)), (BLACK, (5,)), (BLACK, (6, 7, 8)), (BLACK, (3, 7))], ids=str
+)
+@pytest.mark.parametrize("mode", ["auto", "grade"])
+def test_edit_returns_after_a_disturbance(
+    wide: Frame, gain_and_lift: tuple[float, float], lost: tuple[int, ...], mode: Literal["auto", "grade"]
+) -> None:
+    plates, truths = slide(wide), slide(marked(wide) if mode == "auto" else 255 - wide // 2)
+    gain, lift = gain_and_lift
+    disturbed = [
+        np.clip(plate * gain + lift, 0, 255).astype(np.uint8) if number in lost else plate
+        for number, plate in enumerate(plates)
+    ]
+    frames = Shot(disturbed, {0: truths[0]}).run(DraftParameters(mode=mode))
+    assert [number for number in range(COUNT) if frames[number].confidence == 0] == list(lost)
+    for number in (4, 9, 11):
+        edit = (truths[number] != plates[number]).any(-1)
+        result = composed(plates[number], frames[number])
+        assert error(result, truths[number], edit) < 0.4 * error(plates[number], truths[number], edit)
 
 
 def test_softness_feathers_inwards_only(wide: Frame) -> None:

@@ -253,10 +253,10 @@ def test_no_queries_keys_or_maps_are_kept(done: tuple[Job, list[Stage]]) -> None
     """All that is kept of a window's source are its latents at every level."""
     job, stages = done
     for stage in of(stages, "invert"):
-        kept = outputs.load_tensors(job.store, stage)
+        kept = outputs.load_tensors(job.store, stage.key)
         shapes = {name: value.shape for name, value in kept.items()}
         assert shapes == {"states": (STEPS, FRAMES, 4, 16, 16), "start": (FRAMES, 4, 16, 16)}
-    painted = [set(outputs.load_tensors(job.store, stage)) for stage in of(stages, "paint")]
+    painted = [set(outputs.load_tensors(job.store, stage.key)) for stage in of(stages, "paint")]
     assert painted == [{"latents", "states", "start"}, {"latents"}]
 
 
@@ -324,10 +324,10 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(
         runner.run(train)
         assert len(asked) == 2
         assert runner.checkpoint(train) is None
-        resumed = outputs.load_tensors(job.store, train)
+        resumed = outputs.load_tensors(job.store, train.key)
         job.store.remove(train.key, False)
         runner.run(train)
-        whole = outputs.load_tensors(job.store, train)
+        whole = outputs.load_tensors(job.store, train.key)
     assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
 
 
@@ -395,11 +395,11 @@ def test_a_training_whose_optimiser_finds_no_memory_goes_on_from_its_checkpoint(
         for stage in runner.stages[: runner.stages.index(train)]:
             runner.run(stage)
         runner.run(train)
-        expected = outputs.load_tensors(job.store, train)
+        expected = outputs.load_tensors(job.store, train.key)
         job.store.remove(train.key, False)
         monkeypatch.setattr(torch.optim.AdamW, "step", scarce)
         runner.run(train)
-        found = outputs.load_tensors(job.store, train)
+        found = outputs.load_tensors(job.store, train.key)
         assert i2vedit.notes(runner, [train]) == ["The computer's memory ran out; going on in the tier for 24 GB."]
     assert len(steps) == 3
     assert set(found) == set(expected)

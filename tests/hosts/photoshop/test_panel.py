@@ -82,7 +82,7 @@ def test_it_lists_shots_and_opens_a_keyframe(shot: SmallShot, home: Path) -> Non
 
 
 @needs_node
-def test_a_save_is_carried_through_and_its_neighbours_are_shown(
+def test_save_is_propagated_and_neighbours_are_shown(
     engine: Client, shot: SmallShot, painted: Path, home: Path
 ) -> None:
     before = {job.name for job in engine.list_jobs() if not job.spec.prepare_only}
@@ -198,7 +198,7 @@ def test_a_wrong_question_is_one_sentence(
     assert answered == 404 or told["message"].endswith(".")
 
 
-def test_a_picture_comes_as_jpeg_for_programs_that_know_no_webp(engine: Client, shot: SmallShot) -> None:
+def test_frame_image_is_jpeg_without_webp_support(engine: Client, shot: SmallShot) -> None:
     job = ask(engine, f"/shots/{first_shot(engine)}/frames/4", {"path": str(shot.keyframe)})[1]["job"]
     assert engine.wait_until_finished(f"jobs/{job}", 60)
     seen = [ask(engine, f"/jobs/{job}/result/4?side=160{kind}")[1] for kind in ("", "&as=jpeg", "&as=webp")]

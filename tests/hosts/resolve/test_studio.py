@@ -104,7 +104,7 @@ def test_a_trimmed_clip_is_not_covered(open_resolve: Open) -> None:
         studio.bring(connection.resolve, found, "/out/a.mov")
 
 
-def test_a_pipeline_runs_the_command_and_hears_what_it_says(
+def test_studio_runs_the_command_and_gets_its_events(
     open_resolve: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASKED", str(tmp_path / "asked.jsonl"))

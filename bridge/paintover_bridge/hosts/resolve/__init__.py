@@ -32,7 +32,7 @@ ABOUT = "Requests of the scripts in DaVinci Resolve. Each is taken as soon as it
 
 def files(fusion: Path, data_folder: Path, runner: Sequence[str], all_users: bool = False) -> dict[Path, str]:
     """What to install. fusion: Resolve's Fusion folder (the one that holds Scripts); runner: the command that starts
-    this package (`[python, "-m", "paintover_bridge.hosts.resolve"]`).
+    this package (`module_command("paintover_bridge.hosts.resolve")`).
 
     all_users: the scripts work in the data folder of whoever uses them.
     The settings are the artist's: an installer writes them only where there are none."""
@@ -41,14 +41,14 @@ def files(fusion: Path, data_folder: Path, runner: Sequence[str], all_users: boo
     module = (LUA / RESOLVE_MODULE).read_text("utf-8")
     module = module.replace('"@FOLDER@"', lua_text("" if all_users else mailbox.as_posix()))
     module = module.replace('"@RUNNER@"', ", ".join(map(lua_text, words)))
-    made = {common: module}
+    written = {common: module}
     if not all_users:
-        made |= {mailbox / "settings.lua": SETTINGS, mailbox / "requests" / "about.txt": ABOUT}
+        written |= {mailbox / "settings.lua": SETTINGS, mailbox / "requests" / "about.txt": ABOUT}
     for script in sorted(LUA.glob("*.lua")):
         if script.name != RESOLVE_MODULE:
             text = script.read_text("utf-8").replace('"@MODULE@"', lua_text(common.as_posix()))
-            made[fusion / MENU / script.name] = text
-    return made
+            written[fusion / MENU / script.name] = text
+    return written
 
 
 def lua_text(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import protocol
+from paintover_engine.jobs.recovery import drop_results
 from paintover_engine.jobs.resources.jobs import Jobs
 from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
@@ -24,17 +26,27 @@ class Frames:
         self._shots = shots
         self._jobs = jobs
 
-    def result(self, job_id: int, number: int) -> StoredFrame | None:
-        """A result frame of a job, None while it is not computed."""
+    async def result(self, job_id: int, number: int) -> StoredFrame | None:
+        """A result frame of a job, None while it is not computed.
+
+        Raises PaintoverError for one that is gone or damaged; the job, if it was done, has then failed."""
         frame = self._queue.frame(job_id, number)
         if frame is None:
             return None
         try:
-            return self._state.store.frame(frame.key, frame.number)
-        except FileNotFoundError as error:
-            raise PaintoverError(
-                Code.DATA_LOSS, f"The result of frame {frame.number} is gone from disk; retry the job."
-            ) from error
+            stored = self._state.store.frame(frame.key, number)
+            if await asyncio.to_thread(self._state.store.is_undamaged, stored):
+                return stored
+            problem = "damaged on disk"
+        except (ValueError, KeyError):  # its header
+            problem = "damaged on disk"
+        except FileNotFoundError:
+            problem = "gone from disk"
+        drop_results(self._queue, self._state.store, [frame.key])
+        if not self._queue.job(job_id).state.finished:
+            self._state.scheduler.forget(job_id)  # planned anew, it computes the result again
+        self._state.changes.announce()
+        raise PaintoverError(Code.DATA_LOSS, f"The result of frame {number} is {problem}; retry the job.")
 
     async def stream(self, job_id: int, from_number: int | None) -> AsyncIterator[StoredFrame]:
         """A job's result frames in ascending order, each as soon as it and all before it are computed.
@@ -44,7 +56,7 @@ class Frames:
         assert info  # a job is created after its source was probed
         number = info.first if from_number is None else from_number
         async for job, _ in self._jobs.watch(job_id, 0):
-            while number <= info.last and (frame := self.result(job_id, number)):
+            while number <= info.last and (frame := await self.result(job_id, number)):
                 yield frame
                 number += 1
             if job.state.finished and number <= info.last:
@@ -93,4 +105,4 @@ class Frames:
         cache = self._state.cache
         cache.used(self._state.views.path(key, publishes=True))
         if cache.over_budget:
-            cache.evict(cache.budget, self._state.scheduler.needed() | {key}, self._queue.result_keys)
+            cache.evict(cache.budget, self._state.scheduler.needed() | {key}, self._queue.shown_keys)

@@ -15,6 +15,7 @@ from paintover_engine.jobs.entities import UNFINISHED, Job, JobFrame, JobSpec, J
 from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
 from paintover_engine.jobs.versions import next_version, remove_empty_folders, version_path
+from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods.registry import find_method, read_parameters
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class Jobs:
                 return twin
             if complete.versioned:
                 complete = self._next_version(complete)
-            await self._check_outputs(complete, info.path)
+            paintings = [path for keyframe in keyframes for path in keyframe.files]
+            await self._check_outputs(complete, info, paintings)
             job = self._queue.add_job(shot.id, complete, priority)
         log.info("queued: %s", complete.output or "no output", extra={"job": job.id})
         self._state.changes.announce()
@@ -63,7 +65,7 @@ class Jobs:
         async with self._numbering:
             complete = self._next_version(spec) if spec.versioned else spec
             try:
-                await self._check_outputs(complete, info.path)
+                await self._check_outputs(complete, info, [])
             finally:
                 if spec.versioned:
                     remove_empty_folders(complete.output, complete.mattes)
@@ -109,7 +111,7 @@ class Jobs:
                 path.parent.mkdir(exist_ok=True)
         return dataclasses.replace(spec, output=outputs[0], mattes=outputs[1])
 
-    async def _check_outputs(self, spec: JobSpec, source: str) -> None:
+    async def _check_outputs(self, spec: JobSpec, info: SourceInfo, paintings: list[str]) -> None:
         if spec.output:
             self._state.roots.check(spec.output, "The output")
         if spec.mattes:
@@ -119,7 +121,11 @@ class Jobs:
                     Code.INVALID_ARGUMENT, "Mattes are written beside an output: give both, and different places."
                 )
         request = protocol.CheckOutputsRequest(
-            path=spec.output, mattes_path=spec.mattes, source=source, overwrite=spec.overwrite
+            info=info,
+            path=spec.output,
+            mattes_path=spec.mattes,
+            overwrite=spec.overwrite,
+            paintings=paintings,
         )
         await self._state.media.call(request)
 
@@ -206,9 +212,9 @@ class Jobs:
         job = self._queue.job(job_id)
         if not job.state.finished:
             raise PaintoverError(Code.FAILED_PRECONDITION, f"Job {job_id} is {job.state.value}; cancel it first.")
+        records.remove(self._state.folder.records, job_id)  # first: a record without a job would bring it back
         for key in self._queue.delete_job(job_id):
             self._state.store.remove(key, publishes=True)
-        records.remove(self._state.folder.records, job_id)
         self._state.changes.announce()
 
     # Reading.

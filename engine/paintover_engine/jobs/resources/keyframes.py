@@ -56,6 +56,7 @@ class Keyframes:
             has_matte=read.has_matte,
             notes=read.notes,
             current=True,
+            files=[given for given in (picture, matte) if isinstance(given, str) and given],
         )
 
     @contextlib.contextmanager
@@ -88,7 +89,7 @@ class Keyframes:
         freed = 0
         async with self._changing:
             self._queue.forget_keyframes(self._queue.unused_keyframes())
-            known = self._queue.keyframe_digests()
+            known = self._queue.keyframe_digests() | self._queue.protected
             for path in self._state.folder.keyframes.glob("*.safetensors"):
                 if path.stem not in known:
                     with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 
+from paintover_engine.durable import replace_file, sync_folder, write_file
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import protocol
 from paintover_engine.jobs.entities import Shot
@@ -22,11 +23,19 @@ class Shots:
         self._state = state
         self._queue = state.queue
 
-    async def create(self, path: str, first: int | None, last: int | None, colorspace: str, layer: str = "") -> Shot:
-        """The shot of a source on disk, probed anew; the same source, range, colour space and layer give the same."""
+    async def create(
+        self,
+        path: str,
+        first: int | None,
+        last: int | None,
+        colorspace: str,
+        stream: int | None = None,
+        layer: str = "",
+    ) -> Shot:
+        """The shot of a source on disk, probed anew; the same arguments give the same."""
         self._state.roots.check(path, "The source")
-        info = await self._probe(path, first, last, colorspace, layer)
-        shot = Shot(_shot_id(path, first, last, colorspace, layer), path, first, last, colorspace, False, info)
+        info = await self._probe(path, first, last, colorspace, stream, layer)
+        shot = Shot(_shot_id(path, first, last, colorspace, stream, layer), path, first, last, colorspace, False, info)
         self._queue.put_shot(shot)
         return shot
 
@@ -40,7 +49,8 @@ class Shots:
         shot = Shot(_shot_id(f"upload:{key}", first, last, colorspace), key, first, last, colorspace, True, None)
         folder = self._state.folder.uploads / shot.id
         folder.mkdir(exist_ok=True)
-        (folder / "shot.json").write_text(json.dumps({"rate": rate if rate[0] and rate[1] else None}))
+        write_file(folder / "shot.json", json.dumps({"rate": rate if rate[0] and rate[1] else None}))
+        sync_folder(folder.parent)
         self._queue.put_shot(shot)
         return shot
 
@@ -57,25 +67,33 @@ class Shots:
         final = self._state.folder.uploads / shot.id / f"{number:08d}.safetensors"
         partial = self._state.folder.temporary / f"{shot.id}-{number}.safetensors"
         write_tensor(partial, "frame", dtype, shape, data)
-        partial.replace(final)
+        replace_file(partial, final)
         if shot.info is not None:  # the frames are to be probed anew
             self._queue.put_shot(dataclasses.replace(shot, info=None))
 
     async def probed(self, shot_id: str) -> tuple[Shot, SourceInfo]:
-        """A shot and what its source is; that of an uploaded shot is probed once its frames have come."""
+        """A shot and what its source is, which is probed where it is not known: uploaded frames have come."""
         shot = self._queue.shot(shot_id)
         if shot.info is None:
-            folder = str(self._state.folder.uploads / shot.id)
-            info = await self._probe(folder, shot.first, shot.last, shot.colorspace)
+            path = str(self._state.folder.uploads / shot.id) if shot.uploaded else shot.source
+            info = await self._probe(path, shot.first, shot.last, shot.colorspace)
             shot = dataclasses.replace(shot, info=info)
             self._queue.put_shot(shot)
         assert shot.info
         return shot, shot.info
 
     async def _probe(
-        self, path: str, first: int | None, last: int | None, colorspace: str, layer: str = ""
+        self,
+        path: str,
+        first: int | None,
+        last: int | None,
+        colorspace: str,
+        stream: int | None = None,
+        layer: str = "",
     ) -> SourceInfo:
-        request = protocol.ProbeRequest(path=path, first=first, last=last, colorspace=colorspace, layer=layer)
+        request = protocol.ProbeRequest(
+            path=path, first=first, last=last, colorspace=colorspace, stream=stream, layer=layer
+        )
         return (await self._state.media.call(request)).info
 
     def delete(self, shot_id: str) -> None:
@@ -84,6 +102,8 @@ class Shots:
         shutil.rmtree(self._state.folder.uploads / shot_id, ignore_errors=True)
 
 
-def _shot_id(source: str, first: int | None, last: int | None, colorspace: str, layer: str = "") -> str:
-    identity = [source, first, last, colorspace, *filter(None, [layer])]
-    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+def _shot_id(
+    source: str, first: int | None, last: int | None, colorspace: str, stream: int | None = None, layer: str = ""
+) -> str:
+    named = [source, first, last, colorspace, *([] if stream is None else [stream]), *filter(None, [layer])]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]

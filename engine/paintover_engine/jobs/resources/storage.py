@@ -18,7 +18,7 @@ class Storage:
 
     def usage(self) -> Usage:
         """Bytes on disk by what they are."""
-        return self._state.cache.usage(self._state.queue.result_keys())
+        return self._state.cache.usage(self._state.queue.shown_keys())
 
     def cache_usage(self) -> dict[str, int]:
         """Bytes of what may be evicted, and its budget; quick, for gauges."""
@@ -29,5 +29,5 @@ class Storage:
         `budget` bytes, and keyframes that nothing uses; returns the bytes that this freed."""
         cache = self._state.cache
         cache.take(await asyncio.to_thread(cache.scan))
-        freed = cache.evict(budget, self._state.scheduler.needed(), self._state.queue.result_keys)
+        freed = cache.evict(budget, self._state.scheduler.needed(), self._state.queue.shown_keys)
         return freed + await self._keyframes.remove_unused()

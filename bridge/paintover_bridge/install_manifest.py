@@ -1,7 +1,8 @@
-"""What an installation did to a disk, written down before it is done, so that all of it can be undone.
+"""The manifest of an installation: every change to the disk, recorded before it is carried out, so that it can be
+undone.
 
-A change keeps what it replaces. Undoing removes what was made, if nobody changed it since, and puts back what was
-there.
+A change backs up what it replaces. Undoing removes the installed file, unless it was modified since, and restores the
+backup.
 """
 
 from __future__ import annotations
@@ -27,48 +28,51 @@ _BLOCK = re.compile(re.escape(BEGIN) + r".*?" + re.escape(END) + r"\n?", re.DOTA
 
 
 @dataclass
-class Step:
-    """One change.
+class InstallStep:
+    """One change to the disk.
 
-    kind: "write" (a file), "link", "block" (marked lines in a file of others), "clear" (takes a file or folder away),
-    "run" (a command; undo: what is run to take it back).
-    digest: of what was written. kept: where what was there before lies; "" for nothing.
-    folders: those that were made for it, outermost first.
-    ended_bare: of a block: the file's last line had no newline, which was added.
+    kind: "write" (a file), "link" (a symbolic link), "block" (marked lines in a foreign text file), "clear" (removes a
+    file or folder), "run" (runs a command; undo: the command that reverses it).
+    digest: of the contents written; of a link, its target. backup: the path of the copy of what was replaced, or "".
+    folders: the folders created for it, outermost first.
+    ended_bare: of a block: the file's last line had no newline, so one was added.
     """
 
     target: str
     kind: str
     path: str
     digest: str = ""
-    kept: str = ""
+    backup: str = ""
     folders: list[str] = field(default_factory=list)
     undo: list[str] = field(default_factory=list)
     ended_bare: bool = False
 
 
-class Receipt:
-    """The steps of all that is installed, in the order in which they were done. folder: where it is kept."""
+class InstallManifest:
+    """The steps of everything that is installed, in the order of execution; an `InstallActions` that records what it
+    does.
+
+    folder: holds the manifest and the backups."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        said = self._read()
-        self.steps = [Step(**step) for step in said.get("steps", [])]
-        self._made: list[str] = said.get("made", [])  # folders above this one that came with it
+        record = self._read()
+        self.steps = [InstallStep(**step) for step in record.get("steps", [])]
+        self._created: list[str] = record.get("created", [])  # parents of `folder` that were created with it
 
     @property
     def path(self) -> Path:
-        return self.folder / "receipt.json"
+        return self.folder / "manifest.json"
 
     @property
     def targets(self) -> list[str]:
-        """What is installed."""
+        """The installed targets."""
         return list(dict.fromkeys(step.target for step in self.steps))
 
     def _read(self) -> dict[str, Any]:
         try:
-            said = json.loads(self.path.read_text("utf-8"))
-            return {"steps": list(said["steps"]), "made": list(said["made"])}
+            record = json.loads(self.path.read_text("utf-8"))
+            return {"steps": list(record["steps"]), "created": list(record["created"])}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -77,84 +81,85 @@ class Receipt:
     def _save(self) -> None:
         if not self.steps:
             shutil.rmtree(self.folder, ignore_errors=True)
-            _remove_empty(self._made)
+            _remove_empty(self._created)
             return
         if not self.folder.exists():
-            self._made = _make(self.folder)
-        record = {"steps": [asdict(step) for step in self.steps], "made": self._made}
+            self._created = _create_folder(self.folder)
+        record = {"steps": [asdict(step) for step in self.steps], "created": self._created}
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
         os.replace(partial, self.path)
 
-    # Doing.
+    # Installing.
 
     def write(self, target: str, path: Path, contents: bytes, mode: int = 0o644) -> None:
-        """Writes a file, keeping what was there."""
-        step = Step(target, "write", str(path), digest(contents), *self._keep(path))
-        self._note(step)
+        """Writes a file; backs up one that exists."""
+        step = InstallStep(target, "write", str(path), digest(contents), *self._back_up(path))
+        self._append(step)
         _replace(path, contents, mode)
 
     def link(self, target: str, path: Path, to: str) -> None:
-        """Makes a symbolic link."""
-        step = Step(target, "link", str(path), to, *self._keep(path))
-        self._note(step)
+        """Creates a symbolic link; backs up what exists."""
+        step = InstallStep(target, "link", str(path), to, *self._back_up(path))
+        self._append(step)
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         path.symlink_to(to)
 
     def block(self, target: str, path: Path, text: str) -> None:
-        """Adds marked lines to the end of a text file that belongs to somebody else, or makes it."""
+        """Appends lines between markers to a text file of another program, created if missing."""
         before = path.read_bytes() if path.exists() else b""
         bare = bool(before) and not before.endswith(b"\n")
         marked = f"{BEGIN}\n{text}\n{END}\n".encode()
-        step = Step(target, "block", str(path), digest(marked), *self._keep(path), ended_bare=bare)
-        self._note(step)
+        step = InstallStep(target, "block", str(path), digest(marked), *self._back_up(path), ended_bare=bare)
+        self._append(step)
         mode = path.stat().st_mode & 0o7777 if path.exists() else 0o644
         _replace(path, without_block(before) + (b"\n" if bare else b"") + marked, mode)
 
     def clear(self, target: str, path: Path) -> None:
-        """Takes a file or folder away; undone, what lies there then goes and what was there comes back."""
-        kept = self._keep(path)[0] if os.path.lexists(path) else ""
-        self._note(Step(target, "clear", str(path), kept=kept))
+        """Removes a file or folder. Undoing restores it, in place of whatever lies there then."""
+        backup = self._back_up(path)[0] if os.path.lexists(path) else ""
+        self._append(InstallStep(target, "clear", str(path), backup=backup))
         _remove(path)
 
     def run(self, target: str, command: Sequence[str], undo: Sequence[str]) -> str:
-        """Runs a command of the system's; returns what went wrong, "" for nothing."""
+        """Runs a system command; returns a sentence about its failure, "" on success."""
         if undo:
-            self._note(Step(target, "run", command[0], undo=list(undo)))
+            self._append(InstallStep(target, "run", command[0], undo=list(undo)))
         return run(command)
 
-    def _keep(self, path: Path) -> tuple[str, list[str]]:
-        """A copy of what lies there, and the folders that are made for what comes."""
+    def _back_up(self, path: Path) -> tuple[str, list[str]]:
+        """Copies what exists at a path, and creates the folders above it; returns the copy's path or "", and those
+        folders."""
         if not self.folder.exists():
-            self._made = _make(self.folder)
-        made = _make(path.parent)
+            self._created = _create_folder(self.folder)
+        created = _create_folder(path.parent)
         if not os.path.lexists(path):
-            return "", made
-        place = self.folder / "kept" / secrets.token_hex(8)
+            return "", created
+        place = self.folder / "backup" / secrets.token_hex(8)
         _copy(path, place)
-        return str(place), made
+        return str(place), created
 
-    def _note(self, step: Step) -> None:
+    def _append(self, step: InstallStep) -> None:
         self.steps.append(step)
         self._save()
 
     # Undoing.
 
     def undo(self, targets: Sequence[str]) -> Iterator[str]:
-        """Undoes the steps of some targets, the last first; yields sentences about what somebody changed since and is
-        therefore left."""
+        """Undoes the steps of some targets, the last first; yields a sentence for each file that is left because it was
+        modified since."""
         for step in [step for step in reversed(self.steps) if step.target in targets]:
-            yield from _undo(step)
+            yield from _undo_step(step)
             self.steps.remove(step)
             self._save()
 
     def missing(self, target: str) -> list[str]:
-        """What of a target is not on the disk any more as it was installed."""
+        """The paths of a target that are missing or modified."""
         return [step.path for step in self.steps if step.target == target and not _is_there(step)]
 
 
-def _undo(step: Step) -> Iterator[str]:
+def _undo_step(step: InstallStep) -> Iterator[str]:
     path = Path(step.path)
     if step.kind == "run":
         run(step.undo)
@@ -164,30 +169,30 @@ def _undo(step: Step) -> Iterator[str]:
         yield f"{path} was changed since it was installed; it is left."
     else:
         _remove(path)
-        if step.kept:
-            _copy(Path(step.kept), path)
-    if step.kept:
-        _remove(Path(step.kept))
+        if step.backup:
+            _copy(Path(step.backup), path)
+    if step.backup:
+        _remove(Path(step.backup))
     _remove_empty(step.folders)
 
 
-def _make(folder: Path) -> list[str]:
-    """Makes a folder; returns what was missing of its path, outermost first."""
+def _create_folder(folder: Path) -> list[str]:
+    """Creates a folder; returns it and its parents that were missing, outermost first."""
     missing = [str(path) for path in (folder, *folder.parents) if not path.exists()][::-1]
     folder.mkdir(parents=True, exist_ok=True)
     return missing
 
 
 def _remove_empty(folders: Sequence[str]) -> None:
-    """Removes folders that hold nothing of anybody's, outermost last."""
+    """Removes those folders that are empty, outermost last."""
     for folder in reversed(folders):
-        for leftover in (".DS_Store", "__pycache__"):  # what systems and Pythons put everywhere
+        for leftover in (".DS_Store", "__pycache__"):  # left by macOS and Python
             _remove(Path(folder) / leftover)
         with contextlib.suppress(OSError):
             os.rmdir(folder)
 
 
-def _take_block_out(step: Step, path: Path) -> Iterator[str]:
+def _take_block_out(step: InstallStep, path: Path) -> Iterator[str]:
     if not path.exists():
         return
     now = path.read_bytes()
@@ -196,20 +201,20 @@ def _take_block_out(step: Step, path: Path) -> Iterator[str]:
         return
     rest = without_block(now)
     if step.ended_bare and rest.endswith(b"\n"):
-        before = Path(step.kept).read_bytes() if step.kept else b""
+        before = Path(step.backup).read_bytes() if step.backup else b""
         rest = rest[:-1] if rest[:-1] == before else rest
-    if not rest and not step.kept:
+    if not rest and not step.backup:
         path.unlink()
     else:
         _replace(path, rest, path.stat().st_mode & 0o7777)
 
 
 def without_block(contents: bytes) -> bytes:
-    """A file without the marked lines."""
+    """A file's contents without the lines between the markers."""
     return _BLOCK.sub("", contents.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
-def _is_there(step: Step) -> bool:
+def _is_there(step: InstallStep) -> bool:
     path = Path(step.path)
     try:
         if step.kind == "write":
@@ -225,24 +230,24 @@ def _is_there(step: Step) -> bool:
 
 
 def digest(contents: bytes) -> str:
-    """Of a file's contents."""
+    """The first half of the SHA-256 of some contents, hexadecimal."""
     return base64.b16encode(hashlib.sha256(contents).digest()[:16]).decode().lower()
 
 
 def run(command: Sequence[str]) -> str:
-    """Runs a command of the system's to its end; returns what went wrong, "" for nothing."""
+    """Runs a system command to its end; returns a sentence about its failure, "" on success."""
     try:
         ran = subprocess.run(list(command), capture_output=True, text=True, timeout=60, errors="replace", check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{command[0]} cannot be run ({error})"
     if ran.returncode == 0:
         return ""
-    said = (ran.stderr or ran.stdout).strip().splitlines()
-    return f"{' '.join(command[:3])} failed: {said[-1] if said else f'exit status {ran.returncode}'}"
+    lines = (ran.stderr or ran.stdout).strip().splitlines()
+    return f"{' '.join(command[:3])} failed: {lines[-1] if lines else f'exit status {ran.returncode}'}"
 
 
 def _replace(path: Path, contents: bytes, mode: int) -> None:
-    """Writes a file whole or not at all, through links."""
+    """Writes a file atomically; a symbolic link's target is replaced, not the link."""
     path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.paintover-partial")
     try:

@@ -1,7 +1,7 @@
-"""Tells when an editor has saved a picture: once per save, and not before the file is whole.
+"""Reports each save of a picture once, when its file is complete.
 
-Editors save in many ways: over the old file in place, piece by piece; into another file that is then renamed; under
-another name, or as another kind. All that ends as a picture of the watched name in the watched folder counts.
+Editors save in many ways: in place and in pieces; into a temporary file that is then renamed; under another extension.
+Every picture file with the watched stem in the watched folder counts.
 """
 
 from __future__ import annotations
@@ -21,61 +21,62 @@ from paintover_bridge.errors import ClientError
 
 PICTURES = (".psd", ".psb", ".png", ".tif", ".tiff", ".exr", ".jpg", ".jpeg")
 UNREADABLE = (".xcf", ".kra", ".afphoto", ".af", ".clip", ".ora", ".procreate")
-SETTLED_SECONDS = 0.15  # a file that did not change for so long, and is whole, is saved
-TORN_SECONDS = 2.0  # one that is not whole is taken for as it is after so long, for the engine to say what is wrong
-POLL_SECONDS = 0.5  # folders on servers tell nothing: they are looked at
+SETTLED_SECONDS = 0.15  # a complete file that has not changed for so long is a save
+INCOMPLETE_SECONDS = 2.0  # an incomplete file is reported after so long; the engine then names what is wrong with it
+POLL_SECONDS = 0.5  # network folders send no notifications
 _TICK_SECONDS = 0.05
 _BLOCK = 1 << 20
 
-State = tuple[int, int, int]  # of a file: inode, size, nanoseconds of its last change
+FileState = tuple[int, int, int]
+"""A file's inode, size in bytes, and modification time in nanoseconds."""
 
 
 @dataclass
-class _Seen:
-    """A file that changed and may still be written. since: when it was first seen in this state, by the monotonic
-    clock."""
+class _PendingSave:
+    """A changed file that may still be being written. since: when it was first seen in this state,
+    `time.monotonic()`."""
 
-    state: State
+    state: FileState
     since: float
 
 
-class Saves:
-    """Watches a picture's folder.
+class SaveWatcher:
+    """Watches the folder of a picture, from a thread that calls the callbacks.
 
-    taken(path): called from the watcher's thread for each save, with the file that holds it.
-    foreign(path): called once for each file of the picture's name that is of an editor's own kind, which no one reads.
-    failed(error): called when the folder cannot be watched any more.
-    known: whether what lies there now was seen already, so that only later saves count.
+    on_save(path): for each save, with the file that holds it.
+    on_unreadable(path): once for each file of the picture's stem in a format that the engine cannot read.
+    on_error(error): when the folder cannot be watched any more; the watcher then ends.
+    existing_known: True reports only saves from now on; False reports the files that exist now as well.
     """
 
     def __init__(
         self,
         picture: Path,
-        taken: Callable[[Path], None],
-        foreign: Callable[[Path], None],
-        failed: Callable[[ClientError], None],
+        on_save: Callable[[Path], None],
+        on_unreadable: Callable[[Path], None],
+        on_error: Callable[[ClientError], None],
         *,
-        known: bool,
+        existing_known: bool,
     ) -> None:
         self._folder, self._stem = picture.parent, picture.stem
-        self._taken, self._foreign, self._failed = taken, foreign, failed
+        self._on_save, self._on_unreadable, self._on_error = on_save, on_unreadable, on_error
         self._stopped = threading.Event()
-        self._stirred = threading.Event()
-        self._finished: dict[Path, State] = {}
+        self._changed = threading.Event()
+        self._finished: dict[Path, FileState] = {}
         self._digests: dict[Path, str] = {}
-        self._pending: dict[Path, _Seen] = {}
-        self._told: set[Path] = set()
-        if known:
+        self._pending: dict[Path, _PendingSave] = {}
+        self._reported: set[Path] = set()
+        if existing_known:
             self._finished = dict(self._files())
             self._digests = {path: digest(path) for path in self._finished}
-        self._observer = _observe(self._folder, self._stirred.set)
+        self._observer = _observe(self._folder, self._changed.set)
         self._thread = threading.Thread(target=self._run, name="paintover-saves", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Ends watching."""
         self._stopped.set()
-        self._stirred.set()
+        self._changed.set()
         if self._observer is not None:
             self._observer.stop()
             self._observer.join(2)
@@ -84,20 +85,20 @@ class Saves:
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                self._look()
+                self._scan()
             except OSError as error:
-                self._failed(
+                self._on_error(
                     ClientError(
                         "NOT_FOUND",
                         f"The folder {self._folder} cannot be watched any more ({error.strerror or error}).",
                     )
                 )
                 return
-            self._stirred.clear()
-            self._stirred.wait(_TICK_SECONDS if self._pending else POLL_SECONDS)
+            self._changed.clear()
+            self._changed.wait(_TICK_SECONDS if self._pending else POLL_SECONDS)
 
-    def _files(self) -> list[tuple[Path, State]]:
-        """The picture's files as they are now."""
+    def _files(self) -> list[tuple[Path, FileState]]:
+        """The files of the picture's stem and their present states."""
         files = []
         with os.scandir(self._folder) as entries:
             for entry in entries:
@@ -107,13 +108,13 @@ class Saves:
                 try:
                     status = os.stat(entry.path)
                 except FileNotFoundError:
-                    continue  # it was a name on the way to another one
+                    continue  # renamed since the listing
                 if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
-                    continue  # no picture, or none yet
+                    continue
                 files.append((Path(entry.path), (status.st_ino, status.st_size, status.st_mtime_ns)))
         return files
 
-    def _look(self) -> None:
+    def _scan(self) -> None:
         now = time.monotonic()
         files = dict(self._files())
         for path in [path for path in self._pending if path not in files]:
@@ -123,37 +124,38 @@ class Saves:
                 self._pending.pop(path, None)
                 continue
             if path.suffix.lower() in UNREADABLE:
-                if path not in self._told:
-                    self._told.add(path)
-                    self._foreign(path)
+                if path not in self._reported:
+                    self._reported.add(path)
+                    self._on_unreadable(path)
                 continue
             seen = self._pending.get(path)
             if seen is None or seen.state != state:
-                self._pending[path] = _Seen(state, now)
+                self._pending[path] = _PendingSave(state, now)
             elif self._is_settled(path, now - seen.since):
                 self._finish(path, state)
 
     def _is_settled(self, path: Path, seconds: float) -> bool:
         try:
-            return seconds >= TORN_SECONDS or (seconds >= SETTLED_SECONDS and is_whole(path))
+            return seconds >= INCOMPLETE_SECONDS or (seconds >= SETTLED_SECONDS and is_whole(path))
         except OSError:
-            return False  # an editor that locks what it writes
+            return False  # locked by the editor
 
-    def _finish(self, path: Path, state: State) -> None:
+    def _finish(self, path: Path, state: FileState) -> None:
         try:
             found = digest(path)
         except OSError:
-            return  # gone, or locked: the next look tells
+            return  # gone or locked: the next scan decides
         del self._pending[path]
         self._finished[path] = state
         if self._digests.get(path) == found:
-            return  # saved as it was
+            return  # saved without a change
         self._digests[path] = found
-        self._taken(path)
+        self._on_save(path)
 
 
-def _observe(folder: Path, stirred: Callable[[], None]) -> Any:
-    """The system's own watch on a folder; None where there is none, or it is used up."""
+def _observe(folder: Path, changed: Callable[[], None]) -> Any:
+    """A started watchdog observer that calls `changed`; None where the system has no notifications or no watches
+    left."""
     try:
         from watchdog.events import FileSystemEvent, FileSystemEventHandler
         from watchdog.observers import Observer
@@ -161,7 +163,7 @@ def _observe(folder: Path, stirred: Callable[[], None]) -> Any:
         class Handler(FileSystemEventHandler):
             def on_any_event(self, event: FileSystemEvent) -> None:
                 if event.event_type in ("created", "modified", "moved", "closed"):
-                    stirred()
+                    changed()
 
         observer = Observer()
         observer.schedule(Handler(), str(folder))
@@ -172,7 +174,7 @@ def _observe(folder: Path, stirred: Callable[[], None]) -> Any:
 
 
 def digest(path: Path) -> str:
-    """Of a file's contents."""
+    """The BLAKE2b digest of a file's contents, hexadecimal."""
     found = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
@@ -181,8 +183,8 @@ def digest(path: Path) -> str:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a picture's file reaches to its end, as far as its structure tells without unpacking it. A kind whose end
-    does not show is whole once it holds anything."""
+    """Whether a picture file is complete, judged by its structure without decoding it. A format whose end cannot be
+    recognised counts as complete once the file is not empty."""
     size = os.path.getsize(path)
     if size == 0:
         return False
@@ -196,7 +198,7 @@ def is_whole(path: Path) -> bool:
         if start[:4] in (b"II*\0", b"MM\0*"):
             first: int
             (first,) = struct.unpack("<I" if start[:1] == b"I" else ">I", start[4:8])
-            return 8 <= int(first) < size  # where its directory begins: the last that is written
+            return 8 <= int(first) < size  # the first directory, which writers put last
         if start[:2] == b"\xff\xd8":
             file.seek(max(0, size - 2))
             return file.read(2) == b"\xff\xd9"
@@ -204,7 +206,7 @@ def is_whole(path: Path) -> bool:
 
 
 def _whole_psd(file: Any, size: int) -> bool:
-    """Whether all sections of a Photoshop file are there, up to the last row of its flattened picture."""
+    """Whether a Photoshop file holds all its sections, up to the last row of the flattened image."""
     try:
         file.seek(4)
         version, channels, height, width, depth = struct.unpack(">H6xHIIH", file.read(20))

@@ -1,4 +1,4 @@
-"""Saves are told once each, and whole, whichever way an editor writes."""
+"""Each save is reported once and complete, however an editor writes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from paintover_bridge import saves
+from paintover_bridge import save_watcher
 from paintover_bridge.errors import ClientError
-from paintover_bridge.saves import Saves, is_whole
+from paintover_bridge.save_watcher import SaveWatcher, is_whole
 
 SECONDS = 10.0  # to wait for what must come
 QUIET = 0.35  # and for what must not
@@ -39,12 +39,12 @@ def psd(shade: int, width: int = 20, height: int = 10) -> bytes:
     return header + bytes(12) + struct.pack(">H", 1) + counts + row * height * 3
 
 
-class Told:
-    """What a watch told, in order."""
+class Reported:
+    """What a watcher reported, in order."""
 
     def __init__(self) -> None:
         self.saves: queue.SimpleQueue[tuple[Path, bytes]] = queue.SimpleQueue()
-        self.foreign: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self.unreadable: queue.SimpleQueue[Path] = queue.SimpleQueue()
         self.errors: queue.SimpleQueue[ClientError] = queue.SimpleQueue()
 
     def take(self, path: Path) -> None:
@@ -59,21 +59,22 @@ class Told:
         return True
 
 
-Watch = Callable[..., Told]
+Watch = Callable[..., Reported]
 
 
 @pytest.fixture(params=["watched", "polled"])
 def watch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
     """Watches as the system tells, and by looking alone, as on a server's disk."""
     if request.param == "polled":
-        monkeypatch.setattr(saves, "_observe", lambda folder, stirred: None)
-        monkeypatch.setattr(saves, "POLL_SECONDS", 0.1)
-    running: list[Saves] = []
+        monkeypatch.setattr(save_watcher, "_observe", lambda folder, changed: None)
+        monkeypatch.setattr(save_watcher, "POLL_SECONDS", 0.1)
+    running: list[SaveWatcher] = []
 
-    def start(picture: Path, known: bool = True) -> Told:
-        told = Told()
-        running.append(Saves(picture, told.take, told.foreign.put, told.errors.put, known=known))
-        return told
+    def start(picture: Path, existing_known: bool = True) -> Reported:
+        reported = Reported()
+        callbacks = reported.take, reported.unreadable.put, reported.errors.put
+        running.append(SaveWatcher(picture, *callbacks, existing_known=existing_known))
+        return reported
 
     yield start
     for started in running:
@@ -87,90 +88,90 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_save_in_place_is_told_once(watch: Watch, picture: Path) -> None:
-    told = watch(picture)
+def test_save_in_place_is_reported_once(watch: Watch, picture: Path) -> None:
+    reported = watch(picture)
     picture.write_bytes(saved := png(1))
-    assert told.next() == (picture, saved)
-    assert told.nothing_more()
+    assert reported.next() == (picture, saved)
+    assert reported.nothing_more()
 
 
-def test_a_temporary_file_that_is_renamed_is_told_by_its_last_name(watch: Watch, picture: Path) -> None:
-    told = watch(picture)
+def test_renamed_temporary_file_is_reported_by_final_name(watch: Watch, picture: Path) -> None:
+    reported = watch(picture)
     temporary = picture.with_name(".shot_0012.png~tmp4711")
     temporary.write_bytes(saved := png(2))
     temporary.replace(picture)
-    assert told.next() == (picture, saved)
-    assert told.nothing_more()
+    assert reported.next() == (picture, saved)
+    assert reported.nothing_more()
 
 
-def test_a_file_that_is_moved_away_and_written_anew_is_told_once(watch: Watch, picture: Path) -> None:
-    told = watch(picture)
+def test_file_moved_away_and_rewritten_is_reported_once(watch: Watch, picture: Path) -> None:
+    reported = watch(picture)
     picture.rename(picture.with_name("shot_0012.png~"))
     time.sleep(0.1)
     picture.write_bytes(saved := png(3))
-    assert told.next() == (picture, saved)
-    assert told.nothing_more()
+    assert reported.next() == (picture, saved)
+    assert reported.nothing_more()
 
 
 @pytest.mark.parametrize("make", [png, psd])
 def test_a_slow_writer_is_waited_for(watch: Watch, tmp_path: Path, make: Callable[[int], bytes]) -> None:
     picture = tmp_path / "shot_0012.psd"
     picture.write_bytes(make(0))
-    told = watch(picture)
+    reported = watch(picture)
     whole = make(4)
     with picture.open("wb") as file:
         for start in range(0, len(whole), len(whole) // 5 + 1):
             file.write(whole[start : start + len(whole) // 5 + 1])
             file.flush()
-            time.sleep(3 * saves.SETTLED_SECONDS)
-    assert told.next() == (picture, whole)
-    assert told.nothing_more()
+            time.sleep(3 * save_watcher.SETTLED_SECONDS)
+    assert reported.next() == (picture, whole)
+    assert reported.nothing_more()
 
 
-def test_a_file_that_stays_torn_is_told_for_the_engine_to_say_so(
+def test_incomplete_file_is_reported_after_a_while(
     watch: Watch, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saves, "TORN_SECONDS", 0.5)
-    told = watch(picture)
+    monkeypatch.setattr(save_watcher, "INCOMPLETE_SECONDS", 0.5)
+    reported = watch(picture)
     picture.write_bytes(torn := png(5)[:-20])
-    assert told.next() == (picture, torn)
-    assert told.nothing_more()
+    assert reported.next() == (picture, torn)
+    assert reported.nothing_more()
 
 
 def test_saving_the_same_again_is_no_save(watch: Watch, picture: Path) -> None:
-    told = watch(picture)
+    reported = watch(picture)
     picture.write_bytes(picture.read_bytes())
-    assert told.nothing_more()
+    assert reported.nothing_more()
 
 
-def test_a_second_save_is_told_too(watch: Watch, picture: Path) -> None:
-    told = watch(picture)
+def test_second_save_is_reported(watch: Watch, picture: Path) -> None:
+    reported = watch(picture)
     for shade in (6, 7):
         picture.write_bytes(saved := png(shade))
-        assert told.next() == (picture, saved)
+        assert reported.next() == (picture, saved)
 
 
-def test_another_kind_under_the_same_name_counts_and_other_names_do_not(watch: Watch, picture: Path) -> None:
-    told = watch(picture)
+def test_other_extension_counts_but_no_other_stem(watch: Watch, picture: Path) -> None:
+    reported = watch(picture)
     picture.with_name("elsewhere.png").write_bytes(png(8))
     picture.with_name("shot_0012 copy.png").write_bytes(png(8))
     picture.with_suffix(".psd").write_bytes(saved := psd(9))
-    assert told.next() == (picture.with_suffix(".psd"), saved)
-    assert told.nothing_more()
+    assert reported.next() == (picture.with_suffix(".psd"), saved)
+    assert reported.nothing_more()
 
 
-def test_an_editors_own_kind_is_told_once_as_such(watch: Watch, picture: Path) -> None:
-    told = watch(picture)
+def test_unreadable_format_is_reported_once(watch: Watch, picture: Path) -> None:
+    reported = watch(picture)
     for contents in (b"gimp xcf 1", b"gimp xcf 22"):
         picture.with_suffix(".xcf").write_bytes(contents)
         time.sleep(0.3)
-    assert told.foreign.get(timeout=SECONDS) == picture.with_suffix(".xcf")
-    assert told.foreign.empty()
-    assert told.nothing_more()
+    assert reported.unreadable.get(timeout=SECONDS) == picture.with_suffix(".xcf")
+    assert reported.unreadable.empty()
+    assert reported.nothing_more()
 
 
-def test_what_was_painted_before_is_a_save_when_it_is_gone_on_with(watch: Watch, picture: Path) -> None:
-    assert watch(picture, known=False).next() == (picture, picture.read_bytes())
+def test_existing_paint_is_reported_when_resumed(watch: Watch, picture: Path) -> None:
+    assert watch(picture, existing_known=False).next() == (picture, picture.read_bytes())
 
 
 def test_a_folder_that_vanishes_is_said(watch: Watch, tmp_path: Path) -> None:
@@ -178,10 +179,10 @@ def test_a_folder_that_vanishes_is_said(watch: Watch, tmp_path: Path) -> None:
     folder.mkdir()
     picture = folder / "shot_0012.png"
     picture.write_bytes(png(0))
-    told = watch(picture)
+    reported = watch(picture)
     picture.unlink()
     folder.rmdir()
-    error = told.errors.get(timeout=SECONDS)
+    error = reported.errors.get(timeout=SECONDS)
     assert str(folder) in error.message
 
 
@@ -197,5 +198,5 @@ def test_no_part_of_a_file_is_whole(make: Callable[[int], bytes], tmp_path: Path
 
 def test_watching_ends_with_its_threads(picture: Path) -> None:
     before = threading.active_count()
-    Saves(picture, lambda path: None, lambda path: None, lambda error: None, known=True).stop()
+    SaveWatcher(picture, lambda path: None, lambda path: None, lambda error: None, existing_known=True).stop()
     assert threading.active_count() <= before
