@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 import av
 from av.container import InputContainer
@@ -128,6 +127,7 @@ class Description:
     """What a video's container and its first frame state.
 
     number: of the stream in the file; others: labels of the file's other video streams.
+    pix_fmt: FFmpeg's name of the decoder's pixel format.
     tags: metadata of the file and of the stream, names in lower case.
     field_order: FFmpeg's AVFieldOrder of interlaced videos, 0 for progressive ones.
     """
@@ -136,8 +136,8 @@ class Description:
     label: str
     others: tuple[str, ...]
     codec: str
+    pix_fmt: str
     tags: dict[str, str]
-    pixel_aspect: Fraction
     has_audio: bool
     field_order: int
     hdr: Hdr | None
@@ -161,8 +161,8 @@ def describe(path: str, number: int | None = None) -> Description:
             label=stream_label(stream),
             others=tuple(stream_label(other) for other in video_streams(container) if other.index != stream.index),
             codec=context.name,
+            pix_fmt=frame.format.name,
             tags={key.lower(): value for key, value in (container.metadata | stream.metadata).items()},
-            pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
             has_audio=bool(container.streams.audio),
             field_order=_field_order(context, frame.interlaced_frame),
             hdr=Hdr.of(frame),

@@ -371,7 +371,6 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
         plate = list(reader.read_to(start))[-1]
         if other := video.size_change(reader, plate, end):
             raise _another_size(path, other, plate.width, plate.height, start)
-    aspect = described.pixel_aspect
     return SourceInfo(
         path=path,
         kind="video",
@@ -386,7 +385,7 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
         format=f"{described.codec} {plate.picture.pix_fmt}",
         colorspace=colorspace,
         scene_linear=colour.is_scene_linear(colorspace),
-        pixel_aspect=1 / aspect if plate.orientation.turns % 2 else aspect,
+        pixel_aspect=plate.pixel_aspect,
         timecode=timecode.add(described.tags.get("timecode", ""), start, index.rate),
         has_audio=described.has_audio,
         notes=tuple(_video_notes(path, plate, index, described)),
@@ -433,6 +432,8 @@ def _video_notes(path: str, plate: VideoPlate, index: VideoIndex, described: Des
         yield f"'{name}' states no times for its frames; they are counted, and reading backward is slow."
     if described.field_order:
         yield f"'{name}' is interlaced; its frames are edited as they are, both fields woven: motion is one a frame."
+    if described.pix_fmt.startswith("xyz"):
+        yield f"'{name}' holds X'Y'Z' samples, as digital cinema does; they are converted to RGB, and so is the result."
     if plate.orientation != Orientation():
         size = f"{plate.width}x{plate.height}"
         yield f"'{name}' is stored turned or mirrored; frames are upright as players show them ({size})."

@@ -15,6 +15,7 @@ from av.container import OutputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from paintover_engine.errors import PaintoverError
 from paintover_engine.media.audio import AudioTracks
@@ -53,6 +54,7 @@ class VideoSink(Sink):
         self._index = index_video(info.path, info.stream) if info.kind == "video" else None
         self._described = describe(info.path, info.stream) if info.kind == "video" else None
         self._fields = FieldFlags(self._described) if self._described and self._described.field_order else None
+        self._kept = self._kept_times()
         self._written = 0
         super().__init__(path, overwrite, guard)
         self._staged = self._staging / path.name
@@ -60,9 +62,17 @@ class VideoSink(Sink):
         if info.rate is None:
             self.note("The source states no frame rate; the video plays at 24 frames per second.")
 
-    @property
-    def _keeps_times(self) -> bool:
-        return self._info.variable_rate and self._index is not None and self._index.timed
+    def _kept_times(self) -> tuple[NDArray[np.int64], Fraction] | None:
+        """Every frame's time in the output, and the unit; None for a constant rate."""
+        if not self._info.variable_rate or self._index is None or not self._index.timed:
+            return None
+        pts, time_base = self._index.pts, self._index.time_base
+        if self._suffix != ".mkv":
+            return pts, time_base
+        # Matroska has milliseconds: frames that are nearer together must not fall on one.
+        order = np.arange(len(pts))
+        rounded = np.rint(pts * float(time_base) * 1000).astype(np.int64)
+        return np.maximum.accumulate(rounded - order) + order, Fraction(1, 1000)
 
     def write(self, plate: Plate) -> None:
         try:
@@ -85,9 +95,10 @@ class VideoSink(Sink):
 
     def _time(self, number: int) -> tuple[int, Fraction, int]:
         """Timestamp, time base and duration of a frame in the output."""
-        if self._keeps_times and self._index is not None:
-            pts = self._index.pts
-            return int(pts[number] - pts[self._info.first]), self._index.time_base, self._index.duration(number)
+        if self._kept is not None and self._index is not None:
+            pts, time_base = self._kept
+            duration = self._index.duration(number) * self._index.time_base / time_base
+            return int(pts[number] - pts[self._info.first]), time_base, max(1, round(duration))
         return number - self._info.first, 1 / self._rate, 1
 
     def _elapsed(self, number: int) -> Fraction:
@@ -117,7 +128,7 @@ class VideoSink(Sink):
         assert isinstance(encoder, VideoCodecContext)
         encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, frame.format.name
         encoder.framerate = self._rate
-        encoder.time_base = self._index.time_base if self._keeps_times and self._index else 1 / self._rate
+        encoder.time_base = self._kept[1] if self._kept else 1 / self._rate
         encoder.color_range, encoder.colorspace = frame.color_range, frame.colorspace
         encoder.color_primaries, encoder.color_trc = frame.color_primaries, frame.color_trc
         encoder.flags |= Flags.global_header
