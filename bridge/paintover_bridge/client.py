@@ -194,7 +194,8 @@ class Client:
         """The shot of a video file, a folder of numbered images, or a pattern.
 
         frames: first and last frame number, inclusive. stream: the number of a video's stream in its file, None for
-        the default one. layer: of an EXR file, "" for its beauty. The same arguments give the same shot."""
+        the default one. layer: of an EXR file, "" for its beauty. The same source, range, colour space, stream and
+        layer give the same shot."""
         request = shot_pb2.CreateShotRequest(
             path=absolute(path), range=_range(frames), colorspace=colorspace, stream=stream, layer=layer
         )

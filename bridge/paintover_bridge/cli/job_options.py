@@ -27,8 +27,8 @@ class JobOptions(NamedTuple):
     model: str
     frames: str | None
     colorspace: str
-    layer: str = ""
     stream: int | None = None
+    layer: str = ""
     output: str | None = None
     mattes: str | None = None
     overwrite: bool = False
@@ -49,8 +49,8 @@ class JobOptions(NamedTuple):
             method=self.method,
             model=self.model,
             colorspace=self.colorspace,
-            layer=self.layer,
             stream=self.stream,
+            layer=self.layer,
             output=self.output,
             mattes=self.mattes,
             overwrite=self.overwrite,
@@ -122,10 +122,10 @@ def method_options(command: Command) -> Command:
             click.option("--model", metavar="NAME|FOLDER|HUB-ID", default="", help=model),
             click.option("--range", "frames", metavar="FIRST-LAST", help=frames),
             click.option("--colorspace", metavar="NAME", default="", help=colorspace),
+            click.option("--stream", metavar="N", type=click.IntRange(0), help=stream),
             click.option(
                 "--layer", metavar="NAME", default="", help="A layer of an EXR source.  [default: its beauty]"
             ),
-            click.option("--stream", metavar="N", type=click.IntRange(0), help=stream),
         ],
     )
 

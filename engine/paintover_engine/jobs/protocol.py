@@ -107,8 +107,8 @@ class ProbeRequest(Request[ProbeReply]):
     first: int | None
     last: int | None
     colorspace: str
-    layer: str = ""
     stream: int | None = None
+    layer: str = ""
 
 
 class CheckOutputsRequest(Request[Empty]):

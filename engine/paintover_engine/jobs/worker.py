@@ -99,7 +99,9 @@ class Worker:
     # Calls about sources and keyframes.
 
     def _probe(self, request: protocol.ProbeRequest) -> protocol.ProbeReply:
-        info = probe(request.path, request.first, request.last, request.colorspace, request.stream, request.layer)
+        info = probe(
+            request.path, request.first, request.last, request.colorspace, stream=request.stream, layer=request.layer
+        )
         return protocol.ProbeReply(info=info)
 
     def _check_outputs(self, request: protocol.CheckOutputsRequest) -> protocol.Empty:

@@ -24,7 +24,8 @@ class SourceInfo:
     pixel_aspect: width of a pixel over its height, upright.
     timecode: of frame `first`, "" where there is none.
     notes: sentences that the user should read.
-    fingerprint: hex digest of what the range's pixels depend on: path, sizes, times of change, colour space, layer.
+    fingerprint: hex digest of what the range's pixels depend on: path, sizes, times of change, colour space, stream,
+    layer.
     step: how far apart the numbers of a sequence's files are: each picture is held until the next (2: "on twos").
     stream: the number of a video's stream in its file; None for what is no video.
     layer: the name of the channels that are the picture, of an EXR file with several; else "".

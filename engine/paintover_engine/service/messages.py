@@ -75,9 +75,9 @@ def shot_message(shot: Shot) -> shot_pb2.Shot:
     message.timecode = info.timecode
     message.has_audio = info.has_audio
     message.notes.extend(info.notes)
-    message.layer = info.layer
     if info.stream is not None:
         message.stream = info.stream
+    message.layer = info.layer
     return message
 
 

@@ -32,10 +32,12 @@ class Shots:
         stream: int | None = None,
         layer: str = "",
     ) -> Shot:
-        """The shot of a source on disk, probed anew; the same arguments give the same."""
+        """The shot of a source on disk, probed anew; the same source, range, colour space, stream and layer give the
+        same."""
         self._state.roots.check(path, "The source")
         info = await self._probe(path, first, last, colorspace, stream, layer)
-        shot = Shot(_shot_id(path, first, last, colorspace, stream, layer), path, first, last, colorspace, False, info)
+        shot_id = _shot_id(path, first, last, colorspace, stream, layer)
+        shot = Shot(shot_id, path, first, last, colorspace, False, info)
         self._queue.put_shot(shot)
         return shot
 
@@ -105,5 +107,12 @@ class Shots:
 def _shot_id(
     source: str, first: int | None, last: int | None, colorspace: str, stream: int | None = None, layer: str = ""
 ) -> str:
-    named = [source, first, last, colorspace, *([] if stream is None else [stream]), *filter(None, [layer])]
-    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]
+    chosen = {"stream": stream, "layer": layer or None}
+    identity = [
+        source,
+        first,
+        last,
+        colorspace,
+        *([name, value] for name, value in chosen.items() if value is not None),
+    ]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]

@@ -81,8 +81,8 @@ class Shot(_message.Message):
     TIMECODE_FIELD_NUMBER: _builtins.int
     HAS_AUDIO_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
-    LAYER_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"shots/<id>"."""
     source: _builtins.str
@@ -99,10 +99,10 @@ class Shot(_message.Message):
     pixel_aspect: _builtins.float
     timecode: _builtins.str
     has_audio: _builtins.bool
-    layer: _builtins.str
-    """Of an EXR file with several layers, the one that is the picture."""
     stream: _builtins.int
     """The number of a video's stream in its file; absent for what is no video."""
+    layer: _builtins.str
+    """Of an EXR file with several layers, the one that is the picture."""
     @_builtins.property
     def range(self) -> Global___FrameRange:
         """Frame numbers: those in a sequence's file names; from 0 for a video."""
@@ -128,8 +128,8 @@ class Shot(_message.Message):
         timecode: _builtins.str = ...,
         has_audio: _builtins.bool = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
-        layer: _builtins.str = ...,
         stream: _builtins.int | None = ...,
+        layer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "range", b"range", "stream", b"stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -149,16 +149,16 @@ class CreateShotRequest(_message.Message):
     FRAMES_FOLLOW_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
     COLORSPACE_FIELD_NUMBER: _builtins.int
-    LAYER_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """A video file, a folder of numbered images, or a pattern ("shot.%05d.exr", "shot.####.exr")."""
     colorspace: _builtins.str
     """An OpenColorIO colour space name; empty: from the file's tags."""
-    layer: _builtins.str
-    """Which of an EXR file's layers is the picture; empty: its beauty."""
     stream: _builtins.int
     """The number of a video's stream in its file, as ffprobe tells it; absent: the default one."""
+    layer: _builtins.str
+    """Which of an EXR file's layers is the picture; empty: its beauty."""
     @_builtins.property
     def frames_follow(self) -> Global___FramesFollow:
         """The frames come by UploadFrames."""
@@ -172,8 +172,8 @@ class CreateShotRequest(_message.Message):
         frames_follow: Global___FramesFollow | None = ...,
         range: Global___FrameRange | None = ...,
         colorspace: _builtins.str = ...,
-        layer: _builtins.str = ...,
         stream: _builtins.int | None = ...,
+        layer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "frames_follow", b"frames_follow", "from", b"from", "path", b"path", "range", b"range", "stream", b"stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
