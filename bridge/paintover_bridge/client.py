@@ -484,12 +484,12 @@ def absolute(path: PathLike) -> str:
 
     Raises ClientError for a name that is not valid UTF-8."""
     text = os.fspath(path)
+    full = os.path.abspath(os.path.expanduser(text))
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
+        full = os.fsencode(full).decode("utf-8")  # the name's own bytes, which a locale may have decoded otherwise
+    except UnicodeError as error:
         raise ClientError("INVALID_ARGUMENT", f"The name {text!r} is not valid UTF-8; rename it.") from error
-    path_there = os.path.abspath(os.path.expanduser(text))
-    return os.path.join(path_there, "") if text.endswith(("/", os.sep)) else path_there
+    return os.path.join(full, "") if text.endswith(("/", os.sep)) else full
 
 
 def _range(frames: tuple[int, int] | None) -> shot_pb2.FrameRange | None:

@@ -26,6 +26,8 @@ _OTHER = re.compile(r".*\.(xml|fcpxml|edl|aaf)#.*", re.IGNORECASE | re.DOTALL)
 _NTH = re.compile(r"(?P<name>.*)@(?P<nth>[1-9]\d*)", re.DOTALL)
 _BRACKETS = re.compile(r"\[(\d+)-(\d+)\]")
 _FORMAT = re.compile(r"%0?(\d*)d|(#+)")
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)  # or a whole string, whose brackets do not count
+_MAX_NESTING = 500  # OTIO reads JSON recursively and overflows the stack at some thousands
 _TOLERANCE = 1e-4  # of a frame: what arithmetic in seconds loses
 
 
@@ -152,13 +154,25 @@ def _read(file: str) -> Any:
     if not file.lower().endswith(".otio"):
         raise bad_input(f"{file} is a bundle; unpack it and name the .otio file inside.")
     try:
-        read = otio.adapters.read_from_file(file, "otio_json")
+        text = Path(file).read_text("utf-8")
+        if _nesting(text) > _MAX_NESTING:
+            raise ValueError("it is nested too deeply for a timeline")
+        read = otio.adapters.read_from_string(text, "otio_json")
     except Exception as error:  # OTIO raises many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise bad_input(f"The timeline {file} cannot be read: {reason.rstrip('.')}.") from error
     if not hasattr(read, "find_clips"):
         raise bad_input(f"{file} holds no timeline but a {type(read).__name__}; export the timeline itself.")
     return read
+
+
+def _nesting(text: str) -> int:
+    """How many objects and arrays of a JSON text lie inside each other, at most."""
+    depth = deepest = 0
+    for token in _BRACKET.findall(text):
+        depth += 1 if token in "[{" else -1 if token in "]}" else 0
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _find(timeline: Any, wanted: str, file: str) -> Any:

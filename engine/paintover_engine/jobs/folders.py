@@ -16,7 +16,8 @@ from paintover_engine.errors import Code, PaintoverError
 class DataFolder:
     """The data folder and the names inside it.
 
-    What must survive is `database`, `records`, `keyframes`, `uploads` and `results`; the rest can be computed again.
+    What must survive is `database`, `records`, `publications`, `keyframes`, `uploads` and `results`; the rest can be
+    computed again.
     """
 
     root: Path
@@ -44,6 +45,11 @@ class DataFolder:
     def records(self) -> Path:
         """One JSON file per job, from which a damaged queue is restored."""
         return self.root / "records"
+
+    @property
+    def publications(self) -> Path:
+        """One JSON file per job that published an output: by it the job, run again, recognises its files."""
+        return self.root / "publications"
 
     @property
     def keyframes(self) -> Path:
@@ -91,7 +97,8 @@ class DataFolder:
             if os.name == "posix":
                 self.root.chmod(0o700)
             for folder in (
-                self.cache, self.results, self.views, self.records, self.keyframes, self.uploads, self.temporary,
+                self.cache, self.results, self.views, self.records, self.keyframes, self.uploads, self.publications,
+                self.temporary,
             ):  # fmt: skip
                 folder.mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=self.temporary):

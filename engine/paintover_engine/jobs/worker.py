@@ -174,6 +174,7 @@ class Worker:
             self._is_cancelled,
             request.model,
             request.output,
+            self._folder.publications / f"{request.job}.json",
         )
         stages = [
             protocol.PlannedStage(

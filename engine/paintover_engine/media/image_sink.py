@@ -74,14 +74,13 @@ class ImageSink(Sink):
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._waiting.clear()
 
-    def _move(self) -> None:
+    def _renames(self) -> list[tuple[Path, Path]]:
         folder = self._names.folder
         staged = sorted(name for name in os.listdir(self._staging) if name != LOCK)
         if not self._overwrite and any((folder / name).exists() for name in staged):
             raise PaintoverError(Code.ALREADY_EXISTS, f"'{self.path}' exists; add --overwrite or choose another name.")
         folder.mkdir(exist_ok=True)
-        for name in staged:
-            os.replace(self._staging / name, folder / name)
+        return [(self._staging / name, folder / name) for name in staged]
 
     def _say_what_is_lost(self) -> None:
         info, name = self._info, self._suffix.lstrip(".").upper()

@@ -16,6 +16,7 @@ from types import TracebackType
 
 import filelock
 
+from paintover_engine.durable import replace_files
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import sequence
 from paintover_engine.media.info import SourceInfo
@@ -60,28 +61,35 @@ class Sink(ABC):
         """Lets go of files and threads, without finishing."""
 
     @abstractmethod
-    def _move(self) -> None:
-        """Moves the staged files to their final place."""
+    def _renames(self) -> list[tuple[Path, Path]]:
+        """The staged files and their final paths, whose folder exists. Raises PaintoverError where one is taken."""
 
     def note(self, sentence: str) -> None:
         """Adds a sentence to `notes` once."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def commit(self) -> None:
-        """Makes the output appear, whole. Raises PaintoverError, and leaves nothing, where that fails."""
+    def stage(self) -> list[tuple[Path, Path]]:
+        """Finishes the files and returns them with their final paths, for whoever renames them; then call `abort`."""
         try:
             self._finish()
             self._close()
             self._guard()
-            self._move()
+            return self._renames()
+        except OSError as error:
+            raise failed(self.path, error) from error
+
+    def commit(self) -> None:
+        """Makes the output appear. Raises PaintoverError, and leaves nothing, where that fails."""
+        try:
+            replace_files(self.stage())
         except OSError as error:
             raise failed(self.path, error) from error
         finally:
             self.abort()
 
     def abort(self) -> None:
-        """Removes what was written and not committed; nothing after a commit."""
+        """Removes the staged files that were not renamed."""
         self._close()
         self._lock.release()
         shutil.rmtree(self._staging, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -263,12 +262,12 @@ class VideoSink(Sink):
             with contextlib.suppress(OSError, av.error.FFmpegError, ValueError):  # the file is thrown away
                 container.close()
 
-    def _move(self) -> None:
+    def _renames(self) -> list[tuple[Path, Path]]:
         if not self._written:
             raise PaintoverError(failed(self.path, "no frame came").code, f"No frame was written to '{self.path}'.")
         if not self._overwrite and self.path.exists():
             raise failed(self.path, "it appeared meanwhile; add --overwrite or choose another name")
-        os.replace(self._staged, self.path)
+        return [(self._staged, self.path)]
 
 
 def _is_grey(plate: Plate) -> bool:

@@ -215,6 +215,7 @@ class Jobs:
         records.remove(self._state.folder.records, job_id)  # first: a record without a job would bring it back
         for key in self._queue.delete_job(job_id):
             self._state.store.remove(key, publishes=True)
+        (self._state.folder.publications / f"{job_id}.json").unlink(missing_ok=True)
         self._state.changes.announce()
 
     # Reading.
