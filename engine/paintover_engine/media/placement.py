@@ -87,7 +87,8 @@ def place(file: Path, picture: Array, plate: Plate, reference: Array) -> Placeme
         return found[0]
     differences = [_difference(each, picture, reference) for each in found]
     best = int(np.argmin(differences))
-    if not _same_shape(width, height, (plate.width, plate.height)) and differences[best] > _ALIKE:
+    certain = any(True for kind in (_exact, _scaled) for _ in kind(width, height, plate))
+    if not certain and differences[best] > _ALIKE:
         raise PaintoverError(
             Code.INVALID_ARGUMENT,
             f"'{file}' is {width}x{height} but the shot is {plate.width}x{plate.height}, and whether it was rescaled "
@@ -121,7 +122,10 @@ def _exact(width: int, height: int, plate: Plate) -> Iterator[Placement]:
 
 def _scaled(width: int, height: int, plate: Plate) -> Iterator[Placement]:
     for size, x, y, words in _frames(plate):
-        if _same_shape(width, height, size):
+        shown = size[0] * float(plate.pixel_aspect)  # which players round to a whole or an even number
+        if _same_shape(width, height, size) or (
+            plate.pixel_aspect != 1 and _same_shape(width, height, (shown, size[1]), 1.0)
+        ):
             whole = f"the frame's data window of {size[0]}x{size[1]}" if words else f"the shot's {size[0]}x{size[1]}"
             yield Placement(size, x, y, f"is {width}x{height}; it is rescaled to {whole}")
     shown = plate.width * float(plate.pixel_aspect)  # which players round to a whole or an even number
@@ -131,8 +135,7 @@ def _scaled(width: int, height: int, plate: Plate) -> Iterator[Placement]:
 
 
 def _same_shape(width: int, height: int, size: tuple[float, float], rounding: float = 0.5) -> bool:
-    """Whether scaling by any one factor, and rounding both sides to whole pixels (the width by up to `rounding`), makes
-    one size of the other."""
+    """Whether scaling a size by any one factor, and rounding its width by so many pixels, gives `width` by `height`."""
     low = max((width - rounding) / size[0], (height - 0.5) / size[1])
     high = min((width + rounding) / size[0], (height + 0.5) / size[1])
     return low <= high and high >= _SMALLEST
