@@ -122,10 +122,7 @@ def _exact(width: int, height: int, plate: Plate) -> Iterator[Placement]:
 
 def _scaled(width: int, height: int, plate: Plate) -> Iterator[Placement]:
     for size, x, y, words in _frames(plate):
-        shown = size[0] * float(plate.pixel_aspect)  # which players round to a whole or an even number
-        if _same_shape(width, height, size) or (
-            plate.pixel_aspect != 1 and _same_shape(width, height, (shown, size[1]), 1.0)
-        ):
+        if _same_shape(width, height, size):
             whole = f"the frame's data window of {size[0]}x{size[1]}" if words else f"the shot's {size[0]}x{size[1]}"
             yield Placement(size, x, y, f"is {width}x{height}; it is rescaled to {whole}")
     shown = plate.width * float(plate.pixel_aspect)  # which players round to a whole or an even number
