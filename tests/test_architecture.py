@@ -134,7 +134,7 @@ def test_daemon_loads_no_worker_library() -> None:
 def test_help_loads_neither_the_engine_nor_grpc() -> None:
     loaded = loaded_by(
         "import contextlib, sys\n"
-        "from paintover_bridge.cli import main\n"
+        "from paintover_bridge.cli.app import main\n"
         "sys.argv = ['paintover', '--help']\n"
         "with contextlib.suppress(SystemExit): main()"
     )
