@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.bounds import Bounds
 from paintover_engine.compose.colour_map import ColourMap
 from paintover_engine.compose.layer import Layer, Picture, View, reach
 from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.motion import Span
 from paintover_engine.compose.paint import ColourEdit, Paint
 from paintover_engine.compose.tracker import Propagated, TrackedEdit
+from paintover_engine.media.bounds import Bounds
 
 
 class KeyframeLayer:

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.bounds import EMPTY, Bounds, bounds_of
 from paintover_engine.compose.colour_map import ColourMap
 from paintover_engine.compose.flow import Field, endpoints, flow_size, shrink, unpack, warp
 from paintover_engine.compose.matte import (
@@ -18,6 +17,7 @@ from paintover_engine.compose.matte import (
 )
 from paintover_engine.compose.paint import Paint
 from paintover_engine.compose.tracker import Propagated, certain, from_bytes
+from paintover_engine.media.bounds import EMPTY, Bounds, bounds_of
 from paintover_engine.media.colour import to_working
 from paintover_engine.media.plate import Plate, unit
 

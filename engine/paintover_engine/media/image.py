@@ -14,8 +14,9 @@ import OpenImageIO as oiio
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import colour, exr_layers
+from paintover_engine.media.bounds import Bounds
 from paintover_engine.media.exr_layers import Layer
-from paintover_engine.media.plate import Pixels, Window
+from paintover_engine.media.plate import Pixels
 
 MAX_PIXELS = 2**29  # four times 16K by 8K; what is larger is damaged or hostile
 _DTYPES = {"uint8": np.uint8, "uint16": np.uint16, "half": np.float16, "float": np.float32}
@@ -53,7 +54,7 @@ class Stored:
     spec: oiio.ImageSpec
     layer: Layer
     layers: list[Layer]
-    window: Window
+    window: Bounds
 
 
 def read_stored(path: Path, layer: str = "", prefer: str = "") -> Stored:
@@ -170,7 +171,7 @@ def converted_from(spec: oiio.ImageSpec) -> str:
     return _CONVERTED.get(spec.get_int_attribute("tiff:PhotometricInterpretation", 0), "")
 
 
-def _shown(spec: oiio.ImageSpec) -> Window:
+def _shown(spec: oiio.ImageSpec) -> Bounds:
     """x, y, width, height of the display window; of the pixels where a file states none."""
     if spec.full_width > 0 and spec.full_height > 0:
         return spec.full_x, spec.full_y, spec.full_width, spec.full_height

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paintover_engine.compose.bounds import union
 from paintover_engine.compose.keyframe_layer import blended
 from paintover_engine.compose.layer import View
 from paintover_engine.compose.matte import feathered
 from paintover_engine.compose.prefetch import prefetched
+from paintover_engine.media.bounds import union
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.planning import Span, StageList, intervals, length
 from paintover_engine.methods.publishing import publish

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.bounds import union
 from paintover_engine.compose.keyframe_layer import KeyframeLayer
 from paintover_engine.compose.layer import View
 from paintover_engine.compose.matte import Plane, feathered
+from paintover_engine.media.bounds import union
 from paintover_engine.methods.planning import Span, intervals
 from paintover_engine.methods.publishing import publish
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage

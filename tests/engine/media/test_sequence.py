@@ -11,8 +11,8 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.media.output import open_sink
 from paintover_engine.media.plate import ImagePlate
-from paintover_engine.media.sink import open_sink
 from paintover_engine.media.source import SourceInfo, open_source, probe
 from PIL import Image
 from safetensors.numpy import save_file

@@ -14,8 +14,8 @@ import OpenImageIO as oiio
 import pytest
 from paintover_engine.compose.composite import composite
 from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.media.output import check_output, open_sink
 from paintover_engine.media.plate import Orientation
-from paintover_engine.media.sink import check_output, open_sink
 from paintover_engine.media.source import open_source, probe
 from paintover_engine.media.video_picture import plane_array
 
@@ -424,7 +424,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
         "import resource, signal, sys\n"
         "from paintover_engine.errors import PaintoverError\n"
         "from paintover_engine.media.source import open_source, probe\n"
-        "from paintover_engine.media.sink import open_sink\n"
+        "from paintover_engine.media.output import open_sink\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "info = probe(sys.argv[1])\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
@@ -450,7 +450,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_and_what_another_writes_st
     source = make_sequence("%03d.png", {number: noise(8, 8, 3, np.uint8) for number in range(3)})
     out = tmp_path / "out[1].mov"
     script = (
-        "import os, sys; from paintover_engine.media.sink import open_sink; "
+        "import os, sys; from paintover_engine.media.output import open_sink; "
         "from paintover_engine.media.source import probe; "
         "sink = open_sink(sys.argv[2], probe(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     )

@@ -18,8 +18,8 @@ from paintover_engine.errors import PaintoverError
 from paintover_engine.media import colour
 from paintover_engine.media.container import describe
 from paintover_engine.media.keyframe import load_keyframe
+from paintover_engine.media.output import open_sink
 from paintover_engine.media.plate import VideoPlate
-from paintover_engine.media.sink import open_sink
 from paintover_engine.media.source import open_source, probe
 
 Make = Callable[..., Path]
