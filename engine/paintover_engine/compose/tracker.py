@@ -25,7 +25,7 @@ from paintover_engine.compose.matte import (
     sharpen,
     without_specks,
 )
-from paintover_engine.compose.matte_net import Layers, MatteNet, TrainedNet, feature_planes, motion_plane, train
+from paintover_engine.compose.matte_net import MatteNet, NetWeights, TrainedNet, feature_planes, motion_plane, train
 from paintover_engine.compose.register import Registrar, Registration
 from paintover_engine.media.bounds import bounds_of
 
@@ -65,7 +65,7 @@ class Propagated:
     matte: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     trust: NDArray[np.uint8] | None = None
-    net: Layers | None = None
+    net: NetWeights | None = None
     last_seen: LastSeen | None = None
 
 

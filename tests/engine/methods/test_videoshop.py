@@ -286,7 +286,7 @@ def test_stages_equal_the_algorithm_bit_for_bit(tiny_svd: Path) -> None:
     ran = {stage.name: stage for stage in shot.ran}
     view = ran["denoise"].parameters.view
     encoded = [torch.from_numpy(shot.kept[stage.key]["latents"]) for stage in ran["invert"].inputs]
-    settings = algorithm.Settings(
+    settings = algorithm.VideoshopSettings(
         steps=4, strength=0.8, guidance=3, threshold=2, refinements=1, noise_aug=0.2, normalisation="frame", seed=5
     )
     z = torch.cat(encoded)[None]
