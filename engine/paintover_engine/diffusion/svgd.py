@@ -51,8 +51,8 @@ class Neighbours:
 def neighbours(source: Tensor, forward: Tensor, backward: Tensor) -> Neighbours:
     """Follows the motion of N frames and weighs neighbours by nearness and by how alike the *source* is there.
 
-    source: (N, C, h, w). forward, backward: (N - 1, h, w, 2), motion in pixels of that grid from frame i to i + 1 and from
-    i + 1 to i. Past a cut, and where something was hidden, the source is not alike and nothing is shared."""
+    source: (N, C, h, w). forward, backward: (N - 1, h, w, 2), flow in pixels of that grid from frame i to i + 1 and
+    from i + 1 to i. Past a cut, and where something was hidden, the source is not alike and nothing is shared."""
     count, _, height, width = source.shape
     offsets = tuple(d for d in range(-REACH, REACH + 1) if d and abs(d) < count)
     if not offsets:
