@@ -132,7 +132,7 @@ def test_a_path_of_windows_is_told(path: str) -> None:
     assert refusal(path).message.startswith(f"'{path}' is a path of Windows")
 
 
-def test_a_stepped_sequence_is_held_and_keeps_its_numbers(
+def test_stepped_sequence_holds_frames_and_numbers(
     tmp_path: Path, make_sequence: Make, make_image: Make, scene: Make, propagate: Make
 ) -> None:
     frames = {n: np.rint(scene((n - 1000) // 3) * 255).astype(np.uint8) for n in range(1000, 1010, 3)}
@@ -210,7 +210,7 @@ def test_a_pipe_among_the_frames_does_not_block(make_sequence: Make, noise: Nois
     assert "f.0003.png" in refusal(folder).message
 
 
-def test_a_hostile_size_is_refused_before_memory_is_taken(make_sequence: Make, noise: Noise) -> None:
+def test_false_size_is_refused_before_allocation(make_sequence: Make, noise: Noise) -> None:
     folder = make_sequence("f.%04d.exr", {n: noise(4, 4, 3, np.float16) for n in range(3)})
     spec = oiio.ImageSpec(8, 8, 3, "half")
     path = folder / "f.0000.exr"
