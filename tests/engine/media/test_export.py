@@ -157,9 +157,7 @@ def test_existing_picture_needs_overwrite(tmp_path: Path, shot: Shot) -> None:
 
 
 @pytest.mark.parametrize("which", ["shot", "deep_shot", "linear_shot"])
-def test_paint_layers_give_edit_and_matte(
-    which: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_paint_layers_give_edit_and_matte(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     shot = request.getfixturevalue(which)
     keyframe = load(painted(exported(tmp_path, shot), (255, 51, 0, 102)), shot)
     assert keyframe.matte is not None
@@ -320,9 +318,7 @@ def test_a_file_turned_to_cmyk_is_refused(tmp_path: Path, shot: Shot) -> None:
 
 
 @pytest.mark.parametrize("which", ["shot", "deep_shot"])
-def test_truncated_psd_is_refused(
-    which: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_truncated_psd_is_refused(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     shot = request.getfixturevalue(which)
     whole = painted(exported(tmp_path, shot)).read_bytes()
     torn = tmp_path / "torn.psd"

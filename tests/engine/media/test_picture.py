@@ -212,9 +212,7 @@ def test_linear_picture_over_display_shot_is_encoded(
     assert any("Linear Rec.709" in note for note in keyframe.notes)
 
 
-def test_exr_result_is_a_keyframe_unchanged(
-    tmp_path: Path, key: np.ndarray, shot: Shot, make_image: Make
-) -> None:
+def test_exr_result_is_a_keyframe_unchanged(tmp_path: Path, key: np.ndarray, shot: Shot, make_image: Make) -> None:
     keyframe = load(make_image(tmp_path / "key.exr", (key / 255).astype(np.float32)), shot)
     check(keyframe, shot, within=0.6)
     assert not any("converted" in note for note in keyframe.notes)

@@ -240,9 +240,7 @@ def test_tags_rate_aspect_and_timecode_are_copied(
         assert np.abs(a.read(9).rgb() - b.read(4).rgb()).max() < 0.02
 
 
-def test_prores_and_ffv1_keep_alpha_h264_notes_loss(
-    tmp_path: Path, make_sequence: Make, noise: Noise
-) -> None:
+def test_prores_and_ffv1_keep_alpha_h264_notes_loss(tmp_path: Path, make_sequence: Make, noise: Noise) -> None:
     frames = {n: noise(32, 48, 4, np.uint16, n) for n in range(2)}
     folder = make_sequence("f.%04d.png", frames)
     carry(folder, tmp_path / "o.mov")
@@ -415,9 +413,7 @@ def test_overwriting_replaces_only_when_whole(tmp_path: Path, make_video: Make) 
 
 
 @pytest.mark.parametrize("out", ["o.mov", "o.mp4", "o.mkv", "png", "o.####.exr", "o.####.tif", "o.####.dpx"])
-def test_full_disk_is_one_sentence_and_no_file(
-    out: str, tmp_path: Path, make_sequence: Make, noise: Noise
-) -> None:
+def test_full_disk_is_one_sentence_and_no_file(out: str, tmp_path: Path, make_sequence: Make, noise: Noise) -> None:
     """A limit on file sizes stands in for a full disk: writes fail in the same calls."""
     folder = make_sequence("f.%04d.png", {n: noise(300, 400, 3, np.uint8, n) for n in range(4)})
     program = (
@@ -444,9 +440,7 @@ def test_full_disk_is_one_sentence_and_no_file(
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_only_abandoned_staging_is_removed(
-    tmp_path: Path, make_sequence: Make, noise: Noise
-) -> None:
+def test_only_abandoned_staging_is_removed(tmp_path: Path, make_sequence: Make, noise: Noise) -> None:
     source = make_sequence("%03d.png", {number: noise(8, 8, 3, np.uint8) for number in range(3)})
     out = tmp_path / "out[1].mov"
     script = (
