@@ -73,6 +73,7 @@ class JobSpec:
 
     keyframes: ids, in the order of their frames; none of a job that waits for the shot's first one.
     versioned: the output as it was asked for, of which `output` is the version that this job writes; "" otherwise.
+    owner: the client's own text for whose job it is; "" for the shot's.
     """
 
     method: str
@@ -85,6 +86,7 @@ class JobSpec:
     prepare_only: bool
     await_keyframe: bool = False
     versioned: str = ""
+    owner: str = ""
 
 
 @dataclass
