@@ -17,6 +17,8 @@ pub struct Instance {
     shown_status: Mutex<String>,
     collector: Mutex<Option<FrameCollector>>,
     last_revision: Mutex<Option<Instant>>,
+    seen_revision: Mutex<Option<i32>>,
+    render_error: Mutex<Option<String>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -30,6 +32,8 @@ impl Instance {
             shown_status: Mutex::default(),
             collector: Mutex::default(),
             last_revision: Mutex::default(),
+            seen_revision: Mutex::default(),
+            render_error: Mutex::default(),
         }
     }
 
@@ -71,5 +75,15 @@ impl Instance {
     /// When a render last changed the revision parameter.
     pub fn last_revision(&self) -> MutexGuard<'_, Option<Instant>> {
         lock(&self.last_revision)
+    }
+
+    /// What the engine had when the revision parameter was last changed: see `EngineState::revision`.
+    pub fn seen_revision(&self) -> MutexGuard<'_, Option<i32>> {
+        lock(&self.seen_revision)
+    }
+
+    /// Why the last render failed, if it did.
+    pub fn render_error(&self) -> MutexGuard<'_, Option<String>> {
+        lock(&self.render_error)
     }
 }
