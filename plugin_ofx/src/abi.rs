@@ -2,7 +2,7 @@
 //!
 //! Every function of a host's suite is an `Option`: hosts leave some of them NULL.
 
-use std::ffi::{CStr, c_char, c_double, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_double, c_float, c_int, c_uint, c_void};
 
 pub type Status = c_int;
 
@@ -24,6 +24,7 @@ macro_rules! handle {
                 Self(std::ptr::null_mut())
             }
 
+            #[allow(dead_code)]
             pub fn is_null(self) -> bool {
                 self.0.is_null()
             }
@@ -36,6 +37,7 @@ handle!(EffectHandle);
 handle!(ClipHandle);
 handle!(ParamSetHandle);
 handle!(ParamHandle);
+handle!(InteractHandle);
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -151,6 +153,43 @@ pub struct TimeLineSuite {
     pub get_time_bounds: Option<unsafe extern "C" fn(*mut c_void, *mut c_double, *mut c_double) -> Status>,
 }
 
+#[repr(C)]
+pub struct InteractSuite {
+    pub swap_buffers: Option<unsafe extern "C" fn(InteractHandle) -> Status>,
+    pub redraw: Option<unsafe extern "C" fn(InteractHandle) -> Status>,
+    pub get_property_set: Option<unsafe extern "C" fn(InteractHandle, *mut PropertySetHandle) -> Status>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PointD {
+    pub x: c_double,
+    pub y: c_double,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RgbaColour {
+    pub r: c_float,
+    pub g: c_float,
+    pub b: c_float,
+    pub a: c_float,
+}
+
+/// `kOfxStandardColourOverlayActive` and `kOfxDrawPrimitiveLines`.
+pub const STANDARD_COLOUR_ACTIVE: c_int = 1;
+pub const DRAW_LINES: c_int = 0;
+
+#[repr(C)]
+pub struct DrawSuite {
+    pub get_colour: Option<unsafe extern "C" fn(*mut c_void, c_int, *mut RgbaColour) -> Status>,
+    pub set_colour: Option<unsafe extern "C" fn(*mut c_void, *const RgbaColour) -> Status>,
+    pub set_line_width: Option<unsafe extern "C" fn(*mut c_void, c_float) -> Status>,
+    pub set_line_stipple: Option<unsafe extern "C" fn(*mut c_void, c_int) -> Status>,
+    pub draw: Option<unsafe extern "C" fn(*mut c_void, c_int, *const PointD, c_int) -> Status>,
+    pub draw_text: Option<unsafe extern "C" fn(*mut c_void, *const c_char, *const PointD, c_int) -> Status>,
+}
+
 /// Version 2 of the message suite. `message` and `set_persistent` take printf arguments after the format.
 #[repr(C)]
 pub struct MessageSuite {
@@ -176,6 +215,8 @@ pub mod name {
         SUITE_PARAMETER = c"OfxParameterSuite";
         SUITE_PROGRESS = c"OfxProgressSuite";
         SUITE_TIME_LINE = c"OfxTimeLineSuite";
+        SUITE_INTERACT = c"OfxInteractSuite";
+        SUITE_DRAW = c"OfxDrawSuite";
         SUITE_MESSAGE = c"OfxMessageSuite";
         MESSAGE_ERROR = c"OfxMessageError";
 
@@ -208,6 +249,15 @@ pub mod name {
         PREMULTIPLIED = c"OfxImageAlphaPremultiplied";
 
         PROP_NAME = c"OfxPropName";
+        OVERLAY_V2 = c"OfxImageEffectPluginPropOverlayInteractV2";
+        ACTION_DRAW = c"OfxInteractActionDraw";
+        ACTION_PEN_DOWN = c"OfxInteractActionPenDown";
+        ACTION_PEN_MOTION = c"OfxInteractActionPenMotion";
+        ACTION_PEN_UP = c"OfxInteractActionPenUp";
+        PROP_EFFECT_INSTANCE = c"OfxPropEffectInstance";
+        PEN_POSITION = c"OfxInteractPropPenPosition";
+        PIXEL_SCALE = c"OfxInteractPropPixelScale";
+        DRAW_CONTEXT = c"OfxInteractPropDrawContext";
         PROP_ICON = c"OfxPropIcon";
         PROP_VERSION = c"OfxPropVersion";
         PROP_VERSION_LABEL = c"OfxPropVersionLabel";
@@ -340,6 +390,9 @@ mod tests {
         assert_eq!(size_of::<ProgressSuite>(), 3 * WORD);
         assert_eq!(size_of::<TimeLineSuite>(), 3 * WORD);
         assert_eq!(size_of::<MessageSuite>(), 3 * WORD);
+        assert_eq!(size_of::<InteractSuite>(), 3 * WORD);
+        assert_eq!(size_of::<DrawSuite>(), 6 * WORD);
+        assert_eq!(offset_of!(DrawSuite, draw), 4 * WORD);
         assert_eq!((size_of::<RectD>(), align_of::<RectD>()), (32, align_of::<c_double>()));
     }
 }

@@ -118,6 +118,18 @@ pub fn update_after_render(suites: &Suites, effect: &Effect) {
     }
 }
 
+/// While the pen moves over the viewer: the standard lets an overlay set the parameter that makes the host render again, so that
+/// better frames appear without a press of Refresh.
+pub fn update_from_overlay(effect: &Effect, settings: &Settings) {
+    let (Some(engine), Some(instance)) = (started(), unsafe { Instance::of(effect) }) else { return };
+    let mut last = instance.last_revision();
+    if last.is_none_or(|last| last.elapsed() > REVISION_PERIOD) {
+        *last = Some(Instant::now());
+        let recovered = engine.take_recovered(&settings.target);
+        set_revision(effect, instance, engine, settings, recovered);
+    }
+}
+
 /// A button that the user pressed, at a time.
 struct Press<'a> {
     effect: &'a Effect<'a>,

@@ -1,9 +1,10 @@
 //! The describe actions: what the effect supports, its clips and parameters.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 
-use crate::abi::{OK, Status, name};
+use crate::abi::{MainEntry, OK, Status, name};
 use crate::host::{Effect, Properties, Suites};
+use crate::overlay;
 use crate::params::describe as params;
 
 /// The describe action.
@@ -38,6 +39,10 @@ pub fn describe(suites: &Suites, effect: &Effect) -> Status {
     found.set_int(name::SUPPORTS_MULTI_RESOLUTION, 1);
     if reads_other_times(suites) {
         found.set_int(name::TEMPORAL_ACCESS, 1);
+    }
+    if suites.draws() {
+        let entry: MainEntry = overlay::main_entry;
+        found.set_pointer(name::OVERLAY_V2, entry as *mut c_void);
     }
     if manages_colour(suites) {
         found.set_string(name::COLOUR_STYLE, name::COLOUR_CORE);

@@ -113,6 +113,12 @@ impl Image {
         [x * across, y * self.scale.1, (x + width) * across, (y + height) * self.scale.1]
     }
 
+    /// A rectangle of its pixels in canonical coordinates, x1, y1, x2, y2 each.
+    pub fn canonical_of(&self, [x1, y1, x2, y2]: [f64; 4]) -> [f64; 4] {
+        let across = self.pixel_aspect / self.scale.0;
+        [x1 * across, y1 / self.scale.1, x2 * across, y2 / self.scale.1]
+    }
+
     /// RGB or RGBA.
     pub fn has_colour(&self) -> bool {
         self.channels >= 3

@@ -19,6 +19,7 @@ pub struct Instance {
     last_revision: Mutex<Option<Instant>>,
     seen_revision: Mutex<Option<i32>>,
     render_error: Mutex<Option<String>>,
+    frame_region: Mutex<Option<[f64; 4]>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -34,6 +35,7 @@ impl Instance {
             last_revision: Mutex::default(),
             seen_revision: Mutex::default(),
             render_error: Mutex::default(),
+            frame_region: Mutex::default(),
         }
     }
 
@@ -85,5 +87,10 @@ impl Instance {
     /// Why the last render failed, if it did.
     pub fn render_error(&self) -> MutexGuard<'_, Option<String>> {
         lock(&self.render_error)
+    }
+
+    /// Where the last render placed the frame: x1, y1, x2, y2 in canonical coordinates.
+    pub fn frame_region(&self) -> MutexGuard<'_, Option<[f64; 4]>> {
+        lock(&self.frame_region)
     }
 }

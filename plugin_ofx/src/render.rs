@@ -160,8 +160,12 @@ fn draw(
     let paint = frame.paint()?;
     let place = Placement::find(size, plate.region, format, plate.scale)?;
     let found = host_colour::conversion(effect, settings, engine()?, (frame, number), (&plate, &place), is_final);
+    let [x1, y1, x2, y2] = place.rectangle(size);
+    if let Some(instance) = unsafe { Instance::of(effect) } {
+        *instance.frame_region() = Some(plate.canonical_of([x1, y1, x2, y2]));
+    }
     let right = match settings.view {
-        View::Wipe => (place.left + frame.width as f64 / place.scale.0 * settings.wipe).round() as i32,
+        View::Wipe => (x1 + (x2 - x1) * settings.wipe).round() as i32,
         _ => i32::MAX,
     };
     let blend = Blend {

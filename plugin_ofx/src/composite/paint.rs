@@ -93,6 +93,12 @@ impl Placement {
         Some(Self { left, top, scale: (scale, scale) })
     }
 
+    /// The rectangle that a frame of `size` covers: x1, y1, x2, y2.
+    pub fn rectangle(&self, size: (usize, usize)) -> [f64; 4] {
+        let (width, height) = (size.0 as f64 / self.scale.0, size.1 as f64 / self.scale.1);
+        [self.left, self.top - height, self.left + width, self.top]
+    }
+
     /// Whether every pixel of the host is one of the frame.
     pub fn is_exact(&self) -> bool {
         self.scale == (1.0, 1.0) && self.left.fract() == 0.0 && self.top.fract() == 0.0

@@ -61,6 +61,12 @@ impl<'a> Param<'a> {
         }
     }
 
+    pub fn set_double(&self, value: f64) {
+        if let Some(set) = self.suites.parameter.set_value {
+            unsafe { set(self.handle, value) };
+        }
+    }
+
     pub fn set_int(&self, value: c_int) {
         if let Some(set) = self.suites.parameter.set_value {
             unsafe { set(self.handle, value) };

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::properties::Properties;
 use crate::abi::{
-    Host, ImageEffectSuite, MessageSuite, ParameterSuite, ProgressSuite, PropertySetHandle, PropertySuite,
-    TimeLineSuite, name,
+    DrawSuite, Host, ImageEffectSuite, InteractSuite, MessageSuite, ParameterSuite, ProgressSuite, PropertySetHandle,
+    PropertySuite, TimeLineSuite, name,
 };
 
 static HOST: AtomicPtr<Host> = AtomicPtr::new(ptr::null_mut());
@@ -22,6 +22,8 @@ pub struct Suites {
     pub(super) progress: Option<&'static ProgressSuite>,
     pub(super) time_line: Option<&'static TimeLineSuite>,
     pub(super) message: Option<&'static MessageSuite>,
+    pub(super) interact: Option<&'static InteractSuite>,
+    pub(super) draw: Option<&'static DrawSuite>,
 }
 
 pub fn set_host(host: *mut Host) {
@@ -59,6 +61,8 @@ fn fetch(host: &Host) -> Option<Suites> {
                 .find_map(|&version| get(name::SUITE_PROGRESS, version).cast::<ProgressSuite>().as_ref()),
             time_line: get(name::SUITE_TIME_LINE, 1).cast::<TimeLineSuite>().as_ref(),
             message: get(name::SUITE_MESSAGE, 2).cast::<MessageSuite>().as_ref(),
+            interact: get(name::SUITE_INTERACT, 1).cast::<InteractSuite>().as_ref(),
+            draw: get(name::SUITE_DRAW, 1).cast::<DrawSuite>().as_ref(),
         })
     }
 }
@@ -79,6 +83,8 @@ impl Suites {
             && optional(self.progress) == optional(other.progress)
             && self.time_line.map(ptr::from_ref) == other.time_line.map(ptr::from_ref)
             && self.message.map(ptr::from_ref) == other.message.map(ptr::from_ref)
+            && self.interact.map(ptr::from_ref) == other.interact.map(ptr::from_ref)
+            && self.draw.map(ptr::from_ref) == other.draw.map(ptr::from_ref)
     }
 
     /// The host's own properties.
