@@ -4,7 +4,7 @@ VENV_PYTHON := .venv/bin/python
 PYTEST_ARGS ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup models dev test pytest lint format protos protos-check plugin plugin-check test-hosts archive clean
+.PHONY: help demo setup models dev test quick pytest lint format protos protos-check plugin plugin-check test-hosts archive clean
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,9 +24,10 @@ dev:  ## The same, with what tests and checks
 test: dev lint protos-check plugin-check pytest  ## Run all that CI runs
 
 pytest: dev  ## Run the tests (PYTEST_ARGS='-n 2' chooses how, and which)
-	@# Kills, daemons and browsers on two busy cores: what failed is run once more, alone, and loudly.
-	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS) || { echo 'RUNNING WHAT FAILED ONCE MORE, ALONE'; \
-	$(VENV_PYTHON) -m pytest --last-failed --last-failed-no-failures none -n 0; }
+	$(VENV_PYTHON) -m pytest --durations 20 $(PYTEST_ARGS)
+
+quick: dev lint  ## Check style and types, and run the tests that need no daemon, browser, host or model
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS) -m 'not (daemon or browser or host or model or slow)'
 
 lint: dev  ## Check style and types
 	$(VENV_PYTHON) -m ruff check
@@ -62,4 +63,4 @@ archive: dev plugin  ## Build the archive that people without a checkout install
 
 clean:  ## Remove all that these commands made
 	rm -rf .venv .venv-protos demo .mypy_cache .pytest_cache .ruff_cache plugin_ofx/build plugin_ofx/target
-	find protos bridge engine tests tools examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find protos local bridge engine evaluation tests tools examples benchmarks -name __pycache__ -prune -exec rm -rf {} +

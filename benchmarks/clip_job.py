@@ -1,12 +1,11 @@
-"""A clip in memory as a job: a method's stages run on it, and what they made can be looked at."""
+"""A clip in memory as a job: stages run on it, and their outputs can be looked at."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +13,18 @@ from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import ImagePlate
 from paintover_engine.methods.stage import Stage, Tensors
+from paintover_engine.methods.tensors import from_tensors, to_tensors
 
 Video = NDArray[np.float32]  # (F, H, W, 3), 0..1
 
 
 @dataclass(eq=False)
 class ClipJob:
-    """The `Context` that the stages of `method`, a method's module, read.
+    """The `Context` that stages read.
 
     painted: (H, W, 3), the first frame with its edit: the keyframe.
     kept: what stages returned, by their keys.
     """
-
-    method: ClassVar[ModuleType]
 
     name: str
     video: Video
@@ -47,8 +45,8 @@ class ClipJob:
     def keyframe(self, digest: str) -> Keyframe:
         return Keyframe(0, self.painted, None, (), digest)
 
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        return self.kept[stage.key]
+    def load(self, stage: Stage) -> Any:
+        return from_tensors(stage.function.output, self.kept[stage.key])
 
     def checkpoint(self, stage: Stage) -> None:
         return
@@ -63,4 +61,4 @@ class ClipJob:
         """Runs those whose output is not kept yet."""
         for stage in stages:
             if stage.key not in self.kept:
-                self.kept[stage.key] = getattr(self.method, stage.function)(self, stage)
+                self.kept[stage.key] = to_tensors(stage.function(self, stage))

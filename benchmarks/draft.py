@@ -3,13 +3,13 @@
 
     benchmarks/draft.py [--davis FOLDER] [--cases NAME ...] [--quick] [--size 854x480] [--sheets FOLDER]
 
-The cases have an exact answer. Scenes are rendered (`paintover_engine.evaluate.scenes`). From a folder of DAVIS
+The cases have an exact answer. Scenes are rendered (`paintover_evaluation.scenes`). From a folder of DAVIS
 sequences (SEQUENCE/frames/*.jpg and SEQUENCE/masks/*.png; also $PAINTOVER_DAVIS) it makes, with the masks, a hue
 turned on the object, the same on its lower half, a grade of everything, and the hue with three keyframes.
 Every case runs as a job does: PNG frames decoded, stages through the store, result composited and encoded.
 `f/s` is frames a second of all that, `again` of a second edit of the shot, whose flow is there already; `first` the
 seconds until the first frame of that second edit is there; `cpu` the processor's milliseconds a frame of all that,
-threads summed, which a busy machine stretches less. Figures are defined in `paintover_engine.evaluate.scores`.
+threads summed, which a busy machine stretches less. Figures are defined in `paintover_evaluation.scores`.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from paintover_engine.evaluate.scenes import CASES
-from paintover_engine.evaluate.scores import Scorer, Scores
-from paintover_engine.evaluate.sheets import contact_sheet
 from paintover_engine.jobs import outputs
-from paintover_engine.jobs.delivery import Output
 from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.source import open_source, probe
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.stage import KeyframeRef
+from paintover_evaluation.scenes import CASES
+from paintover_evaluation.scores import Scorer, Scores
+from paintover_evaluation.sheets import contact_sheet
 
 Frame = NDArray[np.uint8]
 EDITS = ("hue", "stripe", "grade", "hue x3")
@@ -45,7 +45,7 @@ QUICK = ("mark", "glaze", "removal")
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchmarkCase:
     """A shot with a known answer. frame: plate and truth (H, W, 3) uint8 RGB of a number from 0."""
 
     name: str
@@ -68,7 +68,7 @@ class Timing:
 # The cases.
 
 
-def scene_cases(width: int, height: int) -> Iterator[Case]:
+def scene_cases(width: int, height: int) -> Iterator[BenchmarkCase]:
     """The rendered scenes."""
     for scene in CASES.values():
 
@@ -76,10 +76,10 @@ def scene_cases(width: int, height: int) -> Iterator[Case]:
             rendered = scene.render(number, width, height)
             return rendered.plate, rendered.truth
 
-        yield Case(scene.name, scene.length, (scene.keyframe,), frame)
+        yield BenchmarkCase(scene.name, scene.length, (scene.keyframe,), frame)
 
 
-def davis_cases(folder: Path, quick: bool) -> Iterator[Case]:
+def davis_cases(folder: Path, quick: bool) -> Iterator[BenchmarkCase]:
     """Four edits of every sequence in a folder."""
     for sequence in sorted(path for path in folder.iterdir() if (path / "frames").is_dir()):
         pictures = sorted((sequence / "frames").glob("*.jpg"))
@@ -93,7 +93,7 @@ def davis_cases(folder: Path, quick: bool) -> Iterator[Case]:
                 return plate, edited(plate, mask, edit.split()[0])
 
             keyframes = (0, count // 2, count - 1) if edit.endswith("x3") else (0,)
-            yield Case(f"{sequence.name} {edit}", count, keyframes, frame)
+            yield BenchmarkCase(f"{sequence.name} {edit}", count, keyframes, frame)
 
 
 def edited(plate: Frame, mask: NDArray[np.bool_], edit: str) -> Frame:
@@ -115,7 +115,7 @@ def edited(plate: Frame, mask: NDArray[np.bool_], edit: str) -> Frame:
 # The two methods.
 
 
-def run_draft(case: Case, folder: Path) -> Timing:
+def run_draft(case: BenchmarkCase, folder: Path) -> Timing:
     """Writes the draft's result to folder/draft, as a job does."""
     store = Store(DataFolder(folder / "data"))
     store.folder.create()
@@ -143,7 +143,7 @@ def run_draft(case: Case, folder: Path) -> Timing:
     return Timing(case.count / (done - started), case.count / (done - ready), first, cpu)
 
 
-def run_chain(case: Case, folder: Path) -> Timing:
+def run_chain(case: BenchmarkCase, folder: Path) -> Timing:
     """Writes a plain chain's result to folder/chain: from the nearest keyframe, difference to the plate moved by
     chained flow."""
     started, worked = time.perf_counter(), time.process_time()
@@ -191,7 +191,7 @@ def write(folder: Path, name: int | str, picture: Frame) -> None:
     cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quick)
 
 
-def score(case: Case, folder: Path, method: str) -> Scores:
+def score(case: BenchmarkCase, folder: Path, method: str) -> Scores:
     """How a method's result in its folder compares with the truth."""
     scorer = Scorer(case.keyframes)
     for number in range(case.count):
@@ -200,7 +200,7 @@ def score(case: Case, folder: Path, method: str) -> Scores:
     return scorer.scores()
 
 
-def sheet(case: Case, folder: Path, path: Path) -> None:
+def sheet(case: BenchmarkCase, folder: Path, path: Path) -> None:
     """Writes a contact sheet of a case."""
     numbers = sorted({*np.linspace(0, case.count - 1, 5).astype(int).tolist(), *case.keyframes})
     rows = [(name, {n: read(folder / name, n) for n in numbers}) for name in ("plate", "truth", "draft", "chain")]

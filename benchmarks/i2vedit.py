@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from paintover_engine.diffusion import editing, lora, models, sarp, svd, training
 from paintover_engine.diffusion.latents import anchored
 from paintover_engine.diffusion.schedule import initial_scale
-from paintover_engine.evaluate.clips import Background, Case, explained, random_case
+from paintover_evaluation.clips import Background, ClipCase, explained, random_case
 
 Video = NDArray[np.float32]  # (F, H, W, 3), 0..1
 
@@ -134,7 +134,7 @@ class Bench:
             first=first, sigmas=self.sigmas,
         )  # fmt: skip
 
-    def paint(self, case: Case, variant: Variant) -> tuple[Video, Video]:
+    def paint(self, case: ClipCase, variant: Variant) -> tuple[Video, Video]:
         """The clip with its edit, and with none, by the same procedure."""
         with lora.Adapters(self.model.unet, placement=variant.placement) as adapters:
             self.train(adapters, case.source, variant)
@@ -153,7 +153,7 @@ class Bench:
         return decoded.permute(0, 2, 3, 1).clamp(0, 1).numpy()
 
 
-def compare(bench: Bench, cases: list[Case], variants: Iterable[Variant]) -> None:
+def compare(bench: Bench, cases: list[ClipCase], variants: Iterable[Variant]) -> None:
     """One row a variant."""
     print("| | explained | inside | outside | motion | unedited | seconds a clip |\n|---|---|---|---|---|---|---|")
     rows: list[tuple[str, list[Video]]] = [
@@ -171,7 +171,7 @@ def compare(bench: Bench, cases: list[Case], variants: Iterable[Variant]) -> Non
         print(f"| {variant.name} | {painted} | {figures.cell(unedited)} | {seconds:.1f} |", flush=True)
 
 
-def measures(cases: list[Case], videos: list[Video]) -> str:
+def measures(cases: list[ClipCase], videos: list[Video]) -> str:
     """Columns: explained, inside, outside, motion."""
     pairs = list(zip(videos, cases, strict=True))
     columns = (
@@ -183,7 +183,7 @@ def measures(cases: list[Case], videos: list[Video]) -> str:
     return " | ".join(figures.cell(column) for column in columns)
 
 
-def windows(bench: Bench, cases: list[Case], count: int = 9) -> None:
+def windows(bench: Bench, cases: list[ClipCase], count: int = 9) -> None:
     """A shot that goes back and forth through a clip, window by window, each told the last frame of the one before: all
     of it as it was painted, as in the paper, or around the edit the source's own."""
     print("Explained of the edit in each window's last frame, and outside: PSNR there, by window")
@@ -201,7 +201,7 @@ def windows(bench: Bench, cases: list[Case], count: int = 9) -> None:
             print(f"| {name}: {what} | {cells} |", flush=True)
 
 
-def chain(bench: Bench, case: Case, count: int, follows: bool, anchors: bool) -> list[tuple[float, float]]:
+def chain(bench: Bench, case: ClipCase, count: int, follows: bool, anchors: bool) -> list[tuple[float, float]]:
     """(explained, outside) of each window of one shot."""
     variant, scores = Variant("all parts"), []
     told = bench.condition(tensor(case.truth[:1]), variant)
@@ -236,7 +236,7 @@ def chain(bench: Bench, case: Case, count: int, follows: bool, anchors: bool) ->
     return scores
 
 
-def explained_at(out: Video, case: Case, region: NDArray[np.bool_], frame: int = -1) -> float:
+def explained_at(out: Video, case: ClipCase, region: NDArray[np.bool_], frame: int = -1) -> float:
     """`evaluate.clips.explained` with a region given."""
     here = region[frame]
     error = np.square(out[frame][here] - case.truth[frame][here]).sum()
@@ -262,7 +262,7 @@ def flat(bench: Bench, rng: np.random.Generator, clips: int) -> None:
         print(f"| {name} | {size} | " + " | ".join(cells) + " |", flush=True)
 
 
-def motion(video: Video, case: Case) -> float:
+def motion(video: Video, case: ClipCase) -> float:
     """Mean distance in pixels of the middle of what stands out from the background from where it truly is."""
     plate = case.clip.plate()
     return float(

@@ -26,11 +26,11 @@ import av
 import cv2
 import numpy as np
 import psutil
-from paintover_engine.evaluate.scenes import CASES, Case
 from paintover_engine.media.source import open_source, probe
+from paintover_evaluation.scenes import CASES, SceneCase
 
 
-def render(folder: Path, case: Case, count: int, width: int, height: int) -> tuple[Path, dict[str, Path]]:
+def render(folder: Path, case: SceneCase, count: int, width: int, height: int) -> tuple[Path, dict[str, Path]]:
     """A video of `count` frames (the scene runs to and fro), and three edits of its keyframe."""
     shot = folder / "shot.mp4"
     with av.open(str(shot), "w") as container:

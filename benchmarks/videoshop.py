@@ -6,7 +6,7 @@
 Tables: parts (every ablation, with controls), curve (over the topmost noise level and guidance), lines (how straight
 the paths from latents to noise are), cost (UNet evaluations, time, memory), memory (of Stable Video Diffusion at full
 size, tier by tier, from its shapes). All but the last are of the model given, on clips that it was not trained on
-(`paintover_engine.evaluate.clips`, seeds from --seed on); half have their sprite recoloured, half marked. Figures are
+(`paintover_evaluation.clips`, seeds from --seed on); half have their sprite recoloured, half marked. Figures are
 means over the clips with the standard error of that mean. Frame 0, which is given, is left out.
 
     recon      PSNR of the clip repainted from its own, unedited first frame, dB
@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,10 +39,10 @@ from numpy.typing import NDArray
 from paintover_engine.diffusion import inversion, memory, models, schedule, svd
 from paintover_engine.diffusion.latents import Normalisation
 from paintover_engine.errors import PaintoverError
-from paintover_engine.evaluate.clips import Case, Clip, EditKind, explained, random_case
 from paintover_engine.methods import videoshop
 from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.stage import KeyframeRef, Stage
+from paintover_evaluation.clips import ClipCase, EditKind, SpriteClip, explained, random_case
 
 KINDS: tuple[EditKind, ...] = ("recolour", "mark")
 
@@ -85,8 +85,6 @@ GUIDANCES = (1.0, 1.5, 2.0, 4.0)
 class Shot(ClipJob):
     """A clip and its keyframe, as Videoshop's model sees them."""
 
-    method: ClassVar = videoshop
-
     def prepared(self, model: str, **parameters: Any) -> list[Stage]:
         return [s for s in videoshop.plan(self.info, [], VideoshopParameters(**parameters), model) if _of_model(s)]
 
@@ -98,14 +96,14 @@ class Shot(ClipJob):
         """The model's own pictures of the edited clip; frame 0 is the keyframe."""
         stages = self.stages(model, **parameters)
         self.run(stages)
-        decoded = next(stage for stage in stages if stage.function == "decode")
+        decoded = next(stage for stage in stages if stage.name == "decode")
         pictures = self.kept[decoded.inputs[1].key]["pictures"][1 : len(self.video)].astype(np.float32)
         change = self.kept[decoded.key]["change"].astype(np.float32)
         return np.clip(np.concatenate([self.painted[None], pictures + change]), 0, 1)
 
 
 def _of_model(stage: Stage) -> bool:
-    return stage.function in ("encode", "reconstruct", "invert", "denoise", "decode")
+    return stage.name in ("encode", "reconstruct", "invert", "denoise", "decode")
 
 
 # Figures.
@@ -124,7 +122,7 @@ class Figures:
     mark: float | None
 
 
-def figures(case: Case, result: Video, recon: Video | None) -> Figures:
+def figures(case: ClipCase, result: Video, recon: Video | None) -> Figures:
     """A result's figures. recon: what came of the clip's own first frame."""
     fraction = explained(result, case)
     return Figures(
@@ -150,7 +148,7 @@ def ssim(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float((((2 * ma * mb + c1) * (2 * cov + c2)) / ((ma**2 + mb**2 + c1) * (va + vb + c2))).mean())
 
 
-def motion_error(result: Video, clip: Clip, margin: int = 3, enlarged: int = 4) -> float:
+def motion_error(result: Video, clip: SpriteClip, margin: int = 3, enlarged: int = 4) -> float:
     """Mean distance, in pixels a frame, between the sprite's true motion and where its surroundings of each frame are
     found again in the next one."""
     side = clip.sprite.width + 2 * margin
@@ -168,7 +166,7 @@ def motion_error(result: Video, clip: Clip, margin: int = 3, enlarged: int = 4) 
     return float(np.mean(errors))
 
 
-def _start(clip: Clip) -> tuple[float, float]:
+def _start(clip: SpriteClip) -> tuple[float, float]:
     return clip.motion.x, clip.motion.y
 
 
@@ -190,7 +188,7 @@ def row(name: str, found: Sequence[Figures]) -> None:
 # The tables.
 
 
-def cases(count: int, seed: int) -> list[tuple[Case, Shot, Shot]]:
+def cases(count: int, seed: int) -> list[tuple[ClipCase, Shot, Shot]]:
     """Cases with the shot as it is edited, and as it is repainted without an edit."""
     made = []
     for n in range(count):
@@ -200,10 +198,10 @@ def cases(count: int, seed: int) -> list[tuple[Case, Shot, Shot]]:
     return made
 
 
-def parts(model: str, held: Sequence[tuple[Case, Shot, Shot]], quick: bool) -> None:
+def parts(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]], quick: bool) -> None:
     """Every ablation, after the controls that need no model."""
     header("controls")
-    controls: dict[str, Callable[[Case], Video]] = {
+    controls: dict[str, Callable[[ClipCase], Video]] = {
         "the source returned": lambda case: case.source,
         "the sprite erased": lambda case: case.erased,
         "grey": lambda case: np.full_like(case.source, 0.5),
@@ -223,12 +221,12 @@ def parts(model: str, held: Sequence[tuple[Case, Shot, Shot]], quick: bool) -> N
         print(f"\nWithout a threshold: {error.message}")
 
 
-def judged(model: str, case: Case, edited: Shot, plain: Shot, **parameters: Any) -> Figures:
+def judged(model: str, case: ClipCase, edited: Shot, plain: Shot, **parameters: Any) -> Figures:
     """The figures of one case under some parameters."""
     return figures(case, edited.repainted(model, **parameters), plain.repainted(model, **parameters))
 
 
-def curve(model: str, held: Sequence[tuple[Case, Shot, Shot]], quick: bool) -> None:
+def curve(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]], quick: bool) -> None:
     """Over the topmost noise level and guidance."""
     header("strength, Σ top, guidance")
     for strength, guidance in itertools.product(STRENGTHS[quick :: 1 + quick], GUIDANCES[:: 1 + quick]):
@@ -237,7 +235,7 @@ def curve(model: str, held: Sequence[tuple[Case, Shot, Shot]], quick: bool) -> N
         row(f"{strength}, {top:.3g}, {guidance}", found)
 
 
-def lines(model: str, held: Sequence[tuple[Case, Shot, Shot]]) -> None:
+def lines(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]]) -> None:
     """Cosines of neighbouring steps of the inversion, which extrapolation takes to be near 1."""
     loaded = svd.load(models.locate(model, "svd").path)
     sigmas = loaded.config.sigmas(25)[schedule.start_index(25, 0.55) :]
@@ -258,7 +256,7 @@ def lines(model: str, held: Sequence[tuple[Case, Shot, Shot]]) -> None:
         print(f"| {float(level):.4g} | {cell(cosines, digits=4)} |")
 
 
-def cost(model: str, held: Sequence[tuple[Case, Shot, Shot]]) -> None:
+def cost(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]]) -> None:
     """UNet evaluations of an edit, and its time in forward passes of one item, the VAE's work included."""
     loaded = svd.load(models.locate(model, "svd").path)
     items: list[int] = []
@@ -286,7 +284,7 @@ def cost(model: str, held: Sequence[tuple[Case, Shot, Shot]]) -> None:
         print(f"Peak memory of the GPU: {torch.cuda.max_memory_allocated() / 1e9:.2f} GB.")
 
 
-def forward_seconds(model: svd.VideoModel, case: Case) -> float:
+def forward_seconds(model: svd.VideoModel, case: ClipCase) -> float:
     """Seconds of one item through the network, the median of 15."""
     frames = torch.from_numpy(case.source).permute(0, 3, 1, 2) * 2 - 1
     x, denoiser = model.encode(frames), model.denoiser(model.condition(frames[:1], noise_aug=0.02))
@@ -343,7 +341,7 @@ def sizes() -> None:
         print(f"| {tier.name} | {tier.offload} | {tier.batched} | {tier.decode_frames} | {peak:.1f} |")
 
 
-def held_still(case: Case) -> Video:
+def held_still(case: ClipCase) -> Video:
     """The first frame's change left where it is."""
     change = case.truth[0] - case.source[0]
     return np.clip(case.source + change, 0, 1)

@@ -5,7 +5,7 @@
 
 Tables: main (what is taken away), consistency (what is done over time), parts (other readings), curve (strength and
 guidance), toy (temporal consistency alone, on a known trajectory), cost (evaluations, time), memory (peak of a long and
-a short shot, in processes of their own). The clips are of `paintover_engine.evaluate.grids`, of seeds that the shipped
+a short shot, in processes of their own). The clips are of `paintover_evaluation.grids`, of seeds that the shipped
 model was not trained on, a third each recoloured, marked and tinted; frame 0 is the keyframe, and is left out. The
 result is the plate plus the model's change in the whole frame, without a matte, at four times the model's size; figures
 are means over clips with the standard error of that mean.
@@ -27,7 +27,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,14 +36,14 @@ from figures import cell, psnr
 from numpy.typing import NDArray
 from paintover_engine.compose.detail import Framing
 from paintover_engine.diffusion import svgd
-from paintover_engine.evaluate import grids
-from paintover_engine.evaluate.grids import Edit
 from paintover_engine.methods import vp4
 from paintover_engine.methods.parameters import VP4Parameters
 from paintover_engine.methods.stage import KeyframeRef
+from paintover_evaluation import grids
+from paintover_evaluation.grids import GridEdit
 
 SIDE = 96
-KINDS = (Edit.RECOLOUR, Edit.MARK, Edit.TINT)
+KINDS = (GridEdit.RECOLOUR, GridEdit.MARK, GridEdit.TINT)
 COLUMNS = {"psnr": 1, "out": 1, "recolour": 2, "mark": 2, "tint": 2, "flicker": 2}  # digits that are told
 LEAST = 1e-10  # a mean square of 100 dB: better counts as that
 
@@ -81,21 +81,19 @@ TABLES = {"main": MAIN, "consistency": OVER_TIME, "parts": PARTS, "curve": CURVE
 class Shot(ClipJob):
     """A clip, its first frame the keyframe, as VP4's model sees it."""
 
-    method: ClassVar = vp4
-
     def result(self, model: str, **parameters: Any) -> tuple[Video, int]:
         """The clip with the model's change in the whole frame, and the passes of a grid that it took."""
         stages = vp4.plan(self.info, [KeyframeRef(0, self.name)], VP4Parameters(**parameters), model)
-        wanted = [s for s in stages if s.function in ("flow", "encode", "exemplar", "sample", "consistency", "decode")]
+        wanted = [s for s in stages if s.name in ("flow", "encode", "exemplar", "sample", "consistency", "decode")]
         self.run(wanted)
         out = self.video.copy()
-        for stage in (stage for stage in wanted if stage.function == "decode"):
+        for stage in (stage for stage in wanted if stage.name == "decode"):
             settings = stage.parameters
             framing = Framing((SIDE, SIDE), tuple(settings["size"]), tuple(settings["inner"]))
             for number in range(stage.frames[0], stage.frames[1] + 1):
                 change = self.kept[stage.key]["change"][number - stage.frames[0]].astype(np.float32)
                 out[number] += framing.to_plate(change)
-        passes = sum(int(self.kept[s.key]["evaluations"][0]) for s in wanted if s.function == "sample")
+        passes = sum(int(self.kept[s.key]["evaluations"][0]) for s in wanted if s.name == "sample")
         return np.clip(out, 0, 1), passes
 
 
@@ -103,7 +101,7 @@ class Shot(ClipJob):
 class Clip:
     """kind: of its edit. source, truth: (F, H, W, 3). region: (F, H, W), 1 where the edit is."""
 
-    kind: Edit
+    kind: GridEdit
     source: Video
     truth: Video
     region: NDArray[np.float32]
@@ -234,7 +232,7 @@ def one_shot(model: str, frames: int) -> None:
     from paintover_engine.media.keyframe import load_keyframe
     from paintover_engine.media.source import open_source, probe
 
-    world = grids.sample(np.random.default_rng(500), 1, (Edit.RECOLOUR,))
+    world = grids.sample(np.random.default_rng(500), 1, (GridEdit.RECOLOUR,))
     with tempfile.TemporaryDirectory() as folder:
         for number in range(frames):
             made = grids.render(world, np.array([number / (frames - 1)], np.float32), SIDE, SIDE)

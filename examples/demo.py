@@ -21,8 +21,8 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
-from paintover_engine.evaluate.scenes import DEMO
-from paintover_engine.evaluate.sheets import contact_sheet, side_by_side
+from paintover_evaluation.scenes import DEMO
+from paintover_evaluation.sheets import contact_sheet, side_by_side
 from PIL import Image
 
 WIDTH, HEIGHT, RATE = 854, 480, 24
@@ -65,9 +65,14 @@ def main() -> int:
     return 0
 
 
+def paintover_command() -> str | None:
+    """The command that is installed with this Python, if any."""
+    return shutil.which("paintover", path=str(Path(sys.executable).parent))
+
+
 def propagate(shot: Path, keyframe: Path, edited: Path) -> int:
     """Runs `paintover propagate` as a user would, its progress in this terminal; returns its exit status."""
-    command = shutil.which("paintover", path=str(Path(sys.executable).parent))
+    command = paintover_command()
     if command is None:
         print("The paintover command is not beside this Python; run `make setup` first.", file=sys.stderr)
         return 1
@@ -137,8 +142,8 @@ def say_what_is_where(shot: Path, keyframe: Path, edited: Path, comparison: Path
     print(f"  {shot}, {keyframe}   what it was made from")
     print("\nNext:")
     print("  Your own footage: export a frame, paint on it in any program, then")
-    print("    .venv/bin/paintover propagate SHOT --keyframe FRAME=PAINTED.png -o EDITED.mov")
-    print("  What can be tuned: .venv/bin/paintover methods")
+    print(f"    {paintover_command()} propagate SHOT --keyframe FRAME=PAINTED.png -o EDITED.mov")
+    print(f"  What can be tuned: {paintover_command()} methods")
     print("  How it works: docs/architecture.md")
 
 

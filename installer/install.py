@@ -55,7 +55,16 @@ def install(folder: Path, models: bool, targets: list[str]) -> None:
     wheels = sorted(HERE.glob("wheels/*.whl"))
     wanted = [f"{wheel}[{extra}]" for wheel in wheels if (extra := extra_of(wheel, models))]
     wanted += [str(wheel) for wheel in wheels if not extra_of(wheel, models)]
-    pip = [program(folder, "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
+    pip = [
+        program(folder, "python"),
+        "-I",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--upgrade",
+    ]
     run(*pip, "--force-reinstall", "--no-deps", *wheels)
     run(*pip, "--constraint", HERE / "constraints.txt", *wanted)
     command = link()

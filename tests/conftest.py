@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,36 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from paintover_bridge.client import Client, connect
+
+NEEDS_OF_FOLDERS = {"journeys": "daemon", "hosts": "host"}
+NEEDS_OF_FIXTURES = {
+    **dict.fromkeys(("client", "data_dir", "engine", "paintover"), "daemon"),
+    "browser": "browser",
+    "tiny_svd": "model",
+}
+"""What `make quick` leaves out: the markers of pyproject.toml, by a test's folder and by the fixtures that it uses."""
+
+
+def pytest_configure() -> None:
+    """Lets Ctrl-C reach the commands that tests start: under nohup, cron or `make test &` it is inherited ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by what they need, and lets those run once more that are marked so."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        needs = {NEEDS_OF_FOLDERS.get(folder)}
+        needs |= {NEEDS_OF_FIXTURES.get(name) for name in getattr(item, "fixturenames", ())}
+        if hasattr(getattr(item, "module", None), "torch"):
+            needs.add("model")
+        for need in filter(None, needs):
+            item.add_marker(need)
+        retry = item.get_closest_marker("retry")
+        if retry:
+            assert retry.args, f"{item.nodeid}: say beside the mark why a loaded machine can make it late"
+            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=1))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -14,12 +15,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE = ROOT / "engine" / "paintover_engine"
 BRIDGE = ROOT / "bridge" / "paintover_bridge"
+LOCAL = ROOT / "local" / "paintover_local"
+EVALUATION = ROOT / "evaluation" / "paintover_evaluation"
 
 MAY_IMPORT = {
     "service": {"jobs", "methods", "media"},
     "jobs": {"methods", "compose", "media"},
     "methods": {"diffusion", "compose", "media"},
-    "evaluate": {"compose", "media"},
     "compose": {"media"},
     "diffusion": set[str](),
     "media": set[str](),
@@ -29,7 +31,10 @@ MAY_IMPORT = {
 HEAVY = {"torch", "cv2", "av", "numpy", "OpenImageIO", "PyOpenColorIO", "psd_tools", "PIL"}
 """What only a worker loads."""
 
-BRIDGE_MAY_IMPORT = {"click", "google", "grpc", "paintover", "paintover_bridge", "platformdirs", "rich", "watchdog"}
+BRIDGE_MAY_IMPORT = {
+    *("click", "google", "grpc", "platformdirs", "rich", "watchdog"),
+    *("paintover", "paintover_bridge", "paintover_local"),
+}
 """What is in every program's Python that the bridge is installed into, beside the standard library."""
 
 
@@ -78,10 +83,10 @@ def test_the_arrows_inside_the_engine_run_one_way(package: str) -> None:
 def test_only_the_service_speaks_the_wire(package: str) -> None:
     for path in sources(ENGINE / package):
         tops = {name.partition(".")[0] for name in imported_by(path)}
-        assert not tops & {"grpc", "paintover", "paintover_bridge"}, path
+        assert not tops & {"grpc", "paintover"}, path
 
 
-def test_the_bridge_imports_only_what_every_host_can_have() -> None:
+def test_bridge_imports_only_its_dependencies() -> None:
     for path in sources(BRIDGE):
         tops = {name.partition(".")[0] for name in imported_by(path)}
         extra = {"opentimelineio"} if path.name == "timeline.py" else set()  # of its optional extra
@@ -89,7 +94,38 @@ def test_the_bridge_imports_only_what_every_host_can_have() -> None:
         assert not tops - sys.stdlib_module_names - BRIDGE_MAY_IMPORT - extra, path
 
 
-def test_the_daemon_loads_nothing_that_only_a_worker_needs() -> None:
+def test_engine_and_bridge_do_not_import_each_other() -> None:
+    for folder, other in ((ENGINE, "paintover_bridge"), (BRIDGE, "paintover_engine")):
+        for path in sources(folder):
+            assert other not in {name.partition(".")[0] for name in imported_by(path)}, path
+
+
+def test_what_ships_does_not_need_the_evaluation() -> None:
+    for path in (*sources(ENGINE), *sources(BRIDGE), *sources(LOCAL)):
+        assert "paintover_evaluation" not in {name.partition(".")[0] for name in imported_by(path)}, path
+
+
+@pytest.mark.parametrize("folder", [BRIDGE, LOCAL, EVALUATION], ids=lambda folder: folder.name)
+def test_no_files_import_each_other_in_a_circle(folder: Path) -> None:
+    modules = {
+        ".".join(path.relative_to(folder.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sources(folder)
+    }
+    imports = {name: imported_by(path) & modules.keys() - {name} for name, path in modules.items()}
+    packages_of_imports = {  # `from package import module` needs the module, not the package
+        name: {one for one in found if not any(other.startswith(f"{one}.") for other in found)}
+        for name, found in imports.items()
+    }
+    graphlib.TopologicalSorter(packages_of_imports).prepare()  # raises CycleError, which names the circle
+
+
+def test_shared_package_imports_only_the_stdlib() -> None:
+    for path in sources(LOCAL):
+        tops = {name.partition(".")[0] for name in imported_by(path)}
+        assert not tops - sys.stdlib_module_names - {"paintover_local"}, path
+
+
+def test_daemon_loads_no_worker_library() -> None:
     loaded = loaded_by("import paintover_engine.service.__main__, paintover_engine.service.server")
     assert "paintover_engine" in loaded
     assert not loaded & HEAVY
@@ -117,3 +153,10 @@ def test_files_that_pin_versions_name_no_address() -> None:
         text = (ROOT / name).read_text(encoding="utf-8") if (ROOT / name).exists() else ""
         addresses = re.findall(r"://(?!github\.com/|www\.apache\.org/licenses/)\S*", text)
         assert not addresses, f"{name} names {addresses}"
+
+
+def test_all_parts_have_one_version() -> None:
+    files = (BRIDGE / "__init__.py", ENGINE / "__init__.py", ROOT / "plugin_ofx" / "Cargo.toml")
+    found = [re.search(r'version(?:__)? = "([^"]+)"', path.read_text(encoding="utf-8")) for path in files]
+    assert len({version[1] for version in found if version}) == 1
+    assert all(found)

@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "plugin_ofx" / "build" / "Paintover.ofx.bundle"
 LIBRARIES = {"linux": ("Linux-x86-64", "Linux-aarch64"), "macos": ("MacOS",), "windows": ("Win64",)}
+PARTS = ("protos", "local", "bridge", "engine")
 FORMATS = {"linux": "gztar", "macos": "gztar", "windows": "zip"}
 
 
@@ -28,10 +29,18 @@ def version() -> str:
 
 
 def build_wheels(folder: Path) -> None:
-    """The three parts' wheels, with the build tools of this Python."""
+    """The wheels of all parts, with the build tools of this Python."""
     folder.mkdir()
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
-    subprocess.run([*map(str, pip), *(str(ROOT / part) for part in ("protos", "bridge", "engine"))], check=True)
+    subprocess.run([*map(str, pip), *(str(ROOT / part) for part in PARTS)], check=True)
+
+
+def copy_demo(folder: Path) -> None:
+    """The demo, with the package that it imports beside it: no part of what is installed."""
+    folder.mkdir()
+    shutil.copy2(ROOT / "examples" / "demo.py", folder)
+    package = ROOT / "evaluation" / "paintover_evaluation"
+    shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def copy_bundle(folder: Path, platform: str) -> bool:
@@ -55,6 +64,7 @@ def build(platform: str, output: Path) -> Path:
         folder = Path(temporary) / name
         folder.mkdir()
         build_wheels(folder / "wheels")
+        copy_demo(folder / "demo")
         for file in (ROOT / "constraints.txt", ROOT / "LICENSE"):
             shutil.copy2(file, folder)
         starter = "install.bat" if platform == "windows" else "install.sh"

@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 VENV=.venv
-PACKAGES="protos bridge engine"
+PACKAGES="protos local bridge engine evaluation"
 CAN_MAKE_VENVS='import ensurepip, venv'
 IS_SUPPORTED='import sys; assert sys.version_info >= (3, 10)'
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from paintover_engine.diffusion import inversion, sampling, schedule, svd
 from paintover_engine.diffusion.denoiser import Denoiser, guide
 from paintover_engine.diffusion.svd import Condition, VideoModel
-from paintover_engine.evaluate.clips import EDITS, Case, explained, random_case
+from paintover_evaluation.clips import EDITS, ClipCase, explained, random_case
 from torch import Tensor
 
 Video = NDArray[np.float32]
@@ -62,7 +62,7 @@ def psnr(out: Video, truth: Video) -> float:
     return float(-10 * np.log10(np.square(out[1:] - truth[1:]).mean()))
 
 
-def row(name: str, cases: list[Case], videos: list[Video], extra: str = "") -> None:
+def row(name: str, cases: list[ClipCase], videos: list[Video], extra: str = "") -> None:
     """A line of the table."""
     fractions = [explained(video, case) for video, case in zip(videos, cases, strict=True)]
     quality = [psnr(video, case.truth) for video, case in zip(videos, cases, strict=True)]
@@ -76,7 +76,7 @@ def show(values: list[float]) -> str:
 
 @torch.no_grad()
 def evaluate(
-    model: VideoModel, cases: list[Case], strengths: list[float], guidances: list[float], threshold: float
+    model: VideoModel, cases: list[ClipCase], strengths: list[float], guidances: list[float], threshold: float
 ) -> None:
     """One kind of edit: the controls, then the model at every strength and guidance."""
     sources = [case.source for case in cases]

@@ -5,7 +5,7 @@
     python training/small_inpaint.py unet --out DIR --minutes 50   # resumes where it stopped
     python training/small_inpaint.py export --out DIR --to engine/paintover_engine/models/small-inpaint
 
-All data is made by `paintover_engine.evaluate.grids`; worlds of seeds below 1000 are kept for evaluation.
+All data is made by `paintover_evaluation.grids`; worlds of seeds below 1000 are kept for evaluation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 from checkpoints import Checkpoint, average, descend, load_part
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInpaintPipeline, UNet2DConditionModel
 from paintover_engine.diffusion import clip_direction
-from paintover_engine.evaluate import grids
+from paintover_evaluation import grids
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, mse_loss
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
@@ -303,7 +303,7 @@ def train_unet(out: Path, minutes: float, batch: int, save_every: float) -> None
     while (elapsed := point.seconds) < minutes * 60:
         rng = np.random.default_rng(10_000 + point.step)
         torch.manual_seed(10_000 + point.step)
-        kinds = (*tuple(grids.Edit)[1:] * 2, grids.Edit.NONE)
+        kinds = (*tuple(grids.GridEdit)[1:] * 2, grids.GridEdit.NONE)
         data = examples.batch(grids.sample(rng, batch, kinds), rng)
         t = torch.where(torch.rand(batch) < 0.7, torch.randint(400, 1000, (batch,)), torch.randint(0, 1000, (batch,)))
         a = alphas[t][:, None, None, None]

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from checkpoints import Checkpoint, average, descend, load_part
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
-from paintover_engine.evaluate.clips import Clip, Look, random_clip, random_look
+from paintover_evaluation.clips import Appearance, SpriteClip, random_appearance, random_clip
 from small_svd_models import SCALING, build_clip, build_unet, build_vae, clip_pixels, export, linear_code
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
@@ -49,12 +49,12 @@ class Recipe:
 # --- the picture tower: what the sprite looks like and where it is ---------------------------------------------------
 
 
-def facts(clip: Clip) -> list[float]:
+def facts(clip: SpriteClip) -> list[float]:
     """What the tower is taught to tell of a clip's first frame, each about -1..1; the last tells if there is a mark."""
-    mark = clip.look.mark
+    mark = clip.appearance.mark
     half = clip.sprite.width / 2
     centre = [(clip.motion.x + half) / clip.size * 2 - 1, (clip.motion.y + half) / clip.size * 2 - 1]
-    colours = [*clip.look.colour, *(mark.colour if mark else clip.look.colour), *clip.background.first]
+    colours = [*clip.appearance.colour, *(mark.colour if mark else clip.appearance.colour), *clip.background.first]
     kind = [float(mark is not None and mark.kind == name) for name in ("bar", "post", "dot")]
     return [*(2 * c - 1 for c in colours), *centre, *kind, float(clip.sprite.shape == "disc"), clip.sprite.width - 9.0]
 
@@ -140,7 +140,9 @@ def draw(
     """A batch of fresh clips at random noise levels."""
     clips = [random_clip(rng) for _ in range(recipe.batch)]
     videos = torch.stack([_frames(clip) for clip in clips]).to(device)
-    others = torch.stack([_frames(clip.with_look(_other_look(rng, clip.look))) for clip in clips]).to(device)
+    others = torch.stack([_frames(clip.with_appearance(_other_appearance(rng, clip.appearance))) for clip in clips]).to(
+        device
+    )
     sigma, share = _levels(recipe, noise)
     augmentation = _augmentation(recipe.batch, noise)
     clean, other = code(videos), code(others)
@@ -209,10 +211,10 @@ def _augmentation(count: int, noise: torch.Generator) -> Tensor:
     return torch.where(torch.rand(count, generator=noise) < 0.7, torch.full((count,), 0.02), wide)
 
 
-def _other_look(rng: np.random.Generator, look: Look) -> Look:
-    """One time in three the same colour with another mark or none; else a look of its own."""
-    other = random_look(rng)
-    return Look(look.colour, None if look.mark else other.mark) if rng.random() < 1 / 3 else other
+def _other_appearance(rng: np.random.Generator, appearance: Appearance) -> Appearance:
+    """One time in three the same colour with another mark or none; else an appearance of its own."""
+    other = random_appearance(rng)
+    return Appearance(appearance.colour, None if appearance.mark else other.mark) if rng.random() < 1 / 3 else other
 
 
 # --- the decoder -----------------------------------------------------------------------------------------------------
@@ -258,7 +260,7 @@ def load_clip(run: Path) -> CLIPVisionModelWithProjection:
     return tower.requires_grad_(False)
 
 
-def _frames(clip: Clip) -> Tensor:
+def _frames(clip: SpriteClip) -> Tensor:
     """(F, 3, H, W) in -1..1."""
     return torch.from_numpy(clip.render()).permute(0, 3, 1, 2) * 2 - 1
 

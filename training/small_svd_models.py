@@ -19,7 +19,7 @@ from diffusers import (
     StableVideoDiffusionPipeline,
     UNetSpatioTemporalConditionModel,
 )
-from paintover_engine.evaluate.clips import FRAMES, SIZE, random_clip
+from paintover_evaluation.clips import FRAMES, SIZE, random_clip
 from torch import Tensor, nn
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 

@@ -1,4 +1,4 @@
-"""How the bridge speaks gRPC: channel settings, metadata, and errors turned into sentences."""
+"""gRPC settings of every call: channel options, metadata, and the translation of errors into sentences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from paintover_bridge.errors import ClientError, unavailable
 
 PROTOCOL = 1
 
-# The engine is on this machine: a studio's HTTP proxy must not be asked for it.
+# The engine is on this machine, so an HTTP proxy of the environment must be ignored.
 OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", 64 << 20),
@@ -17,17 +17,18 @@ OPTIONS = (
 
 
 def metadata(token: str) -> tuple[tuple[str, str], ...]:
-    """What every call but health carries."""
+    """The metadata of every call apart from the health check."""
     return (("authorization", f"Bearer {token}"), ("paintover-protocol", str(PROTOCOL)))
 
 
 def is_lost(error: grpc.RpcError) -> bool:
-    """Whether the call failed because no engine was there, so that it may be made again to another."""
+    """Whether the call failed because the engine is gone, so that it can be repeated with another one."""
     return isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def to_client_error(error: grpc.RpcError, address: str) -> ClientError:
-    """The sentence that the engine sent, or one for what gRPC itself says (its texts are no sentences)."""
+    """The error as one sentence: the engine's own, or one made from gRPC's status. address: the engine's, for
+    messages."""
     if not isinstance(error, grpc.Call):
         return ClientError("INTERNAL", f"The call to the engine failed: {error}.")
     code, details = error.code(), error.details() or ""

@@ -1,4 +1,4 @@
-"""The engine, for pipelines and host scripts.
+"""The Python client of the engine, for pipelines and host scripts.
 
     from paintover_bridge.client import connect
 
@@ -9,7 +9,7 @@
         for event in client.watch(job.name):
             print(event.job.progress.fraction)
         for frame in client.stream_frames(job.name):
-            print(frame.number, frame.window, frame.confidence)
+            print(frame.number, frame.bounds, frame.confidence)
 
 Everything that goes wrong raises `ClientError` with one sentence for the user.
 """
@@ -49,10 +49,10 @@ __all__ = ["Client", "ClientError", "Frame", "MappedRegion", "UploadFrame", "con
 
 SECONDS = 20.0
 PROBE_SECONDS = 120.0  # CreateShot and PutKeyframe read files, which may lie on a slow disk
-_DEATHS_BORNE = 3
+_MAX_ENGINE_CRASHES = 3
 
-Request = TypeVar("Request")
-Response = TypeVar("Response")
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
 PathLike = Union[str, "os.PathLike[str]"]
 
 _FINISHED = frozenset((job_pb2.JOB_STATE_DONE, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED))
@@ -72,10 +72,10 @@ def connect(data_dir: PathLike | None = None, *, start: bool = True, ephemeral: 
     found = daemon.find_or_start(folder, ephemeral=ephemeral) if start else daemon.find(folder)
     if found is None:
         raise unavailable(f"No engine is running on {folder}; start one with `paintover serve`.")
-    revive = (lambda: daemon.find_or_start(folder, ephemeral=ephemeral)) if start else None
-    client = Client(found, revive)
+    restart = (lambda: daemon.find_or_start(folder, ephemeral=ephemeral)) if start else None
+    client = Client(found, restart)
     try:
-        client.shake_hands()
+        client.check_protocol()
     except BaseException:
         client.close()
         raise
@@ -83,8 +83,8 @@ def connect(data_dir: PathLike | None = None, *, start: bool = True, ephemeral: 
 
 
 @dataclass(frozen=True)
-class _Line:
-    """A channel to one engine, and its services."""
+class _Connection:
+    """A channel to one engine, its metadata, and the stubs of its services."""
 
     endpoint: Endpoint
     channel: grpc.Channel
@@ -96,9 +96,9 @@ class _Line:
     frames: frame_pb2_grpc.FrameServiceStub
 
 
-def _open(endpoint: Endpoint) -> _Line:
+def _open(endpoint: Endpoint) -> _Connection:
     channel = grpc.insecure_channel(endpoint.address, OPTIONS)
-    return _Line(
+    return _Connection(
         endpoint,
         channel,
         metadata(daemon.read_token(endpoint.folder)),
@@ -111,19 +111,19 @@ def _open(endpoint: Endpoint) -> _Line:
 
 
 class Client:
-    """One engine's calls. Made by `connect`; may be used from several threads.
+    """The calls of an engine. Created by `connect`; thread-safe.
 
-    When the engine dies, calls and streams go on with the next one, if the client was allowed to start one:
-    every call can be made twice without harm, and jobs resume."""
+    When the engine dies, calls and streams continue with another one, if the client may start it: every call is
+    idempotent, and jobs resume. All calls raise ClientError."""
 
-    def __init__(self, endpoint: Endpoint, revive: Callable[[], Endpoint] | None = None) -> None:
-        self._line = _open(endpoint)
-        self._revive = revive
+    def __init__(self, endpoint: Endpoint, restart: Callable[[], Endpoint] | None = None) -> None:
+        self._connection = _open(endpoint)
+        self._restart = restart
         self._lock = threading.Lock()
 
     @property
     def endpoint(self) -> Endpoint:
-        return self._line.endpoint
+        return self._connection.endpoint
 
     def __enter__(self) -> Client:
         return self
@@ -134,14 +134,12 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._line.channel.close()
+        self._connection.channel.close()
 
     # Engine
 
-    def shake_hands(self) -> engine_pb2.Engine:
-        """What the engine is.
-
-        Raises ClientError when it speaks another protocol than this client."""
+    def check_protocol(self) -> engine_pb2.Engine:
+        """The engine's description. Raises ClientError when it speaks another protocol than this client."""
         engine = self.get_engine()
         if engine.protocol != PROTOCOL:
             older = "engine" if engine.protocol < PROTOCOL else "client"
@@ -153,45 +151,53 @@ class Client:
         return engine
 
     def get_engine(self) -> engine_pb2.Engine:
-        return self._call(lambda line: line.engine.GetEngine, engine_pb2.GetEngineRequest()).engine
+        return self._call(lambda connection: connection.engine.GetEngine, engine_pb2.GetEngineRequest()).engine
 
     def list_methods(self) -> Sequence[engine_pb2.Method]:
-        return self._call(lambda line: line.engine.ListMethods, engine_pb2.ListMethodsRequest()).methods
+        return self._call(lambda connection: connection.engine.ListMethods, engine_pb2.ListMethodsRequest()).methods
 
     def plan_method(self, shot: str, method: str, parameters: Mapping[str, str], model: str) -> engine_pb2.MethodPlan:
-        """What a method would take in memory and on disk for a shot ("shots/…")."""
+        """The memory and disk space that a method would need for a shot ("shots/…")."""
         request = engine_pb2.PlanMethodRequest(shot=shot, method=method, parameters=parameters, model=model)
-        return self._call(lambda line: line.engine.PlanMethod, request, PROBE_SECONDS).plan
+        return self._call(lambda connection: connection.engine.PlanMethod, request, PROBE_SECONDS).plan
 
     def stop_engine(self, *, when_idle: bool) -> None:
-        """Ends the engine: at once (running jobs resume with the next one), or when no job and no client is left."""
+        """Stops the engine: at once (running jobs resume with the next one), or when no job and no client is left."""
         with self._lock:
-            self._revive = None  # what was asked to stop must not be started again
-        self._call(lambda line: line.engine.StopEngine, engine_pb2.StopEngineRequest(when_idle=when_idle))
+            self._restart = None  # a stopped engine must not be started again
+        self._call(lambda connection: connection.engine.StopEngine, engine_pb2.StopEngineRequest(when_idle=when_idle))
 
     def get_cache(self) -> engine_pb2.Cache:
-        """What lies on the engine's disk."""
-        return self._call(lambda line: line.engine.GetCache, engine_pb2.GetCacheRequest()).cache
+        """The sizes of what the engine stores."""
+        return self._call(lambda connection: connection.engine.GetCache, engine_pb2.GetCacheRequest()).cache
 
     def prune_cache(self, keep_bytes: int = 0) -> engine_pb2.PruneCacheResponse:
-        """Removes what can be made again, least recently used first, down to so many bytes."""
+        """Evicts cached data, least recently used first, until at most `keep_bytes` are left."""
         request = engine_pb2.PruneCacheRequest(keep_bytes=keep_bytes)
-        return self._call(lambda line: line.engine.PruneCache, request, PROBE_SECONDS)
+        return self._call(lambda connection: connection.engine.PruneCache, request, PROBE_SECONDS)
 
     def open_monitor(self) -> str:
-        """A link to the queue's page that works once."""
-        return self._call(lambda line: line.engine.OpenMonitor, engine_pb2.OpenMonitorRequest()).url
+        """A URL of the queue's page that can be opened once."""
+        return self._call(lambda connection: connection.engine.OpenMonitor, engine_pb2.OpenMonitorRequest()).url
 
     # Shots
 
     def create_shot(
-        self, path: PathLike, *, frames: tuple[int, int] | None = None, colorspace: str = ""
+        self,
+        path: PathLike,
+        *,
+        frames: tuple[int, int] | None = None,
+        colorspace: str = "",
+        stream: int | None = None,
     ) -> shot_pb2.Shot:
         """The shot of a video file, a folder of numbered images, or a pattern.
 
-        frames: first and last frame number, inclusive. The same source, range and colour space give the same shot."""
-        request = shot_pb2.CreateShotRequest(path=absolute(path), range=_range(frames), colorspace=colorspace)
-        return self._call(lambda line: line.shots.CreateShot, request, PROBE_SECONDS).shot
+        frames: first and last frame number, inclusive. stream: the number of a video's stream in its file, None for
+        the default one. The same source, range, colour space and stream give the same shot."""
+        request = shot_pb2.CreateShotRequest(
+            path=absolute(path), range=_range(frames), colorspace=colorspace, stream=stream
+        )
+        return self._call(lambda connection: connection.shots.CreateShot, request, PROBE_SECONDS).shot
 
     def create_uploaded_shot(
         self, key: str, frames: tuple[int, int], rate: tuple[int, int] = (0, 1), *, colorspace: str = ""
@@ -199,32 +205,32 @@ class Client:
         """A shot whose frames this client sends with `upload_frames`. rate: frames a second, as a fraction."""
         follow = shot_pb2.FramesFollow(key=key, range=_range(frames), rate_numerator=rate[0], rate_denominator=rate[1])
         request = shot_pb2.CreateShotRequest(frames_follow=follow, colorspace=colorspace)
-        return self._call(lambda line: line.shots.CreateShot, request).shot
+        return self._call(lambda connection: connection.shots.CreateShot, request).shot
 
     def upload_frames(self, shot: str, frames: Iterable[UploadFrame]) -> int:
-        """Sends frames one after the other; returns how many the engine stored. Not made again by itself."""
-        line = self._line
+        """Sends frames one after the other; returns how many the engine stored. Not repeated with another engine."""
+        connection = self._connection
         try:
-            answer = line.shots.UploadFrames(upload_messages(shot, frames), metadata=line.metadata)
+            answer = connection.shots.UploadFrames(upload_messages(shot, frames), metadata=connection.metadata)
         except grpc.RpcError as error:
-            raise to_client_error(error, line.endpoint.address) from error
+            raise to_client_error(error, connection.endpoint.address) from error
         return answer.frames_stored
 
     def get_shot(self, name: str) -> shot_pb2.Shot:
-        return self._call(lambda line: line.shots.GetShot, shot_pb2.GetShotRequest(name=name)).shot
+        return self._call(lambda connection: connection.shots.GetShot, shot_pb2.GetShotRequest(name=name)).shot
 
     def list_shots(self) -> Sequence[shot_pb2.Shot]:
-        return self._call(lambda line: line.shots.ListShots, shot_pb2.ListShotsRequest()).shots
+        return self._call(lambda connection: connection.shots.ListShots, shot_pb2.ListShotsRequest()).shots
 
     def prepare_shot(
         self, name: str, method: str = "draft", *, parameters: Mapping[str, str] | None = None, model: str = ""
     ) -> str:
         """Starts what needs no keyframe; returns the name of the job that does it."""
         request = shot_pb2.PrepareShotRequest(name=name, method=method, parameters=parameters or {}, model=model)
-        return self._call(lambda line: line.shots.PrepareShot, request, PROBE_SECONDS).job
+        return self._call(lambda connection: connection.shots.PrepareShot, request, PROBE_SECONDS).job
 
     def delete_shot(self, name: str) -> None:
-        self._call(lambda line: line.shots.DeleteShot, shot_pb2.DeleteShotRequest(name=name))
+        self._call(lambda connection: connection.shots.DeleteShot, shot_pb2.DeleteShotRequest(name=name))
 
     # Keyframes
 
@@ -240,22 +246,22 @@ class Client:
             picture=_picture(picture),
             matte=None if matte is None else _picture(matte),
         )
-        return self._call(lambda line: line.keyframes.PutKeyframe, request, PROBE_SECONDS).keyframe
+        return self._call(lambda connection: connection.keyframes.PutKeyframe, request, PROBE_SECONDS).keyframe
 
     def export_frame(self, shot: str, frame: int, path: PathLike, *, overwrite: bool = False) -> Sequence[str]:
-        """Writes the plate's frame as a file to paint on (.psd, .png, .tif, .exr); returns what the artist should know.
+        """Writes the plate's frame as a file to paint on (.psd, .png, .tif, .exr); returns notes for the artist.
 
-        overwrite: replaces a file that is there, and what was painted in it."""
+        overwrite: replaces an existing file, and the paint in it."""
         request = keyframe_pb2.ExportFrameRequest(shot=shot, frame=frame, path=absolute(path), overwrite=overwrite)
-        return self._call(lambda line: line.keyframes.ExportFrame, request, PROBE_SECONDS).notes
+        return self._call(lambda connection: connection.keyframes.ExportFrame, request, PROBE_SECONDS).notes
 
     def list_keyframes(self, shot: str) -> Sequence[keyframe_pb2.Keyframe]:
         request = keyframe_pb2.ListKeyframesRequest(shot=shot)
-        return self._call(lambda line: line.keyframes.ListKeyframes, request).keyframes
+        return self._call(lambda connection: connection.keyframes.ListKeyframes, request).keyframes
 
     def delete_keyframe(self, name: str) -> None:
         request = keyframe_pb2.DeleteKeyframeRequest(name=name)
-        self._call(lambda line: line.keyframes.DeleteKeyframe, request)
+        self._call(lambda connection: connection.keyframes.DeleteKeyframe, request)
 
     # Jobs
 
@@ -296,36 +302,36 @@ class Client:
             await_keyframe=await_keyframe,
         )
         request = job_pb2.CreateJobRequest(spec=spec, priority=priority, validate_only=validate_only)
-        return self._call(lambda line: line.jobs.CreateJob, request, PROBE_SECONDS).job
+        return self._call(lambda connection: connection.jobs.CreateJob, request, PROBE_SECONDS).job
 
     def get_job(self, name: str) -> job_pb2.Job:
-        return self._call(lambda line: line.jobs.GetJob, job_pb2.GetJobRequest(name=name)).job
+        return self._call(lambda connection: connection.jobs.GetJob, job_pb2.GetJobRequest(name=name)).job
 
     def list_jobs(self) -> Sequence[job_pb2.Job]:
-        return self._call(lambda line: line.jobs.ListJobs, job_pb2.ListJobsRequest()).jobs
+        return self._call(lambda connection: connection.jobs.ListJobs, job_pb2.ListJobsRequest()).jobs
 
     def update_job(
         self, name: str, *, priority: int | None = None, paused: bool | None = None, before: str | None = None
     ) -> job_pb2.Job:
         """before: a job's name, to run just before it at its priority; "" for behind all of its own."""
         request = job_pb2.UpdateJobRequest(name=name, priority=priority, paused=paused, before=before)
-        return self._call(lambda line: line.jobs.UpdateJob, request).job
+        return self._call(lambda connection: connection.jobs.UpdateJob, request).job
 
     def cancel_job(self, name: str) -> job_pb2.Job:
-        return self._call(lambda line: line.jobs.CancelJob, job_pb2.CancelJobRequest(name=name)).job
+        return self._call(lambda connection: connection.jobs.CancelJob, job_pb2.CancelJobRequest(name=name)).job
 
     def retry_job(self, name: str) -> job_pb2.Job:
-        return self._call(lambda line: line.jobs.RetryJob, job_pb2.RetryJobRequest(name=name)).job
+        return self._call(lambda connection: connection.jobs.RetryJob, job_pb2.RetryJobRequest(name=name)).job
 
     def delete_job(self, name: str) -> None:
-        self._call(lambda line: line.jobs.DeleteJob, job_pb2.DeleteJobRequest(name=name))
+        self._call(lambda connection: connection.jobs.DeleteJob, job_pb2.DeleteJobRequest(name=name))
 
     def export_job(self, name: str) -> str:
-        """All that is known of a job as one JSON text, for support."""
-        return self._call(lambda line: line.jobs.ExportJob, job_pb2.ExportJobRequest(name=name)).json
+        """A job's settings, frames, log and machine as one JSON text, for support."""
+        return self._call(lambda connection: connection.jobs.ExportJob, job_pb2.ExportJobRequest(name=name)).json
 
     def wait_until_finished(self, name: str, seconds: float) -> bool:
-        """Whether the job finished (well or not) within `seconds`."""
+        """Waits for a job to end; returns whether it did, with whatever result, within `seconds`."""
         deadline = time.monotonic() + seconds
         while not is_finished(self.get_job(name)):
             if time.monotonic() > deadline:
@@ -334,26 +340,27 @@ class Client:
         return True
 
     def watch(self, job: str = "", from_sequence: int = 0) -> Iterator[job_pb2.WatchJobsResponse]:
-        """A job's events (all jobs' without a name) as they happen, the first of them telling how things stand.
+        """Yields a job's events (all jobs' for an empty name) as they happen; the first describes the present state.
 
-        Ends after the event that says the job is finished. Outlives the engine: see `Client`."""
-        deaths = _Deaths()
+        Ends after the event of the job's end. Continues with another engine, see `Client`.
+        from_sequence: the number of the first event wanted."""
+        crashes = _CrashCounter()
         while True:
-            line = self._line
+            connection = self._connection
             request = job_pb2.WatchJobsRequest(job=job, from_sequence=from_sequence)
-            call = line.jobs.WatchJobs(request, metadata=line.metadata)
+            call = connection.jobs.WatchJobs(request, metadata=connection.metadata)
             try:
                 for event in call:
                     from_sequence = event.sequence + 1
-                    deaths.saw(event.job.progress.fraction)
+                    crashes.progressed(event.job.progress.fraction)
                     yield event
                     if job and is_finished(event.job):
                         return
                 if job and is_finished(self.get_job(job)):
                     return
             except grpc.RpcError as error:
-                deaths.count(error, line.endpoint)
-                self._next_line(line, error)
+                crashes.count(error, connection.endpoint)
+                self._reconnect(connection, error)
             finally:
                 call.cancel()
 
@@ -368,17 +375,19 @@ class Client:
         mapped: bool = False,
         final_only: bool = False,
     ) -> Frame:
-        """One frame, best so far. parent: a job's name; for the plate, also a shot's.
-        mapped: where the pixels lie in a file, rather than the pixels; for clients on the engine's machine."""
+        """One frame, the best that exists. parent: a job's name; for the plate, also a shot's.
+
+        mapped: sends the file region that holds the pixels instead of the pixels; for clients on the engine's machine.
+        final_only: fails rather than send a preliminary frame."""
         request = frame_pb2.GetFrameRequest(
             parent=parent, number=number, view=view, transport=_transport(mapped), final_only=final_only
         )
 
-        def read(line: _Line) -> Frame | None:
-            answers = line.frames.GetFrame(request, metadata=line.metadata, timeout=PROBE_SECONDS)
+        def read(connection: _Connection) -> Frame | None:
+            answers = connection.frames.GetFrame(request, metadata=connection.metadata, timeout=PROBE_SECONDS)
             return next(assemble(answer.chunk for answer in answers), None)
 
-        frame = self._twice(read)
+        frame = self._retry_once(read)
         if frame is None:
             raise ClientError("NOT_FOUND", f"The engine sent no frame {number} of {parent}.")
         return frame
@@ -391,81 +400,87 @@ class Client:
         mapped: bool = False,
         from_number: int | None = None,
     ) -> Iterator[Frame]:
-        """The job's frames in ascending order, each as soon as it and all before it are made; ends with the job.
-        Outlives the engine: see `Client`."""
-        deaths = _Deaths()
+        """Yields the job's frames in ascending order, each as soon as it and all before it exist; ends with the job.
+        Continues with another engine, see `Client`."""
+        crashes = _CrashCounter()
         while True:
-            line = self._line
+            connection = self._connection
             request = frame_pb2.StreamFramesRequest(
                 job=job, view=view, transport=_transport(mapped), from_number=from_number
             )
-            call = line.frames.StreamFrames(request, metadata=line.metadata)
+            call = connection.frames.StreamFrames(request, metadata=connection.metadata)
             try:
                 for frame in assemble(answer.chunk for answer in call):
                     from_number = frame.number + 1
-                    deaths.saw(frame.number)
+                    crashes.progressed(frame.number)
                     yield frame
                 return
             except grpc.RpcError as error:
-                deaths.count(error, line.endpoint)
-                self._next_line(line, error)
+                crashes.count(error, connection.endpoint)
+                self._reconnect(connection, error)
             finally:
                 call.cancel()
 
-    # The line
+    # The connection, renewed when the engine is lost
 
     def _call(
         self,
-        method: Callable[[_Line], grpc.UnaryUnaryMultiCallable[Request, Response]],
-        request: Request,
+        method: Callable[[_Connection], grpc.UnaryUnaryMultiCallable[RequestT, ResponseT]],
+        request: RequestT,
         seconds: float = SECONDS,
-    ) -> Response:
-        return self._twice(lambda line: method(line)(request, metadata=line.metadata, timeout=seconds))
+    ) -> ResponseT:
+        return self._retry_once(
+            lambda connection: method(connection)(request, metadata=connection.metadata, timeout=seconds)
+        )
 
-    def _twice(self, work: Callable[[_Line], Response]) -> Response:
-        """Does it again with the next engine if this one is lost."""
-        line = self._line
+    def _retry_once(self, call: Callable[[_Connection], ResponseT]) -> ResponseT:
+        """Makes a call; repeats it once with another engine if this one is lost."""
+        connection = self._connection
         try:
-            return work(line)
+            return call(connection)
         except grpc.RpcError as error:
-            line = self._next_line(line, error)
+            connection = self._reconnect(connection, error)
         try:
-            return work(line)
+            return call(connection)
         except grpc.RpcError as error:
-            raise to_client_error(error, line.endpoint.address) from error
+            raise to_client_error(error, connection.endpoint.address) from error
 
-    def _next_line(self, lost: _Line, error: grpc.RpcError) -> _Line:
-        """The line to go on with after `lost` failed; raises what the user should read if there is none."""
+    def _reconnect(self, lost: _Connection, error: grpc.RpcError) -> _Connection:
+        """The connection to use after `lost` failed: another thread's new one, or one to a restarted engine.
+
+        Raises ClientError for an error other than a lost engine, and where no engine may be started."""
         with self._lock:
-            if self._line is lost:
-                if self._revive is None or not is_lost(error):
+            if self._connection is lost:
+                if self._restart is None or not is_lost(error):
                     raise to_client_error(error, lost.endpoint.address) from error
-                self._line = _open(self._revive())
+                self._connection = _open(self._restart())
                 lost.channel.close()
-            return self._line
+            return self._connection
 
 
-class _Deaths:
-    """Counts an engine's deaths since it last got further, so that work that kills it is not tried for ever."""
+class _CrashCounter:
+    """Counts an engine's crashes since it last made progress, so that a call that crashes it is not repeated for
+    ever."""
 
     def __init__(self) -> None:
         self._best = float("-inf")
         self._count = 0
 
-    def saw(self, progress: float) -> None:
+    def progressed(self, progress: float) -> None:
         if progress > self._best:
             self._best, self._count = progress, 0
 
     def count(self, error: grpc.RpcError, endpoint: Endpoint) -> None:
         self._count += is_lost(error)
-        if self._count > _DEATHS_BORNE:
+        if self._count > _MAX_ENGINE_CRASHES:
             raise unavailable(f"The engine ended {self._count} times without getting further; see {endpoint.log}.")
 
 
 def absolute(path: PathLike) -> str:
-    """The path as the engine, which has another working folder, must hear it. A closing slash stays: it says "folder".
+    """The absolute path to send to the engine, which has another working folder. A trailing slash is kept: it marks a
+    folder.
 
-    Raises ClientError for a name that gRPC cannot carry."""
+    Raises ClientError for a name that is not valid UTF-8."""
     text = os.fspath(path)
     try:
         text.encode("utf-8")

@@ -1,6 +1,6 @@
 """Finds a running engine, or starts one.
 
-An engine that runs says so in its data folder: `engine.json` (address, pid), `token`, `logs/engine.log`.
+A running engine describes itself in its data folder: `engine.json` (address, pid), `token`, `logs/engine.log`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from paintover_local.processes import detached, module_command
 
 from paintover_bridge.errors import ClientError, unavailable
 
@@ -26,7 +26,7 @@ START_SECONDS = 10.0
 FOLDER_TAKEN = 75  # the engine's exit status when another one has the data folder (EX_TEMPFAIL: it may end soon)
 _ENGINE_SAYS = "paintover-engine: "
 _POLL_SECONDS = 0.02
-_TAKEN_SECONDS = 0.5
+_FOLDER_TAKEN_SECONDS = 0.5
 _HEALTH_SECONDS = 2.0
 
 
@@ -54,7 +54,7 @@ def data_folder(given: str | os.PathLike[str] | None = None) -> Path:
 
 
 def log_path(folder: Path) -> Path:
-    """Where a started engine's log lies."""
+    """The log file of an engine that this module starts."""
     return folder / "logs" / "engine.log"
 
 
@@ -77,16 +77,16 @@ def read_token(folder: Path) -> str:
 
 
 def read_endpoint(folder: Path) -> Endpoint | None:
-    """What `engine.json` says, believed only so far as that the process may live: it outlasts a crash."""
+    """The endpoint of `engine.json`; None without one, and where its process is gone, as after a crash."""
     try:
-        said = json.loads((folder / "engine.json").read_text("utf-8"))
-        endpoint = Endpoint(str(said["address"]), int(said["pid"]), folder)
+        record = json.loads((folder / "engine.json").read_text("utf-8"))
+        endpoint = Endpoint(str(record["address"]), int(record["pid"]), folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return endpoint if _may_live(endpoint.pid) else None
+    return endpoint if _may_be_alive(endpoint.pid) else None
 
 
-def _may_live(pid: int) -> bool:
+def _may_be_alive(pid: int) -> bool:
     if os.name != "posix":
         return True  # os.kill would end the process there; the health check decides
     try:
@@ -99,8 +99,9 @@ def _may_live(pid: int) -> bool:
 
 
 def is_serving(address: str, seconds: float = _HEALTH_SECONDS) -> bool:
-    """Whether grpc.health.v1 answers SERVING there. The two messages are small enough to need no generated code:
-    an empty request, and a response whose field 1 is 1."""
+    """Whether grpc.health.v1 answers SERVING at an address. Encodes the two messages by hand, so that no generated code
+    is
+    loaded: an empty request, and a response whose field 1 is 1."""
     import grpc
 
     from paintover_bridge.channel import OPTIONS
@@ -118,13 +119,13 @@ def is_serving(address: str, seconds: float = _HEALTH_SECONDS) -> bool:
 
 
 def find(folder: Path) -> Endpoint | None:
-    """The engine that runs on this data folder, if one answers."""
+    """The endpoint of the engine that runs on this data folder; None if none answers."""
     endpoint = read_endpoint(folder)
     return endpoint if endpoint and is_serving(endpoint.address) else None
 
 
 def engine_command() -> list[str]:
-    """What starts the engine: $PAINTOVER_ENGINE, else this Python where the engine is installed beside the bridge.
+    """The command that starts the engine: $PAINTOVER_ENGINE, else this Python if it has the engine.
 
     Raises ClientError when there is neither."""
     given = os.environ.get("PAINTOVER_ENGINE")
@@ -135,11 +136,11 @@ def engine_command() -> list[str]:
             "Paintover's engine is not installed in this Python; install paintover-engine, "
             "or set PAINTOVER_ENGINE to the command that starts it."
         )
-    return [sys.executable, "-m", "paintover_engine.service"]
+    return module_command("paintover_engine.service")
 
 
 def service_command(folder: Path, listen: str, ephemeral: bool) -> list[str]:
-    """The whole command line of an engine on this data folder. An ephemeral one ends when nobody needs it any more."""
+    """The command line of an engine on this data folder. ephemeral: it ends when it has no client and no job left."""
     return [
         *engine_command(),
         *("--data-dir", str(folder), "--listen", listen),
@@ -151,50 +152,45 @@ def start(folder: Path, *, ephemeral: bool, listen: str = "127.0.0.1:0", seconds
     """Starts an engine that outlives this process, and returns once it answers.
 
     Another process may be starting one at the same moment: whichever answers first is returned.
-    Raises ClientError when it dies (with the last line it said) or does not answer within `seconds`."""
+    Raises ClientError when it dies (with the last line of its log) or does not answer within `seconds`."""
     command, log = service_command(folder, listen, ephemeral), log_path(folder)
     deadline = time.monotonic() + seconds
-    said_before, process = _spawn(command, log)
+    log_offset, process = _spawn(command, log)
     while time.monotonic() < deadline:
-        status = process.poll()  # asked before looking, or an answer between the two would be missed
+        status = process.poll()  # read before `find`, or an engine that answers between the two would be missed
         endpoint = find(folder)
         if endpoint:
             return endpoint
         if status == FOLDER_TAKEN:  # by one that starts, and will answer, or one that stops, and makes room
-            time.sleep(_TAKEN_SECONDS)
+            time.sleep(_FOLDER_TAKEN_SECONDS)
             if find(folder) is None:
-                said_before, process = _spawn(command, log)
+                log_offset, process = _spawn(command, log)
         elif status is not None:
-            raise unavailable(_last_words(log, status, said_before))
+            raise unavailable(_startup_failure(log, status, log_offset))
         time.sleep(_POLL_SECONDS)
     raise unavailable(f"The engine did not answer within {seconds:.0f} s of starting; see {log}.")
 
 
 def _spawn(command: list[str], log: Path) -> tuple[int, subprocess.Popen[bytes]]:
-    """The engine's process, and how long its log was before it wrote to it."""
+    """Starts the engine's process; returns the length of its log before that, in bytes, and the process."""
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as sink:
-            said_before = sink.tell()
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, **_detached())
+            log_offset = sink.tell()
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, **detached())
     except OSError as error:
         raise unavailable(f"The engine cannot be started ({error}); see `paintover doctor`.") from error
-    # Reaps it: to others, a zombie of a host that outlives its engine would seem to live.
+    # Reaps the process, or in a long-lived host the zombie would look like a running engine.
     threading.Thread(target=process.wait, name="paintover-engine", daemon=True).start()
-    return said_before, process
+    return log_offset, process
 
 
-def _detached() -> dict[str, Any]:
-    """What lets the engine outlive this process: Ctrl-C in the terminal is the client's alone."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
+def _startup_failure(log: Path, status: int, log_offset: int) -> str:
+    """Why a start failed: the engine's own sentence, or the last line of its traceback.
 
-
-def _last_words(log: Path, status: int, said_before: int) -> str:
-    """The sentence with which the engine gave up, or the last line of its traceback."""
+    log_offset: where this start's output begins in the log, in bytes."""
     with open(log, "rb") as file:
-        file.seek(said_before)
+        file.seek(log_offset)
         lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
     last = lines[-1] if lines else f"exit status {status}"
     if last.startswith(_ENGINE_SAYS):
@@ -203,14 +199,15 @@ def _last_words(log: Path, status: int, said_before: int) -> str:
 
 
 def find_or_start(folder: Path, *, ephemeral: bool) -> Endpoint:
-    """The engine that runs on this data folder, or a new one."""
+    """The engine that runs on this data folder, else a started one. Raises ClientError as `start`."""
     return find(folder) or start(folder, ephemeral=ephemeral)
 
 
 def serve(folder: Path, listen: str, options: Sequence[str] = ()) -> int:
-    """Runs the engine in this terminal until it ends. On POSIX this process becomes the engine.
+    """Runs the engine in this terminal until it ends; returns its exit status. On POSIX this process becomes the
+    engine.
 
-    options: further ones of the engine's own command line."""
+    options: further arguments of the engine's command line."""
     command = [*service_command(folder, listen, ephemeral=False), *options]
     try:
         if os.name == "posix":
@@ -221,16 +218,16 @@ def serve(folder: Path, listen: str, options: Sequence[str] = ()) -> int:
 
 
 def terminate(endpoint: Endpoint) -> None:
-    """Asks the engine's process to end: at once, but in good order where the platform knows such a thing."""
+    """Sends SIGTERM to the engine's process: on POSIX it shuts down in order, on Windows it is killed."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(endpoint.pid, signal.SIGTERM)
 
 
 def wait_until_gone(endpoint: Endpoint, seconds: float) -> bool:
-    """Whether that engine's process ended within `seconds`, so that its data folder is free."""
+    """Waits for the engine's process to end and its data folder to be free; returns whether it did within `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if not _may_live(endpoint.pid) or (os.name != "posix" and not is_serving(endpoint.address)):
+        if not _may_be_alive(endpoint.pid) or (os.name != "posix" and not is_serving(endpoint.address)):
             return True
         time.sleep(_POLL_SECONDS)
     return False

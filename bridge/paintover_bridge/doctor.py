@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from paintover_local.processes import code_command
+
 from paintover_bridge import daemon
 from paintover_bridge.client import connect
 from paintover_bridge.errors import ClientError
@@ -58,10 +60,10 @@ def examine(folder: Path) -> Iterator[Check]:
 
 def examine_installed(folder: Path) -> Iterator[Check]:
     """Whether what `paintover install` brought is still there, and what it starts can be started."""
-    from paintover_bridge.receipt import Receipt
+    from paintover_bridge.install_manifest import InstallManifest
 
     try:
-        installed = Receipt(folder / "install")
+        installed = InstallManifest(folder / "install")
     except ClientError as error:
         yield Check("installed", False, error.message, "install again")
         return
@@ -102,7 +104,7 @@ def _engine() -> tuple[list[str] | None, Check]:
 
 def _libraries(command: list[str]) -> Iterator[Check]:
     """Each library is imported by a Python of its own: a broken one can end the process that imports it."""
-    if "-m" not in command:
+    if not {"-m", "-c"} & set(command):
         return  # a program of its own: it has its libraries with it
     with ThreadPoolExecutor(max_workers=2) as pool:
         yield from pool.map(lambda item: _library(command[0], *item), _MEDIA_LIBRARIES.items())
@@ -111,13 +113,13 @@ def _libraries(command: list[str]) -> Iterator[Check]:
 def _library(python: str, name: str, module: str) -> Check:
     code = f"import {module} as m; print(getattr(m, '__version__', 'found'))"
     try:
-        ran = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=_IMPORT_SECONDS)
+        ran = subprocess.run(code_command(python, code), capture_output=True, text=True, timeout=_IMPORT_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check(name, False, f"cannot be tried ({error})", "see that the engine's Python starts")
     if ran.returncode == 0:
         return Check(name, True, ran.stdout.strip())
-    said = ran.stderr.strip().splitlines()
-    found = said[-1] if said else f"ended with status {ran.returncode}"
+    errors = ran.stderr.strip().splitlines()
+    found = errors[-1] if errors else f"ended with status {ran.returncode}"
     return Check(name, False, found, f"install paintover-engine again: its Python ({python}) cannot import {module}")
 
 

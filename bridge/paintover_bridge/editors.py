@@ -1,4 +1,4 @@
-"""Which program the artist paints in, and how it is started: by its arguments, never through a shell."""
+"""The program that the artist paints in: how it is chosen, and how it is started (never through a shell)."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from typing import Any
 from paintover_bridge.errors import ClientError, bad_input
 
 NONE = "none"
-PLACE = "{}"
-"""Where a command that is given takes the picture's path; it goes to the end without."""
+PICTURE = "{}"
+"""Placeholder of the picture's path in a command line; without it, the path is the last argument."""
 
 
 @dataclass(frozen=True)
 class Editor:
-    """A program to paint in. command: its words, `PLACE` among them."""
+    """A program to paint in. command: its arguments; `PICTURE` stands for the picture's path."""
 
     name: str
     command: tuple[str, ...]
 
     def open(self, picture: Path) -> None:
-        """Opens a picture and returns at once. Raises ClientError when the program cannot be started."""
-        words = [str(picture) if word == PLACE else word for word in self.command]
+        """Starts the program with a picture and returns at once. Raises ClientError when the program cannot be
+        started."""
+        words = [str(picture) if word == PICTURE else word for word in self.command]
         try:
             process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **_apart()
+                words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **_detached_gui()
             )
         except OSError as error:
             reason = error.strerror or str(error)
@@ -42,21 +43,22 @@ class Editor:
                 "FAILED_PRECONDITION",
                 f"The editor '{words[0]}' cannot be started ({reason}); name another with --editor.",
             ) from error
-        threading.Thread(target=process.wait, name="paintover-editor", daemon=True).start()  # reaps it
+        threading.Thread(target=process.wait, name="paintover-editor", daemon=True).start()  # reaps the process
 
 
 @dataclass(frozen=True)
-class _Known:
-    """A painting program and where it is found: a macOS bundle, Windows and macOS places, and commands of a path."""
+class _PaintingProgram:
+    """A painting program and where to look for it: its macOS bundle identifier, glob patterns of its location on
+    Windows and macOS, and the names of its commands on the search path."""
 
     name: str
     bundle: str
-    places: tuple[str, ...]
+    locations: tuple[str, ...]
     commands: tuple[str, ...]
 
 
-_KNOWN = (
-    _Known(
+_PROGRAMS = (
+    _PaintingProgram(
         "Photoshop",
         "com.adobe.Photoshop",
         (
@@ -65,7 +67,7 @@ _KNOWN = (
         ),
         (),
     ),
-    _Known(
+    _PaintingProgram(
         "Affinity",
         "com.seriflabs.affinityphoto2",
         (
@@ -74,13 +76,13 @@ _KNOWN = (
         ),
         (),
     ),
-    _Known(
+    _PaintingProgram(
         "Krita",
         "org.kde.krita",
         ("{programfiles}/Krita*/bin/krita.exe", "/Applications/krita.app"),
         ("krita",),
     ),
-    _Known(
+    _PaintingProgram(
         "GIMP",
         "org.gimp.gimp",
         ("{programfiles}/GIMP*/bin/gimp-?.*.exe", "/Applications/GIMP*.app"),
@@ -97,16 +99,16 @@ def choose(given: str | None, data_folder: Path, environment: Mapping[str, str] 
     Raises ClientError for a known one that is not found, and for a command line that is none."""
     wanted = given or environment.get("PAINTOVER_EDITOR") or _setting(data_folder)
     if wanted is None:
-        return next(_found(environment), None) or _system_opener()
+        return next(_installed(environment), None) or _system_opener()
     if wanted.strip().lower() == NONE:
         return None
-    known = {program.name.lower(): program for program in _KNOWN}
+    known = {program.name.lower(): program for program in _PROGRAMS}
     program = known.get(wanted.strip().lower())
     if program is None:
-        return _commanded(wanted)
+        return _from_command_line(wanted)
     editor = _locate(program, environment)
     if editor is None:
-        others = ", ".join(found.name for found in _found(environment)) or "none of those that are known"
+        others = ", ".join(found.name for found in _installed(environment)) or "none of those that are known"
         raise bad_input(
             f"{program.name} was not found on this machine (found: {others}); give its command to --editor."
         )
@@ -116,20 +118,20 @@ def choose(given: str | None, data_folder: Path, environment: Mapping[str, str] 
 def _setting(data_folder: Path) -> str | None:
     path = data_folder / "settings.json"
     try:
-        said = json.loads(path.read_text("utf-8"))
+        settings = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise bad_input(f'{path} cannot be read ({error}); write it like {{"editor": "gimp"}}.') from error
-    editor = said.get("editor") if isinstance(said, dict) else None
+    editor = settings.get("editor") if isinstance(settings, dict) else None
     if editor is not None and not isinstance(editor, str):
         raise bad_input(f'"editor" in {path} is not a text; write it like {{"editor": "gimp"}}.')
     return editor or None
 
 
-def _commanded(text: str) -> Editor:
+def _from_command_line(text: str) -> Editor:
     if os.path.exists(text):  # a program's own path may hold spaces
-        return Editor(os.path.basename(text), _opening(text))
+        return Editor(os.path.basename(text), _open_command(text))
     try:
         words = shlex.split(text, posix=os.name == "posix")
     except ValueError as error:
@@ -138,50 +140,52 @@ def _commanded(text: str) -> Editor:
     program = shutil.which(words[0]) if words else None
     if program is None:
         raise bad_input(f"The editor '{text}' was not found; give its whole path to --editor, or 'none'.")
-    rest = tuple(words[1:]) if PLACE in words[1:] else (*words[1:], PLACE)
+    rest = tuple(words[1:]) if PICTURE in words[1:] else (*words[1:], PICTURE)
     return Editor(os.path.basename(words[0]), (program, *rest))
 
 
-def _found(environment: Mapping[str, str]) -> Iterator[Editor]:
-    for program in _KNOWN:
+def _installed(environment: Mapping[str, str]) -> Iterator[Editor]:
+    for program in _PROGRAMS:
         editor = _locate(program, environment)
         if editor is not None:
             yield editor
 
 
-def _locate(program: _Known, environment: Mapping[str, str]) -> Editor | None:
+def _locate(program: _PaintingProgram, environment: Mapping[str, str]) -> Editor | None:
     roots = [environment[name] for name in ("ProgramFiles", "ProgramW6432") if environment.get(name)]
-    for place in program.places:
-        if place.startswith("/") != (sys.platform == "darwin"):
+    for location in program.locations:
+        if location.startswith("/") != (sys.platform == "darwin"):
             continue
         for root in roots or [""]:
             found = (
-                sorted(glob.glob(place.replace("{programfiles}", glob.escape(root)))) if root or place[0] == "/" else []
+                sorted(glob.glob(location.replace("{programfiles}", glob.escape(root))))
+                if root or location[0] == "/"
+                else []
             )
             if found:  # the newest version's name sorts last
-                return Editor(program.name, _opening(found[-1]))
+                return Editor(program.name, _open_command(found[-1]))
     for command in program.commands:
         path = shutil.which(command, path=environment.get("PATH"))
         if path:
-            return Editor(program.name, (path, PLACE))
+            return Editor(program.name, (path, PICTURE))
     return None
 
 
-def _opening(program: str) -> tuple[str, ...]:
-    return ("open", "-a", program, PLACE) if program.endswith(".app") else (program, PLACE)
+def _open_command(program: str) -> tuple[str, ...]:
+    return ("open", "-a", program, PICTURE) if program.endswith(".app") else (program, PICTURE)
 
 
 def _system_opener() -> Editor | None:
     if sys.platform == "darwin":
-        return Editor("the program that opens such pictures", ("open", PLACE))
+        return Editor("the program that opens such pictures", ("open", PICTURE))
     if sys.platform == "win32":
-        return Editor("the program that opens such pictures", ("explorer", PLACE))
+        return Editor("the program that opens such pictures", ("explorer", PICTURE))
     program = shutil.which("xdg-open")
-    return Editor("the program that opens such pictures", (program, PLACE)) if program else None
+    return Editor("the program that opens such pictures", (program, PICTURE)) if program else None
 
 
-def _apart() -> dict[str, Any]:
-    """What lets the editor outlive this command: Ctrl-C in the terminal is the command's alone."""
+def _detached_gui() -> dict[str, Any]:
+    """The arguments of `subprocess.Popen` for a program with windows that this terminal's Ctrl-C does not reach."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
     return {"start_new_session": True}

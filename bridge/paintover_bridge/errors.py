@@ -1,4 +1,4 @@
-"""The one error that a user of the bridge sees, and the exit statuses of the command."""
+"""The error that every function of the bridge raises, and the exit statuses of the command."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXIT_CODES = {
 
 
 class ClientError(Exception):
-    """Something that the user can mend.
+    """An error that the user can correct.
 
     message: one sentence, shown as it is. code: gRPC's name of the status. exit_code: the command's exit status.
     """
@@ -43,10 +43,10 @@ class ClientError(Exception):
 
 
 def bad_input(message: str) -> ClientError:
-    """What the user gave cannot be used."""
+    """The error for input that cannot be used."""
     return ClientError("INVALID_ARGUMENT", message)
 
 
 def unavailable(message: str) -> ClientError:
-    """No engine answers."""
+    """The error for an engine that does not answer."""
     return ClientError("UNAVAILABLE", message)

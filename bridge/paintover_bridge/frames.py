@@ -35,7 +35,7 @@ class MappedRegion:
 class Frame:
     """One frame of a result, plate or matte.
 
-    window: x, y, width, height of the rectangle that holds pixels, from the top left; outside it the matte is 0.
+    bounds: x, y, width, height of the rectangle that holds pixels, from the top left; outside it the matte is 0.
     confidence: 0 (do not trust it) to 1.
     data: the pixels, or empty when `mapped` says where they are. See `pixels`.
     """
@@ -43,7 +43,7 @@ class Frame:
     number: int
     width: int
     height: int
-    window: tuple[int, int, int, int]
+    bounds: tuple[int, int, int, int]
     channels: int
     revision: str
     final: bool
@@ -52,8 +52,8 @@ class Frame:
     mapped: MappedRegion | None = None
 
     def pixels(self) -> memoryview:
-        """The window's pixels: half floats, little-endian, channels interleaved, rows from the top. Read-only bytes;
-        a mapped region is not copied. `numpy.frombuffer(frame.pixels(), "<f2").reshape(h, w, channels)`."""
+        """The pixels inside the bounds: half floats, little-endian, channels interleaved, rows from the top. Read-only
+        bytes; a mapped region is not copied. `numpy.frombuffer(frame.pixels(), "<f2").reshape(h, w, channels)`."""
         if self.mapped is None:
             return memoryview(self.data)
         return _map(self.mapped)
@@ -98,12 +98,12 @@ def assemble(chunks: Iterable[frame_pb2.FrameChunk]) -> Iterator[Frame]:
 
 
 def _frame(header: frame_pb2.Frame, data: bytes) -> Frame:
-    window, region = header.data_window, header.mapped
+    bounds, region = header.data_window, header.mapped
     return Frame(
         number=header.number,
         width=header.width,
         height=header.height,
-        window=(window.x, window.y, window.width, window.height),
+        bounds=(bounds.x, bounds.y, bounds.width, bounds.height),
         channels=header.channels,
         revision=header.revision,
         final=header.final,

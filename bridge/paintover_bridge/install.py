@@ -1,4 +1,4 @@
-"""`paintover install` and `uninstall`: scripts, effect, panel and service where hosts and the system look for them."""
+"""`paintover install` and `uninstall`: puts scripts, effect, panel and service where hosts and the system look."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import json
 import os
 import plistlib
-import sys
 import xml.etree.ElementTree as ET
 import zipfile
 from collections.abc import Callable, Sequence
@@ -14,15 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from paintover_bridge import daemon, places
+from paintover_local import places
+from paintover_local.places import LINUX, MACOS, WINDOWS, Machine
+from paintover_local.processes import module_command
+
+from paintover_bridge import daemon
 from paintover_bridge.errors import FAILED, OK, ClientError, bad_input
-from paintover_bridge.output import Output
-from paintover_bridge.places import LINUX, MACOS, WINDOWS, Machine
-from paintover_bridge.receipt import Receipt
+from paintover_bridge.install_manifest import InstallManifest
+from paintover_bridge.output import CommandOutput
 
 TARGETS = ("resolve", "nuke", "photoshop", "ofx", "service")
 COMMAND = "command"
-"""What is installed with any target: how hosts start the command and the engine."""
+"""The target that every other one needs: the file that tells hosts how to start the command and the engine."""
 
 BUNDLE = "Paintover.ofx.bundle"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -30,12 +32,12 @@ _HOSTS = Path(__file__).parent / "hosts"
 _TASK = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 
 
-class NotHere(Exception):
-    """A target that this machine cannot have; a sentence."""
+class NotAvailable(Exception):
+    """This machine cannot have the target; the message is a sentence."""
 
 
-class Hand(Protocol):
-    """What carries the steps of an installation out, or only says them."""
+class InstallActions(Protocol):
+    """The steps that an installation consists of: `InstallManifest` carries them out, `DryRun` prints them."""
 
     def write(self, target: str, path: Path, contents: bytes, mode: int = 0o644) -> None: ...
 
@@ -49,103 +51,107 @@ class Hand(Protocol):
 
 
 @dataclass(frozen=True)
-class Says:
-    """Says what would be done; does nothing."""
+class DryRun:
+    """Prints the steps and carries none out."""
 
-    output: Output
+    output: CommandOutput
 
-    def _say(self, target: str, action: str, path: str) -> None:
+    def _report(self, target: str, action: str, path: str) -> None:
         self.output.event("step", {"target": target, "action": action, "path": path})
         self.output.say(f"{target}: would {action} {path}")
 
     def write(self, target: str, path: Path, contents: bytes, mode: int = 0o644) -> None:
-        self._say(target, "replace" if path.exists() else "write", str(path))
+        self._report(target, "replace" if path.exists() else "write", str(path))
 
     def link(self, target: str, path: Path, to: str) -> None:
-        self._say(target, "link", f"{path} to {to}")
+        self._report(target, "link", f"{path} to {to}")
 
     def block(self, target: str, path: Path, text: str) -> None:
-        self._say(target, "add marked lines to", str(path))
+        self._report(target, "add marked lines to", str(path))
 
     def clear(self, target: str, path: Path) -> None:
         if os.path.lexists(path):
-            self._say(target, "clear", str(path))
+            self._report(target, "clear", str(path))
 
     def run(self, target: str, command: Sequence[str], undo: Sequence[str]) -> str:
-        self._say(target, "run", " ".join(command))
+        self._report(target, "run", " ".join(command))
         return ""
 
 
 @dataclass(frozen=True)
 class Installer:
-    """Installs on a machine. data_folder: of the engine, as this machine's disk has it."""
+    """Installs targets on a machine.
+
+    data_folder: the engine's, as a path on this disk (below the machine's root, if it has one).
+    bundle: the OpenFX bundle to install; None looks for it.
+    """
 
     machine: Machine
     data_folder: Path
-    output: Output
+    output: CommandOutput
     bundle: Path | None = None
 
     @property
-    def receipt_folder(self) -> Path:
+    def manifest_folder(self) -> Path:
         return self.data_folder / "install"
 
     def install(self, targets: Sequence[str], dry_run: bool) -> int:
-        """Installs targets, or installs them anew; returns the exit status.
+        """Installs targets, or installs them again; returns the exit status.
 
-        What fails is undone and said, and the others are installed nevertheless."""
-        kept = Receipt(self.receipt_folder)
+        A target that fails is undone and reported; the others are installed nevertheless."""
+        manifest = InstallManifest(self.manifest_folder)
         failed = False
-        asked = [COMMAND, *targets]
+        selected = [COMMAND, *targets]
         if not dry_run:
-            self.output.notes(kept.undo([target for target in asked if target in kept.targets]))
-        hand: Hand = Says(self.output) if dry_run else kept
-        for target in asked:
-            failed |= not self._do(target, hand, kept, alone=len(targets) == 1)
-        if not dry_run and kept.targets == [COMMAND]:
-            list(kept.undo([COMMAND]))
+            self.output.notes(manifest.undo([target for target in selected if target in manifest.targets]))
+        actions: InstallActions = DryRun(self.output) if dry_run else manifest
+        for target in selected:
+            failed |= not self._install_target(target, actions, manifest, alone=len(targets) == 1)
+        if not dry_run and manifest.targets == [COMMAND]:
+            list(manifest.undo([COMMAND]))
         if not dry_run:
-            failed |= not self._check(kept)
+            failed |= not self._check(manifest)
         return FAILED if failed else OK
 
-    def _do(self, target: str, hand: Hand, kept: Receipt, alone: bool) -> bool:
-        """Installs a target; whether that went well. One that this machine cannot have is none that was asked for by
-        "all"."""
-        steps: Callable[[Hand], list[str]] = getattr(self, f"_{target}")
+    def _install_target(self, target: str, actions: InstallActions, manifest: InstallManifest, alone: bool) -> bool:
+        """Installs one target; returns whether that succeeded. One that this machine cannot have fails only if it was
+        named alone."""
+        steps: Callable[[InstallActions], list[str]] = getattr(self, f"_{target}")
         try:
-            notes = steps(hand)
-        except (NotHere, OSError, ClientError) as error:
-            if hand is kept:
-                self.output.notes(kept.undo([target]))
-            if isinstance(error, NotHere) and not alone:
+            notes = steps(actions)
+        except (NotAvailable, OSError, ClientError) as error:
+            if actions is manifest:
+                self.output.notes(manifest.undo([target]))
+            if isinstance(error, NotAvailable) and not alone:
                 self.output.note(f"{target} is left out: {error}")
                 return True
             self.output.error(_as_sentence(target, error))
             return False
-        if target != COMMAND and hand is kept:
+        if target != COMMAND and actions is manifest:
             self.output.event("installed", {"target": target})
             self.output.say(f"{target} is installed.")
         self.output.notes(notes)
         return True
 
     def uninstall(self, targets: Sequence[str], dry_run: bool) -> int:
-        """Takes targets out again; returns the exit status."""
-        kept = Receipt(self.receipt_folder)
-        chosen = [target for target in targets if target in kept.targets]
+        """Removes targets; returns the exit status."""
+        manifest = InstallManifest(self.manifest_folder)
+        chosen = [target for target in targets if target in manifest.targets]
         for target in targets:
-            if target not in kept.targets and len(targets) < len(TARGETS):
+            if target not in manifest.targets and len(targets) < len(TARGETS):
                 self.output.say(f"{target} is not installed.")
-        if not kept.targets:
+        if not manifest.targets:
             self.output.say("Nothing is installed.")
         if dry_run:
-            for step in reversed(kept.steps):
+            for step in reversed(manifest.steps):
                 if step.target in chosen:
                     self.output.event("step", {"target": step.target, "action": f"undo {step.kind}", "path": step.path})
                     self.output.say(f"{step.target}: would undo {step.kind} {step.path}")
             return OK
         try:
-            self.output.notes(kept.undo(chosen))
-            if kept.targets == [COMMAND]:
-                self.output.notes(kept.undo([COMMAND]))
+            self.output.notes(manifest.undo(chosen))
+            if manifest.targets == [COMMAND]:
+                self.output.notes(manifest.undo([COMMAND]))
         except OSError as error:
             self.output.error(_as_sentence("uninstall", error))
             return FAILED
@@ -154,7 +160,7 @@ class Installer:
             self.output.say(f"{target} is taken out.")
         return OK
 
-    def _check(self, kept: Receipt) -> bool:
+    def _check(self, manifest: InstallManifest) -> bool:
         from paintover_bridge.doctor import examine_installed
 
         whole = True
@@ -164,64 +170,64 @@ class Installer:
                 self.output.error(ClientError("DATA_LOSS", f"{check.name}: {check.found}; {check.remedy}."))
         return whole
 
-    # What each target is.
+    # The steps of each target; each returns notes for the user.
 
-    def _command(self, hand: Hand) -> list[str]:
+    def _command(self, actions: InstallActions) -> list[str]:
         engine = {"command": daemon.engine_command(), "cli": cli_command()}
-        hand.write(COMMAND, self.data_folder / "service.json", (json.dumps(engine, indent=1) + "\n").encode())
+        actions.write(COMMAND, self.data_folder / "service.json", (json.dumps(engine, indent=1) + "\n").encode())
         return []
 
-    def _resolve(self, hand: Hand) -> list[str]:
+    def _resolve(self, actions: InstallActions) -> list[str]:
         from paintover_bridge.hosts import resolve
 
         fusion = self.machine.real(places.fusion_folder(self.machine))
-        runner = [sys.executable, "-m", "paintover_bridge.hosts.resolve", *self._elsewhere()]
+        runner = [*module_command("paintover_bridge.hosts.resolve"), *self._data_dir_option()]
         for path, text in resolve.files(fusion, self.data_folder, runner, self.machine.all_users).items():
-            if path.name != "settings.lua" or not path.exists():  # those are the artist's own
-                hand.write("resolve", path, text.encode())
+            if path.name != "settings.lua" or not path.exists():  # the artist's settings are never replaced
+                actions.write("resolve", path, text.encode())
         return []
 
-    def _nuke(self, hand: Hand) -> list[str]:
+    def _nuke(self, actions: InstallActions) -> list[str]:
         from paintover_bridge.hosts import nuke
 
         folder = self.machine.real(places.nuke_folder(self.machine))
-        for path, text in nuke.files(folder, [*cli_command(), *self._elsewhere()]).items():
-            hand.write("nuke", path, text.encode())
-        hand.block("nuke", folder / "init.py", f"import nuke\n{nuke.LINE}")
+        for path, text in nuke.files(folder, [*cli_command(), *self._data_dir_option()]).items():
+            actions.write("nuke", path, text.encode())
+        actions.block("nuke", folder / "init.py", f"import nuke\n{nuke.LINE}")
         everyone = f"Nuke finds this for every user once NUKE_PATH names {folder}."
         return [everyone] if self.machine.all_users else []
 
-    def _photoshop(self, hand: Hand) -> list[str]:
+    def _photoshop(self, actions: InstallActions) -> list[str]:
         agent = places.photoshop_installer(self.machine)
         if agent is None:
-            raise NotHere("there is no Photoshop for this system; `paintover paint` works with GIMP and Krita.")
+            raise NotAvailable("there is no Photoshop for this system; `paintover paint` works with GIMP and Krita.")
         is_real = self.machine.root is None
         if is_real and not Path(str(agent)).exists():
-            raise NotHere(f"Adobe's installer {agent} is not here; install Creative Cloud, then this again.")
+            raise NotAvailable(f"Adobe's installer {agent} is not here; install Creative Cloud, then this again.")
         panel = _HOSTS / "photoshop" / "panel"
-        package = self.receipt_folder / "paintover.ccx"
-        hand.write("photoshop", package, ccx(panel))
+        package = self.manifest_folder / "paintover.ccx"
+        actions.write("photoshop", package, ccx(panel))
         if is_real:
             name = json.loads((panel / "manifest.json").read_text("utf-8"))["id"]
             flag = "/" if self.machine.system == WINDOWS else "--"
             command, undo = ([str(agent), f"{flag}{verb}"] for verb in ("install", "remove"))
-            if wrong := hand.run("photoshop", [*command, str(package)], [*undo, name]):
-                raise ClientError("FAILED_PRECONDITION", f"{wrong}.")
+            if failure := actions.run("photoshop", [*command, str(package)], [*undo, name]):
+                raise ClientError("FAILED_PRECONDITION", f"{failure}.")
         return []
 
-    def _ofx(self, hand: Hand) -> list[str]:
+    def _ofx(self, actions: InstallActions) -> list[str]:
         bundle = self._find_bundle()
         place = self.machine.real(places.ofx_folder(self.machine)) / BUNDLE
         for file in sorted(bundle.rglob("*")):
             if file.is_file():
                 mode = file.stat().st_mode & 0o777
-                hand.write("ofx", place / file.relative_to(bundle), file.read_bytes(), mode)
+                actions.write("ofx", place / file.relative_to(bundle), file.read_bytes(), mode)
         for cache in places.ofx_caches(self.machine):
-            hand.clear("ofx", self.machine.real(cache))
+            actions.clear("ofx", self.machine.real(cache))
         return ["Hosts see the effect when they start next; in Resolve, enable it under Preferences > Video Plugins."]
 
-    def _elsewhere(self) -> list[str]:
-        """The option that names the data folder, for programs that would look for it elsewhere."""
+    def _data_dir_option(self) -> list[str]:
+        """The --data-dir option, for programs that would otherwise look in another folder."""
         usual = self.machine.real(places.data_folder(self.machine))
         named = "PAINTOVER_DATA" in self.machine.environment
         return ["--data-dir", str(self.data_folder)] if named or self.data_folder != usual else []
@@ -233,35 +239,37 @@ class Installer:
         if not (bundle / "Contents").is_dir():
             if given:
                 raise bad_input(f"{bundle} is no OpenFX bundle; name the folder {BUNDLE}.")
-            raise NotHere("the OpenFX effect is not with this installation; name its bundle with --bundle.")
+            raise NotAvailable("the OpenFX effect is not with this installation; name its bundle with --bundle.")
         return bundle
 
-    def _service(self, hand: Hand) -> list[str]:
-        words = [*cli_command(), *self._elsewhere(), "serve"]
+    def _service(self, actions: InstallActions) -> list[str]:
+        words = [*cli_command(), *self._data_dir_option(), "serve"]
         files = places.service_files(self.machine)
         for name, place in files.items():
             if name != "link":
                 path = (
                     self.data_folder / "install" / name if self.machine.system == WINDOWS else self.machine.real(place)
                 )
-                hand.write("service", path, service_file(name, words))
+                actions.write("service", path, service_file(name, words))
         if "link" in files:
-            hand.link("service", self.machine.real(files["link"]), str(self.machine.real(files["paintover.service"])))
+            actions.link(
+                "service", self.machine.real(files["link"]), str(self.machine.real(files["paintover.service"]))
+            )
         if self.machine.root is None:
             for command, undo in _session_commands(self.machine, self.data_folder):
-                wrong = hand.run("service", command, undo)
-                if wrong:
-                    return [f"The engine starts with your next session ({wrong})."]
+                failure = actions.run("service", command, undo)
+                if failure:
+                    return [f"The engine starts with your next session ({failure})."]
         return []
 
 
 def cli_command() -> list[str]:
-    """What runs `paintover` without any search path."""
-    return [sys.executable, "-m", "paintover_bridge"]
+    """The command that runs `paintover` with this Python."""
+    return module_command("paintover_bridge")
 
 
 def service_file(name: str, command: Sequence[str]) -> bytes:
-    """A template of the service with the command that it starts."""
+    """A service template, filled in with the command that it starts. name: a file of templates/."""
     template = (_TEMPLATES / name).read_bytes()
     if name.endswith(".service"):
         quoted = " ".join(_systemd_word(word) for word in command)
@@ -284,7 +292,7 @@ def service_file(name: str, command: Sequence[str]) -> bytes:
 
 
 def _systemd_word(word: str) -> str:
-    """A word of ExecStart: systemd reads %, $ and backslashes in it."""
+    """A quoted argument of ExecStart, in which systemd expands %, $ and backslashes."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if escaped != word or any(letter.isspace() for letter in word) else word
 
@@ -294,7 +302,7 @@ def _windows_word(word: str) -> str:
 
 
 def _session_commands(machine: Machine, data_folder: Path) -> list[tuple[list[str], list[str]]]:
-    """What makes the session's manager start the engine now, and what takes that back."""
+    """The commands that start the engine's service in the user's session now, each with the one that reverses it."""
     if machine.system == LINUX:
         control = ["systemctl", "--user"]
         return [
@@ -317,7 +325,7 @@ def _session_commands(machine: Machine, data_folder: Path) -> list[tuple[list[st
 
 
 def ccx(panel: Path) -> bytes:
-    """A panel's folder as the package that Adobe's installer takes: a zip, the same bytes for the same files."""
+    """A panel's folder as the .ccx package of Adobe's installer: a zip, byte for byte the same for the same files."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as package:
         for file in sorted(panel.rglob("*")):
@@ -331,7 +339,7 @@ def ccx(panel: Path) -> bytes:
 def _as_sentence(target: str, error: Exception) -> ClientError:
     if isinstance(error, ClientError):
         return error
-    if isinstance(error, NotHere):
+    if isinstance(error, NotAvailable):
         return ClientError("FAILED_PRECONDITION", f"{target} cannot be installed: {error}")
     assert isinstance(error, OSError)
     if isinstance(error, PermissionError):
@@ -346,7 +354,8 @@ def _as_sentence(target: str, error: Exception) -> ClientError:
 
 
 def choose_targets(names: Sequence[str]) -> list[str]:
-    """The targets that "all" or names mean. Raises ClientError for a name that is none."""
+    """The targets that the command line names; all of them for "all" and for none. Raises ClientError for an unknown
+    name."""
     for name in names:
         if name not in (*TARGETS, "all"):
             raise bad_input(f"There is no '{name}' to install; choose from {', '.join(TARGETS)}, all.")

@@ -1,4 +1,4 @@
-"""What the command says: sentences for people, JSON lines for programs."""
+"""The command's output: sentences for people, or JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from paintover_bridge.records import json_line
 
 
 def write_line(text: str) -> None:
-    """A line of standard output, there at once: what reads a pipe must not wait for a full buffer."""
+    """Writes a line to standard output and flushes it: a program that reads a pipe must not wait for a full buffer."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def write_error(text: str) -> None:
-    """A line of standard error, which says whose it is."""
+    """Writes a line to standard error, prefixed with the program's name."""
     sys.stderr.write(f"paintover: {text}\n")
     sys.stderr.flush()
 
 
 @dataclass(frozen=True)
-class Output:
-    """Standard output has either sentences or JSON lines, never both; errors are always sentences on standard error."""
+class CommandOutput:
+    """Writes either sentences or JSON lines to standard output, never both; errors and notes are sentences on standard
+    error as well."""
 
     as_json: bool
 
     def say(self, sentence: str) -> None:
-        """For people only."""
+        """Prints a sentence, unless the output is JSON."""
         if not self.as_json:
             write_line(sentence)
 
     def record(self, record: Mapping[str, Any]) -> None:
-        """For programs only."""
+        """Prints a JSON object on one line, if the output is JSON."""
         if self.as_json:
             write_line(json_line(record))
 
@@ -43,13 +44,13 @@ class Output:
         self.record({"event": kind, **record})
 
     def note(self, text: str) -> None:
-        """Something worth knowing that stops nothing."""
+        """Reports a fact that the user should know and that is no error."""
         self.event("note", {"message": text})
         if not self.as_json:
             write_error(f"note: {text}")
 
     def notes(self, texts: Iterable[str]) -> None:
-        """The engine's sentences name the file that they are about."""
+        """Reports several notes, such as the engine's about a source."""
         for text in texts:
             self.note(text)
 

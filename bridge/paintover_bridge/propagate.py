@@ -1,4 +1,4 @@
-"""`paintover propagate`: a source and its keyframes in, the edited shot out."""
+"""`paintover propagate` and `prepare`: create a job, follow it, report how it ended."""
 
 from __future__ import annotations
 
@@ -6,77 +6,58 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from paintover.v1 import job_pb2
+from paintover.v1 import job_pb2, shot_pb2
 
 from paintover_bridge.arguments import KeyframeFile
 from paintover_bridge.client import Client
 from paintover_bridge.errors import INTERRUPTED, OK, ClientError
-from paintover_bridge.output import Output
+from paintover_bridge.job_request import JobRequest
+from paintover_bridge.output import CommandOutput
 from paintover_bridge.progress import display_for, duration
 from paintover_bridge.records import as_record, job_number
-from paintover_bridge.timeline import ClipMedia, check_rate
+from paintover_bridge.timeline import check_rate, write_result
 
 CANCEL_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to propagate, as `paintover propagate` was asked. frames: first and last, None for the whole source.
+def create_shot(client: Client, request: JobRequest, output: CommandOutput) -> shot_pb2.Shot:
+    """The request's shot; what the engine noted about the source is printed.
 
-    clip: of a timeline, which the source, its frames and its rate come from; None for sources of their own."""
-
-    source: str
-    keyframes: Sequence[KeyframeFile]
-    output: str
-    method: str = "draft"
-    parameters: Mapping[str, str] | None = None
-    model: str = ""
-    frames: tuple[int, int] | None = None
-    colorspace: str = ""
-    mattes: str | None = None
-    overwrite: bool = False
-    versioned: bool = False
-    priority: int = 0
-    clip: ClipMedia | None = None
-
-
-def submit(client: Client, request: Request, output: Output) -> job_pb2.Job:
-    """Puts the request into the engine's queue, saying what the engine noted about source and keyframes."""
-    shot = client.create_shot(request.source, frames=request.frames, colorspace=request.colorspace)
+    Raises ClientError where the source's frame rate is not what the timeline of the request's clip says."""
+    shot = client.create_shot(
+        request.source, frames=request.frames, colorspace=request.colorspace, stream=request.stream
+    )
     output.event("shot", as_record(shot))
     output.notes(shot.notes)
     if request.clip is not None:
         check_rate(request.clip, shot.rate_numerator / (shot.rate_denominator or 1))
+    return shot
+
+
+def submit(
+    client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], output: CommandOutput
+) -> job_pb2.Job:
+    """Creates the job of a request with these keyframes; what the engine noted about source and keyframes is
+    printed."""
+    shot = create_shot(client, request, output)
     names = []
-    for given in request.keyframes:
+    for given in keyframes:
         keyframe = client.put_keyframe(shot.name, given.frame, given.picture, given.matte)
         output.event("keyframe", as_record(keyframe))
         output.notes(keyframe.notes)
         names.append(keyframe.name)
     with interrupts_held():  # else a job could be left whose name nobody knows
-        job = client.create_job(
-            shot.name,
-            names,
-            method=request.method,
-            parameters=request.parameters,
-            model=request.model,
-            output=request.output,
-            overwrite=request.overwrite,
-            mattes=request.mattes,
-            versioned=request.versioned,
-            priority=request.priority,
-        )
+        job = client.create_job(shot.name, names, priority=request.priority, **request.job_settings())
     output.event("job", as_record(job))
     return job
 
 
-def follow(client: Client, name: str, output: Output) -> int:
-    """Shows a job until it is finished; returns the exit status that its end deserves."""
+def follow(client: Client, name: str, output: CommandOutput) -> int:
+    """Displays a job's progress until its end; returns the exit status."""
     job = job_pb2.Job(name=name)
     with display_for(as_json=output.as_json) as display:
         for event in client.watch(name):
@@ -85,39 +66,40 @@ def follow(client: Client, name: str, output: Output) -> int:
     return report_end(client.get_job(name), output)
 
 
-def run(client: Client, request: Request, output: Output, finished: Callable[[str], None] = lambda path: None) -> int:
-    """Submits and follows. Ctrl-C (or SIGTERM) cancels the job; a second one leaves at once.
-
-    finished: called with what was written, once the result is whole."""
-    job = submit(client, request, output)
+def run(client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], output: CommandOutput) -> int:
+    """Submits a job and follows it to its end; returns the exit status. Ctrl-C (or SIGTERM) cancels the job; a second
+    one leaves at once."""
+    job = submit(client, request, keyframes, output)
     status = until_done(client, job.name, output)
     if status == OK:
-        finished(client.get_job(job.name).spec.output.path)
+        write_timeline(request, client.get_job(job.name).spec.output.path, output)
     return status
 
 
-def prepare_shot(
-    client: Client,
-    source: str,
-    frames: tuple[int, int] | None,
-    colorspace: str,
-    method: str,
-    parameters: Mapping[str, str],
-    model: str,
-    output: Output,
-) -> job_pb2.Job:
-    """Queues what needs no keyframe of a shot."""
-    shot = client.create_shot(source, frames=frames, colorspace=colorspace)
-    output.event("shot", as_record(shot))
-    output.notes(shot.notes)
+def write_timeline(request: JobRequest, media: str, output: CommandOutput) -> None:
+    """Writes the timeline of a request for a clip, once the edited media is written. Does nothing for other
+    requests, and for a job without an output.
+
+    media: the path that the job wrote."""
+    if request.clip is None or not media:
+        return
+    write_result(request.clip, media, request.timeline)
+    output.event("timeline", {"path": request.timeline})
+    output.say(f"Wrote {request.timeline} (timeline).")
+
+
+def prepare_shot(client: Client, request: JobRequest, output: CommandOutput) -> job_pb2.Job:
+    """Creates the job that computes what needs no keyframe of a request's shot."""
+    shot = create_shot(client, request, output)
     with interrupts_held():
-        job = client.get_job(client.prepare_shot(shot.name, method, parameters=parameters, model=model))
+        name = client.prepare_shot(shot.name, request.method, parameters=request.parameters, model=request.model)
+        job = client.get_job(name)
     output.event("job", as_record(job))
     return job
 
 
-def until_done(client: Client, name: str, output: Output) -> int:
-    """Follows a job; Ctrl-C cancels it, a second one leaves at once."""
+def until_done(client: Client, name: str, output: CommandOutput) -> int:
+    """Follows a job to its end; returns the exit status. Ctrl-C cancels the job, a second one leaves at once."""
     try:
         return follow(client, name, output)
     except KeyboardInterrupt:
@@ -125,8 +107,9 @@ def until_done(client: Client, name: str, output: Output) -> int:
         return _cancel(client, name, output)
 
 
-def _cancel(client: Client, name: str, output: Output) -> int:
-    """Cancels a job and waits until its files are let go; a job that finished meanwhile is reported as it ended."""
+def _cancel(client: Client, name: str, output: CommandOutput) -> int:
+    """Cancels a job and waits until it has ended; one that finished meanwhile is reported as such. Returns the exit
+    status."""
     try:
         with contextlib.suppress(ClientError):  # it may have finished: the next line knows
             client.cancel_job(name)
@@ -137,8 +120,8 @@ def _cancel(client: Client, name: str, output: Output) -> int:
         return INTERRUPTED
 
 
-def report_end(job: job_pb2.Job, output: Output) -> int:
-    """Says how a finished job ended; returns the exit status."""
+def report_end(job: job_pb2.Job, output: CommandOutput) -> int:
+    """Prints how a job ended; returns the exit status."""
     number = job_number(job)
     if job.state == job_pb2.JOB_STATE_FAILED:
         message = job.message or f"{job.name} failed; see `paintover jobs show {number}`."
@@ -154,8 +137,8 @@ def report_end(job: job_pb2.Job, output: Output) -> int:
     if job.spec.prepare_only:
         output.say(f"Prepared in {_short(seconds)}; what needs the paint starts from here.")
         return OK
-    made = f"Wrote {job.spec.output.path}" if job.spec.output.path else f"Finished {job.name}"
-    output.say(f"{made} ({job.progress.frames_total} frames in {_short(seconds)}).")
+    headline = f"Wrote {job.spec.output.path}" if job.spec.output.path else f"Finished {job.name}"
+    output.say(f"{headline} ({job.progress.frames_total} frames in {_short(seconds)}).")
     if job.spec.output.mattes_path:
         output.say(f"Wrote {job.spec.output.mattes_path} (mattes).")
     if job.message:
@@ -167,7 +150,7 @@ def report_end(job: job_pb2.Job, output: Output) -> int:
 
 
 def done_record(job: job_pb2.Job) -> dict[str, Any]:
-    """How a job ended well, for programs."""
+    """The JSON record of a job that succeeded."""
     return {
         "job": job.name,
         "state": "done",
@@ -186,14 +169,14 @@ def _short(seconds: float) -> str:
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM within the block take effect at its end."""
+    """Delays SIGINT and SIGTERM until the end of the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
 
     before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -201,12 +184,12 @@ def interrupts_held() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
-        signal.raise_signal(came[0])
+    if received:
+        signal.raise_signal(received[0])
 
 
 def cancel_on_terminate() -> None:
-    """SIGTERM, which a render farm sends, cancels as Ctrl-C does."""
+    """Makes SIGTERM, which render farms send, cancel the job as Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -83,7 +83,7 @@ def result_paths(media: ClipMedia, output: str) -> tuple[str, str]:
 
 
 def _free(timeline: Path, media: ClipMedia) -> str:
-    if str(timeline) == media.file:
+    if str(timeline) == media.file or (timeline.exists() and timeline.samefile(media.file)):
         raise bad_input(f"The result would replace the timeline {timeline}, which is read; name the output otherwise.")
     return str(timeline)
 
@@ -97,16 +97,14 @@ def check_rate(media: ClipMedia, rate: float) -> None:
         )
 
 
-def write_result(source: str, media: ClipMedia, output: str, target: str) -> None:
+def write_result(media: ClipMedia, output: str, target: str) -> None:
     """Writes the timeline with the edit as the active media reference "paintover" of the clip; the original stays under
     its own key. output: the media that was written. target: the .otio, replaced if it is there.
 
     Raises ClientError where it cannot be written."""
     otio = _otio()
     timeline = _read(media.file)
-    match = _SOURCE.fullmatch(source)
-    assert match
-    clip = _find(timeline, match["clip"], media.file)
+    clip = _find(timeline, media.clip, media.file)
     references = dict(clip.media_references())
     references[REFERENCE] = _reference(otio, media, output, Path(target).parent)
     clip.set_media_references(references, REFERENCE)
@@ -142,8 +140,8 @@ def _read(file: str) -> Any:
     try:
         read = otio.adapters.read_from_file(file, "otio_json")
     except Exception as error:  # OTIO raises many kinds
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise bad_input(f"The timeline {file} cannot be read: {said.rstrip('.')}.") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise bad_input(f"The timeline {file} cannot be read: {reason.rstrip('.')}.") from error
     if not hasattr(read, "find_clips"):
         raise bad_input(f"{file} holds no timeline but a {type(read).__name__}; export the timeline itself.")
     return read
@@ -156,10 +154,10 @@ def _find(timeline: Any, wanted: str, file: str) -> Any:
     found = _named(clips, wanted)
     nth = _NTH.fullmatch(wanted)
     if not found and nth:
-        of_the_name = _named(clips, nth["name"])
-        found = of_the_name[int(nth["nth"]) - 1 : int(nth["nth"])]
-        if of_the_name and not found:
-            raise bad_input(f"{file} has {len(of_the_name)} clips named '{nth['name']}', so there is no '{wanted}'.")
+        same_name = _named(clips, nth["name"])
+        found = same_name[int(nth["nth"]) - 1 : int(nth["nth"])]
+        if same_name and not found:
+            raise bad_input(f"{file} has {len(same_name)} clips named '{nth['name']}', so there is no '{wanted}'.")
     if not found:
         raise bad_input(f"{file} has no clip '{wanted}'; it has {_listed(clips)}.")
     if len(found) > 1:

@@ -95,6 +95,7 @@ pub fn shot_source(effect: &Effect, settings: &Settings) -> ShotSource {
         from: Some(wire::create_shot_request::From::Path(target.source.clone())),
         range: target.range.map(|(first, last)| wire::FrameRange { first, last }),
         colorspace: string(effect, params::COLORSPACE),
+        ..Default::default()
     })
 }
 
@@ -222,6 +223,7 @@ impl Press<'_> {
             from: Some(wire::create_shot_request::From::FramesFollow(follow)),
             range: None,
             colorspace: if named.is_empty() { host_colour::of_sent(self.effect, &self.settings).into() } else { named },
+            ..Default::default()
         };
         let reply = order(self.engine, self.instance, Work::CreateShot(request));
         reply.recv_timeout(BUTTON).unwrap_or_else(|_| Err("The engine does not answer; try again.".into()))

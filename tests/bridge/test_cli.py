@@ -25,7 +25,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert not [name for name in imported if name.startswith(HEAVY)]
 
 
-def test_the_client_library_needs_neither_click_nor_rich() -> None:
+def test_client_imports_neither_click_nor_rich() -> None:
     code = "import sys, paintover_bridge.client; print({'click', 'rich', 'numpy', 'platformdirs'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
@@ -74,7 +74,7 @@ def test_slips_are_answered_with_the_nearest_name(paintover: Run) -> None:
         (["--keyframe", "0=k.png"], "The source shot.mov does not exist"),
     ],
 )
-def test_bad_input_is_one_sentence_before_any_engine_is_started(
+def test_bad_input_is_refused_without_an_engine(
     paintover: Run, folder: Path, tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     (tmp_path / "k.png").write_bytes(b"")
@@ -120,7 +120,7 @@ def test_the_data_folder_may_be_given_at_any_place(paintover: Run, engine: daemo
         assert paintover(*arguments, **elsewhere).returncode == 0
 
 
-def test_methods_tell_what_a_script_needs_to_build_controls(paintover: Run, engine: daemon.Endpoint) -> None:
+def test_methods_json_describes_parameters(paintover: Run, engine: daemon.Endpoint) -> None:
     ran = paintover("methods", "draft", "--json")
     draft = json.loads(ran.stdout)
     assert draft["name"] == "draft"
@@ -134,7 +134,7 @@ def test_methods_tell_what_a_script_needs_to_build_controls(paintover: Run, engi
     assert (ran.returncode, ran.stderr) == (2, "paintover: There is no method 'drft'. Did you mean 'draft'?\n")
 
 
-def test_jobs_alone_lists_and_a_job_that_does_not_exist_is_named(paintover: Run, engine: daemon.Endpoint) -> None:
+def test_jobs_lists_and_names_an_unknown_job(paintover: Run, engine: daemon.Endpoint) -> None:
     assert paintover("jobs").stdout == paintover("jobs", "list").stdout == "No jobs.\n"
     for action in ("show", "watch", "cancel", "pause", "resume", "retry", "remove"):
         ran = paintover("jobs", action, "77")

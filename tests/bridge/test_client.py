@@ -83,9 +83,7 @@ def test_every_call_carries_the_token_and_the_protocol(folder: Path, scripted: C
         assert metadata["paintover-protocol"] == "1"
 
 
-def test_an_engine_of_another_protocol_is_refused_with_both_numbers(
-    folder: Path, scripted: Callable[..., Scripted]
-) -> None:
+def test_other_protocol_is_refused_with_both_numbers(folder: Path, scripted: Callable[..., Scripted]) -> None:
     scripted().protocol = 2
     with pytest.raises(ClientError, match=r"9\.9 speaks protocol 2 and this client 1; update the client"):
         connect(folder, start=False)
@@ -111,7 +109,7 @@ def test_no_engine_and_none_wanted_is_a_sentence(folder: Path) -> None:
         (grpc.StatusCode.INTERNAL, FAILED),
     ],
 )
-def test_the_engines_sentence_reaches_the_user_unchanged(
+def test_engine_error_reaches_the_user_unchanged(
     folder: Path, scripted: Callable[..., Scripted], status: grpc.StatusCode, exit_code: int
 ) -> None:
     scripted(get_job=lambda request, context: context.abort(status, "The plate is asleep."))
@@ -137,9 +135,7 @@ def test_a_call_that_the_engine_lacks_is_a_sentence(folder: Path, scripted: Call
         client.list_shots()
 
 
-def test_a_watch_goes_on_with_the_next_engine_where_the_last_one_died(
-    folder: Path, scripted: Callable[..., Scripted]
-) -> None:
+def test_watch_continues_with_a_restarted_engine(folder: Path, scripted: Callable[..., Scripted]) -> None:
     asked: list[int] = []
 
     def first_life(request: Any, context: Any) -> Iterator[job_pb2.WatchJobsResponse]:
@@ -168,9 +164,7 @@ def test_a_watch_goes_on_with_the_next_engine_where_the_last_one_died(
     client.close()
 
 
-def test_a_job_that_kills_its_engine_again_and_again_is_given_up(
-    folder: Path, scripted: Callable[..., Scripted]
-) -> None:
+def test_watch_gives_up_after_repeated_engine_crashes(folder: Path, scripted: Callable[..., Scripted]) -> None:
     lives: list[int] = []
 
     def short_life(request: Any, context: Any) -> Iterator[job_pb2.WatchJobsResponse]:

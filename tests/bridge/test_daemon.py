@@ -22,9 +22,7 @@ def claim(folder: Path, address: str, pid: int) -> None:
     (folder / "engine.json").write_text(json.dumps({"address": address, "pid": pid, "version": "0", "protocol": 1}))
 
 
-def test_the_data_folder_is_the_given_one_else_the_environments(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_data_folder_prefers_the_argument(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PAINTOVER_DATA", str(tmp_path / "environment"))
     assert daemon.data_folder(tmp_path / "given") == tmp_path / "given"
     assert daemon.data_folder() == tmp_path / "environment"
@@ -53,11 +51,11 @@ def test_an_engine_is_started_found_and_ended(folder: Path, engine: daemon.Endpo
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sessions are POSIX's")
-def test_a_started_engine_does_not_get_the_terminals_interrupt(engine: daemon.Endpoint) -> None:
+def test_started_engine_ignores_the_terminals_ctrl_c(engine: daemon.Endpoint) -> None:
     assert os.getsid(engine.pid) != os.getsid(0)
 
 
-def test_a_start_waits_for_an_engine_that_is_just_stopping(folder: Path, engine: daemon.Endpoint) -> None:
+def test_start_waits_for_a_stopping_engine(folder: Path, engine: daemon.Endpoint) -> None:
     with connect(folder, start=False) as watcher, connect(folder, start=False) as stopper:
         watch = threading.Thread(target=lambda: watch_until_gone(watcher))
         watch.start()  # an engine in whose hands a call is does not end at once
@@ -80,9 +78,7 @@ def test_starts_at_the_same_moment_end_with_one_engine(folder: Path) -> None:
     assert len({endpoint.pid for endpoint in found}) == 1
 
 
-def test_an_engine_that_dies_at_once_is_reported_with_its_last_words(
-    folder: Path, engine_that: Callable[[str], None]
-) -> None:
+def test_failed_start_reports_the_logs_last_line(folder: Path, engine_that: Callable[[str], None]) -> None:
     log = daemon.log_path(folder)
     log.parent.mkdir(parents=True)
     log.write_text("an older engine's line\n")
@@ -105,7 +101,7 @@ def test_an_engine_that_never_answers_is_given_up(folder: Path, engine_that: Cal
         daemon.start(folder, ephemeral=True, seconds=0.2)
 
 
-def test_a_folder_that_another_engine_is_leaving_is_waited_for(
+def test_start_waits_while_the_data_folder_is_taken(
     folder: Path, tmp_path: Path, engine_that: Callable[[str], None]
 ) -> None:
     engine_that(

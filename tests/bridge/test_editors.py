@@ -34,7 +34,7 @@ def said(path: Path) -> list[str]:
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="starts scripts by their first line")
 
 
-def test_a_hostile_name_is_one_argument_and_no_shell_sees_it(tmp_path: Path) -> None:
+def test_hostile_file_name_reaches_no_shell(tmp_path: Path) -> None:
     picture = tmp_path / 'a "b" $(touch owned); `c`.psd'
     editor = choose(str(program(tmp_path, "my editor")), tmp_path)
     assert editor is not None
@@ -51,7 +51,7 @@ def test_a_command_line_says_where_the_picture_goes(tmp_path: Path) -> None:
     assert said(script) == ["--open", "/p/k.psd", "--new"]
 
 
-def test_the_option_goes_before_the_environment_and_that_before_the_setting(tmp_path: Path) -> None:
+def test_editor_option_overrides_environment_and_setting(tmp_path: Path) -> None:
     one, two, three = (str(program(tmp_path, name)) for name in ("one", "two", "three"))
     (tmp_path / "settings.json").write_text(json.dumps({"editor": three}))
     environment = {"PAINTOVER_EDITOR": two}
@@ -63,7 +63,7 @@ def test_none_opens_nothing(tmp_path: Path) -> None:
     assert choose("none", tmp_path) is None
 
 
-def test_gimp_is_found_by_its_name_and_before_the_systems_own_choice(tmp_path: Path) -> None:
+def test_gimp_is_found_before_the_system_opener(tmp_path: Path) -> None:
     gimp = program(tmp_path, "gimp")
     environment = {"PATH": str(tmp_path)}
     for given in ("GIMP", None):
@@ -79,7 +79,7 @@ def test_gimp_is_found_by_its_name_and_before_the_systems_own_choice(tmp_path: P
         ("'unclosed", "is no command line"),
     ],
 )
-def test_an_editor_that_is_not_there_is_refused_with_a_sentence(given: str, says: str, tmp_path: Path) -> None:
+def test_missing_editor_is_refused(given: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(ClientError, match=says):
         choose(given, tmp_path, {"PATH": str(tmp_path)})
 

@@ -10,9 +10,9 @@ from paintover_bridge.frames import CHUNK_BYTES, MappedRegion, UploadFrame, asse
 
 
 def header(number: int, size: int) -> frame_pb2.FrameChunk:
-    window = frame_pb2.DataWindow(x=1, y=2, width=3, height=4)
+    bounds = frame_pb2.DataWindow(x=1, y=2, width=3, height=4)
     return frame_pb2.FrameChunk(
-        frame=frame_pb2.Frame(number=number, width=9, height=8, channels=4, data_window=window, byte_size=size)
+        frame=frame_pb2.Frame(number=number, width=9, height=8, channels=4, data_window=bounds, byte_size=size)
     )
 
 
@@ -20,13 +20,13 @@ def data(content: bytes) -> frame_pb2.FrameChunk:
     return frame_pb2.FrameChunk(data=content)
 
 
-def test_frames_are_put_together_from_their_chunks_and_may_be_empty() -> None:
+def test_frames_are_assembled_from_chunks() -> None:
     frames = list(assemble([header(1, 5), data(b"abc"), data(b"de"), header(2, 0), header(3, 1), data(b"f")]))
     assert [(frame.number, bytes(frame.pixels())) for frame in frames] == [(1, b"abcde"), (2, b""), (3, b"f")]
-    assert frames[0].window == (1, 2, 3, 4)
+    assert frames[0].bounds == (1, 2, 3, 4)
 
 
-def test_a_frame_is_handed_over_before_the_next_arrives() -> None:
+def test_frame_is_yielded_before_the_next_arrives() -> None:
     def chunks() -> object:
         yield header(1, 1)
         yield data(b"a")
@@ -61,7 +61,7 @@ def test_a_mapped_file_that_is_gone_is_named(tmp_path: Path) -> None:
         frame.pixels()
 
 
-def test_uploads_go_in_bounded_chunks_after_their_header() -> None:
+def test_upload_sends_header_then_bounded_chunks() -> None:
     samples = bytes(range(256)) * 8192  # 2 MiB
     frame = UploadFrame(7, 1024, 2048, 1, "uint8", memoryview(samples).cast("H"))
     first, *rest = upload_messages("shots/a", [frame])

@@ -27,7 +27,7 @@ SECONDS = 60.0
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
 
-class Paint:
+class PaintProcess:
     """A running command, read line by line."""
 
     def __init__(self, *arguments: str) -> None:
@@ -80,15 +80,15 @@ class Paint:
         return [event["event"] for event in self.events]
 
 
-Start = Callable[..., Paint]
+Start = Callable[..., PaintProcess]
 
 
 @pytest.fixture
 def paint(folder: Path) -> Iterator[Start]:
-    running: list[Paint] = []
+    running: list[PaintProcess] = []
 
-    def start(*arguments: str) -> Paint:
-        running.append(Paint(*map(str, arguments)))
+    def start(*arguments: str) -> PaintProcess:
+        running.append(PaintProcess(*map(str, arguments)))
         return running[-1]
 
     yield start
@@ -107,9 +107,7 @@ def save(picture: Path, shot: SmallShot, radius: int = 12, colour: tuple[int, in
     cv2.imwrite(str(picture), painted)
 
 
-def test_every_save_is_carried_through_and_replaces_the_last_ones_result(
-    paint: Start, small_shot: SmallShot, tmp_path: Path
-) -> None:
+def test_each_save_is_propagated_and_replaces_the_result(paint: Start, small_shot: SmallShot, tmp_path: Path) -> None:
     out = tmp_path / "out.mkv"
     running = paint(small_shot.source, "--frame", "4", "--format", "png", "-o", out)
     exported = running.until("exported")
@@ -173,7 +171,7 @@ def test_a_bad_save_is_said_and_the_next_one_counts(paint: Start, small_shot: Sm
     assert running.ended() == 0
 
 
-def test_painting_goes_on_with_the_picture_that_is_there(paint: Start, small_shot: SmallShot, tmp_path: Path) -> None:
+def test_existing_picture_is_resumed(paint: Start, small_shot: SmallShot, tmp_path: Path) -> None:
     picture = tmp_path / "mine.png"
     save(picture, small_shot)
     before = picture.read_bytes()
@@ -184,7 +182,7 @@ def test_painting_goes_on_with_the_picture_that_is_there(paint: Start, small_sho
     assert picture.read_bytes() == before
 
 
-def test_a_psd_that_nobody_painted_on_yet_is_gone_on_with_in_peace(
+def test_unpainted_psd_is_resumed_without_an_error(
     paint: Start, client: Client, small_shot: SmallShot, tmp_path: Path
 ) -> None:
     picture = tmp_path / "k.psd"
@@ -196,9 +194,7 @@ def test_a_psd_that_nobody_painted_on_yet_is_gone_on_with_in_peace(
     assert "error" not in running.kinds()
 
 
-def test_other_frames_that_were_painted_are_used_unless_told_not_to(
-    paint: Start, small_shot: SmallShot, folder: Path
-) -> None:
+def test_other_keyframes_are_used_without_only(paint: Start, small_shot: SmallShot, folder: Path) -> None:
     with connect(folder, ephemeral=False) as client:
         shot = client.create_shot(small_shot.source)
         other = client.put_keyframe(shot.name, small_shot.key, small_shot.keyframe).name

@@ -53,7 +53,7 @@ def events(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_cancels_the_job_and_leaves_no_output(
+def test_interrupt_cancels_the_job_without_output(
     folder: Path, long_shot: SmallShot, tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "out"
@@ -103,7 +103,7 @@ def test_a_running_engine_is_used_and_stays(
         assert len(client.list_jobs()) == 1
 
 
-def test_a_detached_job_is_watched_shown_and_removed_later(
+def test_detached_job_is_watched_shown_and_removed(
     paintover: Run, folder: Path, small_shot: SmallShot, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -122,7 +122,7 @@ def test_a_detached_job_is_watched_shown_and_removed_later(
     assert len(list(out.iterdir())) == small_shot.count
 
 
-def test_a_job_is_paused_resumed_cancelled_and_retried_by_its_number(
+def test_job_is_paused_resumed_cancelled_and_retried(
     paintover: Run, folder: Path, long_shot: SmallShot, tmp_path: Path
 ) -> None:
     assert paintover(*arguments(long_shot, tmp_path / "out"), "--detach").returncode == 0

@@ -24,15 +24,15 @@ def test_a_job_becomes_plain_values() -> None:
     assert json.loads(json_line(record)) == record
 
 
-def test_an_optional_number_that_is_absent_is_none_and_zero_is_zero() -> None:
+def test_absent_optional_number_is_none_not_zero() -> None:
     record = as_record(engine_pb2.Parameter(minimum=0.0))
     assert record["minimum"] == 0.0
     assert record["maximum"] is None
 
 
-def test_a_state_of_a_newer_engine_is_shown_as_its_number() -> None:
+def test_unknown_job_state_is_shown_as_a_number() -> None:
     assert word(job_pb2.JobState.DESCRIPTOR, 42) == "42"
 
 
-def test_a_line_stays_one_line_whatever_a_file_is_called() -> None:
+def test_newline_in_a_file_name_stays_one_json_line() -> None:
     assert "\n" not in json_line({"path": "a\nb\u2028c\udcff"})

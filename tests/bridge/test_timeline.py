@@ -66,7 +66,7 @@ def refused(path: Path, name: str) -> str:
 # What a clip shows.
 
 
-def test_a_clip_of_a_video_counts_from_its_files_first_frame(write: Write, tmp_path: Path) -> None:
+def test_video_clip_frames_count_from_the_file_start(write: Write, tmp_path: Path) -> None:
     media = locate(f"{write(clip('a', video(), span(86412, 48)))}#a")
     assert (media.path, media.frames) == (str(tmp_path / "media" / "a.mov"), (12, 59))
 
@@ -85,7 +85,7 @@ def test_resolves_way_to_name_images_is_understood(write: Write, tmp_path: Path)
     assert (media.path, media.frames) == (str(tmp_path / "media" / "s.%04d.dpx"), (106, 115))
 
 
-def test_the_frames_under_a_dissolve_are_propagated_too(write: Write) -> None:
+def test_frames_under_a_dissolve_are_included(write: Write) -> None:
     dissolve = otio.schema.Transition(
         "d", "SMPTE_Dissolve", otio.opentime.RationalTime(5, RATE), otio.opentime.RationalTime(7, RATE)
     )
@@ -101,7 +101,7 @@ def test_a_clip_in_nested_tracks_is_found(write: Write) -> None:
     assert locate(f"{write(whole=whole)}#deep").frames == (0, 199)
 
 
-def test_media_of_another_rate_is_counted_in_its_own_frames(write: Write) -> None:
+def test_clip_frames_are_counted_at_the_media_rate(write: Write) -> None:
     path = write(clip("a", video(start=0, count=500, rate=50.0), span(100, 25, 25.0)))
     assert locate(f"{path}#a").frames == (200, 249)
     path = write(clip("a", video(start=0, count=500, rate=24.0), span(101, 25, 25.0)))
@@ -127,7 +127,7 @@ def test_addresses_of_media_become_paths(url: str, expected: str, write: Write, 
 # Names.
 
 
-def test_clips_of_one_name_are_told_apart_by_track_or_count(write: Write) -> None:
+def test_clips_of_one_name_are_selected_by_track_or_count(write: Write) -> None:
     whole = timeline(clip("sh", video(), span(86400, 10)), clip("sh", video(), span(86420, 10)))
     whole.tracks.append(otio.schema.Track(name="V2", children=[clip("bg", video(), span(86430, 5))], kind="Video"))
     whole.tracks.append(otio.schema.Track(name="V3", children=[clip("bg", video(), span(86440, 5))], kind="Video"))
@@ -191,7 +191,7 @@ def test_other_kinds_of_timelines_are_named_as_such(tmp_path: Path) -> None:
     assert not is_clip("shot.####.exr")
 
 
-def test_a_file_that_is_not_what_the_timeline_says_is_refused(write: Write) -> None:
+def test_media_unlike_the_timeline_is_refused(write: Write) -> None:
     media = locate(f"{write(clip('a', video()))}#a")
     check_rate(media, 24.0)
     check_rate(media, 0.0)
@@ -202,13 +202,13 @@ def test_a_file_that_is_not_what_the_timeline_says_is_refused(write: Write) -> N
 # What comes out.
 
 
-def test_the_edit_is_the_active_reference_over_the_same_time(write: Write, tmp_path: Path) -> None:
+def test_result_is_the_active_media_reference(write: Write, tmp_path: Path) -> None:
     path = write(clip("a", images(), span(10, 20)), clip("b", video()))
     source = f"{path}#a"
     media = locate(source)
     out = tmp_path / "out" / "a_paint.%04d.exr"
     out.parent.mkdir()
-    write_result(source, media, str(out), str(tmp_path / "result.otio"))
+    write_result(media, str(out), str(tmp_path / "result.otio"))
     result = otio.adapters.read_from_file(str(tmp_path / "result.otio"))
     edited, other = result.find_clips()
     assert edited.active_media_reference_key == "paintover"
@@ -226,7 +226,7 @@ def test_a_result_elsewhere_still_finds_the_media(write: Write, tmp_path: Path) 
     path = write(clip("a", video()), clip("b", images()))
     (tmp_path / "deliver").mkdir()
     target = tmp_path / "deliver" / "result.otio"
-    write_result(f"{path}#a", locate(f"{path}#a"), str(tmp_path / "deliver" / "a.mov"), str(target))
+    write_result(locate(f"{path}#a"), str(tmp_path / "deliver" / "a.mov"), str(target))
     first, second = otio.adapters.read_from_file(str(target)).find_clips()
     assert first.media_reference.target_url == "a.mov"
     assert first.media_references()["DEFAULT_MEDIA"].target_url == (tmp_path / "media" / "a.mov").as_uri()
@@ -244,7 +244,7 @@ def test_outputs_are_named_after_timeline_and_clip(write: Write, tmp_path: Path)
         result_paths(locate(f"{path}#c"), str(path))
 
 
-def test_a_timelines_clip_is_propagated_and_its_edit_put_beside_it(
+def test_clip_result_is_added_to_the_timeline(
     paintover: Callable[..., Any], small_shot: SmallShot, tmp_path: Path
 ) -> None:
     media = otio.schema.ImageSequenceReference(

@@ -96,13 +96,13 @@ class Painted:
     def result(self, depth: str, number: int, mix: float = 1.0) -> Pixels:
         """The engine's own composite over that plate."""
         frame = self.client.get_frame(self.job, number)
-        _, _, width, height = frame.window
+        _, _, width, height = frame.bounds
         painted = np.frombuffer(frame.pixels(), "<f2").reshape(height, width, 4).copy()
         painted[..., 3] *= np.float16(mix)
         plate = self.plate(depth)(number)
         assert plate is not None
         image = ImagePlate(number, plate, (0, 1, 2), 3, "")
-        composed = composite(image, painted, frame.window)
+        composed = composite(image, painted, frame.bounds)
         assert isinstance(composed, ImagePlate)
         assert not np.array_equal(composed.pixels, plate)
         return composed.pixels

@@ -44,16 +44,14 @@ def third_parties(folder: Path) -> Path:
     return folder
 
 
-def test_the_archive_holds_wheels_installer_and_licence(unpacked: Path) -> None:
+def test_archive_contains_wheels_installer_licence(unpacked: Path) -> None:
     assert {path.name for path in unpacked.iterdir()} >= {"wheels", "install.py", "install.sh", "LICENSE", "README.txt"}
     parts = sorted(path.name.split("-")[0] for path in (unpacked / "wheels").iterdir())
-    assert parts == ["paintover_bridge", "paintover_engine", "paintover_protos"]
+    assert parts == ["paintover_bridge", "paintover_engine", "paintover_local", "paintover_protos"]
     assert all(path.stat().st_size < 200 * 2**20 for path in unpacked.rglob("*"))
 
 
-def test_it_installs_into_a_fake_root_runs_from_there_and_leaves_it_as_it_was(
-    unpacked: Path, tmp_path: Path, small_shot: SmallShot
-) -> None:
+def test_archive_installs_runs_and_uninstalls_in_a_root(unpacked: Path, tmp_path: Path, small_shot: SmallShot) -> None:
     home = tmp_path / "root" / "home" / "ann"
     (home / ".nuke").mkdir(parents=True)
     (home / ".nuke" / "init.py").write_text("import os")
@@ -89,6 +87,7 @@ def test_it_installs_into_a_fake_root_runs_from_there_and_leaves_it_as_it_was(
     started = json.loads((home / ".local/share/paintover/service.json").read_text())["command"]
     assert Path(started[0]).is_relative_to(program)
     run(paintover, "doctor")
+    assert "demo" in run(program / "bin" / "python", unpacked / "demo" / "demo.py", "--help")
     unit = (home / ".config/systemd/user/paintover.service").read_text()
     assert str(program) in unit
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from paintover_bridge import daemon, install, places
+from paintover_bridge import daemon, install
 from paintover_bridge.cli import cli
 from paintover_bridge.doctor import examine_installed
 from paintover_bridge.install import Installer, service_file
-from paintover_bridge.output import Output
-from paintover_bridge.places import LINUX, MACOS, WINDOWS, Machine
-from paintover_bridge.receipt import Receipt
+from paintover_bridge.install_manifest import InstallManifest
+from paintover_bridge.output import CommandOutput
+from paintover_local import places
+from paintover_local.places import LINUX, MACOS, WINDOWS, Machine
 
 INIT = b"# my tools\nimport os"  # without a last newline, as editors leave it
 CACHE = b"<OFXPlugins/>\n"
@@ -46,7 +47,7 @@ class Disk:
         self.machine = Machine(system, HOMES[system], {}, user_id=7, root=root)
         self.data = self.machine.real(places.data_folder(self.machine))
         self.nuke = self.machine.real(places.nuke_folder(self.machine))
-        self.installer = Installer(self.machine, self.data, Output(as_json=True), bundle)
+        self.installer = Installer(self.machine, self.data, CommandOutput(as_json=True), bundle)
         self.nuke.mkdir(parents=True)
         (self.nuke / "init.py").write_bytes(INIT)
         (self.nuke / "init.py").chmod(0o640)
@@ -75,14 +76,14 @@ def linux(tmp_path: Path, bundle: Path) -> Disk:
 ALL = list(install.TARGETS)
 
 
-def test_install_uninstall_and_reinstall_leave_a_disk_as_it_was(disk: Disk) -> None:
+def test_install_and_uninstall_restore_the_disk(disk: Disk) -> None:
     before = disk.contents()
     assert disk.installer.install(ALL, dry_run=False) == 0
     installed = disk.contents()
     assert installed != before
     assert disk.installer.install(ALL, dry_run=False) == 0
-    assert {name for name in disk.contents() if "/kept/" not in name} == {
-        name for name in installed if "/kept/" not in name
+    assert {name for name in disk.contents() if "/backup/" not in name} == {
+        name for name in installed if "/backup/" not in name
     }
     assert disk.installer.uninstall(ALL, dry_run=False) == 0
     assert disk.contents() == before
@@ -115,7 +116,7 @@ def test_a_dry_run_names_every_file_and_touches_none(disk: Disk, capsys: pytest.
     assert (disk.nuke / "paintover").exists()
 
 
-def test_nukes_init_keeps_its_lines_and_gets_marked_ones(linux: Disk) -> None:
+def test_nuke_init_keeps_its_own_lines(linux: Disk) -> None:
     linux.installer.install(["nuke"], dry_run=False)
     text = (linux.nuke / "init.py").read_bytes()
     assert text.startswith(INIT + b"\n# >>> paintover >>>\n") and b"pluginAddPath" in text
@@ -144,7 +145,7 @@ def test_a_file_that_somebody_changed_is_left_and_said(linux: Disk, capsys: pyte
     assert list((linux.data / "resolve").iterdir()) == [settings]
 
 
-def test_the_hosts_memories_of_effects_are_cleared_and_come_back(linux: Disk) -> None:
+def test_effect_caches_are_cleared_and_restored(linux: Disk) -> None:
     cache = linux.machine.real(places.ofx_caches(linux.machine)[0])
     linux.installer.install(["ofx"], dry_run=False)
     assert not cache.exists()
@@ -159,7 +160,7 @@ def test_the_effects_library_stays_a_program(linux: Disk) -> None:
     assert library.stat().st_mode & 0o777 == 0o755
 
 
-def test_pythons_leftovers_go_with_what_they_were_made_from(linux: Disk) -> None:
+def test_pycache_is_removed_with_its_folder(linux: Disk) -> None:
     before = linux.contents()
     linux.installer.install(["nuke"], dry_run=False)
     for folder in [path for path in (linux.nuke / "paintover").rglob("*") if path.is_dir()]:
@@ -169,24 +170,24 @@ def test_pythons_leftovers_go_with_what_they_were_made_from(linux: Disk) -> None
     assert linux.contents() == before
 
 
-def test_an_installation_that_fails_halfway_leaves_nothing_and_the_others_go_on(
+def test_failed_target_is_undone_and_others_installed(
     linux: Disk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = linux.contents()
-    write, calls = Receipt.write, 0
+    write, calls = InstallManifest.write, 0
 
-    def failing(self: Receipt, target: str, path: Path, *rest: Any) -> None:
+    def failing(self: InstallManifest, target: str, path: Path, *rest: Any) -> None:
         nonlocal calls
         calls += target == "nuke"
         if calls == 4 and target == "nuke":
             raise PermissionError(13, "Permission denied", str(path))
         write(self, target, path, *rest)
 
-    monkeypatch.setattr(Receipt, "write", failing)
+    monkeypatch.setattr(InstallManifest, "write", failing)
     assert linux.installer.install(["nuke", "ofx"], dry_run=False) == 1
     assert "nuke: " in capsys.readouterr().err
     assert not (linux.nuke / "paintover").exists()
-    assert Receipt(linux.installer.receipt_folder).targets == ["command", "ofx"]
+    assert InstallManifest(linux.installer.manifest_folder).targets == ["command", "ofx"]
     linux.installer.uninstall(ALL, dry_run=False)
     assert linux.contents() == before
 
@@ -194,7 +195,7 @@ def test_an_installation_that_fails_halfway_leaves_nothing_and_the_others_go_on(
 def test_a_place_that_may_not_be_written_is_a_sentence(linux: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     (linux.root / "usr").write_bytes(b"")  # no folder can be made there, not even by root
     assert linux.installer.install(["ofx"], dry_run=False) == 1
-    assert Receipt(linux.installer.receipt_folder).targets == []
+    assert InstallManifest(linux.installer.manifest_folder).targets == []
 
 
 def test_the_effect_is_told_how_to_start_the_engine(linux: Disk) -> None:
@@ -216,7 +217,7 @@ def test_doctor_sees_what_was_taken_away(linux: Disk) -> None:
     assert all(check.ok for check in examine_installed(linux.data))
 
 
-def test_the_panel_is_packed_as_adobes_installer_takes_it(tmp_path: Path, bundle: Path) -> None:
+def test_panel_is_packed_for_adobes_installer(tmp_path: Path, bundle: Path) -> None:
     disk = Disk(tmp_path / "mac", MACOS, bundle)
     assert disk.installer.install(["photoshop"], dry_run=False) == 0
     package = zipfile.ZipFile(io.BytesIO((disk.data / "install" / "paintover.ccx").read_bytes()))
@@ -268,7 +269,7 @@ def invoke(*arguments: str) -> Any:
     return CliRunner().invoke(cli, arguments, standalone_mode=False, catch_exceptions=True)
 
 
-def test_the_command_installs_into_a_root_and_out_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_installs_and_uninstalls_in_a_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PAINTOVER_DATA", raising=False)
     monkeypatch.setenv("HOME", "/home/ann")
     root = tmp_path / "root"

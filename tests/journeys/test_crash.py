@@ -1,4 +1,4 @@
-"""Kills daemon and workers at random moments of real jobs. What was queued is done, what was done is not done again.
+"""Kills daemon and workers at random moments of real jobs: every job ends well, and no finished stage runs again.
 
 PAINTOVER_CRASH_SEED chooses other moments, PAINTOVER_CRASH_KILLS how many of them.
 """
@@ -35,12 +35,10 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="fi
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", range(PARTS))
-def test_no_kill_loses_a_job_damages_a_frame_or_repeats_a_finished_stage(
-    part: int, data_dir: Path, tmp_path: Path
-) -> None:
+def test_random_kills_lose_and_repeat_nothing(part: int, data_dir: Path, tmp_path: Path) -> None:
     dice = random.Random(SEED * PARTS + part)
     shots = [make_small_shot(tmp_path / f"shot{n}", count=24, key=8 + n, width=160, height=120) for n in range(2)]
-    witness = Witness(data_dir)
+    stage_log = StageLog(data_dir)
     made: dict[str, Path] = {}
     with connect(data_dir, ephemeral=False) as client:
         for _ in range(KILLS // PARTS):
@@ -51,7 +49,7 @@ def test_no_kill_loses_a_job_damages_a_frame_or_repeats_a_finished_stage(
             engine = client.endpoint.pid
             victims = [engine, *worker_pids(engine)]
             kill(dice.choice(victims))
-            witness.look()
+            stage_log.record_kill()
             with contextlib.suppress(ClientError):  # a daemon killed while it answered: the next call starts another
                 client.get_engine()
         for name in made:
@@ -69,11 +67,11 @@ def test_no_kill_loses_a_job_damages_a_frame_or_repeats_a_finished_stage(
     results = [path.name for path in DataFolder(data_dir).results.glob("??/*")]
     assert results
     assert [key for key in results if not store.is_whole(key, publishes=True)] == []
-    assert witness.repeated() == set()
+    assert stage_log.repeated() == set()
 
 
 def submit(client: Client, shot: SmallShot, softness: int, output: Path) -> str:
-    """A job that shares stages with some others and has some of its own."""
+    """Creates a job that shares stages with some others and has some of its own."""
     name = client.create_shot(shot.source).name
     client.put_keyframe(name, shot.key, shot.keyframe)
     return client.create_job(name, parameters={"softness": str(softness)}, output=output).name
@@ -104,7 +102,7 @@ def assert_kills_cost_one_stage(
 ) -> None:
     """Runs a job whose workers are killed once in each of some stages, by function: it ends, and no stage that had
     ended is run again."""
-    witness, name = Witness(data_dir), client.create_shot(shot.source).name
+    stage_log, name = StageLog(data_dir), client.create_shot(shot.source).name
     client.put_keyframe(name, shot.key, shot.keyframe)
     made = client.create_job(name, **job).name
     wanted = list(stages)
@@ -114,22 +112,22 @@ def assert_kills_cost_one_stage(
             wanted.remove(function)
             for pid in worker_pids(client.endpoint.pid):
                 os.kill(pid, signal.SIGKILL)
-            witness.look()
+            stage_log.record_kill()
     done = client.get_job(made)
     assert done.state == job_pb2.JOB_STATE_DONE, done.message
     assert len(done.frames) == shot.count
-    assert witness.repeated() == set()
+    assert stage_log.repeated() == set()
     assert not wanted
 
 
-class Witness:
-    """Knows which outputs were finished at each kill, and reads in the log which stages were started after it."""
+class StageLog:
+    """Which outputs were stored at each kill, and which stages the engine's log says were started after it."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
         self._seen: list[tuple[int, set[str]]] = []
 
-    def look(self) -> None:
+    def record_kill(self) -> None:
         keys = {path.name for root in ("cache", "results") for path in (self._data / root).glob("??/*")}
         self._seen.append((len(self._lines()), keys))
 

@@ -71,7 +71,7 @@ class Artist:
         assert picture.stat().st_mtime_ns != before, "GIMP did not save"
 
 
-class Session:
+class Painter:
     """`paintover paint --json` at work. Each event comes with the time at which it was read."""
 
     def __init__(self, *arguments: object) -> None:
@@ -112,8 +112,8 @@ def shot(tmp_path: Path) -> SmallShot:
 
 
 @pytest.fixture
-def session(data_dir: Path, shot: SmallShot, tmp_path: Path) -> Iterator[Session]:
-    running = Session(shot.source, "--frame", 8, "--editor", "none", "-o", tmp_path / "out")
+def session(data_dir: Path, shot: SmallShot, tmp_path: Path) -> Iterator[Painter]:
+    running = Painter(shot.source, "--frame", 8, "--editor", "none", "-o", tmp_path / "out")
     yield running
     running.kill()
     with contextlib.suppress(Exception), connect(data_dir, start=False) as client:
@@ -127,7 +127,7 @@ def red(path: Path) -> np.ndarray:
 
 
 def test_each_save_in_gimp_shows_in_the_draft_and_outdates_the_one_before(
-    session: Session, shot: SmallShot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    session: Painter, shot: SmallShot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = Path(session.until("exported")[1]["path"])
     session.until("editor")

@@ -3,7 +3,7 @@
 import time
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.methods.stage import ResultFrame, Stage
+from paintover_engine.methods.stage import ResultFrame, Stage, stage
 from pydantic import BaseModel, Field
 
 
@@ -20,7 +20,7 @@ class SlowParameters(BaseModel):
 
 def plan(info, keyframes, parameters, model=""):
     given = parameters.model_dump()
-    ahead = Stage("prepare", {"seed": parameters.seed, "seconds": parameters.seconds}, (), (info.fingerprint,),
+    ahead = Stage(prepare, {"seed": parameters.seed, "seconds": parameters.seconds}, (), (info.fingerprint,),
                   (info.first, info.last))  # fmt: skip
     if not keyframes:
         return [ahead]
@@ -29,11 +29,12 @@ def plan(info, keyframes, parameters, model=""):
     for index in range(parameters.stages):
         first = info.first + index * span
         last = info.last if index == parameters.stages - 1 else first + span - 1
-        stages.append(Stage("paint", {**given, "index": index}, (ahead,), (info.fingerprint, keyframes[0].digest),
-                            (first, last), publishes=True, needs_keyframe=True))  # fmt: skip
+        stages.append(Stage(paint, {**given, "index": index}, (ahead,), (info.fingerprint, keyframes[0].digest),
+                            (first, last), needs_keyframe=True))  # fmt: skip
     return [ahead, *stages]
 
 
+@stage()
 def prepare(context, stage):
     import numpy as np
 
@@ -41,6 +42,7 @@ def prepare(context, stage):
     return {"ready": np.ones(1, np.float32)}
 
 
+@stage(publishes=True)
 def paint(context, stage):
     import numpy as np
 

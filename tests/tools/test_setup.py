@@ -11,11 +11,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = ["tools/setup.sh", "constraints.txt", "pyproject.toml"]
-INPUTS += [f"{package}/pyproject.toml" for package in ("protos", "bridge", "engine")]
+INPUTS += [f"{package}/pyproject.toml" for package in ("protos", "local", "bridge", "engine", "evaluation")]
 STANDARD = ["cat", "cksum", "dirname", "id", "sh"]
 
 
-class Machine:
+class BareMachine:
     """A copy of what setup reads, and a PATH that holds only what a test puts there."""
 
     def __init__(self, folder: Path) -> None:
@@ -40,8 +40,8 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+def machine(tmp_path: Path) -> BareMachine:
+    return BareMachine(tmp_path)
 
 
 def assert_fails_with_one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -51,26 +51,26 @@ def assert_fails_with_one_sentence(done: subprocess.CompletedProcess[str], *word
         assert word in done.stderr
 
 
-def test_a_machine_without_python_is_told_what_to_install(machine: Machine) -> None:
+def test_missing_python_is_explained(machine: BareMachine) -> None:
     assert_fails_with_one_sentence(machine.setup(), "no python3 here", "apt-get install python3")
 
 
-def test_a_machine_with_an_old_python_is_told_which_it_has(machine: Machine) -> None:
+def test_old_python_is_named(machine: BareMachine) -> None:
     machine.has("python3", '[ "$1" = --version ] && echo Python 3.9.18 && exit 0; exit 1')
     assert_fails_with_one_sentence(machine.setup(), "needs Python 3.10", "only Python 3.9.18 is here")
 
 
-def test_a_wrong_choice_of_python_is_named(machine: Machine) -> None:
+def test_a_wrong_choice_of_python_is_named(machine: BareMachine) -> None:
     assert_fails_with_one_sentence(machine.setup(PYTHON="python2"), "PYTHON=python2")
 
 
-def test_a_python_that_cannot_make_venvs_and_no_apt_ends_with_the_command_to_type(machine: Machine) -> None:
+def test_missing_venv_module_names_the_apt_command(machine: BareMachine) -> None:
     machine.has("python3", f'case "$2" in *ensurepip*) exit 1;; esac; exec {sys.executable} "$@"')
     package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
     assert_fails_with_one_sentence(machine.setup(), f"'sudo apt-get install {package}'")
 
 
-def test_a_venv_is_renewed_only_when_what_it_is_made_from_changed(machine: Machine) -> None:
+def test_venv_is_renewed_only_for_changed_inputs(machine: BareMachine) -> None:
     log = machine.checkout / "log"
     python = machine.checkout / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -93,7 +93,7 @@ def test_a_venv_is_renewed_only_when_what_it_is_made_from_changed(machine: Machi
     assert installs() == first
 
 
-def test_a_failed_install_is_tried_again(machine: Machine) -> None:
+def test_a_failed_install_is_tried_again(machine: BareMachine) -> None:
     python = machine.checkout / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!{shutil.which("sh")}\n[ "$2" = pip ] && exit 1\nexit 0\n')

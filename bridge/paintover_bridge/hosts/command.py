@@ -1,4 +1,4 @@
-"""Runs the `paintover` command beside a host program, never inside it, and tells what it says, line by line."""
+"""Runs the `paintover` command as a child process of a host program, and reports its events."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from paintover_local.processes import detached
+
 Event = Mapping[str, Any]
 """One JSON line of the command: `{"event": "done", "output": …}`. The last one of all is `{"event": "ended",
 "exit_code": …}`."""
@@ -26,12 +28,12 @@ _LAST_LINES = 20
 
 
 class HostError(Exception):
-    """Something that the artist can mend; one sentence."""
+    """An error that the artist can correct; the message is one sentence."""
 
 
 def find_command(beside: Path | None = None) -> list[str]:
-    """What runs `paintover`: $PAINTOVER_COMMAND, else what an installer wrote down in the folder `beside`, else the
-    command on the search path.
+    """The command that runs `paintover`: $PAINTOVER_COMMAND, else the one that the installer wrote into the folder
+    `beside`, else the one on the search path.
 
     Raises HostError where there is none."""
     given = os.environ.get("PAINTOVER_COMMAND")
@@ -50,28 +52,26 @@ def find_command(beside: Path | None = None) -> list[str]:
 
 
 def clean_environment(host: Path | None = None) -> dict[str, str]:
-    """This process's environment without what its host set for its own Python and libraries, which break other ones.
+    """This process's environment without the variables by which the host finds its own Python and libraries.
 
     host: the host program's folder.  [default: where its Python says the program is]"""
     folder = Path(sys.executable).resolve().parent if host is None else host
-    kept = {name: value for name, value in os.environ.items() if name not in _OF_THE_HOST}
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_THE_HOST}
     for name in _LIBRARY_PATHS:
-        if name in kept:
-            paths = [path for path in kept[name].split(os.pathsep) if path and not _is_below(Path(path), folder)]
-            kept[name] = os.pathsep.join(paths)
+        if name in environment:
+            paths = [path for path in environment[name].split(os.pathsep) if path and not _is_below(Path(path), folder)]
+            environment[name] = os.pathsep.join(paths)
             if not paths:
-                del kept[name]
-    return kept
+                del environment[name]
+    return environment
 
 
 def _is_below(path: Path, folder: Path) -> bool:
     return folder == path or folder in path.parents
 
 
-def make_room(output: str) -> None:
-    """Makes the folder that an output goes into: the engine makes none that it was not asked for.
-
-    Raises HostError where it cannot."""
+def make_output_folder(output: str) -> None:
+    """Creates the folder of an output, which the engine does not do. Raises HostError where it cannot be created."""
     folder = Path(output).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,18 +79,12 @@ def make_room(output: str) -> None:
         raise HostError(f"The folder {folder} for the result cannot be made: {error.strerror or error}.") from error
 
 
-def detached() -> dict[str, Any]:
-    """What keeps a child out of the host's console and signals."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
-
-
 class Run:
-    """One `paintover` command under way. Events come on a thread of its own: a host's interface must hand them over
-    to its main thread.
+    """One running `paintover` command. `on_event` is called from a thread of its own; a host's interface must pass the
+    events on to its main thread.
 
-    arguments: without the program, without `--json`.
+    command: the program and its first arguments. arguments: the rest, without `--json`.
+    environment: None: `clean_environment()`.
     Raises HostError when the program cannot be started."""
 
     def __init__(
@@ -101,8 +95,8 @@ class Run:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._on_event = on_event
-        self._said: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
-        self._told_why = False
+        self._last_errors: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
+        self._error_reported = False
         self._stopped = False
         try:
             self._process = subprocess.Popen(
@@ -115,7 +109,7 @@ class Run:
             )
         except (OSError, ValueError) as error:
             raise HostError(f"The command {command[0]} cannot be started: {error}.") from error
-        atexit.register(self.stop)  # nobody would hear it any more
+        atexit.register(self.stop)  # the host is exiting
         self._errors = threading.Thread(target=self._read_errors, name="paintover-errors", daemon=True)
         self._thread = threading.Thread(target=self._read, name="paintover", daemon=True)
         self._errors.start()
@@ -126,12 +120,12 @@ class Run:
         return self._thread.is_alive()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Whether it ended, all events told, within so many seconds."""
+        """Waits for the end of the command and of its events; returns whether it came within `seconds`."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """Asks the command to end as Ctrl-C would: its unfinished jobs are cancelled."""
+        """Terminates the command, which cancels its unfinished jobs, as Ctrl-C does."""
         self._stopped = True
         if self._process.poll() is None:
             self._process.terminate()
@@ -140,27 +134,27 @@ class Run:
         assert self._process.stderr
         with self._process.stderr as lines:
             for line in lines:
-                self._said.append(line.decode("utf-8", "replace").strip())
+                self._last_errors.append(line.decode("utf-8", "replace").strip())
 
     def _read(self) -> None:
         assert self._process.stdout
         with self._process.stdout as lines:
             for line in lines:
-                self._hear(line)
+                self._handle_line(line)
         status = self._process.wait()
         atexit.unregister(self.stop)
         self._errors.join(5)
-        if status != 0 and not self._told_why and not self._stopped:
-            last = next((line for line in reversed(self._said) if line), f"it ended with status {status}")
+        if status != 0 and not self._error_reported and not self._stopped:
+            last = next((line for line in reversed(self._last_errors) if line), f"it ended with status {status}")
             self._on_event({"event": "error", "message": last[len("paintover: ") :] if last.startswith("paintover: ")
                             else f"The paintover command failed: {last.rstrip('.')}."})  # fmt: skip
         self._on_event({"event": "ended", "exit_code": status})
 
-    def _hear(self, line: bytes) -> None:
+    def _handle_line(self, line: bytes) -> None:
         try:
             event = json.loads(line)
         except ValueError:
-            return  # a library's own chatter
+            return  # printed by a library
         if isinstance(event, dict) and "event" in event and not (self._stopped and event["event"] == "error"):
-            self._told_why |= event["event"] == "error"
+            self._error_reported |= event["event"] == "error"
             self._on_event(event)

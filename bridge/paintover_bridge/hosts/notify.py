@@ -1,4 +1,4 @@
-"""A sentence shown by the desktop, for hosts that give their scripts no window."""
+"""Desktop notifications, for hosts that give their scripts no window."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from paintover_bridge.hosts.command import detached
+from paintover_local.processes import detached
 
 _BALLOON = (
     "Add-Type -AssemblyName System.Windows.Forms; $icon = New-Object System.Windows.Forms.NotifyIcon; "
@@ -18,7 +18,8 @@ _BALLOON = (
 
 
 def notify(sentence: str) -> bool:
-    """Shows a sentence; whether there was something to show it with. The sentence is never part of a program's text."""
+    """Shows a sentence; returns whether the desktop can. It is passed as an argument or variable, never as program
+    text."""
     command = _command(sentence)
     if command is None:
         return False

@@ -1,8 +1,8 @@
-"""What an edit does to colour: a smooth map from the plate's colour to the painted one, learned on the keyframe.
+"""An edit's colour map: a smooth map from the plate's colour to the painted one, fitted on the keyframe.
 
-Where paint is a function of the plate's colour (a recolour, a grade, a glaze), the map gives every later frame's
-own pixels their painted colour, so the plate's texture and light survive. Where it is not (a mark of several
-colours, a painted texture), the map is its best guess, and what it misses is the part that must be carried by motion.
+Where paint is a function of the plate's colour (a recolour, a grade, a glaze), the map gives every later frame's own
+pixels their painted colour, so that the plate's texture and light survive. Where it is not (a mark of several colours,
+a painted texture), the map is the best approximation, and its residual must be propagated by motion.
 
 The map is a cubic polynomial of RGB (Finlayson, Mackiewicz, Hurlbert: Color correction using root-polynomial
 regression, 2015, surveys such bases) plus a 3-D table for what the polynomial misses. The table's axes are lightness
@@ -26,15 +26,14 @@ _OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5
 _STRIDES = np.array([SIZE * SIZE, SIZE, 1])
 _SAMPLES = 24_000
 _CANDIDATES = ((3, (0.05, 0.5, 5.0)), (1, (5.0, 100.0)), (0, (100.0,)))
-"""(degree of the polynomial, weights of a coarser scale where samples are few), from supple to stiff."""
+"""(degree of the polynomial, weights of a coarser scale where samples are few), from the most to the least flexible."""
 
 Colours = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ColourMap:
-    """table: (SIZE, SIZE, SIZE, 3) float32, what is added to a plate's colour. error: RMS of what the map misses on
-    paint that it was not fitted on."""
+    """table: (SIZE, SIZE, SIZE, 3) float32, the change of a plate's colour. error: the RMS error on held-out paint."""
 
     table: NDArray[np.float32]
     error: float
@@ -54,9 +53,9 @@ class ColourMap:
 def fit(plate: NDArray[np.float32], painted: NDArray[np.float32], block: NDArray[np.int64]) -> ColourMap:
     """The map that takes plate colours to painted ones.
 
-    plate, painted: (N, 3) float32. block: (N,) which part of the picture a sample lies in: the map's suppleness is
-    chosen by how well blocks with odd numbers are predicted from those with even ones, so that noise is not learned by
-    heart."""
+    plate, painted: (N, 3) float32. block: (N,) which block of the picture a sample lies in: the map's degree and
+    stiffness are chosen by how well blocks with odd numbers are predicted from those with even ones, so that noise is
+    not fitted."""
     if len(plate) == 0:
         return ColourMap(np.zeros((SIZE, SIZE, SIZE, 3), np.float32), 0.0)
     chosen = np.random.default_rng(0).permutation(len(plate))[:_SAMPLES]
@@ -72,14 +71,14 @@ def fit(plate: NDArray[np.float32], painted: NDArray[np.float32], block: NDArray
             trial = _Fit(x[~held_out], change[~held_out], degree)
             base = trial.polynomial(x[held_out])
             for stiffness in stiffnesses:
-                missed = base + _gather(trial.residual(stiffness), nodes) - answers
-                errors.append((float((missed**2).mean()), degree, stiffness))
-    error, degree, stiffness = min(errors, key=lambda trial: trial[0], default=(0.0, 3, 5.0))
-    return ColourMap(_Fit(x, change, degree).table(stiffness), float(np.sqrt(error)))
+                error = base + _gather(trial.residual(stiffness), nodes) - answers
+                errors.append((float((error**2).mean()), degree, stiffness))
+    least, degree, stiffness = min(errors, key=lambda trial: trial[0], default=(0.0, 3, 5.0))
+    return ColourMap(_Fit(x, change, degree).table(stiffness), float(np.sqrt(least)))
 
 
 class _Fit:
-    """A polynomial fit, and the table of what it misses."""
+    """A polynomial fit, and the table of its residual."""
 
     def __init__(self, x: Colours, change: Colours, degree: int) -> None:
         self._degree = degree
@@ -88,18 +87,18 @@ class _Fit:
         penalty[0, 0] = 1e-9
         self._coefficients = np.linalg.solve(basis.T @ basis + penalty, basis.T @ change)
         self._low, self._high = change.min(0) - 0.1, change.max(0) + 0.1
-        self._scales = _scales(_corners(_encode(x)), change - self._held(basis))
+        self._scales = _scales(_corners(_encode(x)), change - self._clamped(basis))
 
-    def _held(self, basis: Colours) -> Colours:
-        """Within what the paint does anywhere: polynomials run away where they saw no colour."""
+    def _clamped(self, basis: Colours) -> Colours:
+        """The polynomial, clamped to the range of the samples' change: it diverges where there were no samples."""
         return np.asarray(np.clip(basis @ self._coefficients, self._low, self._high))
 
     def polynomial(self, x: Colours) -> Colours:
-        return self._held(_basis(x, self._degree))
+        return self._clamped(_basis(x, self._degree))
 
     def residual(self, stiffness: float) -> Colours:
-        """A table (SIZE, SIZE, SIZE, 3) through what the polynomial misses: local averages where samples are many,
-        wider ones where few."""
+        """A table (SIZE, SIZE, SIZE, 3) of the polynomial's residual: local means where samples are many, wider ones
+        where they are few."""
         table = np.zeros((SIZE, SIZE, SIZE, 3))
         for level in reversed(self._scales):
             table = (level[..., :3] + stiffness * table) / (level[..., 3:] + stiffness)
@@ -124,7 +123,7 @@ def _basis(x: Colours, degree: int) -> Colours:
 
 
 def _encode(x: Colours) -> Colours:
-    """RGB 0..1 -> the table's axes 0..1."""
+    """RGB 0..1 (N, 3) to the table's axes 0..1."""
     axes: Colours = x @ _OPPONENT.T
     chroma = axes[:, 1:]
     axes[:, 1:] = np.sign(chroma) * np.sqrt(np.abs(chroma) / 2) + 0.5
@@ -132,7 +131,7 @@ def _encode(x: Colours) -> Colours:
 
 
 def _decode(axes: Colours) -> Colours:
-    """The inverse of `_encode`; what lies outside RGB's cube is clipped to it."""
+    """The inverse of `_encode`, clipped to RGB 0..1."""
     opponent = axes.copy()
     chroma = axes[:, 1:] - 0.5
     opponent[:, 1:] = np.sign(chroma) * chroma**2 * 2
@@ -160,7 +159,8 @@ def _gather(table: Colours, nodes: Corners) -> Colours:
 
 
 def _scales(nodes: Corners, values: Colours) -> list[Colours]:
-    """Scattered values, summed at their nodes with their weights, (SIZE, SIZE, SIZE, 4), and ever more widely."""
+    """Scattered values splatted to their nodes, with the sum of weights as the fourth channel, (SIZE, SIZE, SIZE, 4);
+    and smoothed ever more widely."""
     sums = np.zeros((SIZE**3, 4))
     for index, weight in nodes:
         for channel in range(3):
@@ -188,7 +188,7 @@ def _smooth(volume: Colours) -> Colours:
 
 
 def _processor(table: NDArray[np.float32]) -> ocio.CPUProcessor:
-    """OpenColorIO's: opponent axes, the curve towards grey, the table."""
+    """OpenColorIO's processor: opponent axes, the curve that is finer towards grey, the table."""
     matrix = np.eye(4)
     matrix[:3, :3] = _OPPONENT
     axes = ocio.MatrixTransform(matrix.ravel().tolist(), [0.0, 0.5, 0.5, 0.0])

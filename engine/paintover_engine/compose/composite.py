@@ -7,50 +7,39 @@ import functools
 import itertools
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.media.plate import (
-    ImagePlate,
-    Pixels,
-    Plate,
-    VideoPlate,
-    convert,
-    copy_frame,
-    matrix_of,
-    plane_array,
-    range_of,
-    rgb_frame,
-)
+from paintover_engine.compose.bounds import Bounds
+from paintover_engine.media.plate import ImagePlate, Pixels, Plate, VideoPlate
+from paintover_engine.media.video_picture import VideoPicture, rgb_as
 
-Window = tuple[int, int, int, int]
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. ITU-R BT.709-6, item 3.2
 
 
-def composite(plate: Plate, painted: NDArray[np.float16], window: Window) -> Plate:
-    """The plate with painted pixels laid over it, in its own samples: plate · (1 - matte) + painted · matte.
+def composite(plate: Plate, painted: NDArray[np.float16], bounds: Bounds) -> Plate:
+    """The plate with painted pixels over it, in its own samples: plate · (1 - matte) + painted · matte.
 
     painted: (h, w, 4) float16; RGB in the encoding of `Plate.rgb`, and the matte 0..1.
-    window: x, y, w, h in the plate's upright pixels; what lies outside it is untouched.
-    Returns a new plate; the given one where the window is empty. Every sample under a matte of 0 stays the same bit
+    bounds: of `painted`, in the plate's upright pixels; what lies outside them is untouched.
+    Returns a new plate; the given one where the bounds are empty. Every sample under a matte of 0 stays the same bit
     for bit, and so do alpha and further channels. A chroma sample changes only as far as *all* luma samples
     that it covers do: its matte is the least of theirs.
     """
-    x, y, width, height = window
+    x, y, width, height = bounds
     if painted.shape != (height, width, 4) or min(x, y) < 0 or x + width > plate.width or y + height > plate.height:
-        raise ValueError(f"painted {painted.shape} and window {window} do not fit {plate.width}x{plate.height}")
+        raise ValueError(f"painted {painted.shape} and bounds {bounds} do not fit {plate.width}x{plate.height}")
     if width == 0 or height == 0:
         return plate
     full = np.asarray(cv2.add(painted, np.zeros(4), dtype=cv2.CV_32F), np.float32)  # five times as quick as NumPy's
     rgb = np.asarray(cv2.cvtColor(full, cv2.COLOR_BGRA2BGR), np.float32)  # the first three; nine times NumPy's pace
     matte = np.clip(np.nan_to_num(full[..., 3], nan=0.0), 0.0, 1.0)
-    with np.errstate(invalid="ignore"):  # paint that is no number, under a matte of 0
+    with np.errstate(invalid="ignore"):  # NaN paint under a matte of 0
         if isinstance(plate, ImagePlate):
-            return _over_image(plate, rgb, matte, window)
+            return _over_image(plate, rgb, matte, bounds)
         if isinstance(plate, VideoPlate):
-            return _over_video(plate, rgb, matte, window)
+            return _over_video(plate, rgb, matte, bounds)
     raise TypeError(f"no composite for {type(plate).__name__}")
 
 
@@ -69,8 +58,8 @@ def _blend(native: Pixels, target: NDArray[Any], matte: NDArray[np.float32]) -> 
     np.copyto(native, mixed, where=matte > 0.0, casting="unsafe")
 
 
-def _over_image(plate: ImagePlate, rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window) -> ImagePlate:
-    x, y, width, height = window
+def _over_image(plate: ImagePlate, rgb: NDArray[np.float32], matte: NDArray[np.float32], bounds: Bounds) -> ImagePlate:
+    x, y, width, height = bounds
     pixels = plate.pixels.copy()
     region = pixels[y : y + height, x : x + width]
     if np.issubdtype(pixels.dtype, np.integer):
@@ -83,23 +72,24 @@ def _over_image(plate: ImagePlate, rgb: NDArray[np.float32], matte: NDArray[np.f
     return dataclasses.replace(plate, pixels=pixels)
 
 
-def _over_video(plate: VideoPlate, rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window) -> VideoPlate:
-    rgb, matte, window = _stored(plate, rgb, matte, window)
-    frame = copy_frame(plate.frame)
-    if frame.format.is_rgb or plate.peak == 1.0:
-        _over_rgb(frame, rgb, matte, window, plate.peak)
+def _over_video(plate: VideoPlate, rgb: NDArray[np.float32], matte: NDArray[np.float32], bounds: Bounds) -> VideoPlate:
+    rgb, matte, bounds = _stored(plate, rgb, matte, bounds)
+    picture = plate.picture
+    planes = [plane.copy() for plane in picture.planes]
+    if picture.is_rgb or picture.is_float:
+        _over_rgb(picture, planes, rgb, matte, bounds)
     else:
-        _over_yuv(frame, rgb, matte, window)
-    return dataclasses.replace(plate, frame=frame)
+        _over_yuv(picture, planes, rgb, matte, bounds)
+    return dataclasses.replace(plate, picture=dataclasses.replace(picture, planes=tuple(planes)))
 
 
 def _stored(
-    plate: VideoPlate, rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window
-) -> tuple[NDArray[np.float32], NDArray[np.float32], Window]:
-    """Painted pixels and their window turned from upright to the way the plate is stored."""
+    plate: VideoPlate, rgb: NDArray[np.float32], matte: NDArray[np.float32], bounds: Bounds
+) -> tuple[NDArray[np.float32], NDArray[np.float32], Bounds]:
+    """Painted pixels, their matte and bounds, rotated from upright to the plate's stored orientation."""
     orientation = plate.orientation
-    x, y, width, height = window
-    stored_width, stored_height = plate.frame.width, plate.frame.height
+    x, y, width, height = bounds
+    stored_width, stored_height = plate.picture.width, plate.picture.height
     corners = np.array([[x, y], [x + width, y + height]], np.float64)
     for turn in range(orientation.turns):  # a quarter turn back, clockwise: (x, y) goes to (height - y, x)
         side = plate.width if turn % 2 else plate.height
@@ -113,37 +103,37 @@ def _stored(
 
 
 def _over_rgb(
-    frame: av.VideoFrame, rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window, peak: float
+    picture: VideoPicture, planes: list[Pixels], rgb: NDArray[np.float32], matte: NDArray[np.float32], bounds: Bounds
 ) -> None:
-    x, y, width, height = window
-    if not frame.format.is_rgb:  # float grey
-        _blend(plane_array(frame, 0)[y : y + height, x : x + width], rgb @ _LUMA, matte)
+    x, y, width, height = bounds
+    if not picture.is_rgb:  # float grey
+        _blend(planes[0][y : y + height, x : x + width], rgb @ _LUMA, matte)
         return
     for plane, channel in enumerate((1, 2, 0)):
-        target = rgb[..., channel] if peak == 1.0 else np.clip(np.nan_to_num(rgb[..., channel]), 0.0, 1.0) * peak
-        _blend(plane_array(frame, plane)[y : y + height, x : x + width], target, matte)
+        target = rgb[..., channel]
+        if not picture.is_float:
+            target = np.clip(np.nan_to_num(target), 0.0, 1.0) * picture.peak
+        _blend(planes[plane][y : y + height, x : x + width], target, matte)
 
 
-def _over_yuv(frame: av.VideoFrame, rgb: NDArray[np.float32], matte: NDArray[np.float32], window: Window) -> None:
-    """Blends plane by plane; the window is first grown to whole chroma samples, with a matte of 0."""
-    x, y, width, height = window
-    across, down = 16 // frame.format.chroma_width(16), 16 // frame.format.chroma_height(16)
+def _over_yuv(
+    picture: VideoPicture, planes: list[Pixels], rgb: NDArray[np.float32], matte: NDArray[np.float32], bounds: Bounds
+) -> None:
+    """Blends plane by plane; the bounds are first grown to whole chroma samples, with a matte of 0."""
+    x, y, width, height = bounds
+    across, down = 16 // picture.format.chroma_width(16), 16 // picture.format.chroma_height(16)
     left, top = x % across, y % down
-    right = min(-(x + width) % across, frame.width - x - width)
-    bottom = min(-(y + height) % down, frame.height - y - height)
+    right = min(-(x + width) % across, picture.width - x - width)
+    bottom = min(-(y + height) % down, picture.height - y - height)
     rgb = cv2.copyMakeBorder(rgb, top, bottom, left, right, cv2.BORDER_REPLICATE)
     matte = cv2.copyMakeBorder(matte, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0.0)
     x, y = x - left, y - top
-    target = convert(rgb_frame(rgb), _without_alpha(frame.format.name), matrix_of(frame), range_of(frame))
-    mattes = {0: matte}
-    planes = sorted({c.plane for c in frame.format.components if not c.is_alpha})
-    if len(planes) > 1:
-        mattes[1] = mattes[2] = _least(matte, across, down)
-    for plane in planes:
-        part = mattes[plane]
-        px, py = (x, y) if plane == 0 else (x // across, y // down)
-        region = plane_array(frame, plane)[py : py + part.shape[0], px : px + part.shape[1]]
-        _blend(region, plane_array(target, plane), part)
+    target = rgb_as(rgb, picture, _without_alpha(picture.pix_fmt))
+    chroma = _least(matte, across, down)
+    for index, plane in enumerate(target.planes):
+        part = chroma if index else matte
+        px, py = (x // across, y // down) if index else (x, y)
+        _blend(planes[index][py : py + part.shape[0], px : px + part.shape[1]], plane, part)
 
 
 def _without_alpha(pix_fmt: str) -> str:
@@ -151,7 +141,7 @@ def _without_alpha(pix_fmt: str) -> str:
 
 
 def _least(matte: NDArray[np.float32], across: int, down: int) -> NDArray[np.float32]:
-    """The least of the matte over each block of down by across; blocks at an odd edge have fewer samples."""
+    """The minimum of the matte over each block of down by across; blocks at an odd edge have fewer samples."""
     height, width = matte.shape
     padded = cv2.copyMakeBorder(matte, 0, -height % down, 0, -width % across, cv2.BORDER_REPLICATE)
     places = itertools.product(range(down), range(across))

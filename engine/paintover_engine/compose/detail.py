@@ -1,5 +1,5 @@
-"""Between the plate's size and a model's: pictures fitted without stretching, and a model's change of a picture laid on
-the plate so that all detail stays the plate's own."""
+"""Between the plate's size and a model's: pictures fitted without stretching, and a model's change of a picture added
+to the plate, which keeps its own detail."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ Picture = NDArray[np.float32]  # (h, w, 3)
 
 Fit = Literal["pad", "crop"]
 
-_SLIMMEST = 3.0  # width over height, or the other way round, that a model is asked to see
+_SLIMMEST = 3.0  # aspect ratio up to which a model's picture follows the plate's
 _LEAST = 0.75  # share of the model's area that its pictures have at least
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How a plate lies in a model's picture: shrunk or enlarged evenly, in the middle, with what is left over padded by
-    reflection, or with what does not fit cut off.
+    """How a plate lies in a model's picture: scaled evenly, centred, and padded by reflection or cropped to fit.
 
     plate, size: (width, height) of the plate's and of the model's picture. inner: (width, height) of the plate in the
     model's pixels."""
@@ -54,9 +53,9 @@ class Framing:
     def to_plate(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
         """A model's picture (h, w, c) as one of the plate's size (H, W, c); 0 where the plate was cut off."""
         x, y = self._offset(0), self._offset(1)
-        kept = picture[max(0, y) : max(0, y) + self.inner[1], max(0, x) : max(0, x) + self.inner[0]]
-        right, bottom = self.inner[0] - kept.shape[1] - max(0, -x), self.inner[1] - kept.shape[0] - max(0, -y)
-        whole = cv2.copyMakeBorder(kept, max(0, -y), bottom, max(0, -x), right, cv2.BORDER_CONSTANT, value=0)
+        inside = picture[max(0, y) : max(0, y) + self.inner[1], max(0, x) : max(0, x) + self.inner[0]]
+        right, bottom = self.inner[0] - inside.shape[1] - max(0, -x), self.inner[1] - inside.shape[0] - max(0, -y)
+        whole = cv2.copyMakeBorder(inside, max(0, -y), bottom, max(0, -x), right, cv2.BORDER_CONSTANT, value=0)
         shrinks = self.inner[0] * self.inner[1] > self.plate[0] * self.plate[1]
         method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
         sized = cv2.resize(whole, self.plate, interpolation=method) if self.inner != self.plate else whole
@@ -68,7 +67,7 @@ class Framing:
 
 
 def _nearest_size(plate: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
-    """The (width, height) in multiples, of at most `area` pixels and not much less, that wastes least of itself."""
+    """The (width, height) in multiples, of at most `area` pixels and not much less, with the least padding."""
     wanted = float(np.clip(plate[0] / plate[1], 1 / _SLIMMEST, _SLIMMEST))
     most = max(1, int((area * _SLIMMEST) ** 0.5) // multiple + 1)
     sides = [multiple * n for n in range(1, most + 1)]
@@ -84,7 +83,7 @@ def _square(area: int, multiple: int) -> tuple[int, int]:
 
 
 def difference_composite(plate: Picture, edited: Picture, reconstructed: Picture, framing: Framing) -> Picture:
-    """(H, W, 3): the plate plus what the model changed. All pictures in the same encoding.
+    """(H, W, 3): the plate plus the model's change. All pictures in the same encoding.
 
     plate: (H, W, 3), not clipped. edited, reconstructed: the model's pictures (h, w, 3) with the edit and without it,
     whose common errors cancel."""

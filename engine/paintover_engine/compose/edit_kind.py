@@ -1,4 +1,4 @@
-"""What kind of edit a keyframe is: a local change, a style of the whole frame, or another shape."""
+"""The kind of edit that a keyframe is: a local change, a style of the whole frame, or a change of shape."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ Picture = NDArray[np.float32]  # (H, W, 3)
 
 EditKind = Literal["local", "style", "shape"]
 
-_SIDE = 384  # the long side that is looked at
+_SIDE = 384  # the long side of the pictures that are compared, in pixels
 _SEEN = 12 / 255  # changes above this are plainly seen
 _WIDE = 0.5  # of the frame: more is no local edit
 _SMALL = 0.1  # of the frame: less is always a local edit
-_KEPT = 0.4  # of the contours: less is another shape
+_PRESERVED = 0.4  # of the contours: less is a change of shape
 _SPARSE = 0.02  # of the changed area: fewer contours than this are none
 _EDGES = 0.02  # gradient, in display values a pixel, from which there are contours at all
 
 
 @dataclass(frozen=True)
 class Edit:
-    """kind: what it is. covered: share of the frame that changed. kept: share of the plate's contours in there that the
-    edit has too; 1 where the plate has none."""
+    """kind: of the edit. covered: share of the frame that changed. preserved: share of the plate's contours there that
+    the edit has too; 1 where the plate has none."""
 
     kind: EditKind
     covered: float
-    kept: float
+    preserved: float
 
     @property
     def words(self) -> str:
         """ "it changes 92 % of the frame and keeps 81 % of the contours there"."""
-        return f"it changes {self.covered:.0%} of the frame and keeps {self.kept:.0%} of the contours there"
+        return f"it changes {self.covered:.0%} of the frame and keeps {self.preserved:.0%} of the contours there"
 
 
 def edit_of(plate: Picture, edited: Picture) -> Edit:
     """The kind of edit that a keyframe is. plate, edited: (H, W, 3) in display encoding, 0..1."""
     before, after = _small(plate), _small(edited)
     changed = np.abs(after - before).max(axis=2) > _SEEN
-    covered, kept = float(changed.mean()), _kept(before, after, changed)
+    covered, preserved = float(changed.mean()), _preserved(before, after, changed)
     if covered < _SMALL:
         kind: EditKind = "local"
-    elif kept < _KEPT:
+    elif preserved < _PRESERVED:
         kind = "shape"
     else:
         kind = "style" if covered > _WIDE else "local"
-    return Edit(kind, covered, kept)
+    return Edit(kind, covered, preserved)
 
 
-def _kept(before: Picture, after: Picture, changed: NDArray[np.bool_]) -> float:
+def _preserved(before: Picture, after: Picture, changed: NDArray[np.bool_]) -> float:
     """The share of the plate's contours, by their strength and direction, that is left where the picture changed."""
     old, new = _slopes(before), _slopes(after)
     strength = np.hypot(*old)

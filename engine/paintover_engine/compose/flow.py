@@ -1,4 +1,4 @@
-"""Dense optical flow of the plate, small enough to keep: what moves where, how sure that is, where the shot cuts.
+"""Dense optical flow of the plate at a reduced size: estimation, warping, forward-backward consistency, and cuts.
 
 The estimator is OpenCV's DIS (Kroeger et al.: Fast Optical Flow using Dense Inverse Search, ECCV 2016).
 A flow field is (h, w, 2) float32: field[y, x] = (dx, dy) such that pixel (x, y) of the first picture shows what pixel
@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from paintover_engine.compose.bounds import Bounds
+
 Field = NDArray[np.float32]  # (h, w, 2)
 Plane = NDArray[np.float32]  # (h, w)
 Array = TypeVar("Array", bound=NDArray[Any])
@@ -21,7 +23,7 @@ Array = TypeVar("Array", bound=NDArray[Any])
 LONG_SIDE = 640
 """Pixels on the long side of the picture that motion and mattes are computed on; larger plates are reduced to it."""
 
-_STIFF = 240.0  # pixels; an affine motion's slopes are held towards none as if they were asked of a picture so wide
+_UNIT = 240.0  # pixels; coordinates are divided by it before an affine motion's slopes are regularised
 
 PACK_SCALE = 32.0
 """Packed flow counts in 1/32 pixel: finer than flow is exact, and 16 bits still hold motions of 1000 pixels."""
@@ -39,6 +41,11 @@ def flow_size(width: int, height: int) -> tuple[int, int]:
     return max(1, (wide + 1) // 2), max(1, (high + 1) // 2)
 
 
+def halved(picture: Array) -> Array:
+    """A picture of twice the flow's size at the flow's."""
+    return shrink(picture, (picture.shape[1] // 2, picture.shape[0] // 2))
+
+
 def shrink(picture: Array, size: tuple[int, int]) -> Array:
     """The picture at (width, height) `size`, area-averaged; itself where it has that size."""
     if (picture.shape[1], picture.shape[0]) == size:
@@ -48,20 +55,20 @@ def shrink(picture: Array, size: tuple[int, int]) -> Array:
 
 
 class FlowEstimator:
-    """Dense flow between grey uint8 pictures of one size. Keep one: it reuses its buffers."""
+    """Dense flow between grey uint8 pictures of one size. An instance reuses its buffers; it serves one thread."""
 
     MINIMUM = 16  # DIS needs room for a pyramid of 8 pixel patches
 
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._dis.setFinestScale(0)
-        # Less work than the preset's 5, 25 and 3: a third of the time, and what is painted comes out the same.
+        # Less work than the preset's 5, 25 and 3: a third of the time, and results of the same quality.
         self._dis.setVariationalRefinementIterations(2)
         self._dis.setGradientDescentIterations(8)
         self._dis.setPatchStride(5)
 
     def between(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Field:
-        """(h, w) uint8 twice -> (h, w, 2) float32."""
+        """The flow (h, w, 2) from the first picture (h, w) to the second; 0 for pictures smaller than `MINIMUM`."""
         if min(first.shape) < self.MINIMUM:
             return np.zeros((*first.shape, 2), np.float32)
         field: Field = self._dis.calc(first, second, None)
@@ -78,9 +85,9 @@ def unpack(packed: NDArray[np.int16]) -> Field:
     return packed.astype(np.float32) / np.float32(PACK_SCALE)
 
 
-def places(flow: Field, window: tuple[int, int, int, int] | None = None) -> Field:
-    """(h, w, 2): where each pixel's flow ends. window: x, y, w, h of the frame that the flow is of; None: all."""
-    x, y = window[:2] if window is not None else (0, 0)
+def endpoints(flow: Field, bounds: Bounds | None = None) -> Field:
+    """(h, w, 2): where each pixel's flow ends. bounds: the part of the frame that the flow covers; None: all."""
+    x, y = bounds[:2] if bounds is not None else (0, 0)
     height, width = flow.shape[:2]
     ends = np.empty((height, width, 2), np.float32)
     np.add(flow[..., 0], np.arange(x, x + width, dtype=np.float32), out=ends[..., 0])
@@ -88,35 +95,35 @@ def places(flow: Field, window: tuple[int, int, int, int] | None = None) -> Fiel
     return ends
 
 
-def follow(picture: Array, flow: Field) -> Array:
-    """What the second picture shows, moved to where the first shows it: bilinear, border repeated.
+def warp(picture: Array, flow: Field) -> Array:
+    """Backward warping: the second picture brought to the first one's grid, bilinear, border repeated.
 
-    picture: (h, w[, c]) seen at the flow's ends; flow: (h, w, 2)."""
-    moved: Array = cv2.remap(picture, places(flow), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    picture: (h, w[, c]), sampled at the flow's end points; flow: (h, w, 2), first -> second."""
+    moved: Array = cv2.remap(picture, endpoints(flow), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return moved
 
 
-def lengths(field: Field) -> Plane:
-    """(h, w): how long a field's vectors are."""
+def magnitudes(field: Field) -> Plane:
+    """(h, w): the length of a field's vectors."""
     return np.asarray(cv2.magnitude(*cv2.split(field)))
 
 
-def consistency(there: Field, back: Field, window: tuple[int, int, int, int] | None = None) -> Plane:
+def consistency(forward: Field, backward: Field, bounds: Bounds | None = None) -> Plane:
     """Trust in a flow by the forward-backward test (Sundaram, Brox, Keutzer: Dense point trajectories by
     GPU-accelerated large displacement optical flow, ECCV 2010).
 
-    there: first -> second, of the window (x, y, w, h) alone where one is given; back: second -> first, all of it.
-    Returns (h, w) float32: 1 where going there and back ends at the start, falling to 0 where the surface is hidden in
-    the second picture or leaves it."""
-    ends = places(there, window)
-    returned: Field = cv2.remap(back, ends, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    miss = lengths(there + returned) ** 2
-    allowed = 0.5 + 0.01 * (lengths(there) ** 2 + lengths(returned) ** 2)
-    return np.asarray(cv2.exp(-miss / allowed) * within_picture(ends, back.shape), np.float32)
+    forward: first -> second, of `bounds` alone where they are given; backward: second -> first, of the whole picture.
+    Returns (h, w) float32: 1 where forward and backward flow cancel, falling to 0 where the surface is occluded in the
+    second picture or leaves it."""
+    ends = endpoints(forward, bounds)
+    returned: Field = cv2.remap(backward, ends, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    error = magnitudes(forward + returned) ** 2
+    allowed = 0.5 + 0.01 * (magnitudes(forward) ** 2 + magnitudes(returned) ** 2)
+    return np.asarray(cv2.exp(-error / allowed) * within_picture(ends, backward.shape), np.float32)
 
 
 def within_picture(points: Field, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """(h, w): which points (h, w, 2) lie in a picture of a shape, to less than a pixel."""
+    """(h, w) bool: which points (h, w, 2) lie in a picture of a shape (height, width, …), to less than a pixel."""
     x, y = points[..., 0], points[..., 1]
     return np.asarray((x > -1) & (x < shape[1]) & (y > -1) & (y < shape[0]))
 
@@ -124,42 +131,44 @@ def within_picture(points: Field, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 def affine_motion(field: Field, weight: Plane, robust: bool = False, pitch: int = 2) -> Field:
     """The affine motion (h, w, 2) nearest to a field (h, w, 2), weighted by (h, w) and sampled every `pitch` pixels.
 
-    robust: leaving out what moves otherwise, by iteratively reweighted least squares with Cauchy's weights."""
+    robust: outliers are left out, by iteratively reweighted least squares with Cauchy's weights."""
     height, width = weight.shape
-    own = _grid(height, width)
+    grid = _grid(height, width)
     given = weight[::pitch, ::pitch].ravel()
     chosen = given > 0.01
     given = given[chosen][:, None]
     values = field[::pitch, ::pitch].reshape(-1, 2)[chosen]
-    points = own[::pitch, ::pitch].reshape(-1, 2)[chosen] / np.float32(_STIFF)
+    points = grid[::pitch, ::pitch].reshape(-1, 2)[chosen] / np.float32(_UNIT)
     basis = np.concatenate([points, np.ones((len(values), 1), np.float32)], -1)
     w, solution = given, np.zeros((3, 2), np.float32)
     for _ in range(5 if robust else 1):
         weighted = (basis * w).T
-        stiff = np.diag([1e-3, 1e-3, 1e-6]) * max(1.0, float(w.sum()))
-        solution = np.linalg.solve(weighted @ basis + stiff, weighted @ values).astype(np.float32)
-        apart = basis @ solution - values
-        w = given / (1 + 4 * (apart[:, :1] ** 2 + apart[:, 1:] ** 2))
-    motion: Field = cv2.transform(own, np.concatenate([solution[:2].T / _STIFF, solution[2:].T], -1))
+        ridge = np.diag([1e-3, 1e-3, 1e-6]) * max(1.0, float(w.sum()))
+        solution = np.linalg.solve(weighted @ basis + ridge, weighted @ values).astype(np.float32)
+        residual = basis @ solution - values
+        w = given / (1 + 4 * (residual[:, :1] ** 2 + residual[:, 1:] ** 2))
+    motion: Field = cv2.transform(grid, np.concatenate([solution[:2].T / _UNIT, solution[2:].T], -1))
     return motion
 
 
 @functools.lru_cache(maxsize=16)
 def _grid(height: int, width: int) -> Field:
-    """(h, w, 2): every pixel's own place. Kept: to be read only."""
-    return places(np.zeros((height, width, 2), np.float32))
+    """(h, w, 2): every pixel's coordinates. Cached and shared by threads: read-only."""
+    grid = endpoints(np.zeros((height, width, 2), np.float32))
+    grid.flags.writeable = False
+    return grid
 
 
 def is_cut(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: Field) -> bool:
-    """Whether the shot changes between two display pictures.
+    """Whether the shot cuts between two display-encoded pictures.
 
-    first, second: (h, w, 3) uint8 at the flow's size. A cut changes the colour histogram *and* leaves a picture that
-    motion cannot explain; a flash or a whip pan does only one of the two."""
+    first, second: (h, w, 3) uint8 at the flow's size; flow: first -> second. A cut changes the colour histogram *and*
+    leaves a picture that motion cannot explain; a flash or a whip pan does only one of the two."""
     overlap = cv2.compareHist(_histogram(first), _histogram(second), cv2.HISTCMP_INTERSECT)
     if overlap > 0.7:
         return False
     grey_first, grey_second = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).astype(np.float32) for p in (first, second))
-    difference = follow(grey_second, flow) - grey_first
+    difference = warp(grey_second, flow) - grey_first
     unexplained = np.abs(difference - difference.mean()).mean()  # a flash brightens evenly
     contrast = float(grey_first.std()) + 1.0
     return bool(unexplained > 0.35 * contrast)

@@ -1,60 +1,56 @@
-"""One keyframe's paint, made anew on another frame's own pixels at the plate's size."""
+"""One keyframe's paint rendered on another frame's own pixels, at the plate's size."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from paintover_engine.compose.bounds import EMPTY, Bounds, bounds_of
 from paintover_engine.compose.colour_map import ColourMap
-from paintover_engine.compose.flow import Field, flow_size, follow, places, shrink, unpack
+from paintover_engine.compose.flow import Field, endpoints, flow_size, shrink, unpack, warp
 from paintover_engine.compose.matte import (
     Plane,
-    Window,
     apply_coefficients,
-    bounds,
     disc,
     guided_coefficients,
     sharpen,
 )
 from paintover_engine.compose.paint import Paint
-from paintover_engine.compose.tracker import certain, from_bytes
+from paintover_engine.compose.tracker import Propagated, certain, from_bytes
 from paintover_engine.media.colour import to_working
 from paintover_engine.media.plate import Plate, unit
 
 Picture = NDArray[np.float32]  # (h, w, 3)
 
 MARGIN = 4
-"""How far beyond the carried matte the full-size one may reach, in flow pixels."""
+"""How far beyond the propagated matte the full-size one may reach, in flow pixels."""
 
-_AROUND = 16  # how much of the keyframe around its paint may be asked for, in the plate's pixels
-_LIGHT = (15, 15)  # over how many flow pixels light is even
+_AROUND = 16  # how much of the keyframe around its paint is sampled, in the plate's pixels
+_LIGHT = (15, 15)  # flow pixels over which light is even
 _MEAN = np.full((1, 3), 1 / 3, np.float32)
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 
 
 class View:
-    """A window of a frame of the plate, of which no more is converted than the window needs.
+    """A part of a frame of the plate, no more of which is converted than `bounds` needs.
 
-    working: (h, w, 3), the window at the plate's size; small: (h', w', 3) 0..1, the whole frame at the flow's size.
-    """
+    working: (h, w, 3) float32, the part inside `bounds`, at the plate's size in the working encoding; small:
+    (h', w', 3) float32 0..1, the whole frame at the flow's size; size: (width, height) of the plate."""
 
-    def __init__(self, plate: Plate, window: Window) -> None:
-        x, y, width, height = window
+    def __init__(self, plate: Plate, bounds: Bounds) -> None:
+        x, y, width, height = bounds
         native = plate.native_rgb()
         as_it_is = not plate.colorspace and native.dtype in (np.uint8, np.uint16)
         whole = native if as_it_is else plate.display()
-        self.window = window
+        self.bounds = bounds
         self.working = to_working(unit(native[y : y + height, x : x + width]), plate.colorspace)
         self.size = (whole.shape[1], whole.shape[0])
         self.small = unit(shrink(whole, flow_size(*self.size)))
 
     def enlarged(self, small: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The window of something of the flow's size (h', w'[, c]), at the plate's size."""
-        x, y, width, height = self.window
+        """Planes of the flow's size (h', w'[, c]) enlarged to the plate's, inside `bounds`: (h, w[, c])."""
+        x, y, width, height = self.bounds
         across, down = small.shape[1] / self.size[0], small.shape[0] / self.size[1]
         to_small = np.array([[across, 0, (x + 0.5) * across - 0.5], [0, down, (y + 0.5) * down - 0.5]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -63,81 +59,81 @@ class View:
 
 
 class Layer:
-    """A keyframe's paint, ready to be laid on frames.
+    """A keyframe's paint, ready to be composited on frames.
 
-    paint: the keyframe's, at the plate's size; None needs neither `mapped` nor pixels of the keyframe. colour: its
-    colour map.
-    drawn: the paint is no function of colour. firm: how well its edge is seen in the plate, 0..1.
-    """
+    paint: the keyframe's, at the plate's size; None where it is a function of colour inside a hard edge, and no pixel
+    of the keyframe is needed. colour: its colour map. drawn: the paint is no function of colour. firmness: how well its
+    edge is seen in the plate, 0..1."""
 
-    def __init__(self, paint: Paint | None, colour: ColourMap, drawn: bool, firm: float) -> None:
+    def __init__(self, paint: Paint | None, colour: ColourMap, drawn: bool, firmness: float) -> None:
         self._colour = colour
-        self._firm = firm
+        self._firmness = firmness
         self._mapped = paint is not None
         if paint is None:
             return
-        near, self._home = paint.cropped(_AROUND)
+        near, self._origin = paint.cropped(_AROUND)
         self._matte, self._opacity = near.matte, near.opacity()
-        self._through = near.showing_through() if drawn else None
+        self._transmission = near.transmission() if drawn else None
         size = flow_size(paint.plate.shape[1], paint.plate.shape[0])
         self._light = cv2.transform(shrink(paint.plate, size), _MEAN)
-        self._rest = near.beyond(colour(near.plate) if self._through is None else near.plate * self._through)
+        base = colour(near.plate) if self._transmission is None else near.plate * self._transmission
+        self._residual = near.residual(base)
 
-    def lay(self, view: View, kept: Mapping[str, NDArray[Any]], index: int) -> tuple[Picture, Plane]:
-        """Painted colour (h, w, 3) and matte (h, w) of a view. kept: `Tracker.tensors`, with the view's frame at
-        `index`."""
-        carried = from_bytes(kept["matte"][index])
-        near = _near(carried, view)
-        matte = _at_full_size(carried, view)
-        matte *= near
-        if not self._mapped:
+    def composite(self, view: View, propagated: Propagated, index: int) -> tuple[Picture, Plane]:
+        """Painted colour (h, w, 3) and matte (h, w) of a view of the frame at an index of a propagated span."""
+        assert propagated.matte is not None
+        small = from_bytes(propagated.matte[index])
+        reached = _reached(small, view)
+        matte = _at_full_size(small, view)
+        matte *= reached
+        if not self._mapped or propagated.offset is None or propagated.trust is None:
             return self._colour(view.working), matte
-        offset, sure = unpack(kept["offset"][index]), from_bytes(kept["trust"][index])
-        on_key, trust, light = self._surface(offset, sure, view)
-        rest = _seen(self._rest, on_key, cv2.INTER_CUBIC)
-        if self._through is None:
-            painted = self._colour(view.working) + _times(rest, np.minimum(4 * trust, 1))
+        offset, small_trust = unpack(propagated.offset[index]), from_bytes(propagated.trust[index])
+        on_key, trust, light = self._surface(offset, small_trust, view)
+        residual = _sampled(self._residual, on_key, cv2.INTER_CUBIC)
+        if self._transmission is None:
+            painted = self._colour(view.working) + _times(residual, np.minimum(4 * trust, 1))
         else:
-            painted = _times(view.working, _seen(self._through, on_key)) + _times(rest, light)
-        matte *= _seen(self._opacity, on_key)
-        matte += (1 - self._firm) * certain(trust) * (_seen(self._matte, on_key) - matte)
-        matte *= near
+            painted = _times(view.working, _sampled(self._transmission, on_key)) + _times(residual, light)
+        matte *= _sampled(self._opacity, on_key)
+        matte += (1 - self._firmness) * certain(trust) * (_sampled(self._matte, on_key) - matte)
+        matte *= reached
         return painted, matte
 
-    def _surface(self, offset: Field, sure: Plane, view: View) -> tuple[Field, Plane, Plane]:
-        """Of the view's pixels: where they stood in the keyframe's kept part (h, w, 2), how far that is trusted, and
-        how much more light falls there than on the keyframe."""
+    def _surface(self, offset: Field, trust: Plane, view: View) -> tuple[Field, Plane, Plane]:
+        """Of the view's pixels: where they stood in the cropped keyframe (h, w, 2), the trust in that (h, w), and the
+        ratio of the light there to that on the keyframe (h, w). offset, trust: (h', w'[, 2]), a registration."""
         across, down = view.size[0] / offset.shape[1], view.size[1] / offset.shape[0]
         x, y = cv2.split(offset)
         planes = view.enlarged(
-            cv2.merge([x * np.float32(across), y * np.float32(down), sure, self._relit(offset, sure, view)])
+            cv2.merge([x * np.float32(across), y * np.float32(down), trust, self._relighting(offset, trust, view)])
         )
         x, y, trust, light = cv2.split(planes)
-        left, top = view.window[0] - self._home[0], view.window[1] - self._home[1]
-        return places(cv2.merge([x, y]), (left, top, *view.window[2:])), trust, light
+        left, top = view.bounds[0] - self._origin[0], view.bounds[1] - self._origin[1]
+        return endpoints(cv2.merge([x, y]), (left, top, *view.bounds[2:])), trust, light
 
-    def _relit(self, offset: Field, trust: Plane, view: View) -> Plane:
-        """(h', w'): how much more light than on the keyframe falls on the surface around each pixel, and so on its
-        paint."""
-        now, then = cv2.transform(view.small, _MEAN), follow(self._light, offset)
-        counts = trust + np.float32(1e-3)
-        now, then = (cv2.blur(light * counts, _LIGHT) + np.float32(1e-4) for light in (now, then))
-        return np.asarray(np.clip(now / then, 0.5, 2.0))
+    def _relighting(self, offset: Field, trust: Plane, view: View) -> Plane:
+        """(h', w') 0.5..2: the ratio of the light on the surface around each pixel to that on the keyframe."""
+        frame, key = cv2.transform(view.small, _MEAN), warp(self._light, offset)
+        weight = trust + np.float32(1e-3)
+        frame, key = (cv2.blur(light * weight, _LIGHT) + np.float32(1e-4) for light in (frame, key))
+        return np.asarray(np.clip(frame / key, 0.5, 2.0))
 
 
-def reach(matte: NDArray[np.uint8], size: tuple[int, int]) -> Window:
-    """The box of the plate, of (width, height) `size`, that holds all that a carried matte (h', w') can paint."""
-    x, y, w, h = bounds(matte, MARGIN)
+def reach(matte: NDArray[np.uint8], size: tuple[int, int]) -> Bounds:
+    """The bounds, in a plate of (width, height) `size`, of all that a propagated matte (h', w') can paint."""
+    x, y, w, h = bounds_of(matte, MARGIN)
     if w == 0:
-        return 0, 0, 0, 0
+        return EMPTY
     height, width = matte.shape
     left, right = x * size[0] // width, min(-(-(x + w) * size[0] // width), size[0])
     top, bottom = y * size[1] // height, min(-(-(y + h) * size[1] // height), size[1])
     return left, top, right - left, bottom - top
 
 
-def _seen(on_key: NDArray[np.float32], where: Field, method: int = cv2.INTER_LINEAR) -> NDArray[np.float32]:
-    return np.asarray(cv2.remap(on_key, where, None, method, borderMode=cv2.BORDER_REPLICATE), np.float32)
+def _sampled(on_key: NDArray[np.float32], points: Field, method: int = cv2.INTER_LINEAR) -> NDArray[np.float32]:
+    """A picture of the keyframe at points (h, w, 2)."""
+    return np.asarray(cv2.remap(on_key, points, None, method, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def _times(picture: Picture, plane: Plane) -> Picture:
@@ -146,8 +142,9 @@ def _times(picture: Picture, plane: Plane) -> Picture:
 
 
 def _at_full_size(matte: Plane, view: View) -> Plane:
-    """A view's part of a matte (h', w') of the flow's size, its edge on the plate's edges."""
-    x, y, width, height = bounds(matte, 2 * MARGIN)
+    """A matte (h', w') of the flow's size enlarged to a view (h, w), its edge moved to the plate's edges by the fast
+    guided filter."""
+    x, y, width, height = bounds_of(matte, 2 * MARGIN)
     coefficients = np.zeros((*matte.shape, 4), np.float32)
     if width and height:
         part = np.s_[y : y + height, x : x + width]
@@ -155,6 +152,6 @@ def _at_full_size(matte: Plane, view: View) -> Plane:
     return sharpen(apply_coefficients(view.enlarged(coefficients), np.clip(view.working, 0, 1)), 1.5)
 
 
-def _near(matte: Plane, view: View) -> NDArray[np.bool_]:
+def _reached(matte: Plane, view: View) -> NDArray[np.bool_]:
     """(h, w): the view's pixels that a matte (h', w') of the flow's size may reach."""
     return np.asarray(view.enlarged(cv2.dilate(matte, disc(MARGIN - 1))) > 0.1)

@@ -1,4 +1,4 @@
-"""Mattes: where an edit applies, found from the keyframe and kept clean."""
+"""Mattes: computed from a keyframe, cleaned, refined by the guided filter, feathered; and filling-in beyond them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Plane = NDArray[np.float32]  # (h, w)
-Window = tuple[int, int, int, int]  # x, y, width, height
 
 
 _SUM = np.ones((1, 3), np.float32)
 _SPECK = 24  # pixels of an island or a hole that are noise
-_ENOUGH = 1000  # side of the middle part of a picture that tells its noise
+_ENOUGH = 1000  # side of the middle part of a picture that its noise is estimated on
 _COMPRESSION = 4.0 / 255  # standard deviation of the strongest compression that a keyframe comes with
 _SIGNIFICANT = 4.0  # standard deviations of compression noise that a difference must exceed to be paint
 
@@ -21,7 +20,7 @@ def difference_matte(plate: NDArray[np.float32], edited: NDArray[np.float32]) ->
     """Where a painted picture differs from its plate, 0..1.
 
     plate, edited: (H, W, 3) float32, display-encoded (1 = white). Returns (H, W) float32: exactly 0 where the two are
-    the same but for rounding or compression noise, 1 where the paint is plainly visible, between on soft paint.
+    the same but for rounding or compression noise, 1 where the paint is plainly visible, in between on soft paint.
     Specks and holes of a few pixels are removed."""
     r, g, b = cv2.split(cv2.absdiff(edited, plate))
     difference = cv2.max(cv2.max(r, g), b)  # NumPy's maximum over an axis of three is slow
@@ -32,30 +31,30 @@ def difference_matte(plate: NDArray[np.float32], edited: NDArray[np.float32]) ->
 
 
 def _noise(plate: NDArray[np.float32], edited: NDArray[np.float32]) -> float:
-    """The standard deviation of what compression added to a picture, 0 for none.
+    """The standard deviation of the noise that compression added to a picture, 0 for none.
 
-    From the finest detail of what a grade does not explain (Immerkaer: Fast noise variance estimation, 1996), by a
-    median, so that paint, which covers little of the finest detail, does not count; and from the coarser part, as far
-    as that may be compression."""
+    Estimated on the finest detail of what a grade does not explain (Immerkaer: Fast noise variance estimation, CVIU
+    1996), by a median, so that paint, which covers little of the finest detail, does not count; and on the coarser
+    part, as far as that may be compression."""
     y, x = (max(0, (side - _ENOUGH) // 2) for side in plate.shape[:2])
     middle = np.s_[y : y + _ENOUGH, x : x + _ENOUGH]
     if _detail(edited[middle] - plate[middle]) == 0:  # most of it is untouched
         return 0.0
-    left = _ungraded(plate[middle], edited[middle])
-    detail = _detail(left)
+    residual = _ungraded(plate[middle], edited[middle])
+    detail = _detail(residual)
     if detail < 0.1 / 255:
         return 0.0
-    return max(detail, min(float(np.median(np.abs(left))) / 0.6745, _COMPRESSION))
+    return max(detail, min(float(np.median(np.abs(residual))) / 0.6745, _COMPRESSION))
 
 
 def _detail(difference: NDArray[np.float32]) -> float:
-    """The standard deviation of a difference's finest detail, as noise of which most pixels have some."""
+    """The standard deviation of a difference's finest detail, as that of noise on most pixels."""
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
     return float(np.median(np.abs(cv2.filter2D(difference, cv2.CV_32F, kernel)))) / 0.6745
 
 
 def _ungraded(plate: NDArray[np.float32], edited: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What remains of the difference after the nearest quadratic map of the plate's colours: all of it for local
+    """The residual (h, w, 3) of the difference after the best quadratic map of the plate's colours: all of it for local
     paint."""
     r, g, b = (channel.astype(np.float32) for channel in cv2.split(plate))
     basis = np.stack([np.ones_like(r), r, g, b, r * r, g * g, b * b, r * g, r * b, g * b], -1).reshape(-1, 10)
@@ -68,8 +67,8 @@ def _ungraded(plate: NDArray[np.float32], edited: NDArray[np.float32]) -> NDArra
 def clean(matte: Plane, smallest_island: int) -> Plane:
     """A keyframe's matte (H, W) 0..1 without islands of fewer than `smallest_island` pixels, and without holes and
     dents of a few pixels where the paint happens to have the plate's colour."""
-    kept = matte * _without_small((matte > 0).astype(np.uint8), smallest_island)
-    matte = kept if kept.any() else matte  # a small edit is still an edit
+    cleaned = matte * _without_small((matte > 0).astype(np.uint8), smallest_island)
+    matte = cleaned if cleaned.any() else matte  # a small edit is still an edit
     filled = 1 - _without_small(1 - (matte > 0.5).astype(np.uint8), _SPECK)
     around = cv2.dilate(matte, np.ones((5, 5), np.uint8))
     return np.where((filled > 0) & (matte <= 0.5), around, matte).astype(np.float32)
@@ -88,18 +87,6 @@ def _without_small(solid: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]
     keep = stats[:, cv2.CC_STAT_AREA] >= smallest
     keep[0] = False
     return np.asarray(keep.astype(np.uint8)[labels])
-
-
-def bounds(matte: NDArray[np.float32] | NDArray[np.uint8], margin: int = 0) -> tuple[int, int, int, int]:
-    """x, y, width, height of the smallest box that holds every pixel above 0, grown by `margin` inside the picture."""
-    if not matte.size:
-        return 0, 0, 0, 0
-    x, y, width, height = cv2.boundingRect((matte > 0).astype(np.uint8))
-    if width == 0:
-        return 0, 0, 0, 0
-    right, bottom = min(matte.shape[1], x + width + margin), min(matte.shape[0], y + height + margin)
-    x, y = max(0, x - margin), max(0, y - margin)
-    return x, y, right - x, bottom - y
 
 
 def guided_coefficients(
@@ -143,7 +130,7 @@ def apply_coefficients(coefficients: NDArray[np.float32], guide: NDArray[np.floa
 
 
 def disc(radius: int) -> NDArray[np.uint8]:
-    """A round structuring element of 2 · radius + 1 pixels."""
+    """A round structuring element, 2 · radius + 1 pixels wide."""
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)))
 
 
@@ -161,9 +148,9 @@ def feathered(matte: NDArray[np.float32], softness: float) -> NDArray[np.float32
 
 
 def extend(picture: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Fills what is not known from the nearest that is, smoothly ("pull-push", Gortler et al. 1996).
+    """Fills unknown pixels smoothly from the nearest known ones (Gortler et al.: The Lumigraph, 1996, "pull-push").
 
-    picture: (h, w, c); known: (h, w) 0..1, how much a pixel counts. Known pixels keep their value."""
+    picture: (h, w, c); known: (h, w) 0..1, each pixel's weight. Pixels of weight 1 keep their value."""
     height, width = known.shape
     weighted = cv2.merge([*(plane * known for plane in cv2.split(picture)), known])
     levels = [weighted]

@@ -1,17 +1,19 @@
-"""What an artist's paint is: a keyframe against its plate, and what of it is a function of colour, opaque, soft or a
-grade."""
+"""An artist's paint: a keyframe against its plate, and whether it is a grade, a function of colour, opaque or soft."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose import colour_map
+from paintover_engine.compose.bounds import Bounds, bounds_of
 from paintover_engine.compose.colour_map import ColourMap
-from paintover_engine.compose.matte import Window, bounds, disc, extend
+from paintover_engine.compose.flow import shrink
+from paintover_engine.compose.matte import disc, extend
 
 Plane = NDArray[np.float32]  # (H, W)
 Picture = NDArray[np.float32]  # (H, W, 3)
@@ -19,7 +21,25 @@ Picture = NDArray[np.float32]  # (H, W, 3)
 SUPPORT = 0.02
 """A keyframe's matte above this is part of the edit."""
 
-_SOLID = 0.1  # a matte above this tells the painted colour well enough
+SURROUNDINGS = 32
+"""Pixels around the paint by which its kind is judged."""
+
+Mode = Literal["auto", "colour", "paint", "grade"]
+
+_SOLID = 0.1  # a matte above this shows the painted colour well enough
+
+
+@dataclass(frozen=True)
+class ColourEdit:
+    """What the paint does.
+
+    table: (n, n, n, 3) float32, its colour map (`ColourMap.table`). grade: the map is all of it, in the whole frame.
+    drawn: the paint is no function of the plate's colour. soft: its edge is."""
+
+    table: NDArray[np.float32]
+    grade: bool
+    drawn: bool
+    soft: bool
 
 
 @dataclass(frozen=True)
@@ -35,23 +55,23 @@ class Paint:
     @staticmethod
     def of(plate: Picture, picture: Picture, matte: Plane, given: bool) -> Paint:
         """given: the matte is the artist's own, and the picture shows the paint at full strength; else the matte was
-        found from the difference, and the picture shows the paint as far as the matte says."""
+        computed from the difference, and the picture shows the paint composited through it."""
         if given:
             return Paint(plate, picture, picture, matte)
-        x, y, width, height = bounds(matte)
+        x, y, width, height = bounds_of(matte)
         part = np.s_[y : y + height, x : x + width]
         painted, opacity = picture.copy(), np.where(matte[part] > 0, matte[part], np.float32(1))
         painted[part] = plate[part] + (picture[part] - plate[part]) / opacity[..., None]
         return Paint(plate, picture, painted, matte)
 
-    def cropped(self, margin: int) -> tuple[Paint, Window]:
-        """The paint's surroundings alone, and where they lie."""
-        x, y, width, height = window = bounds(self.matte, margin)
+    def cropped(self, margin: int) -> tuple[Paint, Bounds]:
+        """The paint with `margin` pixels around it, and the bounds of that."""
+        x, y, width, height = bounds = bounds_of(self.matte, margin)
         part = np.s_[y : y + height, x : x + width]
-        return Paint(self.plate[part], self.picture[part], self.painted[part], self.matte[part]), window
+        return Paint(self.plate[part], self.picture[part], self.painted[part], self.matte[part]), bounds
 
     def colour(self) -> ColourMap:
-        """The colour map that comes nearest to the paint."""
+        """The colour map nearest to the paint."""
         rows, columns = np.nonzero(self.matte > 0.5)
         if len(rows) == 0:
             rows, columns = np.nonzero(self.matte > 0)
@@ -65,16 +85,15 @@ class Paint:
         )
         if matte.mean() < 0.5:
             return False
-        change, missed = picture - plate, colour(plate) - picture
-        return bool((missed**2).mean() < 0.02 * (change**2).mean() and np.quantile(np.abs(missed), 0.99) < 0.06)
+        change, error = picture - plate, colour(plate) - picture
+        return bool((error**2).mean() < 0.02 * (change**2).mean() and np.quantile(np.abs(error), 0.99) < 0.06)
 
     def is_drawn(self, colour: ColourMap) -> bool:
-        """Whether some of the paint is plainly no function of the plate's colour: a mark, a texture, something
-        removed."""
+        """Whether some of the paint is plainly no function of the plate's colour: a mark, a texture, a removal."""
         inside = (self.matte > 0.5).astype(np.float32)
-        missed = cv2.blur(((colour(self.plate) - self.painted) ** 2).sum(-1) * inside, (31, 31))
+        error = cv2.blur(((colour(self.plate) - self.painted) ** 2).sum(-1) * inside, (31, 31))
         change = cv2.blur(((self.painted - self.plate) ** 2).sum(-1) * inside, (31, 31))
-        return bool(((missed > 0.06 * change) & (inside > 0)).sum() > 0.02 * inside.sum())
+        return bool(((error > 0.06 * change) & (inside > 0)).sum() > 0.02 * inside.sum())
 
     def is_soft(self) -> bool:
         """Whether the matte fades over more than an antialiased edge does."""
@@ -82,23 +101,39 @@ class Paint:
         wide = cv2.morphologyEx(partial, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
         return bool(wide.sum() > 0.05 * max(1, int((self.matte > SUPPORT).sum())))
 
-    def showing_through(self) -> Picture:
+    def transmission(self) -> Picture:
         """(H, W, 1) 0..1: how much of the plate's own detail the paint lets through around each pixel: 0 for opaque
-        paint, 1 where it only adds to the plate. The slope of the picture's fine detail on the plate's, as in a guided
-        filter (He, Sun, Tang 2010). Continued beyond the paint."""
+        paint, 1 where it only adds to the plate. It is the regression slope of the picture's fine detail on the
+        plate's, as in a guided filter (He, Sun, Tang: Guided image filtering, 2010, eq. 5); extrapolated beyond the
+        paint."""
         solid = (self.matte > _SOLID).astype(np.float32)
         plate = self.plate - cv2.GaussianBlur(self.plate, (0, 0), 2)
         painted = self.painted - cv2.GaussianBlur(self.painted, (0, 0), 2)
-        together = cv2.GaussianBlur((plate * painted).sum(-1) * solid, (0, 0), 3)
-        alone = cv2.GaussianBlur((plate * plate).sum(-1) * solid, (0, 0), 3)
-        return extend(np.clip((together + 1e-6) / (alone + 1e-6), 0, 1)[..., None], solid)
+        covariance = cv2.GaussianBlur((plate * painted).sum(-1) * solid, (0, 0), 3)
+        variance = cv2.GaussianBlur((plate * plate).sum(-1) * solid, (0, 0), 3)
+        return extend(np.clip((covariance + 1e-6) / (variance + 1e-6), 0, 1)[..., None], solid)
 
-    def beyond(self, base: Picture) -> Picture:
-        """(H, W, 3): what the paint has beyond a base that is made from the plate, continued beyond its edge."""
+    def residual(self, base: Picture) -> Picture:
+        """(H, W, 3): the paint less a base computed from the plate, extrapolated beyond the paint's edge."""
         return extend(self.painted - base, (self.matte > _SOLID).astype(np.float32))
 
     def opacity(self) -> Plane:
-        """How opaque the matte is inside, continued beyond its edge: what fades slowly stays, hard edges are left
-        out."""
+        """(H, W) 0..1: the matte inside its edge, extrapolated beyond it: slow fades remain, hard edges do not."""
         inside = cv2.erode((self.matte > SUPPORT).astype(np.float32), disc(2))
         return extend(self.matte[..., None], inside)[..., 0]
+
+
+def analysed(paint: Paint, mode: Mode) -> ColourEdit:
+    """What a keyframe's paint does. mode: the kind of edit, where the artist chose it."""
+    colour = paint.colour()
+    grade = mode == "grade" or (mode == "auto" and paint.is_grade(colour))
+    near, _ = paint.cropped(SURROUNDINGS)
+    drawn = not grade and (mode == "paint" or (mode == "auto" and near.is_drawn(colour)))
+    return ColourEdit(colour.table, grade, drawn, soft=not grade and near.is_soft())
+
+
+def region_of(matte: NDArray[np.float16], size: tuple[int, int]) -> Plane:
+    """(h, w) 0..1: where a keyframe's matte (H, W) is painted, at (width, height) `size`. Two edits of one place have
+    the same region: it knows no opacity, and gaps of a pixel are closed, where paint has the plate's colour."""
+    support = (matte.astype(np.float32) > SUPPORT).astype(np.float32)
+    return shrink(cv2.morphologyEx(support, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)), size)

@@ -1,226 +1,270 @@
-"""Keeps an edit's matte, and where needed its surface, from frame to frame outward from the keyframe.
+"""Propagates an edit's matte, and where needed the map to its surface, from frame to frame outward from the keyframe.
 
-All pictures and planes are of the flow's size (`paintover_engine.compose.flow.flow_size`).
+All pictures and planes are of the flow's size (`paintover_engine.compose.flow.flow_size`). Along the direction of
+propagation, backward flow leads from a frame to the one before it, nearer to the keyframe, and forward flow from that
+one to the frame.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.flow import Field, follow, pack, unpack
+from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
+from paintover_engine.compose.bounds import bounds_of
+from paintover_engine.compose.flow import Field, pack, unpack, warp
 from paintover_engine.compose.matte import (
     Plane,
     apply_coefficients,
-    bounds,
     disc,
     guided_coefficients,
     sharpen,
     without_specks,
 )
-from paintover_engine.compose.matte_net import Lab, MatteNet, cielab, feature_planes, motion_plane
-from paintover_engine.compose.register import Registrar, Registration, halved
-
-Display = NDArray[np.uint8]  # (h, w, 3)
-
-
-class Look:
-    """A frame as motion and networks see it. sharp: (2h, 2w, 3) uint8 at twice the flow's size; display: (h, w, 3) at
-    the flow's. Its grey pictures and its L*a*b* (h, w, 3) are made when first asked for."""
-
-    def __init__(self, sharp: Display) -> None:
-        self.sharp = sharp
-        self.display: Display = halved(sharp)
-
-    @functools.cached_property
-    def grey(self) -> NDArray[np.uint8]:
-        return np.asarray(cv2.cvtColor(self.display, cv2.COLOR_RGB2GRAY))
-
-    @functools.cached_property
-    def sharp_grey(self) -> NDArray[np.uint8]:
-        return np.asarray(cv2.cvtColor(self.sharp, cv2.COLOR_RGB2GRAY))
-
-    @functools.cached_property
-    def lab(self) -> Lab:
-        return cielab(self.display)
-
-    def prepared(self) -> Look:
-        """Itself, with all of it made."""
-        _ = self.sharp_grey, self.lab
-        return self
-
+from paintover_engine.compose.matte_net import Layers, MatteNet, TrainedNet, feature_planes, motion_plane, train
+from paintover_engine.compose.register import Registrar, Registration
 
 REACH = 10
-"""How far from where motion puts it the matte is looked for, in pixels."""
+"""How far from its motion-compensated place the matte is searched for, in pixels."""
 
-_LEAN = 0.1  # how much the matte's surroundings weigh beside the network's own log-odds
+_PRIOR_WEIGHT = 0.1  # of the surroundings' log-odds beside the network's own
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise
 _UNSEEN = 0.9  # agreement of a frame in which nothing of the edit is seen
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
-_TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # slips of the matte, in pixels, that tell how well its edge is seen
+_TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, in pixels, that test its edge
+
+
+@dataclass(frozen=True)
+class TrackedEdit:
+    """What a local edit is tracked by.
+
+    region: (h, w) uint8, where the keyframe is painted. mapped: the map to its surface is propagated too. firmness:
+    how well the edge of the region is seen in the plate, 0 to 1. net: the trained matte network."""
+
+    region: NDArray[np.uint8]
+    mapped: bool
+    firmness: float
+    net: TrainedNet
+
+
+@dataclass(frozen=True)
+class Propagated:
+    """An edit in a span of frames, ascending. Of a grade, `confidence` alone.
+
+    confidence: (frames,) float32, 0..1; 0 from a cut on. matte: (frames, h, w) uint8. offset: (frames, h, w, 2) int16,
+    packed, and trust: (frames, h, w) uint8: the `Registration`s of a mapped edit. net: the matte network's layers as
+    of the last of them. last_seen: where the outermost frame does not show the scene, the last one that did."""
+
+    confidence: NDArray[np.float32]
+    matte: NDArray[np.uint8] | None = None
+    offset: NDArray[np.int16] | None = None
+    trust: NDArray[np.uint8] | None = None
+    net: Layers | None = None
+    last_seen: LastSeen | None = None
+
+
+@dataclass(frozen=True)
+class LastSeen:
+    """The last frame before a cut, a flash or a black frame: its number and, as in `Propagated`, its state."""
+
+    number: int
+    confidence: float
+    matte: NDArray[np.uint8] | None = None
+    offset: NDArray[np.int16] | None = None
+    trust: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
 class State:
-    """What is known of one frame: the matte (h, w) 0..1, its confidence 0..1, and, where the edit's surface is
-    followed, where its pixels stood on the keyframe."""
+    """The edit in one frame: its matte (h, w) 0..1, its confidence 0..1, and, of a mapped edit, where the frame's
+    pixels stood on the keyframe."""
 
     matte: Plane
     confidence: float
-    place: Registration | None
+    registration: Registration | None
 
 
 @dataclass(frozen=True)
 class Step:
-    """A frame and the one before it, nearer to the keyframe. home: flow from this frame to that; out: the way back;
-    cut: the shot changes between them."""
+    """A frame and the last one before it, nearer to the keyframe, that shows the scene. backward: flow from this frame
+    to that; forward: from that one to this; repeated: both are the same picture."""
 
     number: int
-    now: Look
-    then: Look
-    home: Field
-    out: Field
-    cut: bool
+    frame: AnalysisFrame
+    previous: AnalysisFrame
+    backward: Field
+    forward: Field
+    repeated: bool = False
 
 
 class Tracker:
-    """Carries one keyframe's edit outward, frame by frame.
+    """Propagates one keyframe's edit outward, frame by frame. key: the keyframe's plate."""
 
-    key: the keyframe's plate. region: (h, w) 0..1, where it is painted. net: tensors of a `MatteNet`. firm: from
-    `firmness`.
-    mapped: follow the surface too.
-    """
-
-    def __init__(self, key: Look, region: Plane, net: Mapping[str, NDArray[Any]], firm: float, mapped: bool) -> None:
+    def __init__(self, key: AnalysisFrame, edit: TrackedEdit) -> None:
         self._key = key
-        self._region = region
-        self._net = MatteNet(net)
-        self._firm = firm
-        self._mapped = mapped
+        self._edit = edit
+        self._region = from_bytes(edit.region)
+        self._net = MatteNet(edit.net)
 
     def start(self) -> State:
-        """The keyframe's own."""
-        place = Registration.identity(*self._region.shape[:2]) if self._mapped else None
-        return State(self._region, 1.0, place)
+        """The state of the keyframe itself."""
+        registration = Registration.identity(*self._region.shape[:2]) if self._edit.mapped else None
+        return State(self._region, 1.0, registration)
 
-    def register(self, place: Registration | None, step: Step) -> Registration | None:
-        """Where `step`'s frame stood on the keyframe, from that of the frame before it; None where no surface is
-        followed. It needs no matte, so it may be made ahead of `advance`, in another thread."""
-        return None if place is None else self._registrar.advance(place, step.home, step.out, step.now.sharp_grey)
+    def register(self, registration: Registration | None, step: Step) -> Registration | None:
+        """The registration of `step`'s frame from that of the frame before it; None of an edit that is not mapped. It
+        needs no matte, so that it may be computed ahead of `advance`, in another thread."""
+        if registration is None or step.repeated:
+            return registration
+        return self._registrar.advance(registration, step.backward, step.forward, step.frame.sharp_grey)
 
-    def advance(self, state: State, place: Registration | None, step: Step) -> State:
-        """The state of `step`'s frame from that of the frame before it. place: from `register`."""
-        prior = follow(state.matte, step.home)
-        if place is None:
+    def advance(self, state: State, registration: Registration | None, step: Step) -> State:
+        """The state of `step`'s frame from that of the frame before it. registration: from `register`."""
+        if step.repeated:
+            return state
+        prior = warp(state.matte, step.backward)
+        if registration is None:
             if prior.sum() < _GONE * self._region.sum():
-                prior = self._found_again(step.now)
+                prior = self._found_again(step.frame)
             matte = self._segmented(prior, step)
-        else:  # where the map to the keyframe is sure, the keyframe's own matte counts; elsewhere the last frame's
-            on_key, sure = follow(self._region, place.offset), certain(place.trust)
-            prior += sure * (on_key - prior)
+        else:  # where the map to the keyframe is certain, the keyframe's own matte counts; elsewhere the last frame's
+            on_key, certainty = warp(self._region, registration.offset), certain(registration.trust)
+            prior += certainty * (on_key - prior)
             matte = self._segmented(prior, step)
-            matte = without_specks(matte + (1 - self._firm) * sure * (on_key - matte), _SPECK)
-        return State(matte, _less_sure(state.confidence, matte, prior), place)
+            matte = without_specks(matte + (1 - self._edit.firmness) * certainty * (on_key - matte), _SPECK)
+        return State(matte, _lowered_confidence(state.confidence, matte, prior), registration)
 
     def _segmented(self, prior: Plane, step: Step) -> Plane:
-        draw = np.random.default_rng(abs(step.number))
-        return segment(self._net, prior, step.now, follow(step.then.lab, step.home), step.home, draw)
+        rng = np.random.default_rng(abs(step.number))
+        return segment(self._net, prior, step.frame, warp(step.previous.lab, step.backward), step.backward, rng)
 
-    def _found_again(self, now: Look) -> Plane:
-        """The matte of something out of sight, if it is back."""
-        found = self._registrar.search(now.sharp_grey)
+    def _found_again(self, frame: AnalysisFrame) -> Plane:
+        """The matte of an edit that was out of sight, if it is back; else 0."""
+        found = self._registrar.search(frame.sharp_grey)
         if found is None:
             return np.zeros_like(self._region)
-        return follow(self._region, found.offset) * certain(found.trust)
+        return warp(self._region, found.offset) * certain(found.trust)
 
     @functools.cached_property
     def _registrar(self) -> Registrar:
         return Registrar(self._key.sharp_grey, self._region)
 
-    def tensors(self, states: Sequence[State]) -> dict[str, NDArray[Any]]:
-        """The states as `carry` keeps them, and what the network has learned since."""
-        kept: dict[str, NDArray[Any]] = dict(self._net.learned())
-        kept["matte"] = np.stack([to_bytes(state.matte) for state in states])
-        kept["confidence"] = np.array([state.confidence for state in states], np.float32)
-        places = [state.place for state in states if state.place is not None]
-        if places:
-            kept["offset"] = np.stack([pack(place.offset) for place in places])
-            kept["trust"] = np.stack([to_bytes(place.trust) for place in places])
-        return kept
+    def propagated(self, states: Sequence[State], last_seen: tuple[int, State] | None) -> Propagated:
+        """Successive states as they are stored, with the network as it is now."""
+        registrations = [state.registration for state in states if state.registration is not None]
+        return Propagated(
+            confidence=np.array([state.confidence for state in states], np.float32),
+            matte=np.stack([to_bytes(state.matte) for state in states]),
+            offset=np.stack([pack(each.offset) for each in registrations]) if registrations else None,
+            trust=np.stack([to_bytes(each.trust) for each in registrations]) if registrations else None,
+            net=self._net.layers(),
+            last_seen=_stored(*last_seen) if last_seen else None,
+        )
 
-    def resume(self, learned: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]], index: int) -> State:
-        """The state number `index` of `tensors`, and its network. learned: as given at first."""
-        self._net = MatteNet({**learned, **kept})
-        place = None
-        if self._mapped:
-            place = Registration(unpack(kept["offset"][index]), from_bytes(kept["trust"][index]))
-        return State(from_bytes(kept["matte"][index]), float(kept["confidence"][index]), place)
+    def resume(self, before: Propagated, index: int) -> State:
+        """The state of the frame at `index` of an earlier span, or of the last one before it that shows the scene; the
+        network goes on from that span's."""
+        self._net = MatteNet(self._edit.net, before.net)
+        seen = before.last_seen or LastSeen(
+            0,
+            float(before.confidence[index]),
+            before.matte[index] if before.matte is not None else None,
+            before.offset[index] if before.offset is not None else None,
+            before.trust[index] if before.trust is not None else None,
+        )
+        assert seen.matte is not None
+        registration = None
+        if seen.offset is not None and seen.trust is not None:
+            registration = Registration(unpack(seen.offset), from_bytes(seen.trust))
+        return State(from_bytes(seen.matte), seen.confidence, registration)
+
+
+def _stored(number: int, state: State) -> LastSeen:
+    place = state.registration
+    return LastSeen(
+        number,
+        state.confidence,
+        to_bytes(state.matte),
+        pack(place.offset) if place else None,
+        to_bytes(place.trust) if place else None,
+    )
+
+
+def learn(key: AnalysisFrame, region: Plane, surface_matters: bool, backward: Field) -> TrackedEdit:
+    """Trains what a local edit is tracked by, on its keyframe alone.
+
+    key: the keyframe's plate. region: (h, w) float32 0..1, where it is painted. surface_matters: the paint has texture
+    or a soft edge, which must stick to the surface; an edit whose edge is not seen in the plate is mapped in any case.
+    backward: flow from the keyframe to a neighbour."""
+    net = train(key.lab, region, backward)
+    edge = firmness(net, key, region, backward)
+    mapped = bool(region.any()) and (surface_matters or edge == 0)
+    return TrackedEdit(to_bytes(region), mapped, edge, net)
 
 
 def segment(
     net: MatteNet,
     prior: Plane,
-    now: Look,
-    moved: Lab,
-    home: Field,
-    learning: np.random.Generator | None = None,
+    frame: AnalysisFrame,
+    warped: Lab,
+    backward: Field,
+    rng: np.random.Generator | None = None,
 ) -> Plane:
-    """The matte (h, w) of a frame: what motion says (`prior`), corrected by what the pixels look like and by their
-    edges.
+    """The matte (h, w) of a frame: the motion-compensated one (`prior`), corrected by the pixels' appearance and by
+    the picture's edges.
 
-    now: the frame; moved: the one before, moved onto it by the flow `home`. learning: draws the sure pixels from which
-    the network goes on learning; None for none."""
+    warped: L*a*b* of the frame before, warped onto this one by the flow `backward`. rng: draws the confident pixels on
+    which the network is trained further; None for no training."""
     found = np.zeros_like(prior)
-    where = _grown(prior)
-    x, y, width, height = bounds(where, 3 * REACH)
+    candidates = _grown(prior)
+    x, y, width, height = bounds_of(candidates, 3 * REACH)
     if width < 4 or height < 4:
         return found
     part = np.s_[y : y + height, x : x + width]
     before = prior[part]
-    planes = feature_planes(now.lab[part], moved[part], before, motion_plane(home, prior)[part])
-    odds = np.clip(net.odds(planes, where[part] > 0), -6, 6)
+    planes = feature_planes(frame.lab[part], warped[part], before, motion_plane(backward, prior)[part])
+    odds = np.clip(net.odds(planes, candidates[part] > 0), -6, 6)
     near = np.clip(cv2.GaussianBlur(before, (0, 0), 4), 0.02, 0.98)
-    inside = 1 / (1 + np.exp(-(odds + _LEAN * np.log(near / (1 - near)))))
-    guide = now.display[part].astype(np.float32) * np.float32(1 / 255)
+    inside = 1 / (1 + np.exp(-(odds + _PRIOR_WEIGHT * np.log(near / (1 - near)))))
+    guide = frame.display[part].astype(np.float32) * np.float32(1 / 255)
     smooth = apply_coefficients(guided_coefficients(guide, inside, 4, _EDGE), guide)
     matte = found[part] = without_specks(sharpen(smooth, 2.0), _SPECK)
-    if learning is not None:
-        far = _grown(np.maximum(matte, before)) == 0
-        deep = (cv2.erode((np.minimum(matte, before) > 0.9).astype(np.uint8), disc(4)) > 0) & (odds > 1)
-        net.learn(planes, far, deep, learning)
+    if rng is not None:
+        outside = _grown(np.maximum(matte, before)) == 0
+        core = (cv2.erode((np.minimum(matte, before) > 0.9).astype(np.uint8), disc(4)) > 0) & (odds > 1)
+        net.learn(planes, outside, core, rng)
     return found
 
 
 def _grown(matte: Plane) -> NDArray[np.uint8]:
-    """0/1 (h, w): what lies within `REACH` of the matte."""
+    """0/1 (h, w): the pixels within `REACH` of the matte."""
     return np.asarray(cv2.dilate((matte > 0.1).astype(np.uint8), disc(REACH)))
 
 
-def firmness(net: Mapping[str, NDArray[Any]], key: Look, region: Plane, home: Field) -> float:
-    """0..1: how much nearer to the keyframe's matte its slipped copies come by looks. 0 where its edge is no edge of
-    the plate (a mark on a plain door), 1 where it is an object's outline.
+def firmness(net: TrainedNet, key: AnalysisFrame, region: Plane, backward: Field) -> float:
+    """0..1: how far the network brings displaced copies of the keyframe's matte back to it. 0 where the matte's edge is
+    no edge of the plate (a mark on a plain door), 1 where it is an object's outline.
 
-    net: tensors of the keyframe's `MatteNet`; home: flow from the keyframe to a neighbour."""
+    backward: flow from the keyframe to a neighbour."""
     network = MatteNet(net)
     before = after = 1e-6
-    for slip in _TRIALS:
-        shift: Field = np.broadcast_to(np.array(slip, np.float32), (*region.shape, 2))
-        moved = follow(region, shift)
-        mended = segment(network, moved, key, follow(key.lab, shift), home)
-        before += float(np.abs(moved - region).sum())
-        after += float(np.abs(mended - region).sum())
+    for displacement in _TRIALS:
+        shift: Field = np.broadcast_to(np.array(displacement, np.float32), (*region.shape, 2))
+        displaced = warp(region, shift)
+        corrected = segment(network, displaced, key, warp(key.lab, shift), backward)
+        before += float(np.abs(displaced - region).sum())
+        after += float(np.abs(corrected - region).sum())
     return float(np.clip(2 * (1 - after / before) - 0.5, 0, 1))
 
 
 def certain(trust: Plane) -> Plane:
-    """How far a registration is relied on, 0..1, for its trust."""
+    """The weight of a registration, 0..1, for its trust."""
     return np.asarray(np.clip((trust - 0.1) / 0.4, 0, 1), np.float32)
 
 
@@ -234,9 +278,9 @@ def from_bytes(plane: NDArray[np.uint8]) -> Plane:
     return plane.astype(np.float32) / np.float32(255)
 
 
-def _less_sure(confidence: float, found: Plane, prior: Plane) -> float:
-    """The confidence of a frame whose matte had to be corrected from `prior` to `found`; out of sight, it fades
-    slowly."""
+def _lowered_confidence(confidence: float, found: Plane, prior: Plane) -> float:
+    """The confidence of a frame whose matte was corrected from `prior` to `found`, by their Dice coefficient; out of
+    sight, it fades slowly."""
     both = float(found.sum() + prior.sum())
     agreement = 2 * float(np.minimum(found, prior).sum()) / both if both > 1 else _UNSEEN
     return float(max(1e-3, confidence * agreement**0.25))

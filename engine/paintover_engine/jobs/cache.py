@@ -1,7 +1,7 @@
-"""Keeps what can be made again within a budget: stages' tensors, and pictures made for looking at.
+"""Keeps outputs that can be computed again within a budget of bytes: stages' tensors, and pictures to look at.
 
-The disk is the truth: sizes are read when the daemon starts, and the order of use is kept in the folders' times, so
-that it outlives the daemon. A clock that jumps can only put that order in disorder, never lose anything.
+Nothing is stored about them but the files: sizes are read when the daemon starts, and the order of use is that of the
+folders' modification times, so that it survives a restart. A clock that jumps only disturbs that order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEFAULT_BUDGET = 50 * 10**9  # bytes
 
 @dataclass(frozen=True)
 class Usage:
-    """Bytes on disk. orphans: of results that no job shows; budget: what cache, views and orphans may take together."""
+    """Bytes on disk. orphans: results that no job shows; budget: what cache, views and orphans may take together."""
 
     cache: int
     views: int
@@ -34,7 +34,9 @@ class Usage:
 
 
 class Cache:
-    """The folders `cache` and `views`, and results that no job shows any more, least recently used first."""
+    """What may be evicted: the folders `cache` and `views`, least recently used first, and results that no job shows.
+
+    budget: bytes."""
 
     def __init__(self, folder: DataFolder, budget: int = DEFAULT_BUDGET) -> None:
         self.budget = budget
@@ -43,14 +45,14 @@ class Cache:
         self._results: dict[Path, int] = {}
 
     def scan(self) -> tuple[dict[Path, int], dict[Path, int]]:
-        """What lies on the disk: evictable outputs by last use, and results. Slow: for a thread."""
+        """Sizes in bytes of evictable outputs, ascending by last use, and of results. Slow: for a thread."""
         return (
             _sizes_by_use([self._folder.cache, self._folder.views]),
             _sizes_by_use([self._folder.results]),
         )
 
     def take(self, scanned: tuple[dict[Path, int], dict[Path, int]]) -> None:
-        """Starts from what a scan found; outputs used meanwhile stay the most recent."""
+        """Takes over what a scan found; outputs used during the scan stay the most recent."""
         used, self._sizes = self._sizes, scanned[0]
         for path, size in used.items():
             self._sizes.pop(path, None)
@@ -58,7 +60,7 @@ class Cache:
         self._results = {**scanned[1], **self._results}
 
     def used(self, path: Path) -> None:
-        """Notes that an output was made or read; results are counted, not ordered."""
+        """Marks an output as just written or read; results are counted, not ordered."""
         if path.is_relative_to(self._folder.results):
             self._results[path] = _size(path)
             return
@@ -68,7 +70,7 @@ class Cache:
             os.utime(path)
 
     def usage(self, shown: Set[str]) -> Usage:
-        """What lies where. shown: keys of results that jobs show."""
+        """Bytes by kind. shown: keys of results that jobs show."""
         views = sum(size for path, size in self._sizes.items() if path.is_relative_to(self._folder.views))
         orphans = sum(size for path, size in self._results.items() if path.name not in shown)
         return Usage(
@@ -81,7 +83,7 @@ class Cache:
 
     @property
     def used_bytes(self) -> int:
-        """Of cache and views."""
+        """Bytes of cache and views."""
         return sum(self._sizes.values())
 
     @property
@@ -89,13 +91,13 @@ class Cache:
         return self.used_bytes > self.budget
 
     def evict(self, budget: int, needed: Set[str], shown: Callable[[], Set[str]]) -> int:
-        """Removes the least recently used outputs until the rest fits; returns the bytes that this gave back.
+        """Removes the least recently used outputs until the rest fits the budget; returns the bytes that this freed.
 
-        needed: keys that a job under way reads, never removed; shown: keys of results that jobs show."""
-        kept = shown() | needed
+        needed: keys that a planned job reads or writes, never removed; shown: keys of results that jobs show."""
+        in_use = shown() | needed
         for path in [path for path in self._results if not path.exists()]:
             del self._results[path]  # removed with its job
-        orphans = {path: size for path, size in self._results.items() if path.name not in kept}
+        orphans = {path: size for path, size in self._results.items() if path.name not in in_use}
         total, freed = sum(self._sizes.values()) + sum(orphans.values()), 0
         for sizes, path in [(self._results, path) for path in orphans] + [(self._sizes, path) for path in self._sizes]:
             if total - freed <= budget:
@@ -109,7 +111,7 @@ class Cache:
         return freed
 
     def _remove(self, path: Path) -> bool:
-        """Takes an output away, whole; False where another program holds it."""
+        """Removes an output, whole; False where another program has it open (on Windows)."""
         doomed = self._folder.temporary / f"removed-{uuid.uuid4().hex[:8]}"
         try:
             path.rename(doomed)
@@ -131,7 +133,7 @@ def _sizes_by_use(roots: list[Path]) -> dict[Path, int]:
 
 
 def _size(folder: Path) -> int:
-    """Bytes that an output takes; of a file that outputs share, its share."""
+    """Bytes that an output takes; a file with several hard links counts in equal parts to each."""
     with contextlib.suppress(OSError):
         statuses = [os.stat(entry) for entry in os.scandir(folder)]
         return sum(status.st_size // max(1, status.st_nlink) for status in statuses)

@@ -1,4 +1,4 @@
-"""The queue's SQLite file: opened, checked, migrated; and what SQLite says, in sentences."""
+"""The queue's SQLite file: opened, checked and migrated; SQLite's errors as sentences."""
 
 from __future__ import annotations
 
@@ -46,8 +46,12 @@ MIGRATIONS = (
     ) STRICT;
     INSERT INTO session VALUES (1, 1, 0);
     """,
+    # 3: the files that a keyframe was read from, which no output may replace.
+    """
+    ALTER TABLE keyframes ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
+    """,
 )
-"""What makes a file of version n one of version n + 1. Never change one that was released: add the next."""
+"""Each brings a file of version n to version n + 1. Never change one that was released: add the next."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
@@ -57,18 +61,18 @@ class QueueDamaged(PaintoverError):
 
 
 class QueueUnwritable(PaintoverError):
-    """The file cannot be written now: the disk is full, read-only or gone. Nothing of the change was kept."""
+    """The file cannot be written now: the disk is full, read-only or gone. Nothing of the change was stored."""
 
 
 class Database:
-    """One connection to the file, in WAL mode. Its methods raise PaintoverError for what SQLite cannot do."""
+    """One connection to the file, in WAL mode. SQLite's errors are raised as QueueDamaged and QueueUnwritable."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the file, or makes it, and brings it to this version.
+        """Opens the file, or creates it, and migrates it to this version.
 
         Raises QueueDamaged, QueueUnwritable, and PaintoverError for a file of a newer version."""
         self._path = path
-        with self._told():
+        with self._errors_as_sentences():
             self._db = sqlite3.connect(path, isolation_level=None)
         self._db.row_factory = sqlite3.Row
         try:
@@ -86,7 +90,7 @@ class Database:
                 "or choose another --data-dir.",
             )
         self.rows("PRAGMA journal_mode = WAL")
-        self.rows("PRAGMA synchronous = NORMAL")  # WAL keeps its word against a killed process
+        self.rows("PRAGMA synchronous = FULL")  # what a client was told survives a power cut
         self.rows("PRAGMA journal_size_limit = 16777216")
         self.rows("PRAGMA foreign_keys = ON")
         if (found := self.rows("PRAGMA quick_check(1)")[0][0]) != "ok":
@@ -102,12 +106,22 @@ class Database:
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Runs one statement; all its rows."""
-        with self._told():
+        with self._errors_as_sentences():
             return self._db.execute(statement, values).fetchall()
 
     def many(self, statement: str, values: Iterable[Sequence[Any]]) -> None:
-        with self._told():
+        with self._errors_as_sentences():
             self._db.executemany(statement, values)
+
+    @contextmanager
+    def relaxed(self) -> Iterator[None]:
+        """Statements of the block survive a killed process, but not a power cut before the next other change: for what
+        nobody relies on, such as progress."""
+        self.rows("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self.rows("PRAGMA synchronous = FULL")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -117,37 +131,37 @@ class Database:
             yield
             self.rows("COMMIT")
         except BaseException:
-            if self._db.in_transaction:  # a full disk may have ended it already
+            if self._db.in_transaction:  # SQLite rolls back by itself when the disk is full
                 self._db.execute("ROLLBACK")
             raise
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_as_sentences(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise  # ours
+            raise  # programming errors
         except sqlite3.OperationalError as error:
             raise self._unwritable(str(error)) from error
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from error
 
-    def _unwritable(self, said: str) -> QueueUnwritable:
-        if "full" in said:
+    def _unwritable(self, reason: str) -> QueueUnwritable:
+        if "full" in reason:
             return QueueUnwritable(
                 Code.RESOURCE_EXHAUSTED,
                 f"The disk of the data folder {self._path.parent} is full; make room there, the queue then goes on.",
             )
-        if "readonly" in said or "unable to open" in said:
+        if "readonly" in reason or "unable to open" in reason:
             return QueueUnwritable(
                 Code.PERMISSION_DENIED,
                 f"The data folder {self._path.parent} cannot be written; free it or choose another with --data-dir.",
             )
         return QueueUnwritable(
-            Code.UNAVAILABLE, f"The queue {self._path} cannot be used now ({said}); see to its disk, then retry."
+            Code.UNAVAILABLE, f"The queue {self._path} cannot be used now ({reason}); see to its disk, then retry."
         )
 
-    def _damaged(self, said: str) -> QueueDamaged:
+    def _damaged(self, reason: str) -> QueueDamaged:
         return QueueDamaged(
-            Code.DATA_LOSS, f"The queue {self._path} cannot be read ({said}); start the engine again, which mends it."
+            Code.DATA_LOSS, f"The queue {self._path} cannot be read ({reason}); start the engine again, which mends it."
         )

@@ -1,4 +1,4 @@
-"""What this machine computes on. Found without loading any of it: the daemon stays light."""
+"""The devices of this machine, found without loading a library that computes on them: the daemon stays light."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 import shutil
 from dataclasses import dataclass
 
-_SECONDS = 5.0
+_TIMEOUT = 5.0  # seconds
 
 
 @dataclass(frozen=True)
 class Device:
-    """One device, which runs one stage at a time. kind: "cpu" or "cuda"; index: CUDA's; memory in bytes, 0: unknown."""
+    """A device that stages run on. kind: "cpu" or "cuda"; index: CUDA's number of it; memory: bytes, 0: unknown."""
 
     name: str
     kind: str
@@ -28,7 +28,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Gauge:
-    """How much of a device's memory is in use now, in bytes, and how busy it is, 0 to 1 (-1: unknown)."""
+    """A device's load now. used, total: bytes of its memory; busy: 0 to 1, -1: unknown."""
 
     device: str
     used: int
@@ -59,14 +59,14 @@ async def find_gpus() -> list[Device]:
 
 
 async def gauges() -> list[Gauge]:
-    """What memory is in use."""
+    """The load of the CPU and of every GPU."""
     total = _memory()
-    answer = [Gauge("cpu", total - _available(total), total, _load())] if total else []
+    found = [Gauge("cpu", total - _available(total), total, _load())] if total else []
     for row in await _query("index,memory.used,memory.total,utilization.gpu"):
         if all(value.isdigit() for value in row):
             index, used, size, busy = map(int, row)
-            answer.append(Gauge(f"cuda:{index}", used * 2**20, size * 2**20, busy / 100))
-    return answer
+            found.append(Gauge(f"cuda:{index}", used * 2**20, size * 2**20, busy / 100))
+    return found
 
 
 def _available(total: int) -> int:
@@ -80,7 +80,7 @@ def _load() -> float:
 
 
 async def _query(fields: str) -> list[list[str]]:
-    """The rows that nvidia-smi answers; none where there is no NVIDIA driver."""
+    """The rows that nvidia-smi prints for some fields; none where there is no NVIDIA driver."""
     program = shutil.which("nvidia-smi")
     if not program:
         return []
@@ -90,10 +90,10 @@ async def _query(fields: str) -> list[list[str]]:
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            said, _ = await asyncio.wait_for(process.communicate(), _SECONDS)
+            output, _ = await asyncio.wait_for(process.communicate(), _TIMEOUT)
         except asyncio.TimeoutError:
             process.kill()
             raise
         if process.returncode == 0:
-            return [[part.strip() for part in line.split(",")] for line in said.decode().splitlines()]
+            return [[part.strip() for part in line.split(",")] for line in output.decode().splitlines()]
     return []

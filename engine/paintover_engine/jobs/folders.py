@@ -1,4 +1,4 @@
-"""Where the engine keeps things: one data folder, readable by its owner alone."""
+"""Where the engine stores its files: one data folder, readable by its owner alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from paintover_engine.errors import Code, PaintoverError
 class DataFolder:
     """The data folder and the names inside it.
 
-    State that must survive is `database`, `cache` and `results`; everything else can be rebuilt.
+    What must survive is `database`, `records`, `keyframes`, `uploads` and `results`; the rest can be computed again.
     """
 
     root: Path
@@ -27,22 +27,22 @@ class DataFolder:
 
     @property
     def cache(self) -> Path:
-        """Outputs of stages that publish nothing; may be evicted."""
+        """Outputs of stages that publish no frames; may be evicted."""
         return self.root / "cache"
 
     @property
     def results(self) -> Path:
-        """Painted frames; kept until their job is removed."""
+        """Result frames; they stay until their job is deleted."""
         return self.root / "results"
 
     @property
     def views(self) -> Path:
-        """Pictures made for looking at: plates for hosts, thumbnails; may be evicted."""
+        """Pictures to look at: plates for hosts, thumbnails; may be evicted."""
         return self.root / "views"
 
     @property
     def records(self) -> Path:
-        """What the queue is put together from should its file be damaged: one file per job."""
+        """One JSON file per job, from which a damaged queue is restored."""
         return self.root / "records"
 
     @property
@@ -65,12 +65,12 @@ class DataFolder:
 
     @property
     def address(self) -> Path:
-        """Written once the daemon answers, removed when it stops."""
+        """The daemon's address: written once it answers, removed when it stops."""
         return self.root / "engine.json"
 
     @property
     def monitor(self) -> Path:
-        """The port of the queue's page, kept so that an open page finds the next daemon."""
+        """The port of the monitor page, so that an open page finds the next daemon."""
         return self.root / "monitor.json"
 
     @property
@@ -79,13 +79,13 @@ class DataFolder:
 
     @property
     def temporary(self) -> Path:
-        """Outputs being written; emptied at start. On the same disk as the cache, so that a rename publishes."""
+        """Outputs being written; emptied at start. On the disk of the cache, so that a rename publishes them."""
         return self.root / "temporary"
 
     def create(self) -> None:
-        """Makes the folders, private to the owner.
+        """Creates the folders, private to the owner.
 
-        Raises PaintoverError when the folder cannot be made or written."""
+        Raises PaintoverError when a folder cannot be created or written."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             if os.name == "posix":
@@ -95,7 +95,7 @@ class DataFolder:
             ):  # fmt: skip
                 folder.mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=self.temporary):
-                pass  # a disk may be mounted read-only, which no mode bit tells
+                pass  # mode bits do not show that a disk is mounted read-only
         except OSError as error:
             raise PaintoverError(
                 Code.PERMISSION_DENIED,

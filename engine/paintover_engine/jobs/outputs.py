@@ -1,4 +1,4 @@
-"""Stage outputs as arrays: what a worker reads and writes in the store."""
+"""Stage outputs as arrays, which workers read from the store and write to it."""
 
 from __future__ import annotations
 
@@ -16,123 +16,191 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from paintover_engine.durable import replace_file
+from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.store import Store, StoredFrame, checksum, frame_path
 from paintover_engine.media.keyframe import Keyframe
-from paintover_engine.methods.stage import ResultFrame, Stage, Tensors
+from paintover_engine.media.video_picture import read_only
+from paintover_engine.methods.stage import ResultFrame, Tensors
+
+CHECKSUM = "checksum"
+"""The key of a checksum in a file's metadata."""
+
+_undamaged: set[tuple[str, int, int]] = set()
+"""Path, modification time and size of the files whose checksums this process has checked."""
 
 
-def save_tensors(store: Store, stage: Stage, tensors: Tensors) -> None:
-    """Keeps a stage's tensors under its key."""
-    with store.writing(stage.key, publishes=False) as folder:
-        _save(tensors, folder / "tensors.safetensors", {})
+class OutputDamaged(PaintoverError):
+    """A stage's output was damaged on disk and is removed. Transient: the job computes it again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.UNAVAILABLE, message)
 
 
-def digest(store: Store, stage: Stage) -> str | None:
-    """64 hex digits of what a stage's tensors are; None where they are not there."""
+def save_tensors(store: Store, key: str, tensors: Tensors) -> None:
+    """Stores a stage's tensors under the stage's key."""
+    with store.writing(key, publishes=False) as folder:
+        _save(tensors, folder / "tensors.safetensors", {CHECKSUM: _checksum(tensors)})
+
+
+def digest(store: Store, key: str) -> str | None:
+    """64 hex digits of the tensors of the stage of that key; None where they are not there."""
     try:
-        return hashlib.sha256(_tensors(store, stage).read_bytes()).hexdigest()
+        return hashlib.sha256(_tensors(store, key).read_bytes()).hexdigest()
     except FileNotFoundError:
         return None
 
 
-def load_tensors(store: Store, stage: Stage) -> Mapping[str, NDArray[Any]]:
-    """A stage's tensors."""
-    with safe_open(_tensors(store, stage), framework="np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+def load_tensors(store: Store, key: str) -> Mapping[str, NDArray[Any]]:
+    """The tensors of the stage of that key.
+
+    Raises OutputDamaged, and removes them, where they are not what was written: the stage is then run again."""
+    try:
+        return _load(_tensors(store, key))[0]
+    except _Damaged as error:
+        store.remove(key, publishes=False)
+        raise OutputDamaged(f"A stage's output was damaged on disk ({error}).") from error
 
 
-def _tensors(store: Store, stage: Stage) -> Path:
-    return store.path(stage.key, publishes=False) / "tensors.safetensors"
+def _tensors(store: Store, key: str) -> Path:
+    return store.path(key, publishes=False) / "tensors.safetensors"
 
 
-def save_checkpoint(store: Store, stage: Stage, tensors: Tensors) -> None:
-    """Keeps a running stage's state in place of an earlier one. A kill leaves either, whole."""
-    path = _checkpoint(store, stage)
+def save_checkpoint(store: Store, key: str, tensors: Tensors) -> None:
+    """Stores a running stage's state in place of an earlier one. A kill leaves the one or the other, whole."""
+    path = _checkpoint(store, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    _save(tensors, partial, {})
-    with open(partial, "r+b") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    _save(tensors, partial, {CHECKSUM: _checksum(tensors)})
+    replace_file(partial, path)
 
 
-def load_checkpoint(store: Store, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
-    """What `save_checkpoint` kept last; None where nothing was."""
-    path = _checkpoint(store, stage)
+def load_checkpoint(store: Store, key: str) -> Mapping[str, NDArray[Any]] | None:
+    """The state that `save_checkpoint` stored last; None where there is none."""
+    path = _checkpoint(store, key)
     if not path.exists():
         return None
-    with safe_open(path, framework="np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    try:
+        return _load(path)[0]
+    except _Damaged:  # the stage starts over
+        drop_checkpoint(store, key)
+        return None
 
 
-def drop_checkpoint(store: Store, stage: Stage) -> None:
-    """Removes a finished stage's checkpoint."""
-    shutil.rmtree(_checkpoint(store, stage).parent, ignore_errors=True)
+def drop_checkpoint(store: Store, key: str) -> None:
+    """Removes the checkpoint of the stage of that key, which is finished."""
+    shutil.rmtree(_checkpoint(store, key).parent, ignore_errors=True)
 
 
-def _checkpoint(store: Store, stage: Stage) -> Path:
+def _checkpoint(store: Store, key: str) -> Path:
     """The file of a stage's checkpoint, which lies in the cache under a key of its own."""
-    key = hashlib.sha256(f"{stage.key} checkpoint".encode()).hexdigest()
-    return store.path(key, publishes=False) / "checkpoint.safetensors"
+    own = hashlib.sha256(f"{key} checkpoint".encode()).hexdigest()
+    return store.path(own, publishes=False) / "checkpoint.safetensors"
 
 
 def save_frames(
-    store: Store, stage: Stage, frames: Iterable[ResultFrame], size: tuple[int, int]
+    store: Store, key: str, frames: Iterable[ResultFrame], size: tuple[int, int]
 ) -> list[tuple[int, float]]:
-    """Keeps a publishing stage's frames under its key; returns their numbers and confidences.
+    """Stores the frames that a stage publishes under its key; returns their numbers and confidences.
 
     size: the plate's width and height."""
-    made = []
-    with store.writing(stage.key, publishes=True) as folder:
+    published = []
+    with store.writing(key, publishes=True) as folder:
         for frame in frames:
             painted = np.ascontiguousarray(frame.painted, np.float16)
             metadata = {
                 "number": str(frame.number),
-                "window": json.dumps(frame.window),
+                "window": json.dumps(frame.bounds),
                 "size": json.dumps(size),
                 "confidence": f"{frame.confidence:.4f}",
                 "checksum": checksum(painted.reshape(-1).view(np.uint8).data),
             }
             _save({"painted": painted}, frame_path(folder, frame.number), metadata)
-            made.append((frame.number, frame.confidence))
-    return made
+            published.append((frame.number, frame.confidence))
+    return published
+
+
+def check_frame(store: Store, stored: StoredFrame) -> None:
+    """Raises OutputDamaged, and removes the stage's output, where a result frame's samples are not what was written."""
+    if not store.is_undamaged(stored):
+        store.remove(stored.path.parent.name, publishes=True)
+        raise OutputDamaged(f"The result of frame {stored.number} was damaged on disk.")
 
 
 def load_painted(stored: StoredFrame) -> NDArray[np.float16]:
     """A result frame's pixels, memory-mapped: (height, width, 4), RGB in the shot's encoding and the matte."""
-    _, _, width, height = stored.window
+    _, _, width, height = stored.bounds
     if not width or not height:
         return np.zeros((0, 0, 4), np.float16)
     return np.memmap(stored.path, np.float16, "r", stored.offset, (height, width, 4))
 
 
 def save_keyframe(path: Path, keyframe: Keyframe) -> None:
-    """Keeps a keyframe as the engine read it, so that later changes of the artist's file do not reach running jobs."""
+    """Stores a keyframe as it was read, so that later changes of the artist's file do not affect running jobs."""
     tensors = {"working": keyframe.working}
     if keyframe.matte is not None:
         tensors["matte"] = keyframe.matte
-    metadata = {"frame": str(keyframe.frame), "digest": keyframe.digest, "notes": json.dumps(list(keyframe.notes))}
+    metadata = {
+        "frame": str(keyframe.frame), "digest": keyframe.digest, "notes": json.dumps(list(keyframe.notes)),
+        CHECKSUM: _checksum(tensors),
+    }  # fmt: skip
     partial = path.with_suffix(".partial")
     _save(tensors, partial, metadata)
-    partial.replace(path)
+    replace_file(partial, path)
 
 
 def load_keyframe(path: Path) -> Keyframe:
-    """A keyframe that `save_keyframe` kept."""
-    with safe_open(path, framework="np") as file:
-        names = set(file.keys())
-        metadata = file.metadata()
+    """A keyframe that `save_keyframe` stored, with read-only arrays: stages share them. Raises PaintoverError where it
+    is damaged: no stage can compute it."""
+    try:
+        tensors, metadata = _load(path)
         return Keyframe(
             frame=int(metadata["frame"]),
-            working=file.get_tensor("working"),
-            matte=file.get_tensor("matte") if "matte" in names else None,
+            working=read_only(tensors["working"]),
+            matte=read_only(tensors["matte"]) if "matte" in tensors else None,
             notes=tuple(json.loads(metadata["notes"])),
             digest=metadata["digest"],
         )
+    except (_Damaged, KeyError, ValueError) as error:
+        raise PaintoverError(
+            Code.DATA_LOSS, f"The keyframe {path} was damaged on disk; put the picture again, then retry the job."
+        ) from error
+
+
+class _Damaged(Exception):
+    """A file is not what was written."""
+
+
+def _checksum(tensors: Tensors) -> str:
+    """SHA-256 of the tensors' names, types, shapes and samples, in hex."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        found.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        found.update(array.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def _load(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """A file's tensors and metadata. The checksum is checked at the first reading in a process; a file of a version
+    that wrote none is taken as it is."""
+    try:
+        with safe_open(path, framework="np") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise _Damaged(" ".join(str(error).split())) from error
+    status = path.stat()
+    version = (str(path), status.st_mtime_ns, status.st_size)
+    if version not in _undamaged:
+        if metadata.get(CHECKSUM, "") not in ("", _checksum(tensors)):
+            raise _Damaged("its checksum is wrong")
+        _undamaged.add(version)
+    return tensors, metadata
 
 
 def _save(tensors: Tensors, path: Path, metadata: dict[str, str]) -> None:
-    """Writes a safetensors file; OSError where the disk does not take it (safetensors says so only in words)."""
+    """Writes a safetensors file; OSError where the disk fails (safetensors has its number only in the message)."""
     try:
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path, metadata=metadata)
     except SafetensorError as error:

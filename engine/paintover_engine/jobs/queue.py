@@ -1,175 +1,47 @@
-"""The queue: shots, keyframes, jobs and the frames that jobs made, in one SQLite file that survives anything.
+"""The queue: shots, keyframes, jobs and the frames that jobs made, in one SQLite file.
 
-Every change of a job takes the next sequence number, kept with what changed; a watcher asks for what changed since
-the last number it saw, so a reconnect misses nothing and no event log grows.
+Every change of a job takes the next sequence number, which is stored with what changed. A watcher asks for all changes
+since the last number that it saw, so a client that reconnects misses nothing and no log of events grows.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import enum
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypedDict
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.database import Database
+from paintover_engine.jobs.entities import (
+    Job,
+    JobFrame,
+    JobProgress,
+    JobSpec,
+    JobState,
+    Shot,
+    StoredKeyframe,
+    WaitingJob,
+)
 from paintover_engine.media.info import SourceInfo
 
 
-class JobState(enum.Enum):
-    """Where a job stands."""
-
-    QUEUED = "queued"
-    PREPARING = "preparing"
-    WAITING_FOR_KEYFRAME = "waiting for a keyframe"
-    RUNNING = "running"
-    PAUSED = "paused"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def finished(self) -> bool:
-        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A shot as it was asked for, and what its source was found to be (`info`, None until its frames are here).
-
-    uploaded: its frames come from a client into the data folder, `source` is that client's key for them.
-    """
-
-    id: str
-    source: str
-    first: int | None
-    last: int | None
-    colorspace: str
-    uploaded: bool
-    info: SourceInfo | None
-
-
-@dataclass(frozen=True)
-class StoredKeyframe:
-    """A keyframe of a shot. `id` is "<shot>/<frame>-<start of digest>"; not `current`: replaced by a later save."""
-
-    id: str
-    shot: str
-    frame: int
-    digest: str
-    has_matte: bool
-    notes: list[str]
-    current: bool
-
-
-@dataclass(frozen=True)
-class JobSpec:
-    """All that a job's result depends on, and where it goes.
-
-    keyframes: ids, in the order of their frames; none of a job that waits for the shot's first one.
-    versioned: the output as it was asked for, of which `output` is the version that this job writes; "" otherwise.
-    owner: the client's own text for whose job it is; "" for the shot's.
-    """
-
-    method: str
-    parameters: Mapping[str, str]
-    model: str
-    keyframes: Sequence[str]
-    output: str
-    overwrite: bool
-    mattes: str
-    prepare_only: bool
-    await_keyframe: bool = False
-    versioned: str = ""
-    owner: str = ""
-
-
-@dataclass
-class Progress:
-    """How far a job is; `seconds_left` is negative while unknown.
-
-    prepared: share of a whole propagation's work that the stages without a keyframe are, as far as they are done.
-    phases: the stages, by what they do.
-    """
-
-    stages_total: int = 0
-    stages_done: int = 0
-    stages_found: int = 0
-    frames_total: int = 0
-    fraction: float = 0.0
-    seconds_left: float = -1.0
-    stage: str = ""
-    prepared: float = 0.0
-    phases: list[Phase] = field(default_factory=list)
-
-
-class Phase(TypedDict):
-    """All stages of one function. seconds: spent on them by this job so far; left: expected yet, negative: unknown."""
-
-    function: str
-    total: int
-    done: int
-    seconds: float
-    left: float
-
-
-@dataclass(frozen=True)
-class JobFrame:
-    """A result frame of a job: the key of the stage that made it."""
-
-    number: int
-    key: str
-    confidence: float
-
-
-@dataclass
-class Job:
-    """A job as the queue has it.
-
-    error: the code of what it failed of, "" otherwise; position: its place among jobs of its priority, ascending;
-    frames_done: how many frames it has made."""
-
-    id: int
-    shot: str
-    spec: JobSpec
-    state: JobState
-    priority: int
-    message: str
-    error: str
-    progress: Progress
-    created: float
-    started: float | None
-    ended: float | None
-    sequence: int
-    position: float = 0.0
-    frames_done: int = 0
-
-
-@dataclass(frozen=True)
-class WaitingJob:
-    """A job that could run. background: it does what needs no keyframe, while nobody waits for it."""
-
-    id: int
-    method: str
-    background: bool
-
-
 class Queue:
-    """The queue's file. One process writes it; calls are short and safe between awaits."""
+    """The queue's file, which one process writes. Calls are short and block, so none is interrupted by another task."""
 
     def __init__(self, path: Path, changed: Callable[[Job], None] = lambda job: None) -> None:
-        """Opens the file, or makes it.
+        """Opens the file, or creates it.
 
         changed: called after a job's state, priority, order or message changed.
+        protected: keys and digests that an unreadable record names, which are not to be removed.
         Raises PaintoverError for a file of a newer version, QueueDamaged for one that is no queue."""
         self._db = Database(path)
         self.changed = changed
-        self._shots: dict[str, Shot] = {}  # read often, changed here alone
+        self._shots: dict[str, Shot] = {}  # read often, written only here
+        self.protected: set[str] = set()
         self.sequence: int = self._db.rows("SELECT coalesce(max(sequence), 0) FROM jobs")[0][0]
 
     def close(self) -> None:
@@ -178,15 +50,15 @@ class Queue:
     # Sessions.
 
     def begin_session(self) -> int | None:
-        """Notes that a daemon works on the queue. The sequence number at which the one before began, where that one
-        did not end well (its last outputs are to be looked at); None where it did."""
+        """Marks the queue as used by a daemon. Returns None where the one before stopped in good order, else the
+        sequence number at which that one began: the results since then are to be checked."""
         row = self._row("SELECT clean, sequence FROM session")
         assert row
         self._db.rows("UPDATE session SET clean = 0, sequence = ?", (self.sequence + 1,))
         return None if row["clean"] else row["sequence"]
 
     def end_session(self) -> None:
-        """Notes that the daemon left in good order."""
+        """Marks that the daemon stopped in good order."""
         self._db.rows("UPDATE session SET clean = 1")
 
     def _row(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Row | None:
@@ -196,7 +68,7 @@ class Queue:
     # Shots.
 
     def put_shot(self, shot: Shot) -> None:
-        """Adds a shot, or renews what is known of it."""
+        """Adds a shot, or replaces what is known of its source."""
         self._shots.pop(shot.id, None)
         self._db.rows(
             "INSERT INTO shots (id, source, first, last, colorspace, uploaded, info, created) "
@@ -216,11 +88,22 @@ class Queue:
         self._shots[shot_id] = _shot(row)
         return self._shots[shot_id]
 
+    def clear_damaged_shots(self) -> set[str]:
+        """Forgets what the sources of some shots are, where that cannot be read; returns the shots' ids."""
+        damaged = set()
+        for row in self._db.rows("SELECT * FROM shots"):
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                _shot(row)
+                continue
+            damaged.add(row["id"])
+        self._db.many("UPDATE shots SET info = NULL WHERE id = ?", [(shot_id,) for shot_id in damaged])
+        return damaged
+
     def shots(self) -> list[Shot]:
         return [_shot(row) for row in self._db.rows("SELECT * FROM shots ORDER BY created")]
 
     def delete_shot(self, shot_id: str) -> None:
-        """Forgets a shot and its keyframes; refused while it has jobs."""
+        """Deletes a shot and its keyframes; refused while it has jobs."""
         self.shot(shot_id)
         if jobs := self._db.rows("SELECT id FROM jobs WHERE shot = ?", (shot_id,)):
             numbers = ", ".join(str(row["id"]) for row in jobs)
@@ -236,11 +119,15 @@ class Queue:
             self._db.rows(
                 "UPDATE keyframes SET current = 0 WHERE shot = ? AND frame = ?", (keyframe.shot, keyframe.frame)
             )
+            before = self._row("SELECT * FROM keyframes WHERE id = ?", (keyframe.id,))  # the same picture elsewhere
+            files = dict.fromkeys([*(_keyframe(before).files if before else []), *keyframe.files])
             self._db.rows(
-                "INSERT INTO keyframes VALUES (?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT (id) DO UPDATE SET current = 1",
+                "INSERT INTO keyframes (id, shot, frame, digest, has_matte, notes, current, created, files) "
+                "VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET current = 1, files = excluded.files",
                 (
                     keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
-                    json.dumps(keyframe.notes), time.time(),
+                    json.dumps(keyframe.notes), time.time(), json.dumps(list(files)),
                 ),
             )  # fmt: skip
 
@@ -256,12 +143,12 @@ class Queue:
         return [_keyframe(row) for row in rows]
 
     def delete_keyframe(self, keyframe_id: str) -> None:
-        """Takes a keyframe out of the shot; jobs that were made with it keep it."""
+        """Removes a keyframe from the shot; jobs that use it still have it."""
         self.keyframe(keyframe_id)
         self._db.rows("UPDATE keyframes SET current = 0 WHERE id = ?", (keyframe_id,))
 
     def unused_keyframes(self) -> list[str]:
-        """Digests of keyframes that were replaced and that no job was made with."""
+        """Digests of keyframes that were replaced and that no job uses."""
         rows = self._db.rows(
             "SELECT DISTINCT digest FROM keyframes AS k WHERE NOT EXISTS (SELECT 1 FROM keyframes AS o "
             "WHERE o.digest = k.digest AND (o.current OR EXISTS (SELECT 1 FROM jobs, json_each(jobs.spec, "
@@ -270,12 +157,23 @@ class Queue:
         return [row[0] for row in rows]
 
     def keyframe_digests(self) -> set[str]:
-        """Of all keyframes of all shots."""
+        """The digests of all keyframes of all shots."""
         return {row[0] for row in self._db.rows("SELECT digest FROM keyframes")}
 
     def forget_keyframes(self, digests: Sequence[str]) -> None:
-        """Forgets keyframes by their digests."""
+        """Deletes keyframes by their digests."""
         self._db.many("DELETE FROM keyframes WHERE digest = ?", [(digest,) for digest in digests])
+
+    def restore_keyframe(self, keyframe: StoredKeyframe) -> None:
+        """Adds a keyframe that is missing. It is current only where it was and its frame has no current one."""
+        self._db.rows(
+            "INSERT OR IGNORE INTO keyframes VALUES (?, ?, ?, ?, ?, ?, ? AND NOT EXISTS "
+            "(SELECT 1 FROM keyframes WHERE shot = ? AND frame = ? AND current), ?)",
+            (
+                keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
+                json.dumps(keyframe.notes), keyframe.current, keyframe.shot, keyframe.frame, time.time(),
+            ),
+        )  # fmt: skip
 
     # Jobs.
 
@@ -283,12 +181,12 @@ class Queue:
         """An unfinished job of the same description; of a versioned one, whichever version it writes."""
         finished = [state.value for state in JobState if state.finished]
         rows = self._db.rows(f"{_JOBS} WHERE shot = ? AND state NOT IN (?, ?, ?) AND spec = ?", (
-            shot, *finished, _described(spec)))  # fmt: skip
+            shot, *finished, _spec_json(spec)))  # fmt: skip
         if not rows and spec.versioned:
             rows = self._db.rows(
                 f"{_JOBS} WHERE shot = ? AND state NOT IN (?, ?, ?) "
                 "AND json_remove(spec, '$.output', '$.mattes') = json_remove(?, '$.output', '$.mattes')",
-                (shot, *finished, _described(spec)),
+                (shot, *finished, _spec_json(spec)),
             )
         return _job(rows[0]) if rows else None
 
@@ -302,7 +200,7 @@ class Queue:
                 "INSERT INTO jobs (shot, spec, state, priority, message, progress, created, sequence) "
                 "VALUES (?, ?, ?, ?, '', ?, ?, ?) RETURNING id",
                 (
-                    shot, _described(spec), JobState.QUEUED.value, priority, json.dumps(vars(Progress())),
+                    shot, _spec_json(spec), JobState.QUEUED.value, priority, json.dumps(vars(JobProgress())),
                     time.time(), self.sequence,
                 ),
             )  # fmt: skip
@@ -313,19 +211,45 @@ class Queue:
         return job
 
     def restore_job(self, job: Job, frames: Sequence[JobFrame]) -> None:
-        """Puts back a job that another file knew, as it was."""
+        """Adds a job as its record has it, or replaces what the queue has of it; frames that it has stay."""
         self.sequence += 1
         job.sequence = self.sequence
         with self._db.transaction():
             self._db.rows(
                 "INSERT INTO jobs (id, shot, spec, state, priority, message, error, progress, created, started, ended, "
-                "sequence, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "sequence, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "spec = excluded.spec, state = excluded.state, priority = excluded.priority, "
+                "message = excluded.message, error = excluded.error, progress = excluded.progress, "
+                "started = excluded.started, ended = excluded.ended, sequence = excluded.sequence, "
+                "position = excluded.position",
                 (
-                    job.id, job.shot, _described(job.spec), job.state.value, job.priority, job.message, job.error,
+                    job.id, job.shot, _spec_json(job.spec), job.state.value, job.priority, job.message, job.error,
                     json.dumps(vars(job.progress)), job.created, job.started, job.ended, job.sequence, job.position,
                 ),
             )  # fmt: skip
             self._insert_frames(job, frames)
+
+    def take_damaged_jobs(self) -> dict[int, dict[str, object]]:
+        """Deletes jobs whose rows cannot be read; returns what is left of them by their numbers."""
+        self._db.rows("UPDATE keyframes SET notes = '[]' WHERE NOT json_valid(notes)")
+        self._db.rows("UPDATE jobs SET progress = '{}' WHERE NOT json_valid(progress)")
+        damaged = {}
+        for row in self._db.rows(_JOBS):
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                _job(row)
+                continue
+            damaged[row["id"]] = dict(row)
+        for number in damaged:
+            self._db.rows("DELETE FROM jobs WHERE id = ?", (number,))
+        return damaged
+
+    def reserve_numbers(self, highest: int) -> None:
+        """Gives no new job a number up to that one."""
+        row = self._row("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")
+        if row is None:
+            self._db.rows("INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', ?)", (highest,))
+        elif row["seq"] < highest:
+            self._db.rows("UPDATE sqlite_sequence SET seq = ? WHERE name = 'jobs'", (highest,))
 
     def job(self, job_id: int) -> Job:
         row = self._row(f"{_JOBS} WHERE id = ?", (job_id,))
@@ -348,7 +272,7 @@ class Queue:
         return {row[0] for row in self._db.rows("SELECT id FROM jobs")}
 
     def waiting(self, *states: JobState) -> list[WaitingJob]:
-        """Jobs in those states, most urgent first, with what decides which device runs them and when."""
+        """Jobs in those states, most urgent first, as the scheduler needs them."""
         where, values = _in_states(states)
         rows = self._db.rows(
             "SELECT id, json_extract(spec, '$.method'), json_extract(spec, '$.prepare_only') "
@@ -365,7 +289,7 @@ class Queue:
         return [_job(row) for row in self._db.rows(f"{_JOBS} WHERE sequence >= ?{only} ORDER BY sequence", values)]
 
     def update_job(self, job: Job) -> None:
-        """Keeps a job's state, priority, place, message and times, as its next change."""
+        """Stores a job's state, priority, place, message and times, as its next change."""
         self.sequence += 1
         job.sequence = self.sequence
         self._db.rows(
@@ -381,7 +305,7 @@ class Queue:
     def set_keyframes(self, job: Job, keyframes: Sequence[str]) -> None:
         """Gives a job that waited for them its keyframes."""
         job.spec = dataclasses.replace(job.spec, keyframes=list(keyframes))
-        self._db.rows("UPDATE jobs SET spec = ? WHERE id = ?", (_described(job.spec), job.id))
+        self._db.rows("UPDATE jobs SET spec = ? WHERE id = ?", (_spec_json(job.spec), job.id))
 
     def place_before(self, job: Job, other: Job) -> None:
         """Moves a job to just before another one, at that one's priority."""
@@ -391,7 +315,7 @@ class Queue:
         )[0][0]
         if before is None:
             before = other.position - 2
-        if other.position - before < 1e-6:  # halved too often: number them anew
+        if other.position - before < 1e-6:  # no room between the two: renumber all jobs
             with self._db.transaction():
                 for place, row in enumerate(self._db.rows("SELECT id FROM jobs ORDER BY position, id"), start=1):
                     self._db.rows("UPDATE jobs SET position = ? WHERE id = ?", (float(place), row["id"]))
@@ -406,9 +330,13 @@ class Queue:
         self.update_job(job)
 
     def update_progress(self, job: Job) -> None:
-        """Keeps a job's progress alone, as its next change: what a client did to the job meanwhile stands."""
+        """Stores a job's progress alone, as its next change: a state or priority that a client set meanwhile stays."""
         self.sequence += 1
         job.sequence = self.sequence
+        with self._db.relaxed():
+            self._set_progress(job)
+
+    def _set_progress(self, job: Job) -> None:
         self._db.rows(
             "UPDATE jobs SET progress = ?, sequence = ? WHERE id = ?",
             (json.dumps(vars(job.progress)), job.sequence, job.id),
@@ -417,9 +345,11 @@ class Queue:
     # Frames.
 
     def add_frames(self, job: Job, frames: Sequence[JobFrame]) -> None:
-        """Keeps frames that a job made, with its progress, as its next change."""
-        with self._db.transaction():
-            self.update_progress(job)
+        """Stores frames of a job, with its progress, as its next change."""
+        self.sequence += 1
+        job.sequence = self.sequence
+        with self._db.relaxed(), self._db.transaction():  # the store has the frames
+            self._set_progress(job)
             self._insert_frames(job, frames)
         job.frames_done = self._db.rows("SELECT count(*) FROM job_frames WHERE job = ?", (job.id,))[0][0]
 
@@ -430,8 +360,8 @@ class Queue:
         )
 
     def frames(self, job_id: int, since: int = 0, below: float = 2.0) -> list[JobFrame]:
-        """The frames a job has made, ascending; with `since`, those that a change at or after that number added; with
-        `below`, those of less confidence."""
+        """A job's frames, ascending. since: those that a change at or after that number added; below: those of less
+        confidence."""
         rows = self._db.rows(
             "SELECT number, key, confidence FROM job_frames WHERE job = ? AND sequence >= ? AND confidence < ? "
             "ORDER BY number",
@@ -444,12 +374,16 @@ class Queue:
         return JobFrame(*row) if row else None
 
     def result_keys(self, job_id: int | None = None, since: int = 0) -> set[str]:
-        """Keys of the stages that made a job's frames (all jobs' when None), at or after a sequence number."""
+        """Keys of the stages that published a job's frames (all jobs' when None), at or after a sequence number."""
         only, values = ("", (since,)) if job_id is None else (" AND job = ?", (since, job_id))
         return {row[0] for row in self._db.rows(f"SELECT key FROM job_frames WHERE sequence >= ?{only}", values)}
 
+    def shown_keys(self) -> set[str]:
+        """Keys of results that are not to be removed: a job shows them, or an unreadable record names them."""
+        return self.result_keys() | self.protected
+
     def drop_frames(self, keys: Iterable[str]) -> dict[int, list[int]]:
-        """Forgets frames whose output is gone; their numbers by the job that showed them."""
+        """Deletes the frames of some outputs; returns their numbers by the job that showed them."""
         lost: dict[int, list[int]] = {}
         with self._db.transaction():
             for key in keys:
@@ -458,7 +392,7 @@ class Queue:
         return {job: sorted(numbers) for job, numbers in lost.items()}
 
     def delete_job(self, job_id: int) -> list[str]:
-        """Forgets a job; returns the keys of result stages that no other job shows."""
+        """Deletes a job; returns the keys of results that no other job shows."""
         with self._db.transaction():
             keys = self.result_keys(job_id)
             self._db.rows("DELETE FROM jobs WHERE id = ?", (job_id,))
@@ -466,7 +400,7 @@ class Queue:
             return [key for key in keys if not self._db.rows(used, (key,))]
 
 
-def _described(spec: JobSpec) -> str:
+def _spec_json(spec: JobSpec) -> str:
     return json.dumps(vars(spec), sort_keys=True)
 
 
@@ -486,7 +420,7 @@ def _shot(row: sqlite3.Row) -> Shot:
 def _keyframe(row: sqlite3.Row) -> StoredKeyframe:
     return StoredKeyframe(
         row["id"], row["shot"], row["frame"], row["digest"], bool(row["has_matte"]), json.loads(row["notes"]),
-        bool(row["current"]),
+        bool(row["current"]), json.loads(row["files"]),
     )  # fmt: skip
 
 
@@ -499,7 +433,7 @@ def _job(row: sqlite3.Row) -> Job:
         priority=row["priority"],
         message=row["message"],
         error=row["error"],
-        progress=Progress(**json.loads(row["progress"])),
+        progress=JobProgress(**json.loads(row["progress"])),
         created=row["created"],
         started=row["started"],
         ended=row["ended"],

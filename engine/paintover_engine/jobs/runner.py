@@ -16,14 +16,16 @@ from pydantic import BaseModel
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs
-from paintover_engine.jobs.delivery import Delivery, Output
+from paintover_engine.jobs.delivery import Delivery
+from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.store import Store, StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import Plate
 from paintover_engine.media.source import open_source
 from paintover_engine.methods.registry import find_method
-from paintover_engine.methods.stage import AHEAD, KeyframeRef, Stage, Tensors
+from paintover_engine.methods.stage import AHEAD, KeyframeRef, Out, Stage, Tensors
+from paintover_engine.methods.tensors import from_tensors, to_tensors
 
 
 class Cancelled(PaintoverError):
@@ -35,21 +37,21 @@ class Cancelled(PaintoverError):
 
 @dataclass(frozen=True)
 class StageReport:
-    """What running one stage gave: its time in seconds, and (number, confidence) of the frames it published."""
+    """A stage that ran. seconds: what it took; frames: number and confidence of each frame that it published."""
 
     seconds: float
     frames: list[tuple[int, float]]
 
 
 class Runner:
-    """One job's plan and what its stages need to run. It is the `Context` of its stages' functions.
+    """Runs one job's stages. It is the `Context` of their functions.
 
-    Beside a stage, one that need not wait for it is run, so that all of a processor is used; but of a method with a
-    model one at a time, whose memory it needs whole.
+    Two stages run at a time where neither reads the other, so that both of two cores have work; of a method with a
+    model only one, because each needs the whole memory of the device.
 
-    cancelled: asked once a frame; True ends the stage with `Cancelled`.
-    model: the name of the model, for methods that take one; "": the method's own choice.
-    output: where the result is written, beside the stages as far as it is there.
+    cancelled: called once a frame; True ends the stage with `Cancelled`.
+    model: its name, for methods that take one; "": the method's default.
+    output: where the result is written; the writing starts with the first frame, while the other stages still run.
     """
 
     def __init__(
@@ -82,9 +84,9 @@ class Runner:
         self._slots = 1 if spec.takes_model else 2
         self._threads = ThreadPoolExecutor(self._slots, "stage")
         self._names: dict[str, str] = {}
-        self._begun: dict[str, Future[StageReport]] = {}
-        self._next: Sequence[Stage] = ()
-        self._beginning = threading.RLock()
+        self._runs: dict[str, Future[StageReport]] = {}
+        self._following: Sequence[Stage] = ()
+        self._starting = threading.RLock()
         self._closed = False
         self._delivery: Delivery | None = None
 
@@ -97,8 +99,8 @@ class Runner:
         self.close()
 
     def close(self) -> None:
-        """Ends what still runs and lets go of the source."""
-        with self._beginning:
+        """Ends what still runs and closes the source."""
+        with self._starting:
             self._closed = True
         self._threads.shutdown()
         if self._delivery:
@@ -113,7 +115,7 @@ class Runner:
         stages = self.stages if keyed else self._module.plan(self.info, supposed, *self._settings)
         return float(sum(stage.cost for stage in stages))
 
-    # What stages may read (methods.stage.Context).
+    # The context of stages (methods.stage.Context).
 
     def plate(self, number: int) -> Plate:
         return self._source.read(number)
@@ -124,48 +126,49 @@ class Runner:
             self._keyframes[digest] = outputs.load_keyframe(path)
         return self._keyframes[digest]
 
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        return outputs.load_tensors(self.store, stage)
+    def load(self, stage: Stage[Any, Out]) -> Out:
+        return from_tensors(stage.function.output, outputs.load_tensors(self.store, stage.key))
 
     def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
-        return outputs.load_checkpoint(self.store, stage)
+        return outputs.load_checkpoint(self.store, stage.key)
 
     def keep_checkpoint(self, stage: Stage, tensors: Tensors) -> None:
-        outputs.save_checkpoint(self.store, stage, tensors)
+        outputs.save_checkpoint(self.store, stage.key, tensors)
 
     def check(self) -> None:
         if self._closed or self.cancelled():
             raise Cancelled
 
     def notes(self) -> list[str]:
-        """What the method has to tell of a finished job, read off its stages' output: the preset it chose, say."""
-        tell = getattr(self._module, "notes", None)
-        there = [stage for stage in self.stages if self._has(stage)]  # not evicted
-        return list(tell(self, there)) if tell else []
+        """What the method reports of a finished job, read from its stages' output: the preset that it chose, say."""
+        report = getattr(self._module, "notes", None)
+        stored = [stage for stage in self.stages if self._has(stage)]  # not evicted
+        return list(report(self, stored)) if report else []
 
-    # What runs them.
+    # Running stages.
 
-    def run(self, stage: Stage, then: Sequence[Stage] = ()) -> StageReport:
-        """Runs one stage whose inputs are in the store and keeps its output there.
+    def run(self, stage: Stage, following: Sequence[Stage] = ()) -> StageReport:
+        """Runs one stage whose inputs are in the store, and stores its output.
 
-        then: what will be asked for next, in order. It may be begun already, and is then only waited for."""
-        with self._beginning:
-            self._next = then[:AHEAD] if self._slots > 1 else ()
-            asked = self._begun.get(stage.key)
-            there = self._has(stage)
-            if asked is None and there:  # another job made it meanwhile
+        following: the stages that will be run next, in order. They may be started already; a later call then only
+        waits for them."""
+        with self._starting:
+            self._following = following[:AHEAD] if self._slots > 1 else ()
+            run = self._runs.get(stage.key)
+            stored = self._has(stage)
+            if run is None and stored:  # another job computed it meanwhile
                 return StageReport(0.0, self._published(stage))
-            if asked is None or (asked.done() and not there and not _failed(asked)):  # cancelled, or its output is gone
-                asked = self._begin(stage)
-            self._begin_next()
+            if run is None or (run.done() and not stored and not _failed(run)):  # cancelled, or its output is gone
+                run = self._start(stage)
+            self._start_following()
         try:
-            return asked.result()
+            return run.result()
         finally:
-            with self._beginning:
-                self._begun.pop(stage.key, None)
+            with self._starting:
+                self._runs.pop(stage.key, None)
 
     def run_all(self) -> None:
-        """Runs every stage that is not in the store yet."""
+        """Runs every stage whose output is not in the store."""
         absent = [stage for stage in self.stages if not self._has(stage)]
         for number, stage in enumerate(absent, start=1):
             self.run(stage, absent[number:])
@@ -177,20 +180,20 @@ class Runner:
         found = self.store.frames(stage.key) if stage.publishes else []
         return [(frame.number, frame.confidence) for frame in found]
 
-    def _begin(self, stage: Stage) -> Future[StageReport]:
-        begun = self._begun[stage.key] = self._threads.submit(self._run, stage)
-        begun.add_done_callback(lambda _: self._begin_next())
-        return begun
+    def _start(self, stage: Stage) -> Future[StageReport]:
+        run = self._runs[stage.key] = self._threads.submit(self._run, stage)
+        run.add_done_callback(lambda _: self._start_following())
+        return run
 
-    def _begin_next(self) -> None:
-        """Begins those of the next stages that have their inputs, while there is room."""
-        with self._beginning:
-            for stage in self._next:
-                if self._closed or sum(not begun.done() for begun in self._begun.values()) >= self._slots:
+    def _start_following(self) -> None:
+        """Starts those of the following stages whose inputs are stored, while a thread is free."""
+        with self._starting:
+            for stage in self._following:
+                if self._closed or sum(not run.done() for run in self._runs.values()) >= self._slots:
                     return
-                known = stage.key in self._begun or self._has(stage)
+                known = stage.key in self._runs or self._has(stage)
                 if not known and all(self._has(needed) for needed in stage.inputs):
-                    self._begin(stage)
+                    self._start(stage)
 
     def _run(self, stage: Stage) -> StageReport:
         self.check()
@@ -198,62 +201,67 @@ class Runner:
         name = None if stage.publishes else self._name(stage)
         if name and name != stage.key and self.store.find_again(name, stage.key):
             return StageReport(time.perf_counter() - started, [])
-        output = getattr(self._module, stage.function)(self, stage)
+        output = stage.function(self, stage)
         frames: list[tuple[int, float]] = []
         if stage.publishes:
-            frames = outputs.save_frames(self.store, stage, output, (self.info.width, self.info.height))
-            self._deliver_soon()
+            frames = outputs.save_frames(self.store, stage.key, output, (self.info.width, self.info.height))
+            self._start_delivery_if_ready()
         else:
-            outputs.save_tensors(self.store, stage, output)
+            outputs.save_tensors(self.store, stage.key, to_tensors(output))
             if name and name != stage.key:
                 self.store.remember(name, stage.key)
-        outputs.drop_checkpoint(self.store, stage)
+        outputs.drop_checkpoint(self.store, stage.key)
         return StageReport(time.perf_counter() - started, frames)
 
-    def _name(self, asked: Stage) -> str | None:
-        """What a stage's output is called whatever made those inputs that count by content; its key where none does.
-        None where such an input is not there."""
-        for stage in self.stages:  # inputs before their readers; not recursive, for a long shot's carry is a long chain
-            if stage.key not in self._names:
-                found = [outputs.digest(self.store, needed) if needed.by_content else self._names.get(needed.key)
-                         for needed in stage.inputs]  # fmt: skip
+    def _name(self, stage: Stage) -> str | None:
+        """The stage's key with its `by_content` inputs named by what they contain instead of by their keys: equal for
+        stages that compute the same from different keyframes. The key itself where no input is such; None where such
+        an input is not in the store."""
+        for each in self.stages:  # inputs come before readers; not recursive, because a long shot has long chains
+            if each.key not in self._names:
+                found = [outputs.digest(self.store, needed.key) if needed.by_content else self._names.get(needed.key)
+                         for needed in each.inputs]  # fmt: skip
                 names = [name for name in found if name]
                 if len(names) == len(found):
-                    self._names[stage.key] = stage.named(names)
-            if stage.key == asked.key:
+                    self._names[each.key] = each.named(names)
+            if each.key == stage.key:
                 break
-        return self._names.get(asked.key)
+        return self._names.get(stage.key)
 
     # Writing the result.
 
     def deliver(self, progress: Callable[[int], None] = lambda frames: None) -> tuple[str, ...]:
-        """Makes the result appear when it is written, which may have begun beside the stages; whole, or nothing.
+        """Finishes writing the result, and publishes it as a whole.
 
-        progress: called now and then with the number of frames written so far. Returns notes for the user (what the
-        format could not hold)."""
-        with self._beginning:
-            delivery = self._delivery or self._begin_delivery()
+        progress: called regularly with the number of frames written so far. Returns notes for the user, such as what
+        the format could not hold."""
+        with self._starting:
+            delivery = self._delivery or self._start_delivery()
             self._delivery = None
         return delivery.finish(self.check, progress)
 
-    def _deliver_soon(self) -> None:
-        """Begins to write the result as soon as its first frame is there."""
-        with self._beginning:
+    def _start_delivery_if_ready(self) -> None:
+        """Starts to write the result once its first frame is stored."""
+        with self._starting:
             if self._output and not self._delivery and not self._closed and self._painted(self.info.first):
-                self._delivery = self._begin_delivery()
+                self._delivery = self._start_delivery()
 
-    def _begin_delivery(self) -> Delivery:
+    def _start_delivery(self) -> Delivery:
         assert self._output
         return Delivery(self._output, self.info, self.plate, self._painted)
 
     def _painted(self, number: int) -> StoredFrame | None:
-        """A frame of the result; None while it is not made."""
+        """A frame of the result; None while it is not computed."""
         stage = self._publishing.get(number)
-        return self.store.frame(stage.key, number) if stage and self._has(stage) else None
+        if stage is None or not self._has(stage):
+            return None
+        frame = self.store.frame(stage.key, number)
+        outputs.check_frame(self.store, frame)
+        return frame
 
 
 def _failed(run: Future[StageReport]) -> bool:
-    """Whether a run that is done ended in an error that tells of its stage; run ahead, it may have been cancelled
-    with another."""
+    """Whether a run ended in an error of its stage. `Cancelled` is none: a stage that was started ahead is cancelled
+    together with the call of another."""
     error = run.exception()
     return error is not None and not isinstance(error, Cancelled)

@@ -1,8 +1,8 @@
-"""The store of stage outputs: content-addressed, whole or not at all.
+"""The store of stage outputs, by the stages' keys; an output is there as a whole or not at all.
 
-A stage's output is a folder named by the stage's key, written elsewhere and renamed into place. Tensors and frames
-are safetensors files: a header of JSON, then raw samples that any program can map. This module reads headers only,
-so that the daemon needs no numpy; `paintover_engine.jobs.outputs` reads and writes pixels.
+It is a folder named by the key, written elsewhere and renamed into place. Tensors and frames are safetensors files: a
+JSON header, then raw samples that any program can memory-map. This module reads headers only, so that the daemon needs
+no numpy; `paintover_engine.jobs.outputs` reads and writes samples.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from paintover_engine.durable import sync_file, sync_folder
 from paintover_engine.jobs.folders import DataFolder
 
 
@@ -24,14 +25,15 @@ from paintover_engine.jobs.folders import DataFolder
 class StoredFrame:
     """Where a result frame's pixels lie: (height, width, 4) half floats at `offset` of `path`, RGB and matte.
 
-    window: x, y, width, height in the plate's pixels; size: the plate's width and height; checksum: of the pixels.
+    bounds: x, y, width, height in the plate's pixels; size: the plate's width and height.
+    confidence: 0 to 1; checksum: SHA-256 of the samples in hex, "" for a frame of a version that wrote none.
     """
 
     number: int
     path: Path
     offset: int
     length: int
-    window: tuple[int, int, int, int]
+    bounds: tuple[int, int, int, int]
     size: tuple[int, int]
     confidence: float
     checksum: str
@@ -46,6 +48,7 @@ class Store:
     def __init__(self, folder: DataFolder, results: Path | None = None) -> None:
         self.folder = folder
         self._results = results or folder.results
+        self._undamaged: set[tuple[str, int, int]] = set()  # versions of files whose checksums were right
 
     def path(self, key: str, publishes: bool) -> Path:
         """The folder that holds, or will hold, a stage's output."""
@@ -56,41 +59,47 @@ class Store:
 
     @contextlib.contextmanager
     def writing(self, key: str, publishes: bool) -> Iterator[Path]:
-        """A folder to write a stage's output into; published when the block ends well, removed otherwise."""
-        draft = self.folder.temporary / f"{key[:16]}-{uuid.uuid4().hex[:8]}"
-        draft.mkdir(parents=True)
+        """A folder to write a stage's output into; published when the block succeeds, removed otherwise."""
+        partial = self.folder.temporary / f"{key[:16]}-{uuid.uuid4().hex[:8]}"
+        partial.mkdir(parents=True)
         try:
-            yield draft
-            _flush(draft)  # else a power cut could leave a published name with nothing behind it
+            yield partial
+            for path in partial.iterdir():
+                sync_file(path)
+            sync_folder(partial)
             final = self.path(key, publishes)
-            final.parent.mkdir(exist_ok=True)
-            with contextlib.suppress(FileExistsError):  # somebody made the same output meanwhile: theirs is as good
+            if not final.parent.is_dir():
+                final.parent.mkdir(exist_ok=True)
+                sync_folder(final.parent.parent)
+            with contextlib.suppress(FileExistsError):  # another writer published the same output meanwhile
                 try:
-                    draft.rename(final)
+                    partial.rename(final)
                 except OSError as error:
                     if final.is_dir():
                         raise FileExistsError from error
                     raise
+            sync_folder(final.parent)
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
 
     def remember(self, name: str, key: str) -> None:
-        """Notes what tensors hold the output of a name, which more than one key may have."""
+        """Stores which key's tensors are the output of that name. Stages of different keys, whose inputs come from
+        different keyframes but are equal, have one name (`Stage.named`)."""
         note = self._note(name)
-        with contextlib.suppress(OSError):  # only a shortcut is lost
+        with contextlib.suppress(OSError):  # without it the output is computed again
             note.parent.mkdir(parents=True, exist_ok=True)
             partial = note.with_suffix(f".{uuid.uuid4().hex[:8]}")
             partial.write_text(key)
             partial.replace(note)
 
     def find_again(self, name: str, key: str) -> bool:
-        """Puts the tensors that a name was remembered with under a key too; False where there are none."""
+        """Links the tensors that were remembered by a name to another key too; False where there are none."""
         try:
-            kept = self.path(self._note(name).read_text(), publishes=False)
+            source = self.path(self._note(name).read_text(), publishes=False)
             with self.writing(key, publishes=False) as folder:
-                for path in kept.iterdir():
+                for path in source.iterdir():
                     _share(path, folder / path.name)
-        except FileNotFoundError:  # never made, or just evicted
+        except FileNotFoundError:  # never computed, or just evicted
             return False
         return True
 
@@ -98,34 +107,45 @@ class Store:
         return self.path(name, publishes=False) / "key"
 
     def frames(self, key: str) -> list[StoredFrame]:
-        """The frames that a publishing stage made, ascending."""
+        """The frames that a stage published, ascending by number."""
         return [read_header(path) for path in sorted(self.path(key, publishes=True).glob("*.safetensors"))]
 
     def frame(self, key: str, number: int) -> StoredFrame:
-        """One of them; FileNotFoundError when the stage did not make it, or its output is gone."""
+        """One of them. FileNotFoundError where the stage did not publish it, or its output is gone."""
         return read_header(frame_path(self.path(key, publishes=True), number))
 
     def is_whole(self, key: str, publishes: bool) -> bool:
-        """Whether an output is there and is what was written: frames by their checksums, tensors by their sizes."""
+        """Whether an output is there and undamaged: frames by their checksums, tensors by their sizes. (Tensors have
+        checksums too, which `outputs.load_tensors` checks: they are of arrays, which this module does not read.)"""
         folder = self.path(key, publishes)
         if not folder.is_dir():
             return False
         try:
             if publishes:
-                return all(_checksum_of(frame) == frame.checksum for frame in self.frames(key))
+                return all(self.is_undamaged(frame) for frame in self.frames(key))
             return all(_has_its_size(path) for path in folder.iterdir())
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
+    def is_undamaged(self, frame: StoredFrame) -> bool:
+        """Whether a frame's samples match its checksum. Reads them once in a process, unless the file changes."""
+        status = os.stat(frame.path)
+        version = (str(frame.path), status.st_mtime_ns, status.st_size)
+        if version not in self._undamaged:
+            if _checksum_of(frame) != frame.checksum:
+                return False
+            self._undamaged.add(version)
+        return True
+
     def remove(self, key: str, publishes: bool) -> None:
-        """Takes an output away, whole: it is renamed out of sight first."""
+        """Removes an output, whole: it is renamed first."""
         doomed = self.folder.temporary / f"removed-{uuid.uuid4().hex[:8]}"
         with contextlib.suppress(FileNotFoundError):
             self.path(key, publishes).rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
 
     def clear_temporary(self) -> None:
-        """Removes what a killed writer left; for the holder of the folder's lock, before any worker runs."""
+        """Removes what killed writers left; for the holder of the folder's lock, before any worker runs."""
         for leftover in self.folder.temporary.iterdir():
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -134,16 +154,16 @@ class Store:
 
 
 PICTURE = "picture.webp"
-"""What a picture made for looking at is called in the folder of its key."""
+"""The file name of a picture to look at, in the folder of its key."""
 
 
 def frame_path(folder: Path, number: int) -> Path:
-    """The file of one frame in a publishing stage's folder. Negative numbers sort after 0, which nothing relies on."""
+    """The file of one frame in the folder of the stage that published it. Not in the order of negative numbers."""
     return folder / f"{number:08d}.safetensors"
 
 
 def write_tensor(path: Path, name: str, dtype: str, shape: tuple[int, ...], data: bytes) -> None:
-    """A safetensors file of one tensor, from raw bytes. dtype: "U8", "U16", "F16" or "F32"."""
+    """Writes a safetensors file of one tensor from raw bytes. dtype: "U8", "U16", "F16" or "F32"."""
     header = json.dumps({name: {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}}).encode()
     header += b" " * (-len(header) % 8)
     with open(path, "wb") as file:
@@ -151,7 +171,7 @@ def write_tensor(path: Path, name: str, dtype: str, shape: tuple[int, ...], data
 
 
 def read_header(path: Path) -> StoredFrame:
-    """What a frame file's header says (safetensors: 8 bytes of header length, JSON, samples)."""
+    """A frame file's header (safetensors: 8 bytes of header length, JSON, samples)."""
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -164,7 +184,7 @@ def read_header(path: Path) -> StoredFrame:
         path=path,
         offset=8 + size,
         length=total - 8 - size,
-        window=(x, y, width, height),
+        bounds=(x, y, width, height),
         size=(full_width, full_height),
         confidence=float(meta["confidence"]),
         checksum=meta.get("checksum", ""),
@@ -172,24 +192,24 @@ def read_header(path: Path) -> StoredFrame:
 
 
 def checksum(samples: bytes | memoryview) -> str:
-    """What a frame's header says of its samples."""
+    """SHA-256 of a frame's samples in hex."""
     return hashlib.sha256(samples).hexdigest()  # processors have instructions for it
 
 
 def _share(path: Path, other: Path) -> None:
-    """Gives a file, which nobody changes, another name."""
+    """Gives a file, which is never changed, a second name."""
     try:
         os.link(path, other)
     except FileNotFoundError:
         raise
-    except OSError:  # a disk that has no links
+    except OSError:  # a file system without hard links
         shutil.copyfile(path, other)
 
 
 def _checksum_of(frame: StoredFrame) -> str:
-    """The checksum of a frame's samples as they lie on disk; "" for a frame of a version that wrote none."""
+    """The checksum of a frame's samples on disk; "" for a whole frame of a version that wrote no checksums."""
     if not frame.checksum:
-        _, _, width, height = frame.window
+        _, _, width, height = frame.bounds
         return "" if frame.length == width * height * 8 else "too short"
     with open(frame.path, "rb") as file:
         file.seek(frame.offset)
@@ -202,16 +222,3 @@ def _has_its_size(path: Path) -> bool:
         header = json.loads(file.read(size))
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
         return os.fstat(file.fileno()).st_size == 8 + size + max(ends, default=0)
-
-
-def _flush(folder: Path) -> None:
-    """Waits until a folder's files are on the disk."""
-    for path in folder.iterdir():
-        with open(path, "r+b") as file:
-            os.fsync(file.fileno())
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

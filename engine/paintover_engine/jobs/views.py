@@ -1,4 +1,4 @@
-"""Small pictures of plates and results for people to look at: made by the media worker, kept by what they show."""
+"""Small pictures of plates and results for people to look at, which the media worker encodes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ OPEN_SOURCES = 4
 
 
 class Sources:
-    """Sources that were looked at last, kept open: opening a long video costs more than reading a frame of it."""
+    """The sources that were read last, kept open: opening a long video costs more than reading a frame of it."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[tuple[str, int, int], Source] = OrderedDict()
 
     def get(self, info: SourceInfo) -> Source:
-        """The open source of a shot; of another range of the same file, another one."""
+        """The open source of a shot. Each range of a file has its own."""
         key = (info.fingerprint, info.first, info.last)
         source = self._open.pop(key, None) or open_source(info)
         self._open[key] = source
@@ -46,18 +46,19 @@ def save_picture(
     painted: StoredFrame | None,
     name: str = PICTURE,
 ) -> None:
-    """Keeps a picture of a frame, `side` pixels at its longer side: the plate, or the result where it is painted.
+    """Stores a picture of a frame among the views, `side` pixels at its longer side: the plate, or with `painted` the
+    result.
 
     name: the file's, whose ending says how it is encoded."""
     plate = source.read(number)
     if painted:
-        plate = composite(plate, load_painted(painted), painted.window)
+        plate = composite(plate, load_painted(painted), painted.bounds)
     _save(views, key, cv2.cvtColor(_fit(plate.display(), info, side), cv2.COLOR_RGB2BGR), name)
 
 
 def save_matte(views: Store, key: str, info: SourceInfo, side: int, painted: StoredFrame) -> None:
-    """Keeps a picture of a result's matte: white, opaque where the edit applies, for laying over the others."""
-    x, y, width, height = painted.window
+    """Stores a picture of a result's matte: white with the matte as alpha, to show over the plate or the result."""
+    x, y, width, height = painted.bounds
     matte = np.zeros((info.height, info.width), np.float32)
     matte[y : y + height, x : x + width] = load_painted(painted)[..., 3]
     alpha = np.rint(np.clip(_fit(matte, info, side), 0, 1) * 255).astype(np.uint8)
@@ -65,7 +66,7 @@ def save_matte(views: Store, key: str, info: SourceInfo, side: int, painted: Sto
 
 
 def _fit(picture: NDArray[np.generic], info: SourceInfo, side: int) -> NDArray[np.generic]:
-    """The picture as it is shown, square pixels, no larger than `side`."""
+    """The picture scaled to square pixels and at most `side` of them at its longer side."""
     width, height = info.width * float(info.pixel_aspect), float(info.height)
     scale = min(1.0, side / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,52 +1,49 @@
 """The worker process: heavy imports and everything that can crash happen here, never in the daemon.
 
-It reads one JSON request a line from standard input and answers on standard output:
-    {"id": 1, "call": "probe", "arguments": {…}}   →   {"id": 1, "result": …} or {"id": 1, "error": {"code", "message"}}
-While a call runs it may send {"id": 1, "progress": …}; {"cancel": 1} ends that call at its next frame.
-When standard input ends, the daemon is gone: the worker leaves at once, and what it was writing stays unpublished.
+It reads requests from standard input and answers on standard output, a line each (`paintover_engine.jobs.protocol`).
+When standard input ends, the daemon is gone: the worker exits at once, and what it was writing stays unpublished.
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
+import hashlib
 import importlib
 import importlib.util
-import json
 import os
 import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.jobs import outputs
-from paintover_engine.jobs.delivery import Output
+from paintover_engine.jobs import outputs, protocol
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.views import Sources, save_matte, save_picture
 from paintover_engine.media.export import export_frame
-from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.inputs import refuse_inputs
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.sink import check_output
 from paintover_engine.media.source import open_source, probe
 from paintover_engine.methods.registry import find_method, find_model, read_parameters
-from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
+from paintover_engine.methods.stage import ResultFrame
 
-Json = Any
+Handler = Callable[[Any], protocol.Message]
 
 
 class Worker:
-    """Answers calls; each public method is one."""
+    """Handles calls, one at a time. send: writes one line to the daemon."""
 
-    def __init__(self, folder: DataFolder, send: Callable[[dict[str, Json]], None]) -> None:
+    def __init__(self, folder: DataFolder, send: Callable[[protocol.AnswerLine], None]) -> None:
         self._folder = folder
         self._store = Store(folder)
         self._views = Store(folder, results=folder.views)
@@ -55,151 +52,163 @@ class Worker:
         self._call = 0
         self._cancelled: set[int] = set()
         self._runners: dict[int, Runner] = {}
+        self.handlers: Mapping[type[protocol.Request[Any]], Handler] = {
+            protocol.ProbeRequest: self._probe,
+            protocol.CheckOutputsRequest: self._check_outputs,
+            protocol.CheckModelRequest: self._check_model,
+            protocol.PlanMethodRequest: self._plan_method,
+            protocol.KeyframeRequest: self._keyframe,
+            protocol.ExportFrameRequest: self._export_frame,
+            protocol.PlateRequest: self._plate,
+            protocol.PictureRequest: self._picture,
+            protocol.PlanJobRequest: self._plan_job,
+            protocol.RunStageRequest: self._run_stage,
+            protocol.DeliverRequest: self._deliver,
+            protocol.JobNotesRequest: self._job_notes,
+            protocol.ForgetJobRequest: self._forget_job,
+        }
 
     def cancel(self, call: int) -> None:
-        """Ends a call at its next frame; from the reading thread."""
+        """Ends a call at its next frame. Called from the reading thread."""
         self._cancelled.add(call)
 
-    def answer(self, request: dict[str, Json]) -> None:
-        """Runs one call and sends its answer."""
-        self._call = request["id"]
+    def answer(self, line: protocol.CallLine) -> None:
+        """Runs one call and sends its reply or its error."""
+        self._call = line.id
         try:
-            result = getattr(self, request["call"])(**request["arguments"])
-            self._send({"id": self._call, "result": result})
+            request = line.request()
+            reply = self.handlers[type(request)](request)
+            self._send(protocol.AnswerLine(id=line.id, reply=reply.model_dump(mode="json")))
         except PaintoverError as error:
-            self._send({"id": self._call, "error": {"code": error.code.value, "message": error.message}})
+            self._send_error(protocol.CallError.of(error))
         except (OSError, MemoryError) as error:
-            self._send({"id": self._call, "error": _environment_error(error)})
+            self._send_error(_environment_error(error))
         except Exception as error:  # a programming error: the daemon logs the traceback, the user gets a sentence
-            trace = traceback.format_exc()
             message = f"Internal error in the worker: {type(error).__name__}: {error}."
-            self._send({"id": self._call, "error": {"code": "INTERNAL", "message": message, "traceback": trace}})
+            trace = traceback.format_exc()
+            self._send_error(protocol.CallError(code=Code.INTERNAL, message=message, traceback=trace))
         finally:
-            self._cancelled.discard(self._call)
+            self._cancelled.discard(line.id)
+
+    def _send_error(self, error: protocol.CallError) -> None:
+        self._send(protocol.AnswerLine(id=self._call, error=error))
 
     def _is_cancelled(self) -> bool:
         return self._call in self._cancelled
 
     # Calls about sources and keyframes.
 
-    def probe(self, path: str, first: int | None, last: int | None, colorspace: str) -> str:
-        return probe(path, first, last, colorspace).to_json()
+    def _probe(self, request: protocol.ProbeRequest) -> protocol.ProbeReply:
+        info = probe(request.path, request.first, request.last, request.colorspace, request.stream)
+        return protocol.ProbeReply(info=info)
 
-    def check_outputs(self, path: str, mattes_path: str, source: str, overwrite: bool) -> None:
-        """Whether a job's outputs can be written; each may be "" for none."""
-        if path:
-            check_output(path, source, overwrite)
-        if mattes_path:
-            check_mattes(mattes_path, source, overwrite)
+    def _check_outputs(self, request: protocol.CheckOutputsRequest) -> protocol.Empty:
+        info, overwrite, paintings = request.info, request.overwrite, request.paintings
+        files = check_output(request.path, info, overwrite, paintings) if request.path else []
+        if request.mattes_path:
+            check_mattes(request.mattes_path, info, overwrite, paintings, files)
+        return protocol.Empty()
 
-    def check_model(self, method: str, model: str) -> str:
-        """Whether a job of that method could compute with that model; returns its folder."""
-        return str(find_model(find_method(method), model).path)
+    def _check_model(self, request: protocol.CheckModelRequest) -> protocol.Empty:
+        find_model(find_method(request.method), request.model)
+        return protocol.Empty()
 
-    def plan_method(self, info: str, method: str, parameters: dict[str, str], model: str) -> Json:
-        """What a method with a model would take of memory and disk; None where it does not count that."""
-        spec = find_method(method)
-        folder = find_model(spec, model)
-        count = getattr(importlib.import_module(spec.module), "requirements", None)
-        return count and count(SourceInfo.from_json(info), read_parameters(spec, parameters), folder)
+    def _plan_method(self, request: protocol.PlanMethodRequest) -> protocol.PlanMethodReply:
+        method = find_method(request.method)
+        folder = find_model(method, request.model)
+        count = getattr(importlib.import_module(method.module), "requirements", None)
+        counted = count and count(request.info, read_parameters(method, request.parameters), folder)
+        return protocol.PlanMethodReply(
+            requirements=protocol.MethodRequirements.model_validate(counted) if counted else None
+        )
 
-    def keyframe(self, info: str, frame: int, path: str, matte_path: str) -> Json:
-        """Reads a keyframe, checks it against the plate and keeps it by its digest."""
-        shot = SourceInfo.from_json(info)
-        source = open_source(shot)  # anew: it tells whether the source changed since it was probed
+    def _keyframe(self, request: protocol.KeyframeRequest) -> protocol.KeyframeReply:
+        source = open_source(request.info)  # a new one: opening it tells whether the source changed since the probe
         try:
-            keyframe = load_keyframe(path, frame, source.read(frame), shot, matte_path or None)
+            plate = source.read(request.frame)
+            keyframe = load_keyframe(request.path, request.frame, plate, request.info, request.matte_path or None)
         finally:
             source.close()
         outputs.save_keyframe(self._folder.keyframes / f"{keyframe.digest}.safetensors", keyframe)
-        return {"digest": keyframe.digest, "notes": list(keyframe.notes), "has_matte": keyframe.matte is not None}
+        return protocol.KeyframeReply(
+            digest=keyframe.digest, notes=list(keyframe.notes), has_matte=keyframe.matte is not None
+        )
 
-    def export_frame(self, info: str, frame: int, path: str, overwrite: bool) -> list[str]:
-        """Writes the plate's frame as a file to paint on; returns notes."""
-        shot = SourceInfo.from_json(info)
-        return export_frame(path, self._sources.get(shot).read(frame), shot, overwrite)
+    def _export_frame(self, request: protocol.ExportFrameRequest) -> protocol.Notes:
+        refuse_inputs([Path(request.path)], request.info)
+        plate = self._sources.get(request.info).read(request.frame)
+        return protocol.Notes(notes=export_frame(request.path, plate, request.info, request.overwrite))
 
-    def plate(self, info: str, frame: int) -> str:
-        """Writes the plate's frame as a stored frame, alpha 1; returns the stage key it lies under."""
-        shot = SourceInfo.from_json(info)
-        stage = Stage("plate", {}, (), (shot.fingerprint,), (frame, frame), publishes=True)
-        if not self._views.has(stage.key, publishes=True):
-            rgb = self._sources.get(shot).read(frame).rgb()
+    def _plate(self, request: protocol.PlateRequest) -> protocol.PlateReply:
+        info, frame = request.info, request.frame
+        key = hashlib.sha256(f"plate {info.fingerprint} {frame}".encode()).hexdigest()
+        if not self._views.has(key, publishes=True):
+            rgb = self._sources.get(info).read(frame).rgb()
             pixels = np.dstack([rgb, np.ones_like(rgb[..., :1])]).astype(np.float16)
-            window = (0, 0, shot.width, shot.height)
-            outputs.save_frames(self._views, stage, [ResultFrame(frame, window, pixels, 1.0)], window[2:])
-        return stage.key
+            bounds = (0, 0, info.width, info.height)
+            outputs.save_frames(self._views, key, [ResultFrame(frame, bounds, pixels, 1.0)], bounds[2:])
+        return protocol.PlateReply(key=key)
 
-    def picture(self, key: str, info: str, frame: int, view: str, side: int, result: str, name: str) -> None:
-        """Keeps a small picture under a key. view: "plate", "result" or "matte"; result: the key of what made it;
-        name: the file's."""
-        shot = SourceInfo.from_json(info)
-        painted = self._store.frame(result, frame) if result else None
-        if view == "matte" and painted:
-            save_matte(self._views, key, shot, side, painted)
+    def _picture(self, request: protocol.PictureRequest) -> protocol.Empty:
+        info, frame = request.info, request.frame
+        painted = self._store.frame(request.result, frame) if request.result else None
+        if request.view == "matte" and painted:
+            save_matte(self._views, request.key, info, request.side, painted)
         else:
-            save_picture(self._views, key, self._sources.get(shot), shot, frame, side, painted, name)
+            source = self._sources.get(info)
+            save_picture(self._views, request.key, source, info, frame, request.side, painted, request.name)
+        return protocol.Empty()
 
     # Calls about jobs.
 
-    def plan(
-        self,
-        job: int,
-        info: str,
-        method: str,
-        parameters: dict[str, str],
-        keyframes: list[tuple[int, str]],
-        model: str,
-        output: dict[str, Json] | None,
-    ) -> Json:
-        """Declares a job's stages, and what a whole propagation costs; `run` and `deliver` name them by job and key.
-        output: what `delivery.Output` holds; None where nothing is written."""
-        self.forget(job)
-        self._runners[job] = runner = Runner(
+    def _plan_job(self, request: protocol.PlanJobRequest) -> protocol.PlanJobReply:
+        self._close(request.job)
+        self._runners[request.job] = runner = Runner(
             self._store,
-            SourceInfo.from_json(info),
-            method,
-            read_parameters(find_method(method), parameters),
-            [KeyframeRef(frame, digest) for frame, digest in keyframes],
+            request.info,
+            request.method,
+            read_parameters(find_method(request.method), request.parameters),
+            request.keyframes,
             self._is_cancelled,
-            model,
-            Output(**output) if output else None,
+            request.model,
+            request.output,
         )
         stages = [
-            {
-                "key": stage.key,
-                "label": stage.label,
-                "function": stage.function,
-                "cost": stage.cost,
-                "publishes": stage.publishes,
-                "needs_keyframe": stage.needs_keyframe,
-                "inputs": [needed.key for needed in stage.inputs],
-            }
+            protocol.PlannedStage(
+                key=stage.key,
+                label=stage.label,
+                function=stage.name,
+                cost=stage.cost,
+                publishes=stage.publishes,
+                needs_keyframe=stage.needs_keyframe,
+                inputs=tuple(needed.key for needed in stage.inputs),
+            )
             for stage in runner.stages
         ]
-        return {"stages": stages, "whole": runner.whole_cost()}
+        return protocol.PlanJobReply(stages=stages, whole=runner.whole_cost())
 
-    def run(self, job: int, key: str, then: list[str]) -> Json:
-        """Runs a stage. then: the keys of those that will be asked for next, in order."""
-        runner = self._runners[job]
-        stage, *others = (self._stage(runner, each) for each in (key, *then))
-        report = runner.run(stage, others)
-        return {"seconds": report.seconds, "frames": report.frames}
+    def _run_stage(self, request: protocol.RunStageRequest) -> protocol.RunStageReply:
+        runner = self._runners[request.job]
+        stages = {stage.key: stage for stage in runner.stages}
+        report = runner.run(stages[request.key], [stages[key] for key in request.following])
+        return protocol.RunStageReply(seconds=report.seconds, frames=report.frames)
 
-    @staticmethod
-    def _stage(runner: Runner, key: str) -> Stage:
-        return next(stage for stage in runner.stages if stage.key == key)
-
-    def deliver(self, job: int) -> list[str]:
-        """Waits until a job's result is written."""
+    def _deliver(self, request: protocol.DeliverRequest) -> protocol.Notes:
         call = self._call
-        return list(self._runners[job].deliver(lambda frames: self._send({"id": call, "progress": frames})))
 
-    def notes(self, job: int) -> list[str]:
-        return self._runners[job].notes()
+        def report(frames: int) -> None:
+            self._send(protocol.AnswerLine(id=call, progress=protocol.DeliveryProgress(frames=frames)))
 
-    def forget(self, job: int) -> None:
-        """Closes what a job held open."""
+        return protocol.Notes(notes=list(self._runners[request.job].deliver(report)))
+
+    def _job_notes(self, request: protocol.JobNotesRequest) -> protocol.Notes:
+        return protocol.Notes(notes=self._runners[request.job].notes())
+
+    def _forget_job(self, request: protocol.ForgetJobRequest) -> protocol.Empty:
+        self._close(request.job)
+        return protocol.Empty()
+
+    def _close(self, job: int) -> None:
         if runner := self._runners.pop(job, None):
             runner.close()
 
@@ -214,21 +223,18 @@ def _choose_gpu(number: str, memory: int) -> None:
         torch.cuda.set_per_process_memory_fraction(min(1.0, memory / total))
 
 
-def _environment_error(error: OSError | MemoryError) -> dict[str, str]:
-    """The sentence for what the machine lacks rather than the program."""
+def _environment_error(error: OSError | MemoryError) -> protocol.CallError:
+    """What the machine lacks rather than the program."""
+    code = Code.RESOURCE_EXHAUSTED
     if isinstance(error, MemoryError):
-        return {
-            "code": Code.RESOURCE_EXHAUSTED.value,
-            "message": "The worker ran out of memory; close other programs and retry.",
-        }
+        message = "The worker ran out of memory; close other programs and retry."
+        return protocol.CallError(code=code, message=message)
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         message = f"The disk is full{where}; make room and retry: finished stages are kept."
-        return {"code": Code.RESOURCE_EXHAUSTED.value, "message": message}
-    return {
-        "code": Code.FAILED_PRECONDITION.value,
-        "message": f"{error.strerror or error}{where}; mend that and retry.",
-    }
+        return protocol.CallError(code=code, message=message)
+    message = f"{error.strerror or error}{where}; mend that and retry."
+    return protocol.CallError(code=Code.FAILED_PRECONDITION, message=message)
 
 
 def main() -> None:
@@ -243,30 +249,34 @@ def main() -> None:
     _choose_gpu(arguments.gpu, arguments.gpu_memory)
 
     # Libraries print to standard output when they please: keep the pipe to ourselves and give them standard error.
-    pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     lock = threading.Lock()
 
-    def send(message: dict[str, Json]) -> None:
+    def send(line: protocol.AnswerLine) -> None:
         with lock:
-            pipe.write(json.dumps(message) + "\n")
+            pipe.write(protocol.encode(line))
             pipe.flush()
 
-    requests: queue.SimpleQueue[dict[str, Json]] = queue.SimpleQueue()
+    calls: queue.SimpleQueue[protocol.CallLine] = queue.SimpleQueue()
     worker = Worker(folder, send)
 
     def read() -> None:
-        for line in sys.stdin:
-            request = json.loads(line)
-            if "cancel" in request:
-                worker.cancel(request["cancel"])
-            else:
-                requests.put(request)
+        try:
+            for line in sys.stdin.buffer:
+                request = protocol.decode_request(line)
+                if isinstance(request, protocol.CancelLine):
+                    worker.cancel(request.cancel)
+                else:
+                    calls.put(request)
+        except protocol.ProtocolError as error:
+            send(protocol.AnswerLine(id=protocol.NO_CALL, error=protocol.CallError.of(error)))
+            os._exit(1)
         os._exit(0)  # the daemon is gone; nothing half-written is published
 
     threading.Thread(target=read, name="requests", daemon=True).start()
     while True:
-        worker.answer(requests.get())
+        worker.answer(calls.get())
 
 
 if __name__ == "__main__":

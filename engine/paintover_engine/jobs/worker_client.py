@@ -1,21 +1,23 @@
-"""The daemon's side of a worker process: starts it when needed, calls it, lets it go when idle, survives its death."""
+"""The daemon's side of a worker process: starts it on the first call, ends it when idle, survives its crashes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import itertools
-import json
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paintover_engine.errors import Code, PaintoverError
+from paintover_local.processes import module_command
+
+from paintover_engine.errors import PaintoverError
+from paintover_engine.jobs import protocol
 from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.protocol import ReplyT, Request
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +25,23 @@ MESSAGE_LIMIT = 64 * 2**20  # a plan of many thousand stages is one line of some
 
 
 class WorkerDied(Exception):
-    """The worker process ended while it worked: a crash of a library, out of memory, or somebody killed it."""
+    """The worker process ended before it answered: a library crashed, memory ran out, or it was killed."""
+
+
+Progress = Callable[[protocol.DeliveryProgress], None]
 
 
 @dataclass
 class _Call:
+    """A call that the worker has not answered yet."""
+
+    types: protocol.CallTypes[Any]
     future: asyncio.Future[Any]
-    progress: Callable[[Any], None] | None = None
+    progress: Progress | None
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 @dataclass
@@ -40,17 +52,17 @@ class _Process:
 
 
 class WorkerClient:
-    """One worker process, started on first use. Calls are answered one at a time, in order.
+    """One worker process, started on the first call. Calls are answered one at a time, in order.
 
     arguments: of its command line, besides the data folder.
-    idle_seconds: how long it may wait for the next call before its memory is given back.
+    idle_seconds: after this long without a call the process ends, so that its memory is free again.
     """
 
     def __init__(
         self, name: str, folder: DataFolder, arguments: Sequence[str] = (), idle_seconds: float = 60.0
     ) -> None:
         self.name = name
-        self.generation = 0  # raised at each start: plans that an older process held are gone
+        self.generation = 0  # raised at each start: an older process took its plans with it
         self._folder = folder
         self._arguments = arguments
         self._idle_seconds = idle_seconds
@@ -61,18 +73,13 @@ class WorkerClient:
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs, so that a call starts none."""
+        """Whether the process runs; if not, the next call starts one."""
         return self._worker is not None
 
     async def call(
-        self,
-        call: str,
-        *,
-        generation: int | None = None,
-        progress: Callable[[Any], None] | None = None,
-        **arguments: Any,
-    ) -> Any:
-        """Calls the worker and waits for its answer; cancelling the waiting task cancels the call's work.
+        self, request: Request[ReplyT], *, generation: int | None = None, progress: Progress | None = None
+    ) -> ReplyT:
+        """Makes a call and waits for its reply; cancelling the waiting task cancels the call's work.
 
         generation: of the process that the call is for; None for any.
         Raises PaintoverError as the worker did, WorkerDied when the process ended meanwhile."""
@@ -80,19 +87,20 @@ class WorkerClient:
         if generation not in (None, self.generation):
             raise WorkerDied("between two calls")
         number = next(self._numbers)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        worker.calls[number] = _Call(future, progress)
-        self._write(worker, {"id": number, "call": call, "arguments": arguments})
+        line = protocol.call_line(number, request)
+        future: asyncio.Future[ReplyT] = asyncio.get_running_loop().create_future()
+        worker.calls[number] = _Call(protocol.CALLS[line.call], future, progress)
+        self._write(worker, line)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            self._write(worker, {"cancel": number})
+            self._write(worker, protocol.CancelLine(cancel=number))
             with contextlib.suppress(PaintoverError, WorkerDied):
-                await future  # the stage has let go of its files when this returns
+                await future  # the stage has closed its files when this returns
             raise
 
     async def stop(self) -> None:
-        """Ends the process; what it was writing stays unpublished."""
+        """Kills the process; what it was writing stays unpublished."""
         if self._idle:
             self._idle.cancel()
         if worker := self._worker:
@@ -104,7 +112,7 @@ class WorkerClient:
         async with self._starting:
             if self._worker is None:
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "paintover_engine.jobs.worker", "--data-dir", str(self._folder.root),
+                    *module_command("paintover_engine.jobs.worker"), "--data-dir", str(self._folder.root),
                     *self._arguments,
                     stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=MESSAGE_LIMIT,
                     # Its own session: Ctrl-C in the daemon's terminal is the daemon's to handle.
@@ -119,50 +127,72 @@ class WorkerClient:
             return self._worker
 
     @staticmethod
-    def _write(worker: _Process, message: dict[str, Any]) -> None:
+    def _write(worker: _Process, line: protocol.CallLine | protocol.CancelLine) -> None:
         assert worker.process.stdin
-        with contextlib.suppress(ConnectionError, RuntimeError):  # a dead process is told by the reader
-            worker.process.stdin.write(json.dumps(message).encode() + b"\n")
+        with contextlib.suppress(ConnectionError, RuntimeError):  # that the process is dead is found by the reader
+            worker.process.stdin.write(protocol.encode(line))
 
     async def _read(self, worker: _Process) -> None:
+        """Reads answers until the process ends, or is ended because it sends what cannot be read. Every call that is
+        then unanswered fails: none may wait for ever."""
         assert worker.process.stdout
-        while line := await worker.process.stdout.readline():
-            message = json.loads(line)
-            call = worker.calls[message["id"]]
-            if "progress" in message:
-                if call.progress:
-                    call.progress(message["progress"])
-                continue
-            del worker.calls[message["id"]]
-            if error := message.get("error"):
-                if trace := error.get("traceback"):
-                    log.error("worker %s: %s", self.name, trace)
-                call.future.set_exception(PaintoverError(Code(error["code"]), error["message"]))
-            else:
-                call.future.set_result(message["result"])
-            self._rest(worker)
+        failure: Exception | None = None
+        try:
+            while (line := await worker.process.stdout.readline()).endswith(b"\n"):  # without: cut off by a kill
+                self._receive(worker, protocol.decode_answer(line))
+        except PaintoverError as error:
+            failure = error
+        except Exception as error:  # a line above the limit, an answer to no call
+            failure = WorkerDied(f"what it sent cannot be read: {error!r}")
+        with contextlib.suppress(ProcessLookupError):
+            worker.process.kill()  # nothing that it may still send would be understood
+        await worker.process.stdout.read()  # asyncio sees the end of a process only after that of its output
         status = await worker.process.wait()
         if self._worker is worker:
             self._worker = None
         for call in worker.calls.values():
-            call.future.set_exception(WorkerDied(_how(status)))
-        log.log(logging.WARNING if worker.calls else logging.INFO, "worker %s ended: %s", self.name, _how(status))
+            call.fail(failure or WorkerDied(_exit_reason(status)))
+        unexpected = worker.calls or failure
+        log.log(logging.WARNING if unexpected else logging.INFO, "worker %s ended: %s", self.name,
+                failure or _exit_reason(status))  # fmt: skip
 
-    def _rest(self, worker: _Process) -> None:
-        """Starts the idle clock when nothing is asked of the worker."""
+    def _receive(self, worker: _Process, line: protocol.AnswerLine) -> None:
+        if line.id == protocol.NO_CALL and line.error:
+            raise line.error.exception()
+        call = worker.calls[line.id]
+        if line.progress:
+            if call.progress:
+                try:
+                    call.progress(line.progress)
+                except Exception as error:  # the caller's; the next lines are read all the same
+                    call.fail(error)
+            return
+        if line.error:
+            if line.error.traceback:
+                log.error("worker %s: %s", self.name, line.error.traceback)
+            call.fail(line.error.exception())
+        else:
+            reply = protocol.decode_reply(call.types, line.reply or {})
+            if not call.future.done():
+                call.future.set_result(reply)
+        del worker.calls[line.id]
+        self._start_idle_timer(worker)
+
+    def _start_idle_timer(self, worker: _Process) -> None:
+        """Starts it anew where no call is left."""
         if self._idle:
             self._idle.cancel()
         if not worker.calls:
-            self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._let_go, worker)
+            self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._end_if_idle, worker)
 
-    def _let_go(self, worker: _Process) -> None:
+    def _end_if_idle(self, worker: _Process) -> None:
         if not worker.calls and self._worker is worker:
             assert worker.process.stdin
             self._worker = None  # a call that comes now starts another
-            worker.process.stdin.close()  # it leaves when its input ends
+            worker.process.stdin.close()  # it exits when its input ends
 
 
-def _how(status: int) -> str:
+def _exit_reason(status: int) -> str:
     if status >= 0:
         return f"exit status {status}"
     try:

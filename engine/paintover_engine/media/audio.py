@@ -11,7 +11,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
 
-from paintover_engine.media import video
+from paintover_engine.media.container import open_container
 
 # What players expect in these containers; Matroska takes whatever its muxer says.
 _COPIED = {
@@ -36,7 +36,7 @@ class AudioTracks:
         self._start, self._end = span
         self._output = output
         self._suffix = suffix
-        self._source = video.open_container(path)
+        self._source = open_container(path)
         self._tracks: dict[int, _Track] = {}
         for stream in self._source.streams.audio:
             track = self._track(stream)

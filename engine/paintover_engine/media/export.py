@@ -30,6 +30,7 @@ from psd_tools.psd.layer_and_mask import (
 )
 from psd_tools.psd.tagged_blocks import TaggedBlocks
 
+from paintover_engine.durable import sync_file, sync_folder
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import sink
 from paintover_engine.media.image_sink import write_image
@@ -123,15 +124,19 @@ def _check(file: Path, kind: str, plate: Plate, info: SourceInfo, overwrite: boo
 
 def _publish(partial: Path, file: Path, overwrite: bool) -> None:
     """Gives the finished file its name; never a name that came to be taken meanwhile, unless asked to."""
-    if overwrite:
-        partial.replace(file)
-        return
+    sync_file(partial)
     try:
-        os.link(partial, file)
+        if overwrite:
+            partial.replace(file)
+        else:
+            os.link(partial, file)
     except FileExistsError as error:
         raise PaintoverError(Code.ALREADY_EXISTS, f"'{file}' is there already; name another file.") from error
-    except OSError:  # a file system without links
-        partial.replace(file)
+    except OSError:
+        if overwrite:
+            raise
+        partial.replace(file)  # a file system without links
+    sync_folder(file.parent)
 
 
 def _profile(plate: Plate, info: SourceInfo) -> bytes:

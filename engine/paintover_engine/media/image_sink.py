@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,15 @@ def folder_format(info: SourceInfo) -> str:
 class ImageSink(Sink):
     """Writes each frame to a file of its own number."""
 
-    def __init__(self, path: Path, is_pattern: bool, info: SourceInfo, overwrite: bool) -> None:
-        pattern = sequence.parse_pattern(str(path)) if is_pattern else None
-        self._names = pattern or _names(path, info)
+    def __init__(
+        self, path: Path, is_pattern: bool, info: SourceInfo, overwrite: bool, guard: Callable[[], None]
+    ) -> None:
+        self._names = output_names(path, is_pattern, info)
         self._info = info
         self._suffix = self._names.extension
         self._waiting: deque[Future[None]] = deque()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="write-image")
-        super().__init__(path, overwrite)
+        super().__init__(path, overwrite, guard)
         self._say_what_is_lost()
 
     def write(self, plate: Plate) -> None:
@@ -138,6 +140,12 @@ class ImageSink(Sink):
         if info.timecode and self._suffix in (".exr", ".dpx"):
             now = timecode.add(info.timecode, plate.number - info.first, info.rate)
             spec.attribute("smpte:TimeCode", oiio.TypeTimeCode, timecode.packed(now))
+
+
+def output_names(path: Path, is_pattern: bool, info: SourceInfo) -> sequence.ImageSequence:
+    """How the files of an output are named: by its pattern, or in its folder as the source's are."""
+    pattern = sequence.parse_pattern(str(path)) if is_pattern else None
+    return pattern or _names(path, info)
 
 
 def _names(folder: Path, info: SourceInfo) -> sequence.ImageSequence:

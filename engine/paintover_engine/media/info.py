@@ -25,6 +25,7 @@ class SourceInfo:
     timecode: of frame `first`, "" where there is none.
     notes: sentences that the user should read.
     fingerprint: hex digest of what the range's pixels depend on: path, sizes, times of change, colour space.
+    stream: the number of a video's stream in its file; None for what is no video.
     """
 
     path: str
@@ -45,6 +46,7 @@ class SourceInfo:
     has_audio: bool
     notes: tuple[str, ...]
     fingerprint: str
+    stream: int | None = None
 
     @property
     def count(self) -> int:

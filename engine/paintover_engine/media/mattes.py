@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 from types import TracebackType
 
 import numpy as np
@@ -19,22 +20,34 @@ from paintover_engine.media.sink import check_output, kind_of, open_sink
 Path = str | os.PathLike[str]
 
 
-def check_mattes(path: Path, source_path: Path, overwrite: bool) -> None:
-    """Checks, before any work, that mattes can be written where they are asked for. Raises PaintoverError if not."""
-    check_output(path, source_path, overwrite)
+def check_mattes(
+    path: Path, info: SourceInfo, overwrite: bool, paintings: Sequence[str] = (), result: Sequence[pathlib.Path] = ()
+) -> None:
+    """Checks, before any work, that mattes can be written where they are asked for. Raises PaintoverError if not.
+
+    paintings: the paths of keyframes and mattes, which are never overwritten; result: the files of the result."""
+    files = check_output(path, _matte_info(info), overwrite, paintings)
     if kind_of(pathlib.Path(path), os.fspath(path)) == "video":
         raise PaintoverError(
             Code.INVALID_ARGUMENT, f"Mattes are written as images: give a folder or a pattern, not the video '{path}'."
         )
+    if shared := {os.path.realpath(file) for file in files} & {os.path.realpath(file) for file in result}:
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT, f"'{min(shared)}' would be the result and its matte; write mattes to another place."
+        )
+
+
+def _matte_info(info: SourceInfo) -> SourceInfo:
+    """What is known of a shot's mattes."""
+    return dataclasses.replace(info, sample="uint16", channels=1, format="png uint16", has_audio=False)
 
 
 class MatteSink:
     """Takes the frames that the result takes, and keeps their mattes. Aborts when an exception passes."""
 
-    def __init__(self, path: Path, info: SourceInfo, overwrite: bool) -> None:
-        grey = dataclasses.replace(info, sample="uint16", channels=1, format="png uint16", has_audio=False)
+    def __init__(self, path: Path, info: SourceInfo, overwrite: bool, paintings: Sequence[str] = ()) -> None:
         self._size = (info.height, info.width)
-        self._sink = open_sink(path, grey, overwrite)
+        self._sink = open_sink(path, _matte_info(info), overwrite, paintings)
 
     def write(self, number: int, painted: NDArray[np.float16], window: tuple[int, int, int, int]) -> None:
         """Adds a frame's matte. painted: (h, w, 4), its last channel the matte 0..1; window: where it lies."""
@@ -57,7 +70,7 @@ class MatteSink:
 
 
 def open_matte_sink(
-    path: Path, info: SourceInfo, overwrite: bool
+    path: Path, info: SourceInfo, overwrite: bool, paintings: Sequence[str] = ()
 ) -> contextlib.AbstractContextManager[MatteSink | None]:
     """A sink for mattes, or nothing where `path` is empty."""
-    return MatteSink(path, info, overwrite) if path else contextlib.nullcontext()
+    return MatteSink(path, info, overwrite, paintings) if path else contextlib.nullcontext()

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Protocol
 
 import av
 import cv2
 import numpy as np
 import OpenImageIO as oiio
-from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from paintover_engine.media import colour
+from paintover_engine.media.video_picture import VideoPicture, read_only, rgb_of
 
 Pixels = NDArray[Any]
-
-# To RGB exactly as ffmpeg does unasked, so that a frame exported with common tools and painted on differs only
-# where it was painted; back from RGB at swscale's best rounding.
-# Flags and matrices by FFmpeg's numbers: PyAV 17, the last for Python 3.10, has no names for some of them.
-_TO_RGB = 0x4  # SWS_BICUBIC
-_FROM_RGB = 0x4 | 0x40000 | 0x4000  # and SWS_ACCURATE_RND, SWS_FULL_CHR_H_INP
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVColorSpace to SWS_CS_*
 
 
 class Plate(Protocol):
     """An untouched frame. Implementations keep the native samples and convert on demand.
 
+    Threads share plates without a lock: nothing of a plate changes after it was made, its samples are read-only, and
+    each call converts with what belongs to that call alone (`media.video_picture`).
     All arrays are upright, top row first, shape (height, width[, channels]).
     """
 
@@ -107,6 +101,9 @@ class ImagePlate:
     colorspace: str
     spec: oiio.ImageSpec | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pixels", read_only(self.pixels))
+
     @property
     def width(self) -> int:
         return int(self.pixels.shape[1])
@@ -162,78 +159,6 @@ def encoded(plate: Plate) -> NDArray[np.uint16]:
     return samples
 
 
-def plane_array(frame: av.VideoFrame, index: int) -> Pixels:
-    """(h, w) view of a frame's plane, writable, rows top first; the plane must hold one component."""
-    plane = frame.planes[index]
-    component = next(c for c in frame.format.components if c.plane == index)
-    kind: Any = np.uint8 if component.bits <= 8 else np.dtype("<u2")
-    if "f32" in frame.format.name:
-        kind = np.dtype("<f4")
-    elif "f16" in frame.format.name:
-        kind = np.dtype("<f2")
-    stride = abs(plane.line_size) // np.dtype(kind).itemsize
-    rows = np.frombuffer(plane, kind)[: stride * component.height].reshape(component.height, stride)  # type: ignore[call-overload]
-    return (rows if plane.line_size > 0 else rows[::-1])[:, : component.width]  # type: ignore[no-any-return]
-
-
-def matrix_of(frame: av.VideoFrame) -> int:
-    """The YUV matrix that a frame states; what players assume where it states none: BT.709 for HD, else BT.601."""
-    if frame.colorspace in _MATRICES:
-        return _MATRICES[frame.colorspace]
-    large = max(frame.width, frame.height) >= 1280 or min(frame.width, frame.height) > 576
-    return int(Colorspace.ITU709 if large else Colorspace.ITU601)
-
-
-def range_of(frame: av.VideoFrame) -> ColorRange:
-    """Full or limited range of a frame's samples; what its format implies where it states none."""
-    if frame.color_range in (ColorRange.MPEG, ColorRange.JPEG):
-        return ColorRange(frame.color_range)
-    return ColorRange.JPEG if frame.format.is_rgb or frame.format.name.startswith("yuvj") else ColorRange.MPEG
-
-
-def convert(
-    frame: av.VideoFrame, pix_fmt: str, matrix: int | None = None, color_range: ColorRange | None = None
-) -> av.VideoFrame:
-    """A frame in another pixel format by swscale, same size; matrix and range stay the frame's unless given."""
-    return frame.reformat(
-        format=pix_fmt,
-        src_colorspace=matrix_of(frame),
-        dst_colorspace=matrix if matrix is not None else matrix_of(frame),
-        src_color_range=range_of(frame),
-        dst_color_range=color_range if color_range is not None else range_of(frame),
-        interpolation=_FROM_RGB if frame.format.is_rgb else _TO_RGB,
-        threads=1,
-    )
-
-
-def rgb_frame(rgb: NDArray[np.float32]) -> av.VideoFrame:
-    """(H, W, 3) 0..1, clipped, as a 16-bit planar RGB frame; what is not a number becomes 0."""
-    frame = av.VideoFrame(rgb.shape[1], rgb.shape[0], "gbrp16le")
-    frame.color_range = ColorRange.JPEG
-    channels = cv2.split(np.clip(rgb, 0.0, 1.0))
-    for plane, channel in enumerate((1, 2, 0)):  # OpenCV rounds, and makes 0 of what is not a number
-        plane_array(frame, plane)[...] = cv2.multiply(channels[channel], 65535.0, dtype=cv2.CV_16U)
-    return frame
-
-
-def copy_tags(source: av.VideoFrame, target: av.VideoFrame) -> None:
-    """Gives a frame another's time and colour tags."""
-    target.pts, target.duration = source.pts, source.duration
-    if source.time_base is not None:
-        target.time_base = source.time_base
-    target.colorspace, target.color_range = source.colorspace, source.color_range
-    target.color_primaries, target.color_trc = source.color_primaries, source.color_trc
-
-
-def copy_frame(frame: av.VideoFrame) -> av.VideoFrame:
-    """A frame with its own copy of the planes, times and colour tags."""
-    copy = av.VideoFrame(frame.width, frame.height, frame.format.name)
-    copy_tags(frame, copy)
-    for plane in sorted({component.plane for component in frame.format.components}):
-        plane_array(copy, plane)[...] = plane_array(frame, plane)
-    return copy
-
-
 @dataclass(frozen=True)
 class Orientation:
     """How a stored picture is made upright: mirrored left to right first, then turned by quarters anticlockwise."""
@@ -267,47 +192,31 @@ class Orientation:
 
 @dataclass(frozen=True, eq=False)
 class VideoPlate:
-    """A frame of a video: its decoded planes, as they are stored; the arrays that it gives are upright."""
+    """A frame of a video: its decoded picture as it is stored; the arrays that it gives are upright."""
 
     number: int
-    frame: av.VideoFrame
+    picture: VideoPicture
     orientation: Orientation
     colorspace: str
 
     @property
     def width(self) -> int:
-        return self.frame.height if self.orientation.turns % 2 else self.frame.width
+        return self.picture.height if self.orientation.turns % 2 else self.picture.width
 
     @property
     def height(self) -> int:
-        return self.frame.width if self.orientation.turns % 2 else self.frame.height
+        return self.picture.width if self.orientation.turns % 2 else self.picture.height
 
     @property
     def nbytes(self) -> int:
-        return sum(plane.buffer_size for plane in self.frame.planes)
-
-    @property
-    def time(self) -> Fraction | None:
-        """Seconds in the source's own timeline."""
-        if self.frame.pts is None or self.frame.time_base is None:
-            return None
-        return self.frame.pts * self.frame.time_base
-
-    @property
-    def peak(self) -> float:
-        """The largest sample value of an integer plane; 1 for float ones."""
-        return 1.0 if "f" in self.frame.format.name[4:] else float(2 ** self.frame.format.components[0].bits - 1)
+        return self.picture.nbytes
 
     def _upright(self, pixels: Pixels) -> Pixels:
         return np.ascontiguousarray(self.orientation.upright(pixels))
 
     def native_rgb(self) -> Pixels:
-        """(H, W, 3) uint8 or uint16 over its whole range, or float32 as it is."""
-        if self.peak == 1.0:
-            planes = (2, 0, 1) if self.frame.format.is_rgb else (0, 0, 0)
-            return self._upright(np.stack([plane_array(self.frame, index) for index in planes], axis=2))
-        packed = convert(self.frame, "rgb24" if self.peak <= 255.0 else "rgb48le", color_range=ColorRange.JPEG)
-        return self._upright(packed.to_ndarray())
+        """(H, W, 3) uint8 or uint16 over its whole range, or float samples as they are."""
+        return self._upright(rgb_of(self.picture))
 
     def rgb(self) -> NDArray[np.float32]:
         return unit(self.native_rgb())
@@ -316,13 +225,11 @@ class VideoPlate:
         return colour.to_working(self.rgb(), self.colorspace)
 
     def display(self) -> NDArray[np.uint8]:
-        if self.colorspace or self.peak == 1.0:
+        if self.colorspace or self.picture.is_float:
             return to_display(self.working())
         native = self.native_rgb()
         return native if native.dtype == np.uint8 else cv2.convertScaleAbs(native, alpha=255.0 / 65535.0)
 
     def alpha(self) -> NDArray[np.float32] | None:
-        index = next((c.plane for c in self.frame.format.components if c.is_alpha), None)
-        if index is None:
-            return None
-        return self._upright(plane_array(self.frame, index).astype(np.float32) / np.float32(self.peak))
+        plane = self.picture.alpha_plane
+        return None if plane is None else self._upright(plane.astype(np.float32) / np.float32(self.picture.peak))

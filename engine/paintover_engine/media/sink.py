@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import glob
 import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +19,7 @@ import filelock
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import sequence
 from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.inputs import refuse_inputs
 from paintover_engine.media.plate import Plate
 
 VIDEOS = (".mov", ".mp4", ".mkv")
@@ -26,13 +29,15 @@ IMAGES = (".exr", ".png", ".tif", ".tiff", ".dpx")
 class Sink(ABC):
     """Takes frames in ascending order. As a context manager it aborts when an exception passes.
 
+    guard: raises PaintoverError where a file would be replaced that must not be; called before any is.
     notes: sentences that the user should read about what the output cannot hold.
     """
 
-    def __init__(self, path: Path, overwrite: bool) -> None:
+    def __init__(self, path: Path, overwrite: bool, guard: Callable[[], None]) -> None:
         self.path = path
         self.notes: list[str] = []
         self._overwrite = overwrite
+        self._guard = guard
         try:
             _clear_abandoned(path)
             self._staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent))
@@ -68,6 +73,7 @@ class Sink(ABC):
         try:
             self._finish()
             self._close()
+            self._guard()
             self._move()
         except OSError as error:
             raise failed(self.path, error) from error
@@ -148,15 +154,19 @@ def kind_of(path: Path, text: str) -> str:
     raise PaintoverError(Code.INVALID_ARGUMENT, f"'{path}' cannot be written: '{suffix}' is not one of {valid}.")
 
 
-def check_output(path: str | os.PathLike[str], source_path: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Checks, cheaply and before any work, that an output can be written where it is asked for.
+def check_output(
+    path: str | os.PathLike[str], info: SourceInfo, overwrite: bool = False, paintings: Sequence[str] = ()
+) -> list[Path]:
+    """Checks, cheaply and before any work, that an output can be written where it is asked for; returns its files.
 
+    paintings: the paths of keyframes and mattes, which are never overwritten.
     Raises PaintoverError where the kind is unknown, the folder missing or not writable, the output there already
-    (unless `overwrite`), or the same as the source.
+    (unless `overwrite`), or a file that the job reads.
     """
-    out, source = _absolute(path), _absolute(source_path)
+    out = _absolute(path)
     kind = kind_of(out, os.fspath(path))
-    if _is_source(out, source, kind):
+    folder = _source_folder(info)
+    if kind == "folder" and out.is_dir() and folder.is_dir() and out.samefile(folder):
         raise PaintoverError(Code.INVALID_ARGUMENT, f"'{out}' is the source itself; write to another place.")
     parent = out.parent
     if not parent.is_dir():
@@ -167,31 +177,31 @@ def check_output(path: str | os.PathLike[str], source_path: str | os.PathLike[st
             raise PaintoverError(Code.PERMISSION_DENIED, message)
     if kind == "folder" and out.exists() and not out.is_dir():
         raise PaintoverError(Code.ALREADY_EXISTS, f"'{out}' is a file, not a folder; choose another name.")
+    targets = _targets(out, kind, info)
+    refuse_inputs(targets, info, paintings)
     if not overwrite and _exists(out, kind):
         raise PaintoverError(Code.ALREADY_EXISTS, f"'{out}' exists; add --overwrite or choose another name.")
+    return targets
+
+
+def _targets(out: Path, kind: str, info: SourceInfo) -> list[Path]:
+    """The files that an output of the shot's frames consists of."""
+    from paintover_engine.media.image_sink import output_names
+
+    if kind == "video":
+        return [out]
+    names = output_names(out, kind == "pattern", info)
+    return [names.path(number) for number in range(info.first, info.last + 1)]
+
+
+def _source_folder(info: SourceInfo) -> Path:
+    """The folder that holds a source's files."""
+    source = Path(info.path)
+    return source if source.is_dir() else source.parent
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
-
-
-def _is_source(out: Path, source: Path, kind: str) -> bool:
-    """True where writing `out` would touch the source's own files or add to its folder's sequence."""
-    if kind == "video":
-        return out.exists() and source.exists() and out.samefile(source)
-    if kind == "folder":
-        folder = source if source.is_dir() else source.parent
-        return out.is_dir() and folder.is_dir() and out.samefile(folder)
-    pattern = sequence.parse_pattern(str(out))
-    if pattern is None or not pattern.folder.is_dir():
-        return False
-    try:
-        frames = sequence.find(str(source))
-    except PaintoverError:
-        return False
-    if not (frames.folder.is_dir() and pattern.folder.samefile(frames.folder)):
-        return False
-    return any(pattern.name(number) == frames.name(number) for number in frames.numbers)
 
 
 def _exists(out: Path, kind: str) -> bool:
@@ -203,7 +213,9 @@ def _exists(out: Path, kind: str) -> bool:
     return out.exists()
 
 
-def open_sink(path: str | os.PathLike[str], info: SourceInfo, overwrite: bool = False) -> Sink:
+def open_sink(
+    path: str | os.PathLike[str], info: SourceInfo, overwrite: bool = False, paintings: Sequence[str] = ()
+) -> Sink:
     """Opens an output for the frames of a shot, written in order from `info.first` to `info.last`.
 
     Raises PaintoverError as `check_output` does.
@@ -211,7 +223,10 @@ def open_sink(path: str | os.PathLike[str], info: SourceInfo, overwrite: bool = 
     from paintover_engine.media.image_sink import ImageSink
     from paintover_engine.media.video_sink import VideoSink
 
-    check_output(path, info.path, overwrite)
+    targets = check_output(path, info, overwrite, paintings)
     out = _absolute(path)
     kind = kind_of(out, os.fspath(path))
-    return VideoSink(out, info, overwrite) if kind == "video" else ImageSink(out, kind == "pattern", info, overwrite)
+    guard = functools.partial(refuse_inputs, targets, info, paintings)  # links may be made while frames are written
+    if kind == "video":
+        return VideoSink(out, info, overwrite, guard)
+    return ImageSink(out, kind == "pattern", info, overwrite, guard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -16,8 +17,10 @@ import OpenImageIO as oiio
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import colour, sequence, timecode, video
+from paintover_engine.media.container import Description, describe
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.plate import ImagePlate, Orientation, Plate, VideoPlate
+from paintover_engine.media.video_index import VideoIndex, index_video
 
 __all__ = ["Source", "SourceInfo", "open_source", "probe"]
 
@@ -55,6 +58,8 @@ class Source:
                 return self._kept[number]
             for plate in self._reader.read_to(number):
                 self._keep(plate)
+            if (plate.width, plate.height) != (self.info.width, self.info.height):
+                raise _another_size(self.info.path, plate, self.info.width, self.info.height, self.info.first)
             return plate
 
     def _keep(self, plate: Plate) -> None:
@@ -81,19 +86,27 @@ class Source:
 
 
 def probe(
-    path: str | os.PathLike[str], first: int | None = None, last: int | None = None, colorspace: str = ""
+    path: str | os.PathLike[str],
+    first: int | None = None,
+    last: int | None = None,
+    colorspace: str = "",
+    stream: int | None = None,
 ) -> SourceInfo:
     """Looks at a source and checks all that can be checked without decoding it whole.
 
     path: a video file, a folder of numbered images, a pattern, or a folder of uploaded frames.
     first, last: the range, inclusive; None means the source's own first and last frame.
     colorspace: an OpenColorIO name; "" guesses.
+    stream: the number of a video's stream in its file, as ffprobe tells it; None: the default one.
     Raises PaintoverError with one sentence for whatever is wrong.
     """
     name = os.path.abspath(os.path.expanduser(os.fspath(path)))
     colorspace = colour.check_colorspace(colorspace)
     if first is not None and last is not None and last < first:
         raise PaintoverError(Code.INVALID_ARGUMENT, f"The range {first}-{last} ends before it begins.")
+    is_image = os.path.splitext(name)[1].lower() in sequence.EXTENSIONS
+    if stream is not None and (is_image or not os.path.isfile(name)):
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"'{name}' is no video, which has streams; leave out --stream.")
     if os.path.isdir(name):
         frames = sequence.uploaded(Path(name))
         if frames is not None:
@@ -103,16 +116,16 @@ def probe(
         if sequence.parse_pattern(name) is None:
             raise PaintoverError(Code.NOT_FOUND, f"There is no file or folder '{name}'; check the path.")
         return _probe_sequence(name, first, last, colorspace)
-    if os.path.splitext(name)[1].lower() in sequence.EXTENSIONS:
+    if is_image:
         return _probe_sequence(name, first, last, colorspace)
-    return _probe_video(name, first, last, colorspace)
+    return _probe_video(name, first, last, colorspace, stream)
 
 
 def open_source(info: SourceInfo) -> Source:
     """Opens a probed source. Raises PaintoverError where it is gone, or has changed since it was probed."""
     if info.kind == "video":
-        _check_unchanged(info, _video_fingerprint(info.path, info.colorspace))
-        return Source(info, video.VideoReader(info.path, info.colorspace))
+        _check_unchanged(info, _video_fingerprint(info.path, info.colorspace, info.stream))
+        return Source(info, video.VideoReader(info.path, info.colorspace, info.stream))
     reader: Reader
     if info.kind == "frames":
         frames = sequence.uploaded(Path(info.path))
@@ -139,12 +152,12 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _video_fingerprint(path: str, colorspace: str) -> str:
+def _video_fingerprint(path: str, colorspace: str, stream: int | None) -> str:
     try:
         status = os.stat(path)
     except OSError as error:
         raise PaintoverError(Code.NOT_FOUND, f"There is no file '{path}'; check the path.") from error
-    return _digest("video", path, status.st_size, status.st_mtime_ns, colorspace)
+    return _digest("video", path, status.st_size, status.st_mtime_ns, colorspace, *([] if stream is None else [stream]))
 
 
 def _sequence_fingerprint(frames: sequence.ImageSequence, first: int, last: int, colorspace: str) -> str:
@@ -277,26 +290,19 @@ def sequence_rate(spec: oiio.ImageSpec) -> Fraction | None:
     return Fraction(value).limit_denominator(1001) if 0 < value < 1000 else None
 
 
-def _probe_video(path: str, first: int | None, last: int | None, colorspace: str) -> SourceInfo:
-    fingerprint = _video_fingerprint(path, colorspace)
-    index = video.index_video(path)
+def _probe_video(path: str, first: int | None, last: int | None, colorspace: str, stream: int | None) -> SourceInfo:
+    described = describe(path, stream)
+    fingerprint = _video_fingerprint(path, colorspace, described.number)
+    index = index_video(path, described.number)
     if index.truncated and (last is None or last >= index.count or (first or 0) >= index.count):
         raise _truncated(path, index)
     start, end = _range(path, first, last, (0, index.count - 1))
     _check_count(path, start, end)
-    with video.open_container(path) as container:
-        stream = video.video_stream(container, path)
-        codec = stream.codec_context.name
-        tags = {key.lower(): value for key, value in (container.metadata | stream.metadata).items()}
-        aspect = stream.sample_aspect_ratio
-        has_audio = bool(container.streams.audio)
-    reader = video.VideoReader(path, colorspace)
-    try:
-        plates = list(reader.read_to(start))
-    finally:
-        reader.close()
-    plate = plates[-1]
-    aspect = aspect or Fraction(1)
+    with contextlib.closing(video.VideoReader(path, colorspace, described.number)) as reader:
+        plate = list(reader.read_to(start))[-1]
+        if other := video.size_change(reader, plate, end):
+            raise _another_size(path, other, plate.width, plate.height, start)
+    aspect = described.pixel_aspect
     return SourceInfo(
         path=path,
         kind="video",
@@ -305,28 +311,38 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
         width=plate.width,
         height=plate.height,
         sample=_sample(plate),
-        channels=len(plate.frame.format.components),
+        channels=len(plate.picture.format.components),
         rate=index.rate,
         variable_rate=index.variable,
-        format=f"{codec} {plate.frame.format.name}",
+        format=f"{described.codec} {plate.picture.pix_fmt}",
         colorspace=colorspace,
         scene_linear=colour.is_scene_linear(colorspace),
         pixel_aspect=1 / aspect if plate.orientation.turns % 2 else aspect,
-        timecode=timecode.add(tags.get("timecode", ""), start, index.rate),
-        has_audio=has_audio,
-        notes=tuple(_video_notes(path, plate, index)),
+        timecode=timecode.add(described.tags.get("timecode", ""), start, index.rate),
+        has_audio=described.has_audio,
+        notes=tuple(_video_notes(path, plate, index, described)),
         fingerprint=fingerprint,
+        stream=described.number,
+    )
+
+
+def _another_size(path: str, plate: Plate, width: int, height: int, first: int) -> PaintoverError:
+    part = f"use --range {first}-{plate.number - 1}, or " if plate.number > first + 1 else ""
+    return PaintoverError(
+        Code.INVALID_ARGUMENT,
+        f"'{path}' changes its size at frame {plate.number}, from {width}x{height} to {plate.width}x{plate.height}; "
+        f"{part}convert it to one size.",
     )
 
 
 def _sample(plate: VideoPlate) -> str:
-    bits = plate.frame.format.components[0].bits
-    if plate.peak == 1.0:
+    bits = plate.picture.bits
+    if plate.picture.is_float:
         return "half" if bits == 16 else "float"
     return "uint8" if bits <= 8 else "uint10" if bits <= 10 else "uint12" if bits <= 12 else "uint16"
 
 
-def _truncated(path: str, index: video.VideoIndex) -> PaintoverError:
+def _truncated(path: str, index: VideoIndex) -> PaintoverError:
     expected = f" of {index.expected}" if index.expected else ""
     if index.count < 2:
         return PaintoverError(Code.DATA_LOSS, f"'{path}' is cut off: {index.count}{expected} frames can be read.")
@@ -337,18 +353,21 @@ def _truncated(path: str, index: video.VideoIndex) -> PaintoverError:
     )
 
 
-def _video_notes(path: str, plate: VideoPlate, index: video.VideoIndex) -> Iterator[str]:
+def _video_notes(path: str, plate: VideoPlate, index: VideoIndex, described: Description) -> Iterator[str]:
     name = os.path.basename(path)
+    if described.others:
+        others = " and ".join(described.others)
+        yield f"Of '{name}', video stream {described.label} is edited; {others} is left out: --stream takes another."
     if index.variable:
         yield f"'{name}' has a variable frame rate; a video that is written keeps every frame's time."
     if not index.timed:
         yield f"'{name}' states no times for its frames; they are counted, and reading backward is slow."
-    if plate.frame.interlaced_frame:
-        yield f"'{name}' is interlaced; its frames are edited as they are, both fields woven."
+    if described.field_order:
+        yield f"'{name}' is interlaced; its frames are edited as they are, both fields woven: motion is one a frame."
     if plate.orientation != Orientation():
         size = f"{plate.width}x{plate.height}"
         yield f"'{name}' is stored turned or mirrored; frames are upright as players show them ({size})."
     if index.truncated:
         yield f"'{name}' is cut off; its first {index.count} frames are read."
-    if len({c.plane for c in plate.frame.format.components if not c.is_alpha}) == 1:
+    if len({c.plane for c in plate.picture.format.components if not c.is_alpha}) == 1:
         yield f"'{name}' is grey; only the lightness of what is painted is kept."

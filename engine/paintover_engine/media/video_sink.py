@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from paintover_engine.errors import PaintoverError
-from paintover_engine.media import video
 from paintover_engine.media.audio import AudioTracks
+from paintover_engine.media.container import describe, open_container
+from paintover_engine.media.fields import FieldFlags
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.plate import ImagePlate, Plate, VideoPlate, convert, copy_tags, encoded, range_of
+from paintover_engine.media.plate import ImagePlate, Plate, VideoPlate, encoded
 from paintover_engine.media.sink import Sink, failed
+from paintover_engine.media.stream_template import stream_template
+from paintover_engine.media.video_index import index_video
+from paintover_engine.media.video_picture import UNSPECIFIED, ColourTags, convert_frame, frame_of, range_of
 
 _FORMATS = {".mov": "mov", ".mp4": "mp4", ".mkv": "matroska"}
 _CODECS = {".mov": "prores_ks", ".mp4": "libx264", ".mkv": "ffv1"}
@@ -28,20 +35,26 @@ _OPTIONS = {
     ".mkv": {"level": "3", "coder": "1", "context": "0", "slicecrc": "1", "g": "1"},
 }
 _BT709 = 1  # AVColorPrimaries, AVColorTransferCharacteristic and AVColorSpace
+# What a stream's entry in the container states as its encoder does; ProRes has its kind in the tag.
+_SHARED = (
+    "pix_fmt", "framerate", "color_range", "colorspace", "color_primaries", "color_trc", "field_order", "codec_tag",
+)  # fmt: skip
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "timecode", "duration"}
 
 
 class VideoSink(Sink):
     """ProRes 4444 (.mov), H.264 (.mp4) or lossless FFV1 (.mkv); made when the first frame tells what it must hold."""
 
-    def __init__(self, path: Path, info: SourceInfo, overwrite: bool) -> None:
+    def __init__(self, path: Path, info: SourceInfo, overwrite: bool, guard: Callable[[], None]) -> None:
         self._info = info
         self._suffix = path.suffix.lower()
         self._container: OutputContainer | None = None
         self._audio: AudioTracks | None = None
-        self._index = video.index_video(info.path) if info.kind == "video" else None
+        self._index = index_video(info.path, info.stream) if info.kind == "video" else None
+        self._described = describe(info.path, info.stream) if info.kind == "video" else None
+        self._fields = FieldFlags(self._described) if self._described and self._described.field_order else None
         self._written = 0
-        super().__init__(path, overwrite)
+        super().__init__(path, overwrite, guard)
         self._staged = self._staging / path.name
         self._rate = info.rate or Fraction(24)
         if info.rate is None:
@@ -57,7 +70,6 @@ class VideoSink(Sink):
                 self._open(plate)
             frame = self._frame_as(plate, self._target)
             frame.pts, frame.time_base, frame.duration = self._time(plate.number)
-            frame.pict_type = 0  # the encoder chooses: the source's choice would be forced on it
             self._mux(frame)
             if self._audio is not None:
                 self._audio.write_until(self._elapsed(plate.number))
@@ -67,7 +79,8 @@ class VideoSink(Sink):
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         assert self._container is not None
-        for packet in self._stream.encode(frame):
+        for packet in self._encoder.encode(frame):
+            packet.stream = self._stream
             self._container.mux(packet)
 
     def _time(self, number: int) -> tuple[int, Fraction, int]:
@@ -85,39 +98,56 @@ class VideoSink(Sink):
     def _open(self, plate: Plate) -> None:
         options = {"movflags": "+faststart"} if self._suffix == ".mp4" else {}
         self._container = av.open(str(self._staged), "w", format=_FORMATS[self._suffix], options=options)
-        pix_fmt = self._pix_fmt(plate)
-        stream = self._container.add_stream(_CODECS[self._suffix], rate=self._rate, options=self._options())
-        assert isinstance(stream, VideoStream)
-        if self._suffix == ".mkv":
-            stream.thread_type = "SLICE"  # threads by frame would each hold some: gigabytes at 8K
-        self._stream = stream
-        first = self._frame_as(plate, pix_fmt)
-        self._target = pix_fmt
-        self._describe(stream, first, plate)
+        self._target = self._pix_fmt(plate)
+        self._encoder = self._open_encoder(self._frame_as(plate, self._target))
+        self._stream = self._add_stream(plate)
         if self._info.kind == "video":
             self._carry_metadata()
         if self._info.timecode:
-            stream.metadata["timecode"] = self._info.timecode
+            self._stream.metadata["timecode"] = self._info.timecode
         if self._info.has_audio and self._index is not None:
             span = self._index.start_time(self._info.first), self._index.end_time(self._info.last)
             self._audio = AudioTracks(self._info.path, self._container, span, self._suffix)
             for sentence in self._audio.notes:
                 self.note(sentence)
 
-    def _options(self) -> dict[str, str]:
-        options = dict(_OPTIONS[self._suffix])
-        if self._suffix == ".mkv" and min(self._info.width, self._info.height) < 16:
-            options["slices"] = "1"  # each slice needs some pixels of every plane; FFV1 itself does not see to that
-        return options
+    def _open_encoder(self, frame: av.VideoFrame) -> VideoCodecContext:
+        """An encoder for frames like the given one: size, samples, colour tags, times, and the order of fields."""
+        encoder = av.CodecContext.create(_CODECS[self._suffix], "w")
+        assert isinstance(encoder, VideoCodecContext)
+        encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, frame.format.name
+        encoder.framerate = self._rate
+        encoder.time_base = self._index.time_base if self._keeps_times and self._index else 1 / self._rate
+        encoder.color_range, encoder.colorspace = frame.color_range, frame.colorspace
+        encoder.color_primaries, encoder.color_trc = frame.color_primaries, frame.color_trc
+        encoder.flags |= Flags.global_header
+        encoder.options = dict(_OPTIONS[self._suffix])
+        if self._suffix == ".mkv":
+            encoder.thread_type = "SLICE"  # threads by frame would each hold some: gigabytes at 8K
+            if min(self._info.width, self._info.height) < 16:
+                encoder.options["slices"] = "1"  # each needs some pixels of every plane; FFV1 does not see to that
+        if self._fields is not None:
+            encoder.field_order = self._described.field_order if self._described else 0
+            encoder.flags |= Flags.interlaced_dct | Flags.interlaced_me
+            if self._suffix == ".mp4" and self._described and not self._described.top_field_first:
+                encoder.options["x264-params"] = "bff=1"
+        encoder.open()
+        return encoder
 
-    def _describe(self, stream: VideoStream, frame: av.VideoFrame, plate: Plate) -> None:
-        """Size, samples, colour tags, times, pixel aspect and orientation."""
+    def _add_stream(self, plate: Plate) -> VideoStream:
+        """The container's entry for what the encoder makes, with HDR metadata, pixel aspect and orientation."""
+        assert self._container is not None
+        encoder = self._encoder
+        hdr = self._described.hdr if self._described else None
+        codec = encoder.codec.canonical_name
+        template = stream_template(codec, encoder.width, encoder.height, encoder.extradata or b"", hdr)
+        with template:
+            stream = self._container.add_stream_from_template(template.streams.video[0], opaque=True)
+        assert isinstance(stream, VideoStream)
+        stream.time_base = encoder.time_base
         context = stream.codec_context
-        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
-        context.time_base = self._index.time_base if self._keeps_times and self._index else 1 / self._rate
-        stream.time_base = context.time_base
-        context.color_range, context.colorspace = frame.color_range, frame.colorspace
-        context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
+        for name in _SHARED:
+            setattr(context, name, getattr(encoder, name))
         aspect = self._info.pixel_aspect
         if isinstance(plate, VideoPlate):
             turns, mirrored = plate.orientation.turns, plate.orientation.mirrored
@@ -129,34 +159,34 @@ class VideoSink(Sink):
             self.note(
                 f"The pixel aspect {aspect.numerator}:{aspect.denominator} is not written to .mkv; .mov keeps it."
             )
+        return stream
 
     def _carry_metadata(self) -> None:
         assert self._container is not None
-        with video.open_container(self._info.path) as source:
+        with open_container(self._info.path) as source:
             kept = {k: v for k, v in source.metadata.items() if k.lower() not in _OWN_TAGS}
             self._container.metadata.update(kept)
 
     def _frame_as(self, plate: Plate, pix_fmt: str) -> av.VideoFrame:
         """A plate in the output's pixel format, tagged with what it means."""
-        source = plate.frame if isinstance(plate, VideoPlate) else _image_frame(plate, self._info)
-        if source.format.name == pix_fmt and (self._suffix != ".mov" or range_of(source) == ColorRange.MPEG):
+        source = frame_of(plate.picture) if isinstance(plate, VideoPlate) else _image_frame(plate)
+        if self._fields is not None:
+            source = self._fields.set_on(source)
+        own_range = range_of(ColourTags.of(source), source.format.name)
+        if source.format.name == pix_fmt and (self._suffix != ".mov" or own_range == ColorRange.MPEG):
             return source
         if source.format.is_rgb == av.VideoFormat(pix_fmt).is_rgb:
-            color_range = ColorRange.MPEG if self._suffix == ".mov" else range_of(source)  # ProRes has no full range
-            target = convert(source, pix_fmt, color_range=color_range)
-            copy_tags(source, target)
-            target.color_range = color_range
-            return target
-        target = convert(source, pix_fmt, int(Colorspace.ITU709), ColorRange.MPEG)
-        copy_tags(source, target)
-        target.colorspace, target.color_range = _BT709, ColorRange.MPEG
-        if target.color_primaries == 2:
+            color_range = ColorRange.MPEG if self._suffix == ".mov" else own_range  # ProRes has no full range
+            return convert_frame(source, pix_fmt, color_range=color_range)
+        target = convert_frame(source, pix_fmt, int(Colorspace.ITU709), ColorRange.MPEG)
+        target.colorspace = _BT709
+        if target.color_primaries == UNSPECIFIED:
             target.color_primaries = target.color_trc = _BT709
         return target
 
     def _pix_fmt(self, plate: Plate) -> str:
         alpha = plate.alpha() is not None
-        source = plate.frame.format.name if isinstance(plate, VideoPlate) else ""
+        source = plate.picture.pix_fmt if isinstance(plate, VideoPlate) else ""
         choose = {".mov": self._prores_format, ".mp4": self._h264_format, ".mkv": self._ffv1_format}
         return choose[self._suffix](plate, source, alpha)
 
@@ -178,7 +208,7 @@ class VideoSink(Sink):
         chroma = next((c for c in ("444", "422", "420") if c in source), "420")
         if not source.startswith("yuv"):
             self.note("H.264 is written with 4:2:0 chroma; .mov and .mkv keep the source's.")
-        stored = plate.frame if isinstance(plate, VideoPlate) else plate
+        stored = plate.picture if isinstance(plate, VideoPlate) else plate
         if (stored.width % 2 and chroma != "444") or (stored.height % 2 and chroma == "420"):
             self.note("H.264 subsamples even sizes only; this one is written with 4:4:4 chroma.")
             chroma = "444"
@@ -234,7 +264,7 @@ def _is_grey(plate: Plate) -> bool:
     return isinstance(plate, ImagePlate) and plate.grey
 
 
-def _image_frame(plate: Plate, info: SourceInfo) -> av.VideoFrame:
+def _image_frame(plate: Plate) -> av.VideoFrame:
     """A plate of a sequence as a full-range RGB (or grey) frame of 8 or 16 bits."""
     native = plate.native_rgb()
     alpha = plate.alpha()

@@ -29,9 +29,8 @@ from paintover_engine.compose.edit_kind import Edit, EditKind, edit_of
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import repaint
-from paintover_engine.methods.draft import carry, colour, flow, learn, matte, region, result_at_key
 from paintover_engine.methods.parameters import I2VEditParameters
-from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors
+from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, StageFunction, Tensors, stage
 from paintover_engine.methods.windows import Window
 
 if TYPE_CHECKING:
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
     from paintover_engine.diffusion.lora import Adapters
     from paintover_engine.diffusion.svd import Condition, VideoModel
     from paintover_engine.media.info import SourceInfo
-
-__all__ = ["carry", "choose", "colour", "encode", "flow", "invert", "learn", "matte", "notes", "paint", "plan",
-           "region", "requirements", "result", "result_at_key", "train"]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +77,7 @@ class _Planner(repaint.Planner):
         self._trained = repaint.seen_as(info, model, _training_area(area, parameters.training_size), parameters.fit)
         self._given = parameters
         laid = {"matte": parameters.matte, "softness": parameters.softness}
-        super().__init__(info, keyframes, model, {**self._seen, **laid})
+        super().__init__(info, keyframes, model, {**self._seen, **laid}, result)
 
     @property
     def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -90,22 +86,22 @@ class _Planner(repaint.Planner):
 
     def prepare(self, window: Window, walk: list[Window]) -> None:
         first = walk[0] if walk and self._given.skip_interval else None
-        for stage in (self._inverted(window, first), *self._adapters(window, first)):
-            self.stages.add(stage)
+        for prepared in (self._inverted(window, first), *self._adapters(window, first)):
+            self.stages.add(prepared)
 
     def paint(self, key: KeyframeRef, window: Window, walk: list[tuple[Window, Stage]], more: bool) -> Stage:
         first = walk[0][0] if walk and self._given.skip_interval else None
         given = self._given
-        choose = Stage("choose", {"preset": given.preset}, (), (self.info.fingerprint, key.digest), (key.frame,) * 2,
+        chosen = Stage(choose, {"preset": given.preset}, (), (self.info.fingerprint, key.digest), (key.frame,) * 2,
                        needs_keyframe=True, cost=0.1)  # fmt: skip
         anchoring = self.anchoring(key, window, walk, given.handover)
-        inputs = [*self._of(window, first), choose, *anchoring, *(stage for _, stage in walk[-1:])]
+        inputs = [*self._of(window, first), chosen, *anchoring, *(stage for _, stage in walk[-1:])]
         if first:
             inputs += [*self._of(first, None), walk[0][1]]
         shared = {name: getattr(given, name) for name in ("guidance_first", "guidance_last", "matching", "threshold",
                   "coarse", "source_level", "adapted_source", "rank", "adapted")}  # fmt: skip
         return Stage(
-            "paint",
+            paint,
             {
                 **self._seen,
                 **self._basics(),
@@ -139,7 +135,9 @@ class _Planner(repaint.Planner):
         }
 
     def _encoded(self, window: Window, seen: Mapping[str, Any]) -> tuple[Stage, ...]:
-        return self.encoded(window, {**seen, "perturbation": self._given.perturbation, "seed": self._given.seed})
+        return self.encoded(
+            window, encode, {**seen, "perturbation": self._given.perturbation, "seed": self._given.seed}
+        )
 
     def _inverted(self, window: Window, first: Window | None, seen: Mapping[str, Any] | None = None) -> Stage:
         seen = seen or self._seen
@@ -148,7 +146,7 @@ class _Planner(repaint.Planner):
         if first:
             inputs += [*self._encoded(first, seen), self._inverted(first, None, seen)]
         return Stage(
-            "invert",
+            invert,
             {
                 **seen,
                 **self._basics(),
@@ -173,7 +171,7 @@ class _Planner(repaint.Planner):
                   "stop_early")}  # fmt: skip
         ratio = self._trained["size"][0] * self._trained["size"][1] / (self._seen["size"][0] * self._seen["size"][1])
         stage = Stage(
-            "train",
+            train,
             {**seen, **self._basics(), **shared, **_windows(window, first)},
             tuple({stage.key: stage for stage in inputs}.values()),
             self.roots,
@@ -245,6 +243,7 @@ def _model(stage: Stage) -> VideoModel:
     return model
 
 
+@stage()
 @repaint.with_model(_model)
 def encode(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the VAE's, scaled, of the perturbed plate."""
@@ -255,6 +254,7 @@ def encode(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     return {"latents": np.concatenate(latents)}
 
 
+@stage()
 @repaint.with_model(_model)
 def invert(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`states` (steps, frames, 4, h, w): a window's latents at every noise level, noisiest first, each divided by its
@@ -278,6 +278,7 @@ def invert(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     return _kept(model, states, sigmas)
 
 
+@stage()
 @repaint.with_model(_model)
 def train(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """A window's motion adapter: its weights, float16, under the names that peft gives them."""
@@ -310,6 +311,7 @@ def train(context: Context, stage: Stage, model: VideoModel) -> Tensors:
         return {name: repaint.array(value).astype(np.float16) for name, value in adapters.weights("window").items()}
 
 
+@stage()
 def choose(context: Context, stage: Stage) -> Tensors:
     """`kind` (1,) uint8: place in `KINDS` of the kind of edit; `evidence` (2,): shares of the frame that it covers and
     of its contours that it keeps."""
@@ -318,9 +320,10 @@ def choose(context: Context, stage: Stage) -> Tensors:
     edited = key.working if key.matte is None else plate + (key.working - plate) * key.matte[..., None]
     found = edit_of(*(np.nan_to_num(picture).astype(np.float32) for picture in (plate, edited)))
     kind = found.kind if stage.parameters["preset"] == "auto" else stage.parameters["preset"]
-    return {"kind": np.array([KINDS.index(kind)], np.uint8), "evidence": np.array([found.covered, found.kept])}
+    return {"kind": np.array([KINDS.index(kind)], np.uint8), "evidence": np.array([found.covered, found.preserved])}
 
 
+@stage()
 @repaint.with_model(_model)
 def paint(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the edited window's, scaled; of a first window that others follow, `states`
@@ -329,7 +332,7 @@ def paint(context: Context, stage: Stage, model: VideoModel) -> Tensors:
 
     given = stage.parameters
     sigmas = model.config.sigmas(given["steps"])
-    kind = KINDS[int(context.load(_input(stage, "choose"))["kind"][0])]
+    kind = KINDS[int(context.load(_input(stage, choose))["kind"][0])]
     style = editing.Style(
         guidance=(given["guidance_first"], given["guidance_last"]),
         matches=given["matching"],
@@ -356,8 +359,9 @@ def paint(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     return {"latents": repaint.array(states[-1]), **kept}
 
 
+@stage(publishes=True)
 def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
-    """The painted frames of a span. The inputs are (paint, encode …, matte, learn, carry …) of each keyframe."""
+    """The painted frames of a span. The inputs are (paint, encode …, those of its layer) of each keyframe."""
     return repaint.result(context, stage, _Change)
 
 
@@ -383,12 +387,12 @@ def notes(context: Context, stages: Sequence[Stage]) -> list[str]:
     """What a finished job tells: how each keyframe was taken where that was left to us, and why; and that memory ran
     out, and how it went on."""
     told = []
-    for stage in stages:
-        if stage.function == "choose" and stage.parameters["preset"] == "auto":
-            kept = context.load(stage)
+    for chosen in stages:
+        if chosen.function is choose and chosen.parameters["preset"] == "auto":
+            kept = context.load(chosen)
             kind = KINDS[int(kept["kind"][0])]
             words = Edit(kind, *(float(share) for share in kept["evidence"])).words
-            told.append(f"Frame {stage.frames[0]} was taken as the preset '{kind}': {words}.")
+            told.append(f"Frame {chosen.frames[0]} was taken as the preset '{kind}': {words}.")
     return list(dict.fromkeys([*told, *repaint.short_of_memory(context, stages)]))
 
 
@@ -399,12 +403,12 @@ def _words(window: list[int]) -> str:
     return f"frames {window[0]} to {window[-1]}"
 
 
-def _input(stage: Stage, function: str, window: list[int] | None = None) -> Stage:
+def _input(stage: Stage, function: StageFunction, window: list[int] | None = None) -> Stage:
     """The input of a function, of a window where several have one."""
     return next(
         needed
         for needed in stage.inputs
-        if needed.function == function and window in (None, needed.parameters.get("window"))
+        if needed.function is function and window in (None, needed.parameters.get("window"))
     )
 
 
@@ -443,7 +447,7 @@ def _noised(stage: Stage, model: VideoModel, picture: Tensor, latent: Tensor) ->
 def _edited_condition(context: Context, stage: Stage, model: VideoModel, source: Source) -> Condition:
     """What the network is told of the edited first frame: of the keyframe; or of a frame that an earlier window has
     handed over as latents, with what the noise on the source's frame did to its latents."""
-    previous = [needed for needed in stage.inputs if needed.function == "paint"]
+    previous = [needed for needed in stage.inputs if needed.function is paint]
     if not previous:
         return _told(stage, model, repaint.keyframe(context, stage))
     given, before = stage.parameters, previous[0]
@@ -466,7 +470,7 @@ def _latents(context: Context, stage: Stage, model: VideoModel, window: list[int
 
 def _latents_of(context: Context, inputs: Sequence[Stage], model: VideoModel, window: list[int]) -> Tensor:
     found: dict[int, NDArray[np.float32]] = {}
-    for needed in (needed for needed in inputs if needed.function == "encode"):
+    for needed in (needed for needed in inputs if needed.function is encode):
         kept = context.load(needed)["latents"]
         found |= dict(zip(range(needed.frames[0], needed.frames[1] + 1), kept, strict=True))
     return _on(model, np.stack([found[number] for number in window]))[None]
@@ -477,7 +481,7 @@ def _source(context: Context, stage: Stage, model: VideoModel, window: list[int]
     from paintover_engine.diffusion.editing import Source
 
     clean = _latents(context, stage, model, window)
-    kept = context.load(_input(stage, "invert", window))
+    kept = context.load(_input(stage, invert, window))
     states = _restored(model, kept, clean, stage.parameters["steps"])
     return Source(states, _condition(context, stage, model, window[0]))
 
@@ -495,7 +499,7 @@ def _first_painted(context: Context, stage: Stage, model: VideoModel) -> Any:
     first = stage.parameters["first"]
     if not first:
         return None
-    kept = context.load(_input(stage, "paint", first))
+    kept = context.load(_input(stage, paint, first))
     states = _restored(model, kept, _on(model, kept["latents"])[None], stage.parameters["steps"])
     source = _source(context, stage, model, first)
     return Painted(source, _told(stage, model, repaint.keyframe(context, stage)), states)
@@ -540,12 +544,12 @@ def _adapted(
 
     from paintover_engine.diffusion.lora import Adapters
 
-    if not any(needed.function == "train" for needed in stage.inputs):
+    if not any(needed.function is train for needed in stage.inputs):
         yield None
         return
     with Adapters(model.unet, stage.parameters["rank"], stage.parameters["adapted"]) as adapters:
         for name, window in windows.items():
             if window:
-                kept = context.load(_input(stage, "train", window))
+                kept = context.load(_input(stage, train, window))
                 adapters.add(name, {key: torch.from_numpy(np.array(value)) for key, value in kept.items()})
         yield adapters

@@ -21,7 +21,7 @@ from paintover_engine.methods.parameters import DraftParameters, I2VEditParamete
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method as front ends see it. `module` has its `plan` and its stages' functions.
+    """A method as front ends see it. module: where its `plan` is.
 
     model_kind: the kind of model that it computes with (`diffusion.models`); "": none.
     default_model: what it takes where a job names none.

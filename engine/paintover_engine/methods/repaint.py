@@ -4,6 +4,7 @@ and pictures on their way between the shot and the model."""
 from __future__ import annotations
 
 import abc
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from paintover_engine.compose.detail import Fit, Framing, Picture
 from paintover_engine.compose.layer import View
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
-from paintover_engine.methods.draft import OF_A_SIDE, Side
-from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors
-from paintover_engine.methods.tracked import Plan, Repainted, TrackedStages, lay
+from paintover_engine.methods.planning import StageList
+from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, StageFunction, Tensors
+from paintover_engine.methods.tracked import Repainted, TrackedStages, composite
+from paintover_engine.methods.tracking import colour, learn, load_layer, matte, propagate
 from paintover_engine.methods.windows import Grid, Window
 
 if TYPE_CHECKING:
@@ -46,7 +48,12 @@ class Planner(abc.ABC):
     """Declares a job's stages, outward from its keyframes; `stages` collects them, each once, after its inputs."""
 
     def __init__(
-        self, info: SourceInfo, keyframes: Sequence[KeyframeRef], model: ModelFolder, laid: Mapping[str, Any]
+        self,
+        info: SourceInfo,
+        keyframes: Sequence[KeyframeRef],
+        model: ModelFolder,
+        laid: Mapping[str, Any],
+        result: StageFunction,
     ) -> None:
         self.info = info
         self.keyframes = sorted(keyframes, key=lambda key: key.frame)
@@ -54,8 +61,9 @@ class Planner(abc.ABC):
         self.roots = (info.fingerprint, model.digest)
         self.grid = Grid(info.first, info.last, self.shape.frames)
         self.tracked = TrackedStages(info, keyframes)
-        self.stages = Plan()
+        self.stages = StageList()
         self._laid = dict(laid)
+        self._publish = result
 
     @abc.abstractmethod
     def prepare(self, window: Window, walk: list[Window]) -> None:
@@ -70,10 +78,10 @@ class Planner(abc.ABC):
     def shown(self, window: Window, painted: Stage) -> tuple[Stage, ...]:
         """The stages that the window's frames are made of."""
 
-    def encoded(self, window: Window, parameters: Mapping[str, Any]) -> tuple[Stage, ...]:
-        """The stages that hold the latents of a window's frames."""
+    def encoded(self, window: Window, encode: StageFunction, parameters: Mapping[str, Any]) -> tuple[Stage, ...]:
+        """The stages that hold the latents of a window's frames. encode: the method's."""
         return tuple(
-            Stage("encode", parameters, (), self.roots, chunk, cost=0.06 * (chunk[1] - chunk[0] + 1))
+            Stage(encode, parameters, (), self.roots, chunk, cost=0.06 * (chunk[1] - chunk[0] + 1))
             for chunk in self.grid.chunks()
             if chunk[0] <= window.span[1] and chunk[1] >= window.span[0]
         )
@@ -140,12 +148,11 @@ class Planner(abc.ABC):
         counts = [[len(side.stages), len(stages)] for side, stages in zip(sides, tracked, strict=True)]
         self.stages.add(
             Stage(
-                "result",
+                self._publish,
                 {**self._laid, "sides": counts},
                 tuple(s for side, stages in zip(sides, tracked, strict=True) for s in (*side.stages, *stages)),
                 (*self.roots, *(side.key.digest for side in sides)),
                 span,
-                publishes=True,
                 needs_keyframe=True,
                 cost=0.05 * (span[1] - span[0] + 1),
             )
@@ -201,7 +208,7 @@ def short_of_memory(context: Context, stages: Sequence[Stage]) -> list[str]:
 
 def _told(stage: Stage) -> Stage:
     """Stands for what is told of a stage, which has no place in its output: frames and adapters hold no words."""
-    return Stage("told", {}, (), (stage.key,), stage.frames)
+    return dataclasses.replace(stage, roots=(*stage.roots, "told"))
 
 
 def framing(context: Context, stage: Stage) -> Framing:
@@ -232,11 +239,11 @@ def anchored(context: Context, stage: Stage, number: int, painted: Tensor, laten
 
     from paintover_engine.diffusion.latents import anchored as blended
 
-    tracked = [needed for needed in stage.inputs if needed.function in OF_A_SIDE]
+    tracked = [needed for needed in stage.inputs if needed.function in (matte, colour, learn, propagate)]
     if not tracked:
         return painted
     view = View(context.plate(number), (0, 0, context.info.width, context.info.height))
-    alpha = Side(context, tracked).lay(number, view)[1]
+    alpha = load_layer(context, tracked).composite(number, view)[1]
     seen = framing(context, stage).to_model(np.dstack([alpha] * 3))[..., 0]
     return blended(painted, latents, torch.from_numpy(seen)[None, None].to(painted).clamp(0, 1))
 
@@ -248,9 +255,9 @@ def result(
     sides, rest = [], list(stage.inputs)
     for painted, tracked in stage.parameters["sides"]:
         changed = change(context, stage, rest[:painted])
-        sides.append(Repainted(Side(context, rest[painted : painted + tracked]), changed))
+        sides.append(Repainted(load_layer(context, rest[painted : painted + tracked]), changed))
         rest = rest[painted + tracked :]
-    yield from lay(context, stage.frames, sides, stage.parameters["matte"], stage.parameters["softness"])
+    yield from composite(context, stage.frames, sides, stage.parameters["matte"], stage.parameters["softness"])
 
 
 def _seen(context: Context, stage: Stage, working: Picture) -> Tensor:

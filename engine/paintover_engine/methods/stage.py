@@ -1,20 +1,25 @@
-"""What a method is made of: stages, each a pure function of its inputs' hashes.
+"""Stages: what a method is made of, each a pure function of its inputs' hashes.
 
-A method declares stages (`plan`); one runner executes them. What it has to tell at the end, it may say in
-`notes(context, stages)`: sentences, read off its stages' output. A stage's key hashes its function, its parameters and
-its inputs' keys, so resume, re-edits that cost only what changed, progress and streaming need no code of their own. And
-what came out the same ends a change there: its readers are found by its content (as in build systems: Mokhov, Mitchell,
-Peyton Jones: Build systems à la carte, 2018, "early cutoff").
+A method declares stages (`plan`); one runner executes them. A stage holds the function that computes it, which
+`@stage` makes of a plain function. Its key hashes that function's module, name and version, its parameters and its
+inputs' keys, so resume, re-edits that cost only what changed, progress and streaming need no code of their own. An
+output equal to an earlier one ends a change there: its readers are found by its content (as in build systems: Mokhov,
+Mitchell, Peyton Jones: Build systems à la carte, 2018, "early cutoff").
+
+At a job's end a method may report what it decided, in `notes(context, stages)`: sentences read from its stages' output.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, overload
+
+from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,37 +30,110 @@ if TYPE_CHECKING:
     from paintover_engine.media.plate import Plate
 
 Tensors = dict[str, "NDArray[Any]"]
+Parameters = TypeVar("Parameters", default=Any)
+"""A stage's parameters: a frozen dataclass of JSON values."""
+Output = TypeVar("Output", default=Any)
+"""A stage's output: a frozen dataclass of arrays and numbers (`methods.tensors`)."""
+Out = TypeVar("Out")
 
 AHEAD = 4
-"""How many stages beyond the one asked for may be begun; each keeps frames in memory."""
+"""How many stages beyond the requested one may be started; each holds frames in memory."""
+
+
+class StageFunction(Generic[Parameters, Output]):
+    """A function that computes stages of one kind: `function(context, stage)`.
+
+    compute: returns an `output`; where `publishes`, yields `ResultFrame`s, which the job streams.
+    output: the dataclass of what it returns; dict: tensors by name.
+    version: hashed into the stages' keys; raised when the output changes for the same inputs.
+    """
+
+    def __init__(
+        self, compute: Callable[[Context, Stage], Any], output: type[Any], version: int, publishes: bool
+    ) -> None:
+        functools.update_wrapper(self, compute)
+        self.compute = compute
+        self.output: type[Output] = output
+        self.name: str = compute.__name__
+        self.path = f"{compute.__module__}.{compute.__qualname__}"
+        self.version = version
+        self.publishes = publishes
+
+    def __call__(self, context: Context, stage: Stage[Parameters, Output]) -> Output:
+        output: Output = self.compute(context, stage)
+        return output
+
+
+@overload
+def stage(
+    *, output: type[Out], version: int = 1
+) -> Callable[[Callable[[Context, Stage[Parameters, Out]], Out]], StageFunction[Parameters, Out]]: ...
+
+
+@overload
+def stage(
+    *, publishes: Literal[True], version: int = 1
+) -> Callable[
+    [Callable[[Context, Stage[Parameters, Iterator[ResultFrame]]], Iterator[ResultFrame]]],
+    StageFunction[Parameters, Iterator[ResultFrame]],
+]: ...
+
+
+@overload
+def stage(
+    *, version: int = 1
+) -> Callable[[Callable[[Context, Stage[Parameters, Tensors]], Tensors]], StageFunction[Parameters, Tensors]]: ...
+
+
+def stage(
+    *, output: type[Any] = dict, publishes: bool = False, version: int = 1
+) -> Callable[[Callable[[Context, Stage], Any]], StageFunction]:
+    """Decorates a module's function as a stage's: `@stage(output=Flow, version=2)`, `@stage(publishes=True)`."""
+    return lambda compute: StageFunction(compute, output, version, publishes)
+
+
+@dataclass(frozen=True)
+class NoParameters:
+    """The parameters of a stage that depends on its inputs and roots alone."""
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class Stage(Generic[Parameters, Output]):
     """One cacheable step of a job.
 
-    function: name of the function in the method's module that computes it.
-    parameters: JSON values; with the inputs, all that its output depends on.
+    function: computes it.
+    parameters: a frozen dataclass of JSON values; with the inputs, all that its output depends on.
     inputs: the stages whose output it reads.
-    roots: digests of what it reads that no stage made: the plate's fingerprint, a keyframe's digest.
+    roots: digests of what it reads that no stage computes: the plate's fingerprint, a keyframe's digest.
     frames: first and last frame number that it works on (inclusive), for progress and its label.
-    publishes: its function yields `ResultFrame`s, which the job streams; otherwise it returns tensors.
     needs_keyframe: False for what can be prepared while the artist paints.
-    by_content: its readers depend on what it holds, whatever made it: where another edit gave the same, theirs is found
-        again.
+    by_content: its readers' keys depend on its output rather than on its key: where another edit gave an equal output,
+        theirs is found again.
     cost: expected work relative to the job's other stages; only ratios matter.
     """
 
-    function: str
-    parameters: Mapping[str, Any]
+    function: StageFunction[Parameters, Output]
+    parameters: Parameters
     inputs: tuple[Stage, ...]
     roots: tuple[str, ...]
     frames: tuple[int, int]
-    publishes: bool = False
     needs_keyframe: bool = False
     by_content: bool = False
     cost: float = 1.0
-    version: int = field(default=1)  # raise it when the function's output changes for the same inputs
+
+    @property
+    def name(self) -> str:
+        """The function's name: the kind of stage, as progress and labels show it."""
+        return self.function.name
+
+    @property
+    def publishes(self) -> bool:
+        """Whether it yields frames of the result rather than tensors."""
+        return self.function.publishes
+
+    def inputs_of(self, function: StageFunction[Any, Out]) -> list[Stage[Any, Out]]:
+        """Those of its inputs that a function computes."""
+        return [needed for needed in self.inputs if needed.function is function]
 
     @functools.cached_property
     def key(self) -> str:
@@ -65,9 +143,9 @@ class Stage:
     def named(self, inputs: Sequence[str]) -> str:
         """64 hex digits for this stage's output from inputs that are named so."""
         described = {
-            "function": self.function,
-            "version": self.version,
-            "parameters": dict(self.parameters),
+            "function": self.function.path,
+            "version": self.function.version,
+            "parameters": _json(self.parameters),
             "inputs": list(inputs),
             "roots": self.roots,
             "frames": self.frames,
@@ -78,21 +156,25 @@ class Stage:
     def label(self) -> str:
         """ "flow 24-31": what progress shows."""
         first, last = self.frames
-        return f"{self.function} {first}" if first == last else f"{self.function} {first}-{last}"
+        return f"{self.name} {first}" if first == last else f"{self.name} {first}-{last}"
+
+
+def _json(parameters: Any) -> dict[str, Any]:
+    return dict(parameters) if isinstance(parameters, Mapping) else dataclasses.asdict(parameters)
 
 
 @dataclass(frozen=True)
 class ResultFrame:
-    """One painted frame. Outside its window the matte is 0.
+    """One painted frame. Outside its bounds the matte is 0.
 
     number: the frame's number in the shot.
-    window: x, y, width, height in the plate's pixels from the top left; width = height = 0: nothing is painted.
+    bounds: x, y, width, height in the plate's pixels from the top left; width = height = 0: nothing is painted.
     painted: (height, width, 4) float16; RGB in the shot's own encoding (as `Plate.rgb`), A the matte 0..1.
     confidence: 0 (do not trust it) to 1.
     """
 
     number: int
-    window: tuple[int, int, int, int]
+    bounds: tuple[int, int, int, int]
     painted: NDArray[np.float16]
     confidence: float
 
@@ -103,7 +185,7 @@ class Context(Protocol):
     info: SourceInfo
 
     def __hash__(self) -> int:
-        """By identity: what is read of its frames may be kept."""
+        """By identity: frames may be cached by context."""
 
     def plate(self, number: int) -> Plate:
         """The untouched frame; ascending runs are quickest."""
@@ -111,23 +193,17 @@ class Context(Protocol):
     def keyframe(self, digest: str) -> Keyframe:
         """The keyframe whose digest stands in the stage's roots."""
 
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        """The tensors of an input stage, memory-mapped, read-only."""
+    def load(self, stage: Stage[Any, Out]) -> Out:
+        """The output of an input stage; its arrays are read-only."""
 
     def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
-        """What an interrupted run of this stage kept last; None where nothing was."""
+        """The last state that an interrupted run of this stage saved; None where there is none."""
 
     def keep_checkpoint(self, stage: Stage, tensors: Tensors) -> None:
-        """Keeps the state of a long stage in place of the one kept before. It is gone with the stage's end."""
+        """Saves the state of a long stage in place of the one before. It is removed when the stage ends."""
 
     def check(self) -> None:
         """Raises when the job was cancelled or paused; call it at least once a frame."""
-
-
-class StageFunction(Protocol):
-    """`function(context, stage)`: returns tensors, or yields ResultFrames where the stage publishes."""
-
-    def __call__(self, context: Context, stage: Stage) -> Tensors | Iterator[ResultFrame]: ...
 
 
 @dataclass(frozen=True)

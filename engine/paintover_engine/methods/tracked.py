@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from paintover_engine.compose.bounds import union
+from paintover_engine.compose.keyframe_layer import KeyframeLayer
 from paintover_engine.compose.layer import View
 from paintover_engine.compose.matte import Plane, feathered
-from paintover_engine.methods import draft
-from paintover_engine.methods.draft import Side, publish, union
-from paintover_engine.methods.parameters import DraftParameters
+from paintover_engine.methods.planning import Span, intervals
+from paintover_engine.methods.publishing import publish
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage
+from paintover_engine.methods.tracking import TrackingPlanner
 
 if TYPE_CHECKING:
     from paintover_engine.media.info import SourceInfo
@@ -24,90 +26,83 @@ if TYPE_CHECKING:
 MatteMode = Literal["tracked", "difference", "whole"]
 Picture = NDArray[np.float32]  # (H, W, 3)
 
-_SEEN = (4 / 255, 12 / 255)
-"""Changes of a picture below the first are none, above the second plainly seen."""
+_VISIBLE = (4 / 255, 12 / 255)
+"""The matte of a change by its size: 0 at the first and below, 1 at the second and above."""
 
 
 class TrackedStages:
-    """The draft's stages of a job, less those that publish."""
+    """The stages of `methods.tracking` for a job's keyframes, with the kind of edit left to be found."""
 
     def __init__(self, info: SourceInfo, keyframes: Sequence[KeyframeRef]) -> None:
-        planned = draft.plan(info, keyframes, DraftParameters())
-        self._carries = [stage for stage in planned if stage.function == "carry"]
-        self._at_key = {stage.frames[0]: stage for stage in planned if stage.function == "result_at_key"}
-        self.prepared = [] if keyframes else planned
+        planner = TrackingPlanner(info, mode="auto")
+        self.prepared = planner.prepared if not keyframes else []
+        keys = [planner.keyframe(key) for key in sorted(keyframes, key=lambda key: key.frame)]
+        self._keys = {key.frame: key for key in keys}
+        self._propagated: dict[int, list[Stage]] = {key.frame: [] for key in keys}
+        for before, after, (first, last) in intervals(keys, (info.first, info.last)) if keys else ():
+            if before:
+                self._propagated[before.frame] += planner.propagated(before, last)
+            if after:
+                self._propagated[after.frame] += planner.propagated(after, first)
 
     def at_key(self, keyframe: int) -> Stage:
         """The stage that publishes a keyframe's own frame: the paint as it is."""
-        return self._at_key[keyframe]
+        return self._keys[keyframe].result_at_key
 
-    def of(self, keyframe: int, span: tuple[int, int]) -> tuple[Stage, ...]:
-        """(matte, colour, learn, carry …): what tells the matte of a keyframe on a span of frames beside it."""
-        carries = [
-            stage
-            for stage in self._carries
-            if stage.inputs[0].frames[0] == keyframe and stage.frames[0] <= span[1] and stage.frames[1] >= span[0]
+    def of(self, keyframe: int, span: Span) -> tuple[Stage, ...]:
+        """The inputs of a stage that reads the layer of a keyframe on a span of frames beside it
+        (`tracking.load_layer`)."""
+        overlapping = [
+            stage for stage in self._propagated[keyframe] if stage.frames[0] <= span[1] and stage.frames[1] >= span[0]
         ]
-        return (*draft.describing(carries[0].inputs[0]), *carries)
-
-
-class Plan:
-    """Collects a job's stages, each once, after all that it needs."""
-
-    def __init__(self) -> None:
-        self.stages: list[Stage] = []
-        self._keys: set[str] = set()
-
-    def add(self, stage: Stage) -> Stage:
-        """Puts a stage last, its inputs before it."""
-        for needed in stage.inputs:
-            self.add(needed)
-        if stage.key not in self._keys:
-            self._keys.add(stage.key)
-            self.stages.append(stage)
-        return stage
+        return self._keys[keyframe].layer_inputs(overlapping)
 
 
 @dataclass(frozen=True)
 class Repainted:
-    """What a model made of a span of frames from one keyframe. matte: where it counts. change: the picture's change
-    (H, W, 3) at a frame, in the plate's size and working encoding."""
+    """A model's result for a span of frames, from one keyframe.
 
-    matte: Side
+    layer: the keyframe's, for the matte. change: the picture's change (H, W, 3) in a frame, at the plate's size in the
+    working encoding."""
+
+    layer: KeyframeLayer
     change: Callable[[int], Picture]
 
 
-def lay(
-    context: Context, span: tuple[int, int], sides: Sequence[Repainted], mode: MatteMode, softness: float
+def composite(
+    context: Context, span: Span, sides: Sequence[Repainted], mode: MatteMode, softness: float
 ) -> Iterator[ResultFrame]:
-    """The painted frames of a span: the plate plus each keyframe's change, by its confidence and nearness, in the
-    matte. sides: one keyframe, or those before and after."""
+    """The painted frames of a span: the plate plus each keyframe's change, weighted by its confidence over its distance
+    in frames, in the matte.
+
+    sides: one keyframe, or those before and after. mode: the tracked matte, where the change is visible, or the whole
+    frame. softness: pixels over which the matte's edge is feathered inwards."""
+    whole = (0, 0, context.info.width, context.info.height)
     for number in range(span[0], span[1] + 1):
         context.check()
-        weights = [side.matte.confidence(number) / abs(number - side.matte.frame) for side in sides]
+        weights = [side.layer.confidence(number) / abs(number - side.layer.frame) for side in sides]
         shown = [(side, weight / sum(weights)) for side, weight in zip(sides, weights, strict=True) if weight > 0]
-        whole = (0, 0, context.info.width, context.info.height)
-        windows = [side.matte.window(number) if mode == "tracked" else whole for side, _ in shown]
-        window = union(windows)
-        view = View(context.plate(number), window)
-        x, y, width, height = window
+        bounds = union([side.layer.bounds(number) if mode == "tracked" else whole for side, _ in shown])
+        view = View(context.plate(number), bounds)
+        x, y, width, height = bounds
         change = np.zeros_like(view.working)
         alpha = np.zeros((height, width), np.float32)
         for side, share in shown if width and height else ():
             part = side.change(number)[y : y + height, x : x + width]
-            inside = _alpha(mode, side.matte, number, view, part) * np.float32(share)
-            change += part * inside[..., None]
-            alpha += inside
+            weighted = _alpha(mode, side.layer, number, view, part) * np.float32(share)
+            change += part * weighted[..., None]
+            alpha += weighted
         change /= np.maximum(alpha, np.float32(1e-4))[..., None]
         painted = view.working + change
-        confidence = max(side.matte.confidence(number) for side in sides)
-        yield publish(context, number, window, painted, feathered(alpha, softness), confidence)
+        confidence = max(side.layer.confidence(number) for side in sides)
+        yield publish(context, number, bounds, painted, feathered(alpha, softness), confidence)
 
 
-def _alpha(mode: MatteMode, matte: Side, number: int, view: View, change: Picture) -> Plane:
+def _alpha(mode: MatteMode, layer: KeyframeLayer, number: int, view: View, change: Picture) -> Plane:
+    """The matte (h, w) of a view of a frame."""
     if mode == "tracked":
-        return matte.lay(number, view)[1]
+        return layer.composite(number, view)[1]
     if mode == "whole":
         return np.ones(change.shape[:2], np.float32)
-    low, high = _SEEN
+    low, high = _VISIBLE
     return np.asarray(np.clip((np.abs(change).max(-1) - low) / (high - low), 0, 1), np.float32)

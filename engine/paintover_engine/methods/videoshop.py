@@ -28,9 +28,8 @@ from paintover_engine.compose.detail import Picture
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import repaint
-from paintover_engine.methods.draft import carry, colour, flow, learn, matte, region, result_at_key
 from paintover_engine.methods.parameters import VideoshopParameters
-from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors
+from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors, stage
 from paintover_engine.methods.windows import Window
 
 if TYPE_CHECKING:
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
     from paintover_engine.diffusion.latents import Normalisation, Rescaling
     from paintover_engine.diffusion.svd import Condition, VideoModel
     from paintover_engine.media.info import SourceInfo
-
-__all__ = ["carry", "colour", "decode", "denoise", "encode", "flow", "invert", "learn", "matte", "notes", "plan",
-           "reconstruct", "region", "result", "result_at_key"]  # fmt: skip
 
 STRENGTH, GUIDANCE, NOISE_AUG, THRESHOLD = 0.55, 4.0, 0.2, 1.0
 NORMALISATION, RESCALING, CONDITION = "channel", "match", "code"
@@ -71,17 +67,17 @@ class _Planner(repaint.Planner):
         self._inverts = parameters.inversion != "none"
         self._handover = parameters.handover
         laid = {"matte": parameters.matte, "softness": parameters.softness}
-        super().__init__(info, keyframes, model, {**self._seen, **laid})
+        super().__init__(info, keyframes, model, {**self._seen, **laid}, result)
 
     def prepare(self, window: Window, walk: list[Window]) -> None:
-        for stage in (self._reconstructed(window), *self._inverted(window)):
-            self.stages.add(stage)
+        for prepared in (self._reconstructed(window), *self._inverted(window)):
+            self.stages.add(prepared)
 
     def paint(self, key: KeyframeRef, window: Window, walk: list[tuple[Window, Stage]], more: bool) -> Stage:
         steps = self._steps if self._inverts else self._inverting["steps"]
         anchoring = self.anchoring(key, window, walk, self._handover)
         return Stage(
-            "denoise",
+            denoise,
             {**self._of(window), **self._inverting, **self._denoising},
             (*self._inverted(window), *self._encoded(window), *anchoring, *(stage for _, stage in walk[-1:])),
             (*self.roots, key.digest),
@@ -92,7 +88,7 @@ class _Planner(repaint.Planner):
 
     def shown(self, window: Window, painted: Stage) -> tuple[Stage, ...]:
         decoded = Stage(
-            "decode",
+            decode,
             {**self._of(window), "written": window.written},
             (painted, self._reconstructed(window)),
             painted.roots,
@@ -110,16 +106,16 @@ class _Planner(repaint.Planner):
         return {**self._seen, "window": list(window.frames)}
 
     def _encoded(self, window: Window) -> tuple[Stage, ...]:
-        return self.encoded(window, self._seen)
+        return self.encoded(window, encode, self._seen)
 
     def _reconstructed(self, window: Window) -> Stage:
-        return Stage("reconstruct", self._of(window), self._encoded(window), self.roots, window.span, cost=2.0)
+        return Stage(reconstruct, self._of(window), self._encoded(window), self.roots, window.span, cost=2.0)
 
     def _inverted(self, window: Window) -> tuple[Stage, ...]:
         """The stage that inverts a window, where the shot is looked at."""
         parameters = {**self._of(window), **self._inverting}
         cost = self._steps * (1 + self._inverting["refinements"])
-        stage = Stage("invert", parameters, self._encoded(window), self.roots, window.span, cost=cost)
+        stage = Stage(invert, parameters, self._encoded(window), self.roots, window.span, cost=cost)
         return (stage,) if self._inverts else ()
 
 
@@ -159,6 +155,7 @@ def _model(stage: Stage) -> VideoModel:
     return model
 
 
+@stage()
 @repaint.with_model(_model)
 def encode(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the VAE's, scaled."""
@@ -169,6 +166,7 @@ def encode(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     return {"latents": np.concatenate(latents)}
 
 
+@stage()
 @repaint.with_model(_model)
 def reconstruct(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`pictures` (frames, h, w, 3) float16 0..1: a window's frames through the VAE and back."""
@@ -176,6 +174,7 @@ def reconstruct(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     return {"pictures": pictures.astype(np.float16)}
 
 
+@stage()
 @repaint.with_model(_model)
 def invert(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`states` (2, frames, 4, h, w) float32: the window's latents at the two noisiest levels; `mean` and `deviation`
@@ -213,6 +212,7 @@ def _inverted(denoiser: Denoiser, latents: Tensor, sigmas: Tensor, settings: Map
     return inversion.extrapolated(denoiser, latents, sigmas, noise, settings["threshold"], settings["refinements"])
 
 
+@stage()
 @repaint.with_model(_model)
 def denoise(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the edited window's, scaled, in the range that the VAE knows."""
@@ -270,7 +270,7 @@ def _first_frame(context: Context, stage: Stage, model: VideoModel, source: _Sou
     the keyframe; or from the window before, which hands latents over, with the same noise on them."""
     settings, previous = stage.parameters, stage.inputs[-1]
     told = {"noise_aug": settings["noise_aug"], "seed": settings["seed"]}
-    if previous.function != "denoise":
+    if previous.function is not denoise:
         picture = repaint.keyframe(context, stage)
         return model.encode(picture)[:, 0], model.condition(picture, **told)
     place = previous.parameters["window"].index(settings["window"][0])
@@ -295,6 +295,7 @@ def _conditioned(
     return condition
 
 
+@stage()
 @repaint.with_model(_model)
 def decode(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     """`change` (written frames, h, w, 3) float16: what the edit changed in the model's picture, by ascending number."""
@@ -308,8 +309,9 @@ def decode(context: Context, stage: Stage, model: VideoModel) -> Tensors:
     return {"change": change.astype(np.float16)}
 
 
+@stage(publishes=True)
 def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
-    """The painted frames of a span. The inputs are (decode, matte, learn, carry …) of each keyframe."""
+    """The painted frames of a span. The inputs are (decode, those of its layer) of each keyframe."""
     return repaint.result(context, stage, _Change)
 
 
@@ -352,7 +354,7 @@ def _levels(model: VideoModel, settings: Mapping[str, Any]) -> Tensor:
 def _latents(context: Context, stage: Stage, model: VideoModel) -> Tensor:
     """(1, F, 4, h, w): the plate's scaled latents of a window's frames."""
     found: dict[int, NDArray[np.float32]] = {}
-    for needed in (needed for needed in stage.inputs if needed.function == "encode"):
+    for needed in (needed for needed in stage.inputs if needed.function is encode):
         kept = context.load(needed)["latents"]
         found |= dict(zip(range(needed.frames[0], needed.frames[1] + 1), kept, strict=True))
     return _on(model, np.stack([found[number] for number in stage.parameters["window"]]))[None]

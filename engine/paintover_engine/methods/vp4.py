@@ -27,19 +27,17 @@ from paintover_engine.compose.flow import flow_size, unpack
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import repaint
-from paintover_engine.methods.draft import CHUNK, Side, carry, colour, flow, learn, matte, region, result_at_key
 from paintover_engine.methods.parameters import VP4Parameters
-from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors
-from paintover_engine.methods.tracked import Plan, Repainted, TrackedStages, lay
+from paintover_engine.methods.planning import CHUNK, StageList
+from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, Tensors, stage
+from paintover_engine.methods.tracked import Repainted, TrackedStages, composite
+from paintover_engine.methods.tracking import flow, load_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from paintover_engine.diffusion.inpaint import Exemplar, InpaintModel
     from paintover_engine.media.info import SourceInfo
-
-__all__ = ["carry", "colour", "consistency", "decode", "encode", "exemplar", "flow", "learn", "matte", "notes", "plan",
-           "region", "result", "result_at_key", "sample"]  # fmt: skip
 
 STRENGTH, GUIDANCE = 0.8, 7.5
 """For models that say nothing else: the strength below which the network's errors are no longer blown up tenfold, and
@@ -102,14 +100,14 @@ class _Planner:
         self._laid = {"matte": parameters.matte, "softness": parameters.softness}
         self._passes = parameters.steps * (1 if parameters.branches == "region" else 2)
         self.tracked = TrackedStages(info, keyframes)
-        self.stages = Plan()
+        self.stages = StageList()
 
     def prepared(self) -> list[Stage]:
         """What needs no keyframe: the plate's latents and the draft's flow."""
         for first in _grid(self._info.first, self._info.last):
             self.stages.add(self._encode(first))
-        for stage in self.tracked.prepared:
-            self.stages.add(stage)
+        for prepared in self.tracked.prepared:
+            self.stages.add(prepared)
         return self.stages.stages
 
     def interval(self, before: KeyframeRef | None, after: KeyframeRef | None) -> None:
@@ -137,7 +135,7 @@ class _Planner:
         for index, span in enumerate(spans):
             around = sorted(samples[max(0, index - 1) : index + 2], key=lambda stage: stage.frames)
             decoded = Stage(
-                "decode",
+                decode,
                 self._seen,
                 (self._consistency(key, span, around), self._encode(span[0])),
                 (*self._roots, key.digest),
@@ -149,7 +147,7 @@ class _Planner:
 
     def _sample(self, key: KeyframeRef, span: tuple[int, int]) -> Stage:
         return Stage(
-            "sample",
+            sample,
             {**self._seen, **self._sampled},
             (self._exemplar(key), self._encode(span[0])),
             (*self._roots, key.digest),
@@ -160,13 +158,13 @@ class _Planner:
 
     def _exemplar(self, key: KeyframeRef) -> Stage:
         frames, roots = (key.frame, key.frame), (*self._roots, key.digest)
-        return Stage("exemplar", {**self._seen, **self._shown}, (), roots, frames, needs_keyframe=True, cost=1.0)
+        return Stage(exemplar, {**self._seen, **self._shown}, (), roots, frames, needs_keyframe=True, cost=1.0)
 
     def _encode(self, frame: int) -> Stage:
         """The latents of the chunk of the absolute grid that a frame lies in."""
         first = frame // CHUNK * CHUNK
         frames = (max(first, self._info.first), min(first + CHUNK - 1, self._info.last))
-        return Stage("encode", self._seen, (), self._roots, frames, cost=0.3 * _length(frames))
+        return Stage(encode, self._seen, (), self._roots, frames, cost=0.3 * _length(frames))
 
     def _consistency(self, key: KeyframeRef, span: tuple[int, int], samples: Sequence[Stage]) -> Stage:
         """The agreed latents of a span. The inputs are the keyframe's exemplar, the samples of the span and of the
@@ -178,7 +176,7 @@ class _Planner:
         flows = [stage for stage in self._flows() if stage.frames[0] < last and stage.frames[1] >= first]
         encodes = [self._encode(start) for start in _grid(samples[0].frames[0], samples[-1].frames[1])]
         return Stage(
-            "consistency",
+            consistency,
             {**self._seen, **self._agreed, "stretch": [first, last]},
             (self._exemplar(key), *samples, *encodes, *flows),
             (*self._roots, key.digest),
@@ -189,18 +187,17 @@ class _Planner:
 
     def _flows(self) -> list[Stage]:
         """The draft's flow stages of the whole shot."""
-        return [stage for stage in TrackedStages(self._info, []).prepared if stage.function == "flow"]
+        return [stage for stage in TrackedStages(self._info, []).prepared if stage.function is flow]
 
     def _result(self, span: tuple[int, int], sides: Sequence[_Painted]) -> None:
         tracked = [self.tracked.of(side.key.frame, span) for side in sides]
         self.stages.add(
             Stage(
-                "result",
+                result,
                 {**self._seen, **self._laid, "sides": [1 + len(stages) for stages in tracked]},
                 tuple(stage for side, stages in zip(sides, tracked, strict=True) for stage in (side.decoded, *stages)),
                 (*self._roots, *(side.key.digest for side in sides)),
                 span,
-                publishes=True,
                 needs_keyframe=True,
                 cost=0.05 * _length(span),
             )
@@ -242,6 +239,7 @@ def _model(stage: Stage) -> InpaintModel:
     return inpaint.load(folder.path, models.locate_clip(folder))
 
 
+@stage()
 @repaint.with_model(_model)
 def encode(context: Context, stage: Stage, model: InpaintModel) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the plate's cells, scaled."""
@@ -252,6 +250,7 @@ def encode(context: Context, stage: Stage, model: InpaintModel) -> Tensors:
     return {"latents": np.concatenate(latents)}
 
 
+@stage()
 @repaint.with_model(_model)
 def exemplar(context: Context, stage: Stage, model: InpaintModel) -> Tensors:
     """`source`, `edited` (1, 4, h, w) float32: the keyframe's frame before and after the edit; `prompt` and `null`
@@ -261,6 +260,7 @@ def exemplar(context: Context, stage: Stage, model: InpaintModel) -> Tensors:
     return {name: repaint.array(getattr(shown, name)) for name in ("source", "edited", "prompt", "null")}
 
 
+@stage()
 @repaint.with_model(_model)
 def sample(context: Context, stage: Stage, model: InpaintModel) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the answers. `evaluations` (1,): passes of a grid through the network."""
@@ -375,6 +375,7 @@ class _Analogy:
         return torch.randn((1, *self._source.shape[1:]), generator=generator).to(self._source.device)
 
 
+@stage()
 def consistency(context: Context, stage: Stage) -> Tensors:
     """`latents` (frames, 4, h, w) float32: the answers of a span after temporal consistency."""
     import torch
@@ -382,9 +383,9 @@ def consistency(context: Context, stage: Stage) -> Tensors:
     from paintover_engine.diffusion import svgd
 
     shown, *rest = stage.inputs
-    by_name = {name: [s for s in rest if s.function == name] for name in ("sample", "encode", "flow")}
+    samples, encodes, flows = ([s for s in rest if s.function is function] for function in (sample, encode, flow))
     first, last = stage.parameters["stretch"]
-    edited, source = (_known(context, by_name[name]) for name in ("sample", "encode"))
+    edited, source = (_known(context, stages) for stages in (samples, encodes))
     key = shown.frames[0]
     if first <= key <= last:  # the keyframe's edit is known: it holds still, and its neighbours agree with it
         pair = context.load(shown)
@@ -393,7 +394,7 @@ def consistency(context: Context, stage: Stage) -> Tensors:
     held = torch.tensor([number == key for number in range(first, last + 1)])
     steps, eta = stage.parameters["consistency_steps"], stage.parameters["eta"]
     if stage.parameters["consistency"] == "residual":
-        ahead, back = _motion(context, stage, by_name["flow"], (z.shape[3], z.shape[2]))
+        ahead, back = _motion(context, stage, flows, (z.shape[3], z.shape[2]))
         around = svgd.neighbours(plain, ahead, back)
         z = svgd.smoothed(z, plain, around, held, steps=steps, eta=eta, check=context.check)
     elif stage.parameters["consistency"] == "literal":
@@ -401,6 +402,7 @@ def consistency(context: Context, stage: Stage) -> Tensors:
     return {"latents": z[stage.frames[0] - first : stage.frames[1] - first + 1].numpy()}
 
 
+@stage()
 @repaint.with_model(_model)
 def decode(context: Context, stage: Stage, model: InpaintModel) -> Tensors:
     """`change` (frames, h, w, 3) float16: what the edit changed in the model's picture."""
@@ -414,14 +416,15 @@ def decode(context: Context, stage: Stage, model: InpaintModel) -> Tensors:
     return {"change": np.stack(change).astype(np.float16)}
 
 
+@stage(publishes=True)
 def result(context: Context, stage: Stage) -> Iterator[ResultFrame]:
-    """The painted frames of a span. The inputs are (decode, matte, learn, carry …) of each keyframe."""
+    """The painted frames of a span. The inputs are (decode, those of its layer) of each keyframe."""
     sides, rest = [], list(stage.inputs)
     framing = repaint.framing(context, stage)
     for count in stage.parameters["sides"]:
         (decoded, *tracked), rest = rest[:count], rest[count:]
-        sides.append(Repainted(Side(context, tracked), _Change(context, decoded, framing)))
-    yield from lay(context, stage.frames, sides, stage.parameters["matte"], stage.parameters["softness"])
+        sides.append(Repainted(load_layer(context, tracked), _Change(context, decoded, framing)))
+    yield from composite(context, stage.frames, sides, stage.parameters["matte"], stage.parameters["softness"])
 
 
 class _Change:
@@ -468,9 +471,9 @@ def _batch(model: InpaintModel, source: Tensor) -> int:
 def _known(context: Context, stages: Sequence[Stage]) -> dict[int, NDArray[np.float32]]:
     """Frame numbers to latents (4, h, w)."""
     found: dict[int, NDArray[np.float32]] = {}
-    for stage in stages:
-        latents = context.load(stage)["latents"]
-        found |= dict(zip(range(stage.frames[0], stage.frames[1] + 1), latents, strict=True))
+    for known in stages:
+        latents = context.load(known)["latents"]
+        found |= dict(zip(range(known.frames[0], known.frames[1] + 1), latents, strict=True))
     return found
 
 
@@ -487,7 +490,7 @@ def _motion(context: Context, stage: Stage, flows: Sequence[Stage], size: tuple[
 
     first, last = stage.parameters["stretch"]
     packed = {
-        number: (kept["ahead"][number - flow.frames[0]], kept["back"][number - flow.frames[0]])
+        number: (kept.forward[number - flow.frames[0]], kept.backward[number - flow.frames[0]])
         for flow in flows
         for kept in [context.load(flow)]
         for number in range(flow.frames[0], flow.frames[1] + 1)

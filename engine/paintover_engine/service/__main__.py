@@ -15,11 +15,12 @@ from paintover_engine.jobs.folders import DataFolder, default_data_folder
 from paintover_engine.service.logs import start_logging
 from paintover_engine.service.server import FolderTaken, serve
 
-TRY_AGAIN = 75  # EX_TEMPFAIL, which clients that start a daemon wait and try again at
+TRY_AGAIN = 75  # EX_TEMPFAIL: a client that starts a daemon waits and tries again
 
 
 def main() -> int:
-    """Serves until stopped; when it cannot, one sentence and 75 (another engine has the folder) or 2."""
+    """Serves until stopped, and returns 0. Where it cannot it prints one sentence and returns 75 (another engine has
+    the folder) or 2."""
     parser = argparse.ArgumentParser(prog="paintover-engine", description="Paintover's engine daemon.")
     parser.add_argument(
         "--data-dir", type=Path, default=default_data_folder(), help="where queue, cache and results lie"

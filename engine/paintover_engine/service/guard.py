@@ -1,4 +1,4 @@
-"""What every call passes: the token, the protocol number, and the mapping of errors to gRPC's statuses."""
+"""What applies to every call: the token, the protocol number, and the mapping of errors to gRPC statuses."""
 
 from __future__ import annotations
 
@@ -13,30 +13,33 @@ from typing import Any
 
 import grpc
 
+from paintover_engine.durable import replace_file
 from paintover_engine.errors import PaintoverError
 
 log = logging.getLogger(__name__)
 
-PROTOCOL = 1  # raised when a client of an older number could misread an answer
+PROTOCOL = 1  # raised when a client of an older number could misread a response
 
 OPEN = "/grpc.health.v1.Health/"  # the only service that needs no token
 
 
 def load_token(path: Path) -> str:
-    """The data folder's token, made on first use; readable by its owner alone."""
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+    """The data folder's token, created on first use; readable by its owner alone."""
+    if not path.exists():
+        partial = path.with_name(f"{path.name}.partial")
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(32))
+        replace_file(partial, path)
     if os.name == "posix":
         path.chmod(0o600)
     return path.read_text().strip()
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Refuses calls without the token or of another protocol, and turns PaintoverError into its status.
+    """Refuses calls without the token or of another protocol, and turns PaintoverError into its gRPC status.
 
-    active: how many calls are under way, for a daemon that ends when nobody needs it.
+    active: number of calls that are running, by which an ephemeral daemon knows when it may end.
     """
 
     def __init__(self, token: str) -> None:
@@ -52,12 +55,12 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler is None or details.method.startswith(OPEN):
             return handler
         refusal = self._refusal(dict(details.invocation_metadata or ()))
-        answer = getattr(handler, _kind(handler))
+        call = getattr(handler, _kind(handler))
         if handler.response_streaming:
 
             async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
                 async with self._mapped(details.method, context, refusal):
-                    async for message in answer(request, context):
+                    async for message in call(request, context):
                         yield message
 
             wrapped: Any = stream
@@ -65,7 +68,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
             async def unary(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
                 async with self._mapped(details.method, context, refusal):
-                    return await answer(request, context)
+                    return await call(request, context)
 
             wrapped = unary
         make: Any = getattr(grpc, f"{_kind(handler)}_rpc_method_handler")
@@ -108,6 +111,6 @@ class Guard(grpc.aio.ServerInterceptor):
 
 
 def _kind(handler: grpc.RpcMethodHandler[Any, Any]) -> str:
-    """ "unary_stream" and the like: grpc's names for a handler's function and for what makes one."""
+    """ "unary_stream" and the like: grpc's name for the handler's function, and of the factory of such handlers."""
     sides = ("stream" if streams else "unary" for streams in (handler.request_streaming, handler.response_streaming))
     return "_".join(sides)

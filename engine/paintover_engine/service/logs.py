@@ -1,17 +1,16 @@
-"""The daemon's log: for people on standard error, for programs as JSON lines in a file that cannot grow for ever."""
+"""The daemon's log: for people on standard error, for programs as JSON lines in files of limited size."""
 
 from __future__ import annotations
 
 import json
 import logging
 import logging.handlers
-import time
 from pathlib import Path
+
+from pythonjsonlogger.json import JsonFormatter
 
 FILE_BYTES = 5 * 10**6
 FILES = 3
-FIELDS = ("job", "stage")  # what a record may say of beside its message
-
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -24,44 +23,33 @@ class PlainFormatter(logging.Formatter):
         return text if job is None else f"{text} (job {job})"
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, and job and stage where they are known."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        told = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-            **{name: getattr(record, name) for name in FIELDS if hasattr(record, name)},
-        }
-        if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(told)
-
-
 def start_logging(folder: Path) -> None:
-    """Logs to standard error and to `engine.jsonl` in a folder. A folder that cannot be written leaves the first."""
+    """Logs to standard error and to `engine.jsonl` in a folder; to standard error alone where that cannot be written.
+
+    A line of the file is a JSON object: level, logger, message, time; job, stage and traceback where there is one."""
     plain = logging.StreamHandler()
     plain.setFormatter(PlainFormatter(FORMAT))
     handlers: list[logging.Handler] = [plain]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        kept = logging.handlers.RotatingFileHandler(
+        file = logging.handlers.RotatingFileHandler(
             folder / "engine.jsonl", maxBytes=FILE_BYTES, backupCount=FILES - 1, encoding="utf-8"
         )
     except OSError:
-        pass  # the data folder tells why by itself
+        pass  # the data folder raises the error
     else:
-        kept.setFormatter(JsonFormatter())
-        kept.setLevel(logging.INFO)
-        handlers.append(kept)
-        plain.setLevel(logging.INFO if plain.stream.isatty() else logging.WARNING)  # else it would be kept twice
+        names = {"levelname": "level", "name": "logger", "exc_info": "traceback"}
+        file.setFormatter(JsonFormatter(["levelname", "name", "message"], rename_fields=names, timestamp="time"))
+        file.setLevel(logging.INFO)
+        handlers.append(file)
+        plain.setLevel(
+            logging.INFO if plain.stream.isatty() else logging.WARNING
+        )  # else each line would be stored twice
     logging.basicConfig(level=logging.INFO, handlers=handlers)
 
 
 def job_lines(folder: Path, job_id: int, most: int = 500) -> list[dict[str, object]]:
-    """The last log lines that speak of a job, oldest first."""
+    """The last log records about a job, oldest first."""
     found: list[dict[str, object]] = []
     for path in sorted(folder.glob("engine.jsonl*"), reverse=True):
         for line in path.read_text("utf-8", errors="replace").splitlines():

@@ -1,16 +1,15 @@
-"""From the core's words to the wire's."""
+"""Conversions between the engine's types and the protobuf messages."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from paintover.v1 import engine_pb2, job_pb2, keyframe_pb2, shot_pb2
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.cache import Usage
-from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
+from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
+from paintover_engine.jobs.protocol import MethodRequirements
 from paintover_engine.methods.registry import Kind, MethodSpec, ParameterSpec, describe_parameters
 
 STATES = {state: getattr(job_pb2, f"JOB_STATE_{state.name}") for state in JobState}
@@ -59,7 +58,7 @@ def _match(pattern: str, name: str, what: str, example: str) -> str:
 
 
 def shot_message(shot: Shot) -> shot_pb2.Shot:
-    """A shot; of one whose frames are still to come, only its name and range."""
+    """The message of a shot; of an uploaded one without frames, only its name and range."""
     message = shot_pb2.Shot(name=shot_name(shot.id), source=shot.source, colorspace=shot.colorspace)
     if shot.info is None:
         assert shot.first is not None and shot.last is not None
@@ -76,11 +75,13 @@ def shot_message(shot: Shot) -> shot_pb2.Shot:
     message.timecode = info.timecode
     message.has_audio = info.has_audio
     message.notes.extend(info.notes)
+    if info.stream is not None:
+        message.stream = info.stream
     return message
 
 
 def keyframe_message(keyframe: StoredKeyframe) -> keyframe_pb2.Keyframe:
-    """A keyframe."""
+    """The message of a keyframe."""
     return keyframe_pb2.Keyframe(
         name=keyframe_name(keyframe.id),
         frame=keyframe.frame,
@@ -90,7 +91,7 @@ def keyframe_message(keyframe: StoredKeyframe) -> keyframe_pb2.Keyframe:
 
 
 def spec_from(message: job_pb2.JobSpec) -> JobSpec:
-    """A job's description as a client gave it."""
+    """The spec of a job as a client sent it."""
     return JobSpec(
         method=message.method or "draft",
         parameters=dict(message.parameters),
@@ -107,7 +108,7 @@ def spec_from(message: job_pb2.JobSpec) -> JobSpec:
 
 
 def job_message(job: Job, frames: list[JobFrame], suggested: list[int]) -> job_pb2.Job:
-    """A job with the given frames of it."""
+    """The message of a job. frames: those to include; suggested: frames to paint next."""
     spec = job.spec
     return job_pb2.Job(
         name=job_name(job.id),
@@ -149,7 +150,7 @@ def job_message(job: Job, frames: list[JobFrame], suggested: list[int]) -> job_p
 
 
 def cache_message(usage: Usage) -> engine_pb2.Cache:
-    """What lies on the disk."""
+    """The message of the space that the data folder takes."""
     return engine_pb2.Cache(
         stages_bytes=usage.cache,
         views_bytes=usage.views,
@@ -159,21 +160,21 @@ def cache_message(usage: Usage) -> engine_pb2.Cache:
     )
 
 
-def plan_message(plan: Mapping[str, Any]) -> engine_pb2.MethodPlan:
-    """What a method's `requirements` count."""
+def plan_message(requirements: MethodRequirements) -> engine_pb2.MethodPlan:
+    """The message of what a method takes in memory and on disk."""
     return engine_pb2.MethodPlan(
-        windows=plan["windows"],
-        frames_per_window=plan["frames"],
-        width=plan["size"][0],
-        height=plan["size"][1],
-        tiers=[engine_pb2.TierPlan(name=name, memory_bytes=size) for name, size in plan["tiers"].items()],
-        files=[engine_pb2.FilePlan(name=name, bytes=size) for name, size in plan["files"].items()],
-        checkpoint_bytes=plan["checkpoint"],
+        windows=requirements.windows,
+        frames_per_window=requirements.frames,
+        width=requirements.size[0],
+        height=requirements.size[1],
+        tiers=[engine_pb2.TierPlan(name=name, memory_bytes=size) for name, size in requirements.tiers.items()],
+        files=[engine_pb2.FilePlan(name=name, bytes=size) for name, size in requirements.files.items()],
+        checkpoint_bytes=requirements.checkpoint,
     )
 
 
 def method_message(spec: MethodSpec) -> engine_pb2.Method:
-    """A method with its parameters."""
+    """The message of a method with its parameters."""
     return engine_pb2.Method(
         name=spec.name,
         title=spec.title,

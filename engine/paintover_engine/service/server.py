@@ -1,4 +1,4 @@
-"""The daemon: binds, answers, runs the queue, and leaves in good order."""
+"""The daemon: listens, serves, runs the queue, and stops in good order."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from paintover_engine.service.monitor.lazy import LazyMonitor
 log = logging.getLogger(__name__)
 
 MESSAGE_LIMIT = 64 * 2**20  # bytes: a keyframe sent inline
-LINGER_SECONDS = 5.0  # how long an ephemeral daemon waits for another client
+LINGER_SECONDS = 5.0  # that an ephemeral daemon waits for another client
 GRACE_SECONDS = 2.0
 LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:", "unix:")
 
 
 class FolderTaken(PaintoverError):
-    """Another daemon has the data folder, perhaps one that is just stopping: trying again may help."""
+    """Another daemon has the data folder; perhaps it is just stopping, so a client may try again."""
 
 
 async def serve(
@@ -60,7 +60,7 @@ async def serve(
     gpu_memory: int = 0,
     with_metrics: bool = False,
 ) -> None:
-    """Runs the daemon until it is told to stop.
+    """Runs the daemon until it is stopped.
 
     listen: "127.0.0.1:0" (0: any free port) or "unix:/path".
     ephemeral: ends by itself when no job is left and no client has been there for some seconds.
@@ -69,20 +69,18 @@ async def serve(
     Raises PaintoverError when another daemon has the data folder, the address cannot be had, or the queue's file was
     damaged while it ran.
     """
-    if not listen.startswith(LOOPBACK):
-        raise PaintoverError(
-            Code.INVALID_ARGUMENT,
-            f"The address '{listen}' is not on this machine; listen on 127.0.0.1:PORT or unix:PATH.",
-        )
+    _check_address(listen)
     folder.create()
     with _locked(folder):
         engine = Engine(folder, roots, cache_budget, gpu_memory)
         token = load_token(folder.token)
         guard = Guard(token)
-        stopping = asyncio.Event()
-        idle_wanted = asyncio.Event()
-        if ephemeral:
-            idle_wanted.set()
+        stop = _Stop(ephemeral)
+        page = LazyMonitor(engine, folder, token, with_metrics)
+
+        def is_used() -> bool:  # an open page keeps an engine from ending by itself, not from being stopped
+            return guard.active > 0 or engine.busy or (page.is_watched and not stop.requested)
+
         server = grpc.aio.server(
             interceptors=[guard],
             options=[
@@ -90,51 +88,82 @@ async def serve(
                 ("grpc.so_reuseport", 0),  # two daemons never share a port
             ],
         )
-
-        told_to_stop = False
-
-        def stop(when_idle: bool) -> None:
-            nonlocal told_to_stop
-            told_to_stop = True
-            (idle_wanted if when_idle else stopping).set()
-
-        def is_used() -> bool:  # a page that stands open keeps an engine from ending by itself, not from being stopped
-            return guard.active > 0 or engine.busy or (page.is_watched and not told_to_stop)
-
-        page = LazyMonitor(engine, folder, token, with_metrics)
-        serving = _add_services(server, engine, stop, page.open)
-        try:
-            port = server.add_insecure_port(listen)
-        except RuntimeError as error:
-            raise PaintoverError(
-                Code.UNAVAILABLE, f"The address '{listen}' cannot be had; is it in use? Choose another with --listen."
-            ) from error
+        health_servicer = _add_services(server, engine, stop.request, page.open)
+        address = _bind(server, listen)
         await server.start()
         await engine.start()
-        await serving.set("", health_pb2.HealthCheckResponse.SERVING)
-        address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+        await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
         _write_address(folder, address)
         log.info("engine %s (protocol %d) answers at %s", __version__, PROTOCOL, address)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):  # Windows has neither in asyncio
-                asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        stop.on_signals()
         page.start_again()
-        idle = asyncio.create_task(_watch_idle(is_used, idle_wanted, stopping))
+        idle = asyncio.create_task(stop.when_idle(is_used))
         try:
             async with host_watchers(folder):
-                await _first(asyncio.ensure_future(stopping.wait()), engine.failure)
+                await _first(asyncio.ensure_future(stop.now.wait()), engine.failure)
         finally:
             folder.address.unlink(missing_ok=True)
             idle.cancel()
             await page.stop()
-            await serving.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+            await health_servicer.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
             await server.stop(GRACE_SECONDS)
             await engine.stop()
             log.info("engine stopped")
 
 
+class _Stop:
+    """When the daemon ends. now: set to end it; requested: a client has asked for it, at once or when idle."""
+
+    def __init__(self, ephemeral: bool) -> None:
+        self.now = asyncio.Event()
+        self.requested = False
+        self._idle_wanted = asyncio.Event()
+        if ephemeral:
+            self._idle_wanted.set()
+
+    def on_signals(self) -> None:
+        """Ends the daemon on SIGINT and SIGTERM."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # Windows has neither in asyncio
+                asyncio.get_running_loop().add_signal_handler(number, self.now.set)
+
+    def request(self, when_idle: bool) -> None:
+        self.requested = True
+        (self._idle_wanted if when_idle else self.now).set()
+
+    async def when_idle(self, is_used: Callable[[], bool]) -> None:
+        """Once that is wanted, ends the daemon after `LINGER_SECONDS` in which it was not used."""
+        await self._idle_wanted.wait()
+        clock = asyncio.get_running_loop().time
+        since = clock()
+        while clock() - since < LINGER_SECONDS:
+            await asyncio.sleep(0.2)
+            if is_used():
+                since = clock()
+        self.now.set()
+
+
+def _check_address(listen: str) -> None:
+    if not listen.startswith(LOOPBACK):
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"The address '{listen}' is not on this machine; listen on 127.0.0.1:PORT or unix:PATH.",
+        )
+
+
+def _bind(server: grpc.aio.Server, listen: str) -> str:
+    """Has the server listen; returns the address with the port that it got."""
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise PaintoverError(
+            Code.UNAVAILABLE, f"The address '{listen}' cannot be had; is it in use? Choose another with --listen."
+        ) from error
+    return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+
+
 async def _first(*futures: asyncio.Future[Any]) -> None:
-    """Waits for one of them; raises what that one raised."""
+    """Waits for the first of some futures; raises what that one raised."""
     done, pending = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
     for future in pending:
         future.cancel()
@@ -183,24 +212,12 @@ def _add_services(
     keyframe_pb2_grpc.add_KeyframeServiceServicer_to_server(servicers.KeyframeServicer(engine), server)
     job_pb2_grpc.add_JobServiceServicer_to_server(servicers.JobServicer(engine), server)
     frame_pb2_grpc.add_FrameServiceServicer_to_server(servicers.FrameServicer(engine), server)
-    serving = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(serving, server)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     services = [
         file.DESCRIPTOR.services_by_name[name].full_name
         for file in (engine_pb2, shot_pb2, keyframe_pb2, job_pb2, frame_pb2, health_pb2)
         for name in file.DESCRIPTOR.services_by_name
     ]
     reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
-    return serving
-
-
-async def _watch_idle(is_used: Callable[[], bool], wanted: asyncio.Event, stopping: asyncio.Event) -> None:
-    """Ends the daemon once that is wanted, nothing runs and no client has been there for a while."""
-    await wanted.wait()
-    clock = asyncio.get_running_loop().time
-    since = clock()
-    while clock() - since < LINGER_SECONDS:
-        await asyncio.sleep(0.2)
-        if is_used():
-            since = clock()
-    stopping.set()
+    return health_servicer

@@ -1,4 +1,4 @@
-"""The gRPC services: each call translates, asks the engine's core, and translates back."""
+"""The gRPC services: each call converts its request, calls the engine, and converts the result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from paintover.v1 import (
 from paintover_engine import __version__
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.engine import Engine
-from paintover_engine.jobs.queue import Job, JobFrame, JobSpec, JobState
+from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState
 from paintover_engine.jobs.store import StoredFrame
 from paintover_engine.methods.registry import METHODS, found_models
 from paintover_engine.service import messages
@@ -48,7 +48,7 @@ SAMPLES = {  # wire type: (safetensors' name, bytes a sample)
 
 
 class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
-    """What this engine is; and its end."""
+    """EngineService: what this engine is and has; stopping it."""
 
     def __init__(
         self, engine: Engine, stop: Callable[[bool], None], open_monitor: Callable[[], Awaitable[str]]
@@ -86,7 +86,7 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
         self, request: engine_pb2.PlanMethodRequest, context: Context
     ) -> engine_pb2.PlanMethodResponse:
         shot = messages.shot_id(request.shot)
-        plan = await self._engine.plan_method(shot, request.method, dict(request.parameters), request.model)
+        plan = await self._engine.jobs.plan_method(shot, request.method, dict(request.parameters), request.model)
         return engine_pb2.PlanMethodResponse(plan=messages.plan_message(plan))
 
     async def StopEngine(
@@ -101,17 +101,19 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
         return engine_pb2.OpenMonitorResponse(url=await self._open_monitor())
 
     async def GetCache(self, request: engine_pb2.GetCacheRequest, context: Context) -> engine_pb2.GetCacheResponse:
-        return engine_pb2.GetCacheResponse(cache=messages.cache_message(self._engine.usage()))
+        return engine_pb2.GetCacheResponse(cache=messages.cache_message(self._engine.storage.usage()))
 
     async def PruneCache(
         self, request: engine_pb2.PruneCacheRequest, context: Context
     ) -> engine_pb2.PruneCacheResponse:
-        freed = await self._engine.prune(request.keep_bytes)
-        return engine_pb2.PruneCacheResponse(freed_bytes=freed, cache=messages.cache_message(self._engine.usage()))
+        freed = await self._engine.storage.prune(request.keep_bytes)
+        return engine_pb2.PruneCacheResponse(
+            freed_bytes=freed, cache=messages.cache_message(self._engine.storage.usage())
+        )
 
 
 class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
-    """Shots."""
+    """ShotService."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -119,7 +121,7 @@ class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
     async def CreateShot(self, request: shot_pb2.CreateShotRequest, context: Context) -> shot_pb2.CreateShotResponse:
         if request.WhichOneof("from") == "frames_follow":
             follow = request.frames_follow
-            shot = self._engine.create_uploaded_shot(
+            shot = self._engine.shots.create_uploaded(
                 follow.key,
                 follow.range.first,
                 follow.range.last,
@@ -128,32 +130,33 @@ class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
             )
         else:
             given = request.HasField("range")
-            shot = await self._engine.create_shot(
+            shot = await self._engine.shots.create(
                 request.path,
                 request.range.first if given else None,
                 request.range.last if given else None,
                 request.colorspace,
+                request.stream if request.HasField("stream") else None,
             )
         return shot_pb2.CreateShotResponse(shot=messages.shot_message(shot))
 
     async def UploadFrames(
         self, request_iterator: AsyncIterator[shot_pb2.UploadFramesRequest], context: Context
     ) -> shot_pb2.UploadFramesResponse:
-        stored, header, data, due = 0, None, bytearray(), 0
+        stored, header, data, expected = 0, None, bytearray(), 0
         async for request in request_iterator:
             if request.WhichOneof("part") == "frame":
                 if header:
-                    raise _short(header, len(data), due)
-                header, due = request.frame, _byte_size(request.frame)
+                    raise _wrong_size(header, len(data), expected)
+                header, expected = request.frame, _byte_size(request.frame)
                 data = bytearray()
             elif header is None:
                 raise PaintoverError(Code.INVALID_ARGUMENT, "Upload data came before a frame's header.")
             else:
                 data += request.data
-            if header and len(data) > due:
-                raise _short(header, len(data), due)
-            if header and len(data) == due:
-                self._engine.store_uploaded_frame(
+            if header and len(data) > expected:
+                raise _wrong_size(header, len(data), expected)
+            if header and len(data) == expected:
+                self._engine.shots.store_frame(
                     messages.shot_id(header.shot),
                     header.number,
                     (header.height, header.width, header.channels),
@@ -162,7 +165,7 @@ class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
                 )
                 stored, header = stored + 1, None
         if header:
-            raise _short(header, len(data), due)
+            raise _wrong_size(header, len(data), expected)
         return shot_pb2.UploadFramesResponse(frames_stored=stored)
 
     async def GetShot(self, request: shot_pb2.GetShotRequest, context: Context) -> shot_pb2.GetShotResponse:
@@ -183,16 +186,16 @@ class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
             mattes="",
             prepare_only=True,
         )
-        job = await self._engine.create_job(messages.shot_id(request.name), spec, priority=PREPARE_PRIORITY)
+        job = await self._engine.jobs.create(messages.shot_id(request.name), spec, priority=PREPARE_PRIORITY)
         return shot_pb2.PrepareShotResponse(job=messages.job_name(job.id))
 
     async def DeleteShot(self, request: shot_pb2.DeleteShotRequest, context: Context) -> shot_pb2.DeleteShotResponse:
-        self._engine.delete_shot(messages.shot_id(request.name))
+        self._engine.shots.delete(messages.shot_id(request.name))
         return shot_pb2.DeleteShotResponse()
 
 
 class KeyframeServicer(keyframe_pb2_grpc.KeyframeServiceServicer):
-    """Keyframes."""
+    """KeyframeService."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -204,7 +207,7 @@ class KeyframeServicer(keyframe_pb2_grpc.KeyframeServiceServicer):
         if picture is None:
             raise PaintoverError(Code.INVALID_ARGUMENT, "The keyframe has no picture; give a path or a file's bytes.")
         shot = messages.shot_id(request.shot)
-        keyframe = await self._engine.put_keyframe(shot, request.frame, picture, _picture(request.matte))
+        keyframe = await self._engine.keyframes.put(shot, request.frame, picture, _picture(request.matte))
         return keyframe_pb2.PutKeyframeResponse(keyframe=messages.keyframe_message(keyframe))
 
     async def ListKeyframes(
@@ -224,26 +227,26 @@ class KeyframeServicer(keyframe_pb2_grpc.KeyframeServiceServicer):
         self, request: keyframe_pb2.ExportFrameRequest, context: Context
     ) -> keyframe_pb2.ExportFrameResponse:
         shot = messages.shot_id(request.shot)
-        notes = await self._engine.export_frame(shot, request.frame, request.path, request.overwrite)
+        notes = await self._engine.keyframes.export_frame(shot, request.frame, request.path, request.overwrite)
         return keyframe_pb2.ExportFrameResponse(notes=notes)
 
 
 class JobServicer(job_pb2_grpc.JobServiceServicer):
-    """Jobs."""
+    """JobService."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def _message(self, job: Job, frames: list[JobFrame] | None = None) -> job_pb2.Job:
-        suggested = self._engine.suggested_keyframes(job.id) if job.state is JobState.DONE else []
+        suggested = self._engine.jobs.suggested_keyframes(job.id) if job.state is JobState.DONE else []
         return messages.job_message(job, self._engine.queue.frames(job.id) if frames is None else frames, suggested)
 
     async def CreateJob(self, request: job_pb2.CreateJobRequest, context: Context) -> job_pb2.CreateJobResponse:
         shot = messages.shot_id(request.spec.shot)
         if request.validate_only:
-            await self._engine.check_job(shot, messages.spec_from(request.spec))
+            await self._engine.jobs.check(shot, messages.spec_from(request.spec))
             return job_pb2.CreateJobResponse()
-        job = await self._engine.create_job(shot, messages.spec_from(request.spec), request.priority)
+        job = await self._engine.jobs.create(shot, messages.spec_from(request.spec), request.priority)
         return job_pb2.CreateJobResponse(job=self._message(job))
 
     async def GetJob(self, request: job_pb2.GetJobRequest, context: Context) -> job_pb2.GetJobResponse:
@@ -258,37 +261,37 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         only = messages.job_id(request.job) if request.job else None
         if only is not None:
             self._engine.queue.job(only)
-        async for job, frames in self._engine.watch(only, request.from_sequence):
+        async for job, frames in self._engine.jobs.watch(only, request.from_sequence):
             yield job_pb2.WatchJobsResponse(sequence=job.sequence, job=self._message(job, frames))
 
     async def UpdateJob(self, request: job_pb2.UpdateJobRequest, context: Context) -> job_pb2.UpdateJobResponse:
         number = messages.job_id(request.name)
         job = self._engine.queue.job(number)
         if request.HasField("priority"):
-            job = self._engine.set_priority(number, request.priority)
+            job = self._engine.jobs.set_priority(number, request.priority)
         if request.HasField("before"):
-            job = self._engine.place_job(number, messages.job_id(request.before) if request.before else None)
+            job = self._engine.jobs.place(number, messages.job_id(request.before) if request.before else None)
         if request.HasField("paused"):
-            job = await self._engine.pause_job(number) if request.paused else self._engine.resume_job(number)
+            job = await self._engine.jobs.pause(number) if request.paused else self._engine.jobs.resume(number)
         return job_pb2.UpdateJobResponse(job=self._message(job))
 
     async def CancelJob(self, request: job_pb2.CancelJobRequest, context: Context) -> job_pb2.CancelJobResponse:
-        job = await self._engine.cancel_job(messages.job_id(request.name))
+        job = await self._engine.jobs.cancel(messages.job_id(request.name))
         return job_pb2.CancelJobResponse(job=self._message(job))
 
     async def RetryJob(self, request: job_pb2.RetryJobRequest, context: Context) -> job_pb2.RetryJobResponse:
-        return job_pb2.RetryJobResponse(job=self._message(self._engine.retry_job(messages.job_id(request.name))))
+        return job_pb2.RetryJobResponse(job=self._message(self._engine.jobs.retry(messages.job_id(request.name))))
 
     async def ExportJob(self, request: job_pb2.ExportJobRequest, context: Context) -> job_pb2.ExportJobResponse:
         return job_pb2.ExportJobResponse(json=export_job(self._engine, messages.job_id(request.name)))
 
     async def DeleteJob(self, request: job_pb2.DeleteJobRequest, context: Context) -> job_pb2.DeleteJobResponse:
-        self._engine.delete_job(messages.job_id(request.name))
+        self._engine.jobs.delete(messages.job_id(request.name))
         return job_pb2.DeleteJobResponse()
 
 
 class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
-    """Frames."""
+    """FrameService."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -296,7 +299,7 @@ class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
     async def GetFrame(
         self, request: frame_pb2.GetFrameRequest, context: Context
     ) -> AsyncIterator[frame_pb2.GetFrameResponse]:
-        frame = await self._plate(request) if request.view == frame_pb2.VIEW_PLATE else self._result(request)
+        frame = await self._plate(request) if request.view == frame_pb2.VIEW_PLATE else await self._result(request)
         async for chunk in _chunks(frame, request.view, request.transport):
             yield frame_pb2.GetFrameResponse(chunk=chunk)
 
@@ -304,7 +307,7 @@ class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
         self, request: frame_pb2.StreamFramesRequest, context: Context
     ) -> AsyncIterator[frame_pb2.StreamFramesResponse]:
         number = request.from_number if request.HasField("from_number") else None
-        async for frame in self._engine.stream(messages.job_id(request.job), number):
+        async for frame in self._engine.frames.stream(messages.job_id(request.job), number):
             async for chunk in _chunks(frame, request.view, request.transport):
                 yield frame_pb2.StreamFramesResponse(chunk=chunk)
 
@@ -313,19 +316,19 @@ class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
             shot = self._engine.queue.job(messages.job_id(request.parent)).shot
         else:
             shot = messages.shot_id(request.parent)
-        return await self._engine.plate_frame(shot, request.number)
+        return await self._engine.frames.plate(shot, request.number)
 
-    def _result(self, request: frame_pb2.GetFrameRequest) -> StoredFrame:
+    async def _result(self, request: frame_pb2.GetFrameRequest) -> StoredFrame:
         job = self._engine.queue.job(messages.job_id(request.parent))
-        frame = self._engine.stored_frame(job.id, request.number)
+        frame = await self._engine.frames.result(job.id, request.number)
         if frame is None:
             raise PaintoverError(Code.NOT_FOUND, f"Job {job.id} has not made frame {request.number} yet.")
         return frame
 
 
 async def _chunks(frame: StoredFrame, view: int, transport: int) -> AsyncIterator[frame_pb2.FrameChunk]:
-    """A stored frame as the wire has it: its header, then its pixels unless the client maps them."""
-    x, y, width, height = frame.window
+    """The messages of a stored frame: its header, then its pixels unless the client maps the file."""
+    x, y, width, height = frame.bounds
     matte_only = view == frame_pb2.VIEW_MATTE
     length = frame.length // 4 if matte_only else frame.length
     header = frame_pb2.Frame(
@@ -351,7 +354,7 @@ async def _chunks(frame: StoredFrame, view: int, transport: int) -> AsyncIterato
 
 
 def _every_fourth_half(pixels: bytes) -> bytes:
-    """The matte of RGBA half floats."""
+    """The alpha channel of RGBA half floats: the matte."""
     return memoryview(pixels).cast("H")[3::4].tobytes()
 
 
@@ -361,7 +364,7 @@ def _picture(picture: keyframe_pb2.Picture) -> str | bytes | None:
 
 
 def _byte_size(header: shot_pb2.FrameHeader) -> int:
-    """The bytes that a frame's header announces; refuses what no frame is."""
+    """The number of bytes that a frame's header announces. Raises PaintoverError for impossible sizes."""
     sides = (header.width, header.height)
     if (
         not all(0 < side <= LARGEST_SIDE for side in sides)
@@ -383,7 +386,8 @@ def _byte_size(header: shot_pb2.FrameHeader) -> int:
     return size
 
 
-def _short(header: shot_pb2.FrameHeader, got: int, due: int) -> PaintoverError:
+def _wrong_size(header: shot_pb2.FrameHeader, received: int, expected: int) -> PaintoverError:
     return PaintoverError(
-        Code.INVALID_ARGUMENT, f"Frame {header.number} has {got} bytes where its header announces {due}; send it again."
+        Code.INVALID_ARGUMENT,
+        f"Frame {header.number} has {received} bytes where its header announces {expected}; send it again.",
     )

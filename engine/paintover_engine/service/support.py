@@ -1,4 +1,4 @@
-"""What is sent along when somebody is asked why a job did what it did: one JSON text, without pixels or secrets."""
+"""A report of a job for whoever has to find out what went wrong: one JSON text, without pixels or secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def export_job(engine: Engine, job_id: int) -> str:
             "paintover": __version__,
             "system": {"platform": platform.platform(), "python": platform.python_version()},
             "devices": [vars(device) for device in engine.devices],
-            "disk": {**vars(engine.usage()), "free": shutil.disk_usage(engine.folder.root).free},
+            "disk": {**vars(engine.storage.usage()), "free": shutil.disk_usage(engine.folder.root).free},
             "notes": engine.notes,
             "job": {**dataclasses.asdict(job), "state": job.state.value},
             "shot": {**vars(shot), "info": json.loads(shot.info.to_json()) if shot.info else None},

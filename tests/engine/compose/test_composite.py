@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import av
 import numpy as np
 import pytest
 from paintover_engine.compose.composite import composite
-from paintover_engine.media.plate import ImagePlate, Orientation, VideoPlate, plane_array
+from paintover_engine.media.plate import ImagePlate, Orientation, VideoPlate
+from paintover_engine.media.video_picture import ColourTags, VideoPicture
 
 RED = (1.0, 0.0, 0.0)
 
@@ -25,11 +27,10 @@ def picture(pix_fmt: str, width: int = 31, height: int = 21, orientation: Orient
     frame = av.VideoFrame(width, height, pix_fmt)
     frame.color_range, frame.colorspace = 1, 1
     generator = np.random.default_rng(4)
-    for plane in sorted({c.plane for c in frame.format.components}):
-        samples = plane_array(frame, plane)
-        bits = frame.format.components[0].bits
-        samples[...] = generator.integers(20 << (bits - 8), 230 << (bits - 8), samples.shape)
-    return VideoPlate(5, frame, orientation or Orientation(), "")
+    like = VideoPicture.of(frame)
+    low, high = 20 << (like.bits - 8), 230 << (like.bits - 8)
+    planes = tuple(generator.integers(low, high, plane.shape).astype(plane.dtype) for plane in like.planes)
+    return VideoPlate(5, dataclasses.replace(like, planes=planes), orientation or Orientation(), "")
 
 
 def paint(height: int, width: int, colour: tuple[float, float, float], matte: Any) -> np.ndarray:
@@ -40,7 +41,7 @@ def paint(height: int, width: int, colour: tuple[float, float, float], matte: An
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32])
-def test_samples_under_a_matte_of_0_stay_bit_for_bit(dtype: Any) -> None:
+def test_samples_under_zero_matte_are_unchanged(dtype: Any) -> None:
     plate = image(dtype, 4, 3)
     before = plate.pixels.copy()
     matte = np.random.default_rng(0).choice([0.0, 0.0, 0.3, 1.0], (9, 11))
@@ -57,7 +58,7 @@ def test_samples_under_a_matte_of_0_stay_bit_for_bit(dtype: Any) -> None:
     assert np.allclose(result.rgb()[full == 0.3], expected, rtol=2e-3, atol=3e-3)
 
 
-def test_values_above_1_survive_under_the_matte_and_in_the_paint() -> None:
+def test_values_above_white_survive() -> None:
     plate = image(np.float16)
     result = composite(plate, paint(20, 30, (7.5, 30.0, 0.25), 1.0), (0, 0, 30, 20))
     assert np.array_equal(result.rgb()[3, 3], np.array([7.5, 30.0, 0.25], np.float32))
@@ -65,9 +66,11 @@ def test_values_above_1_survive_under_the_matte_and_in_the_paint() -> None:
     assert np.allclose(half.rgb(), 0.5 * plate.rgb() + 0.5 * np.array([7.5, 30.0, 0.25]), rtol=1e-3, atol=1e-3)
 
 
-def test_painting_over_a_pixel_that_is_no_number_mends_it_and_leaves_others() -> None:
+def test_paint_replaces_nonfinite_pixels() -> None:
     plate = image(np.float32)
-    plate.pixels[2, 2], plate.pixels[3, 3], plate.pixels[4, 4] = np.inf, np.nan, np.inf
+    pixels = plate.pixels.copy()
+    pixels[2, 2], pixels[3, 3], pixels[4, 4] = np.inf, np.nan, np.inf
+    plate = dataclasses.replace(plate, pixels=pixels)
     matte = np.zeros((20, 30))
     matte[2, 2], matte[3, 3] = 1.0, 0.5
     result = composite(plate, paint(20, 30, RED, matte), (0, 0, 30, 20))
@@ -76,14 +79,14 @@ def test_painting_over_a_pixel_that_is_no_number_mends_it_and_leaves_others() ->
     assert np.isinf(result.rgb()[4, 4]).all()
 
 
-def test_paint_that_is_no_number_changes_nothing_outside_the_matte() -> None:
+def test_nan_paint_changes_nothing_outside_the_matte() -> None:
     for plate in (image(np.uint8), picture("yuv420p"), picture("gbrp")):
         painted = paint(plate.height, plate.width, (np.nan, np.inf, -np.inf), 0.0)
         result = composite(plate, painted, (0, 0, plate.width, plate.height))
         assert np.array_equal(result.native_rgb(), plate.native_rgb())
 
 
-def test_further_channels_pass_through() -> None:
+def test_extra_channels_pass_through() -> None:
     plate = ImagePlate(1, image(np.float32, 6).pixels, (3, 1, 0), 4, "")
     result = composite(plate, paint(20, 30, (0.1, 0.2, 0.3), 1.0), (0, 0, 30, 20))
     assert isinstance(result, ImagePlate)
@@ -91,7 +94,7 @@ def test_further_channels_pass_through() -> None:
     assert np.allclose(result.pixels[0, 0, [3, 1, 0]], (0.1, 0.2, 0.3), atol=1e-3)
 
 
-def test_a_grey_plate_takes_the_lightness() -> None:
+def test_grey_plate_takes_luma() -> None:
     result = composite(image(np.uint8, 1), paint(20, 30, (0.0, 1.0, 0.0), 1.0), (0, 0, 30, 20))
     assert np.all(result.native_rgb() == round(0.7152 * 255))
 
@@ -109,38 +112,38 @@ YUV = [
 ]
 
 
-@pytest.mark.parametrize("window", [(0, 0, 31, 21), (3, 5, 9, 7), (4, 4, 8, 8), (30, 20, 1, 1), (0, 0, 1, 1)])
+@pytest.mark.parametrize("bounds", [(0, 0, 31, 21), (3, 5, 9, 7), (4, 4, 8, 8), (30, 20, 1, 1), (0, 0, 1, 1)])
 @pytest.mark.parametrize("pix_fmt", YUV)
-def test_no_plane_changes_outside_the_matte(pix_fmt: str, window: tuple[int, int, int, int]) -> None:
+def test_video_planes_change_only_inside_the_matte(pix_fmt: str, bounds: tuple[int, int, int, int]) -> None:
     plate = picture(pix_fmt)
-    x, y, width, height = window
+    x, y, width, height = bounds
     generator = np.random.default_rng(8)
     matte = generator.choice([0.0, 1.0], (height, width), p=[0.3, 0.7])
-    result = composite(plate, paint(height, width, (0.9, 0.1, 0.6), matte), window)
+    result = composite(plate, paint(height, width, (0.9, 0.1, 0.6), matte), bounds)
     assert isinstance(result, VideoPlate)
-    assert result.frame.format.name == pix_fmt
+    assert result.picture.pix_fmt == pix_fmt
     outside = np.ones((21, 31), bool)
     outside[y : y + height, x : x + width] = matte == 0
-    assert np.array_equal(plane_array(result.frame, 0)[outside], plane_array(plate.frame, 0)[outside])
-    across, down = 16 // plate.frame.format.chroma_width(16), 16 // plate.frame.format.chroma_height(16)
+    assert np.array_equal(result.picture.planes[0][outside], plate.picture.planes[0][outside])
+    across, down = 16 // plate.picture.format.chroma_width(16), 16 // plate.picture.format.chroma_height(16)
     for plane in (1, 2):
-        before, after = plane_array(plate.frame, plane), plane_array(result.frame, plane)
+        before, after = plate.picture.planes[plane], result.picture.planes[plane]
         for row, column in zip(*np.nonzero(before != after), strict=True):
             block = outside[row * down : (row + 1) * down, column * across : (column + 1) * across]
             assert not block.any(), f"chroma {row},{column} covers a pixel outside the matte"
     if pix_fmt.startswith("yuva"):
-        assert np.array_equal(plane_array(result.frame, 3), plane_array(plate.frame, 3))
+        assert np.array_equal(result.picture.planes[3], plate.picture.planes[3])
 
 
 @pytest.mark.parametrize("pix_fmt", [*YUV, "gbrp", "gbrp10le", "gbrap16le"])
-def test_full_paint_has_the_painted_colour(pix_fmt: str) -> None:
+def test_opaque_paint_has_the_painted_colour(pix_fmt: str) -> None:
     for colour in [(0.8, 0.2, 0.4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.1, 0.6, 0.9)]:
         result = composite(picture(pix_fmt), paint(21, 31, colour, 1.0), (0, 0, 31, 21))
         assert np.abs(result.rgb() - colour).max() < 0.012
 
 
 @pytest.mark.parametrize("pix_fmt", ["gray", "gray10le", "gray16le"])
-def test_grey_video_is_painted(pix_fmt: str) -> None:
+def test_grey_video_is_composited(pix_fmt: str) -> None:
     plate = picture(pix_fmt)
     result = composite(plate, paint(4, 4, (1.0, 1.0, 1.0), 1.0), (2, 2, 4, 4))
     changed = (result.native_rgb() != plate.native_rgb()).any(axis=2)
@@ -151,7 +154,7 @@ def test_grey_video_is_painted(pix_fmt: str) -> None:
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
-def test_a_turned_video_is_painted_where_the_artist_sees_it(turns: int, mirrored: bool) -> None:
+def test_rotated_video_is_painted_upright(turns: int, mirrored: bool) -> None:
     plate = picture("yuv444p", orientation=Orientation(turns, mirrored))
     result = composite(plate, paint(5, 3, RED, 1.0), (2, 6, 3, 5))
     seen = (result.rgb() != plate.rgb()).any(axis=2)
@@ -160,29 +163,28 @@ def test_a_turned_video_is_painted_where_the_artist_sees_it(turns: int, mirrored
     assert result.rgb().shape == (plate.height, plate.width, 3)
 
 
-def test_a_video_keeps_its_times_and_tags() -> None:
+def test_video_keeps_colour_tags() -> None:
     plate = picture("yuv420p10le")
-    frame = plate.frame
-    frame.pts, frame.color_primaries, frame.color_trc = 77, 9, 16
+    tags = ColourTags(matrix=9, color_range=1, primaries=9, transfer=16)
+    plate = dataclasses.replace(plate, picture=dataclasses.replace(plate.picture, tags=tags))
     result = composite(plate, paint(2, 2, RED, 1.0), (0, 0, 2, 2))
     assert isinstance(result, VideoPlate)
-    after = result.frame
-    assert (after.pts, after.color_primaries, after.color_trc, after.color_range, after.colorspace) == (77, 9, 16, 1, 1)
+    assert result.picture.tags == tags
 
 
-def test_an_empty_window_gives_the_plate_itself() -> None:
+def test_empty_bounds_give_the_plate_itself() -> None:
     plate = image(np.uint8)
     assert composite(plate, np.zeros((0, 0, 4), np.float16), (0, 0, 0, 0)) is plate
 
 
-def test_a_window_that_does_not_fit_is_a_mistake() -> None:
+def test_bounds_outside_the_plate_are_an_error() -> None:
     plate = image(np.uint8)
-    for window in [(-1, 0, 4, 4), (28, 0, 4, 4), (0, 18, 4, 4), (0, 0, 5, 4)]:
+    for bounds in [(-1, 0, 4, 4), (28, 0, 4, 4), (0, 18, 4, 4), (0, 0, 5, 4)]:
         with pytest.raises(ValueError, match="do not fit"):
-            composite(plate, paint(4, 4, RED, 1.0), window)
+            composite(plate, paint(4, 4, RED, 1.0), bounds)
 
 
-def test_one_pixel_is_enough() -> None:
+def test_single_pixel_frame() -> None:
     for plate in (image(np.uint8, shape=(1, 1)), picture("yuv420p", 1, 1), picture("yuv444p10le", 1, 1)):
         result = composite(plate, paint(1, 1, (0.5, 0.5, 0.5), 1.0), (0, 0, 1, 1))
         assert np.abs(result.rgb() - 0.5).max() < 0.01

@@ -24,15 +24,13 @@ def ramp(width: int, height: int) -> NDArray[np.float32]:
         ((1, 1), (768, 768)),
     ],
 )
-def test_the_model_sees_the_shots_shape_as_near_as_its_multiples_allow(
-    plate: tuple[int, int], size: tuple[int, int]
-) -> None:
+def test_model_size_is_nearest_to_plate_aspect(plate: tuple[int, int], size: tuple[int, int]) -> None:
     assert Framing.of(plate, **SVD).size == size
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop"])
 @pytest.mark.parametrize("plate", [(1920, 1080), (4096, 1716), (100, 20), (20, 100), (33, 17), (1, 1), (7, 300)])
-def test_nothing_is_stretched_and_sizes_are_the_models(plate: tuple[int, int], fit: Fit) -> None:
+def test_framing_does_not_stretch(plate: tuple[int, int], fit: Fit) -> None:
     framing = Framing.of(plate, **SVD, fit=fit)
     assert framing.to_model(ramp(*plate)).shape == (framing.size[1], framing.size[0], 3)
     assert framing.size[0] % 64 == framing.size[1] % 64 == 0
@@ -45,14 +43,14 @@ def test_nothing_is_stretched_and_sizes_are_the_models(plate: tuple[int, int], f
 
 
 @pytest.mark.parametrize("plate", [(160, 90), (90, 160), (400, 100), (64, 64)])
-def test_there_and_back_a_picture_stands_where_it_stood(plate: tuple[int, int]) -> None:
+def test_framing_round_trip_keeps_position(plate: tuple[int, int]) -> None:
     framing = Framing.of(plate, area=128 * 72, multiple=8)
     picture = ramp(*plate)
     back = framing.to_plate(framing.to_model(picture))
     assert np.abs(back - picture)[2:-2, 2:-2].max() < 0.03
 
 
-def test_what_is_cropped_off_changes_nothing() -> None:
+def test_cropped_margin_is_unchanged() -> None:
     framing = Framing.of((400, 100), area=64 * 64, multiple=8, fit="crop")
     change = framing.to_plate(np.ones((framing.size[1], framing.size[0], 3), np.float32))
     assert change.shape == (100, 400, 3)
@@ -60,7 +58,7 @@ def test_what_is_cropped_off_changes_nothing() -> None:
     assert (change[:, 150:250] > 0.99).all()
 
 
-def test_detail_finer_than_the_model_sees_stays_the_plates() -> None:
+def test_fine_detail_stays_the_plates() -> None:
     plate = ramp(256, 128) + 0.1 * np.random.default_rng(1).standard_normal((128, 256, 3)).astype(np.float32)
     framing = Framing.of((256, 128), area=64 * 32, multiple=8)
     reconstructed = framing.to_model(plate) * 0.9  # with an error of its own

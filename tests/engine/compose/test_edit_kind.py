@@ -19,43 +19,43 @@ def plate() -> Picture:
     return picture
 
 
-def test_a_graded_frame_is_a_style() -> None:
+def test_grade_is_a_style() -> None:
     edit = edit_of(plate(), plate() ** 1.6 * np.float32([1.0, 0.8, 0.6]))
     assert edit.kind == "style"
     assert edit.covered > 0.9
     assert edit.words.startswith("it changes ")
 
 
-def test_a_recoloured_figure_is_a_local_edit() -> None:
+def test_recoloured_figure_is_local() -> None:
     painted = plate()
     cv2.ellipse(painted, (100, 60), (50, 50), 0, 0, 360, (0.5, 0.1, 0.1), -1, cv2.LINE_AA)
     cv2.circle(painted, (85, 45), 8, (0.9, 0.7, 0.1), -1, cv2.LINE_AA)
     edit = edit_of(plate(), painted)
     assert edit.kind == "local"
-    assert edit.kept > 0.5
+    assert edit.preserved > 0.5
 
 
-def test_a_mark_is_a_local_edit_whatever_it_hides() -> None:
+def test_small_mark_is_local() -> None:
     painted = plate()
     cv2.circle(painted, (85, 45), 11, (0.2, 0.15, 0.1), -1, cv2.LINE_AA)
     assert edit_of(plate(), painted).kind == "local"
 
 
-def test_another_figure_in_its_place_is_another_shape() -> None:
+def test_replaced_figure_is_a_shape_edit() -> None:
     painted = cv2.GaussianBlur(plate(), (0, 0), 30)
     cv2.rectangle(painted, (60, 10), (110, 110), (0.2, 0.6, 0.1), -1)
     edit = edit_of(plate(), painted)
     assert edit.kind == "shape"
-    assert edit.kept < 0.4
+    assert edit.preserved < 0.4
 
 
-def test_a_flat_wall_painted_on_keeps_all_of_its_contours() -> None:
+def test_flat_area_has_no_contours_to_lose() -> None:
     wall = np.full((100, 160, 3), 0.5, np.float32)
     painted = wall.copy()
     painted[20:80, 20:120] = 0.8
     edit = edit_of(wall, painted)
-    assert (edit.kind, edit.kept) == ("local", 1.0)
+    assert (edit.kind, edit.preserved) == ("local", 1.0)
 
 
-def test_no_edit_at_all_is_a_local_one() -> None:
+def test_unchanged_frame_is_local() -> None:
     assert edit_of(plate(), plate()).kind == "local"

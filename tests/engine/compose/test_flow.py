@@ -6,12 +6,12 @@ from paintover_engine.compose.flow import (
     FlowEstimator,
     affine_motion,
     consistency,
+    endpoints,
     flow_size,
-    follow,
     is_cut,
     pack,
-    places,
     unpack,
+    warp,
 )
 
 
@@ -24,27 +24,27 @@ def grey(picture: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
 
 
-def test_flow_finds_a_shift_to_a_fraction_of_a_pixel() -> None:
+def test_flow_is_accurate_to_a_tenth_of_a_pixel() -> None:
     wide = grey(textured())
     flow = FlowEstimator().between(np.ascontiguousarray(wide[:, 10:170]), np.ascontiguousarray(wide[:, 6:166]))
     assert np.abs(np.median(flow[..., 0]) - 4) < 0.1
     assert np.abs(np.median(flow[..., 1])) < 0.1
 
 
-def test_packed_flow_is_exact_to_a_thirtysecond() -> None:
+def test_packed_flow_is_exact_to_a_32nd() -> None:
     flow = np.random.default_rng(1).normal(0, 40, (30, 40, 2)).astype(np.float32)
     assert np.abs(unpack(pack(flow)) - flow).max() <= 1 / 64 + 1e-6
 
 
-def test_following_a_flow_takes_pixels_from_its_ends() -> None:
+def test_warp_samples_at_flow_endpoints() -> None:
     picture = np.arange(20, dtype=np.float32)[None].repeat(5, 0)
     flow = np.zeros((5, 20, 2), np.float32)
     flow[..., 0] = 2.5
-    assert np.allclose(follow(picture, flow)[2, :16], np.arange(16) + 2.5, atol=0.02)
-    assert np.allclose(places(flow, (3, 1, 20, 5))[0, 0], (5.5, 1))
+    assert np.allclose(warp(picture, flow)[2, :16], np.arange(16) + 2.5, atol=0.02)
+    assert np.allclose(endpoints(flow, (3, 1, 20, 5))[0, 0], (5.5, 1))
 
 
-def test_what_is_hidden_in_the_other_frame_is_not_trusted() -> None:
+def test_occluded_pixels_are_inconsistent() -> None:
     there = np.zeros((20, 40, 2), np.float32)
     back = np.zeros_like(there)
     back[:, 20:, 0] = 8
@@ -53,7 +53,7 @@ def test_what_is_hidden_in_the_other_frame_is_not_trusted() -> None:
     assert trust[:, 22:].max() < 0.01
 
 
-def test_what_leaves_the_frame_is_not_trusted() -> None:
+def test_pixels_leaving_the_frame_are_inconsistent() -> None:
     there = np.zeros((10, 30, 2), np.float32)
     there[..., 0] = 12
     trust = consistency(there, -there)
@@ -61,7 +61,7 @@ def test_what_leaves_the_frame_is_not_trusted() -> None:
     assert trust[:, 20:].max() == 0
 
 
-def test_robust_motion_leaves_out_what_moves_otherwise() -> None:
+def test_robust_affine_motion_ignores_outliers() -> None:
     field = np.zeros((60, 80, 2), np.float32)
     field[..., 0] = 0.05 * np.arange(80)
     field[20:40, 10:30] = 15
@@ -69,7 +69,7 @@ def test_robust_motion_leaves_out_what_moves_otherwise() -> None:
     assert np.abs(motion[:, 40:] - field[:, 40:]).max() < 0.3
 
 
-def test_a_cut_is_found_and_a_pan_and_a_flash_are_none() -> None:
+def test_cut_is_found_but_not_pan_or_flash() -> None:
     first, other = textured(), 255 - textured(2) // 3
     estimator = FlowEstimator()
 
@@ -81,15 +81,15 @@ def test_a_cut_is_found_and_a_pan_and_a_flash_are_none() -> None:
     assert not cut(first, np.clip(first.astype(int) + 35, 0, 255).astype(np.uint8))
 
 
-def test_flow_is_computed_on_a_bounded_picture() -> None:
+def test_flow_size_is_limited() -> None:
     assert max(flow_size(7680, 4320)) == max(flow_size(1920, 1080))
     assert flow_size(1, 1) == (1, 1)
     assert flow_size(40, 30) == (20, 15)
 
 
-def test_trust_in_a_window_is_that_part_of_the_whole() -> None:
+def test_consistency_within_bounds_equals_the_whole() -> None:
     rng = np.random.default_rng(2)
     there, back = (cv2.GaussianBlur(rng.normal(0, 9, (30, 50, 2)).astype(np.float32), (0, 0), 3) for _ in range(2))
     whole = consistency(there, back)
-    window = consistency(np.ascontiguousarray(there[4:24, 7:37]), back, (7, 4, 30, 20))
-    assert np.allclose(window, whole[4:24, 7:37], atol=1e-5)
+    part = consistency(np.ascontiguousarray(there[4:24, 7:37]), back, (7, 4, 30, 20))
+    assert np.allclose(part, whole[4:24, 7:37], atol=1e-5)

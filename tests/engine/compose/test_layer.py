@@ -10,7 +10,7 @@ WINDOW = (30, 12, 41, 25)
 
 
 @pytest.mark.parametrize(("dtype", "colorspace"), [("uint8", ""), ("uint16", ""), ("float32", "ACEScg")])
-def test_a_view_converts_no_more_than_its_window_and_sees_the_same(dtype: str, colorspace: str) -> None:
+def test_view_equals_that_part_of_the_plate(dtype: str, colorspace: str) -> None:
     samples = np.random.default_rng(1).random((60, 96, 3))
     if dtype != "float32":
         samples *= np.iinfo(dtype).max
@@ -22,6 +22,6 @@ def test_a_view_converts_no_more_than_its_window_and_sees_the_same(dtype: str, c
     assert np.abs(view.small - small).max() <= 1 / 255
 
 
-def test_an_empty_window_is_no_trouble() -> None:
+def test_view_of_empty_bounds() -> None:
     plate = ImagePlate(1, np.zeros((20, 30, 3), np.uint8), (0, 1, 2), None, "")
     assert View(plate, (0, 0, 0, 0)).working.size == 0

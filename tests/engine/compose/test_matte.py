@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from paintover_engine.compose.matte import (
     apply_coefficients,
-    bounds,
     difference_matte,
     extend,
     feathered,
@@ -20,7 +19,7 @@ def plate(seed: int = 1) -> np.ndarray:
     return np.rint(cv2.GaussianBlur(noise, (0, 0), 2) * 255).astype(np.float32) / 255
 
 
-def test_what_is_painted_is_in_the_matte_and_what_is_not_is_exactly_0() -> None:
+def test_difference_matte_is_exactly_0_outside_paint() -> None:
     base, edited = plate(), plate()
     edited[20:50, 30:70] = (0.9, 0.1, 0.1)
     matte = difference_matte(base, edited)
@@ -40,7 +39,7 @@ def test_soft_paint_has_a_soft_matte() -> None:
     assert ((row > 0.1) & (row < 0.9)).sum() >= 5
 
 
-def test_compression_noise_is_no_paint() -> None:
+def test_compression_noise_is_not_paint() -> None:
     base = plate()
     edited = (base * 255).astype(np.uint8)
     edited[20:60, 30:80] = (230, 30, 30)
@@ -50,7 +49,7 @@ def test_compression_noise_is_no_paint() -> None:
     assert (matte[:, 95:] > 0).mean() < 0.05
 
 
-def test_specks_and_holes_of_a_few_pixels_go() -> None:
+def test_specks_and_pinholes_are_removed() -> None:
     matte = np.zeros((60, 60), np.float32)
     matte[10:40, 10:40] = 1
     matte[20:22, 20:22] = 0
@@ -60,13 +59,13 @@ def test_specks_and_holes_of_a_few_pixels_go() -> None:
     assert cleaned[50:52, 50:52].max() == 0
 
 
-def test_real_holes_stay() -> None:
+def test_large_holes_stay() -> None:
     matte = np.ones((60, 60), np.float32)
     matte[20:40, 20:40] = 0
     assert without_specks(matte, 12)[25:35, 25:35].max() == 0
 
 
-def test_the_guided_filter_moves_an_edge_onto_the_pictures() -> None:
+def test_guided_filter_moves_edge_to_picture_edge() -> None:
     guide = np.zeros((40, 60, 3), np.float32)
     guide[:, 30:] = 0.8
     slipped = np.zeros((40, 60), np.float32)
@@ -76,16 +75,7 @@ def test_the_guided_filter_moves_an_edge_onto_the_pictures() -> None:
     assert step.argmax() == 29
 
 
-def test_bounds_hold_everything_above_0() -> None:
-    matte = np.zeros((20, 30), np.float32)
-    assert bounds(matte) == (0, 0, 0, 0)
-    matte[5, 7] = 0.1
-    matte[9, 28] = 1
-    assert bounds(matte) == (7, 5, 22, 5)
-    assert bounds(matte, 4) == (3, 1, 27, 13)
-
-
-def test_what_is_unknown_is_filled_from_around_and_what_is_known_stays() -> None:
+def test_extend_fills_unknown_and_keeps_known_pixels() -> None:
     picture = np.zeros((32, 32, 3), np.float32)
     picture[:, :16], picture[:, 16:] = 0.2, 0.8
     known = np.ones((32, 32), np.float32)
@@ -96,7 +86,7 @@ def test_what_is_unknown_is_filled_from_around_and_what_is_known_stays() -> None
     assert filled[15, 26].mean() > 0.6
 
 
-def test_sharpening_and_feathering_stay_within_bounds() -> None:
+def test_sharpen_and_feather_stay_in_range() -> None:
     matte = cv2.GaussianBlur(np.pad(np.ones((20, 20), np.float32), 10), (0, 0), 3)
     sharp = sharpen(matte, 2)
     assert sharp.min() == 0
@@ -106,20 +96,20 @@ def test_sharpening_and_feathering_stay_within_bounds() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 2)])
-def test_pictures_of_a_few_pixels_are_no_trouble(shape: tuple[int, int]) -> None:
+def test_mattes_of_tiny_pictures(shape: tuple[int, int]) -> None:
     base = np.full((*shape, 3), 0.4, np.float32)
     assert difference_matte(base, base + 0.4).shape == shape
     assert extend(base, np.ones(shape, np.float32)).shape == base.shape
 
 
-def test_a_faint_grade_is_all_paint_and_no_noise() -> None:
+def test_faint_grade_is_not_taken_for_noise() -> None:
     base = plate()
     graded = np.rint((base * (0.94, 1.0, 1.04)) * 255).astype(np.float32) / 255
     changed = np.abs(graded - base).max(-1) > 3 / 255
     assert (difference_matte(base, graded)[changed] > 0).mean() > 0.9
 
 
-def test_faint_paint_on_a_clean_keyframe_is_seen_whatever_else_is_painted() -> None:
+def test_faint_paint_beside_strong_paint_is_found() -> None:
     clean = cv2.resize(plate(3), (240, 160), interpolation=cv2.INTER_NEAREST)
     painted = clean.copy()
     painted[10:80, 10:90] = (0.9, 0.1, 0.2)

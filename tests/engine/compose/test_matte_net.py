@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from paintover_engine.compose.flow import follow
-from paintover_engine.compose.matte_net import MatteNet, cielab, feature_planes, motion_plane, train
+from paintover_engine.compose.analysis_frame import cielab
+from paintover_engine.compose.flow import warp
+from paintover_engine.compose.matte_net import MatteNet, feature_planes, motion_plane, train
+from paintover_engine.methods.tensors import to_tensors
 
 SHAPE = (90, 140)
 
@@ -25,32 +27,33 @@ def inside(net: MatteNet, now: np.ndarray, prior: np.ndarray, motion: np.ndarray
     return net.odds(feature_planes(cielab(now), cielab(now), prior, motion), np.ones(SHAPE, bool)) > 0
 
 
-def test_a_slipped_matte_is_put_back_on_its_object() -> None:
+def test_displaced_matte_is_corrected() -> None:
     now, matte = picture()
     slip = np.full((*SHAPE, 2), 4.0, np.float32)
-    slipped = follow(matte, slip)
+    slipped = warp(matte, slip)
     net = MatteNet(train(cielab(now), matte, still()))
     found = inside(net, now, slipped, motion_plane(still(), slipped))
     wrong = (found != (matte > 0.5)).mean()
     assert wrong < 0.4 * ((slipped > 0.5) != (matte > 0.5)).mean()
 
 
-def test_training_is_the_same_every_time() -> None:
+def test_training_is_deterministic() -> None:
     now, matte = picture()
     first, second = train(cielab(now), matte, still()), train(cielab(now), matte, still())
-    assert all(np.array_equal(first[name], second[name]) for name in first)
+    one, other = to_tensors(first), to_tensors(second)
+    assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
-def test_where_looks_tell_nothing_motion_decides() -> None:
+def test_motion_decides_where_appearance_cannot() -> None:
     now = np.clip(np.random.default_rng(4).normal(110, 15, (*SHAPE, 3)), 0, 255).astype(np.uint8)
     _, matte = picture()
-    prior = follow(matte, np.full((*SHAPE, 2), 3.0, np.float32))
+    prior = warp(matte, np.full((*SHAPE, 2), 3.0, np.float32))
     net = MatteNet(train(cielab(now), matte, still()))
     found = inside(net, now, prior, motion_plane(still(), prior))
     assert (found != (prior > 0.5)).mean() < 0.03
 
 
-def test_what_moves_along_is_told_from_what_does_not() -> None:
+def test_motion_plane_separates_object_from_ground() -> None:
     _, matte = picture()
     home = still()
     home[matte > 0.5] = (6, 0)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from paintover_engine.compose.flow import FlowEstimator, follow
+from paintover_engine.compose.flow import FlowEstimator, warp
 from paintover_engine.compose.register import Registrar, Registration
 
 SHAPE = (140, 220)
@@ -43,7 +43,7 @@ def advance(registrar: Registrar, place: Registration, before: np.ndarray, now: 
 
 
 def covered(place: Registration) -> np.ndarray:
-    return follow(region(), place.offset) * place.trust > 0.5
+    return warp(region(), place.offset) * place.trust > 0.5
 
 
 def overlap(found: np.ndarray, shift: int) -> float:
@@ -51,7 +51,7 @@ def overlap(found: np.ndarray, shift: int) -> float:
     return float((found & truth).sum() / (found | truth).sum())
 
 
-def test_a_moving_surface_is_followed_without_drift() -> None:
+def test_moving_surface_is_registered_without_drift() -> None:
     registrar, place = Registrar(sharp(scene(0)), region()), Registration.identity(*SHAPE)
     for frame in range(1, 11):
         place = advance(registrar, place, scene(3 * frame - 3), scene(3 * frame))
@@ -60,7 +60,7 @@ def test_a_moving_surface_is_followed_without_drift() -> None:
     assert np.abs(middle - (-30, 0)).max() < 0.2
 
 
-def test_what_was_hidden_is_not_trusted_and_is_found_again() -> None:
+def test_occluded_surface_is_found_again() -> None:
     registrar, place = Registrar(sharp(scene(0)), region()), Registration.identity(*SHAPE)
     place = advance(registrar, place, scene(0), scene(10, hidden=True))
     assert covered(place).sum() < 0.3 * region().sum()
@@ -69,7 +69,7 @@ def test_what_was_hidden_is_not_trusted_and_is_found_again() -> None:
     assert overlap(covered(place), 30) > 0.8
 
 
-def test_a_slip_of_a_fraction_of_a_pixel_is_taken_out() -> None:
+def test_subpixel_drift_is_corrected() -> None:
     place = Registration.identity(*SHAPE)
     place.offset[..., 0] += 0.4
     still = np.zeros((*SHAPE, 2), np.float32)
@@ -77,7 +77,7 @@ def test_a_slip_of_a_fraction_of_a_pixel_is_taken_out() -> None:
     assert np.abs(found.offset[50:90, 70:110]).max() < 0.1
 
 
-def test_the_little_that_is_left_of_a_part_is_not_trusted_where_it_looks_wrong() -> None:
+def test_mismatching_remnant_is_not_trusted() -> None:
     place, still = Registration.identity(*SHAPE), np.zeros((*SHAPE, 2), np.float32)
     place.trust[:, 70:] = 0
     wall = scene(0, hidden=True)

@@ -8,8 +8,8 @@ pytest.importorskip("diffusers")
 import numpy as np
 import torch
 from paintover_engine.diffusion import clip_direction, models
-from paintover_engine.evaluate import grids
-from paintover_engine.evaluate.grids import Edit
+from paintover_evaluation import grids
+from paintover_evaluation.grids import GridEdit
 from torch import Tensor
 
 from tests.engine.diffusion.test_inpaint import small_model
@@ -54,7 +54,7 @@ def test_the_small_clip_tells_edits_apart_by_their_direction() -> None:
     model = small_model()
     rng = np.random.default_rng(77)
     names, found = [], []
-    for kind in (Edit.RECOLOUR, Edit.TINT):
+    for kind in (GridEdit.RECOLOUR, GridEdit.TINT):
         worlds = grids.sample(rng, 40, (kind,))
         frames = grids.render(worlds, np.full(40, 0.5, np.float32))
         pictures = [torch.from_numpy(p).permute(0, 3, 1, 2).float() * 2 - 1 for p in (frames.source, frames.edited)]

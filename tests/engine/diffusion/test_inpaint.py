@@ -15,7 +15,7 @@ import torch
 from paintover_engine.diffusion import ddim, inpaint, memory, models
 from paintover_engine.diffusion.cloning import Cloning, quarters
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.evaluate import grids
+from paintover_evaluation import grids
 
 from tests.engine.diffusion.faults import failing
 

@@ -31,7 +31,7 @@ def nothing() -> set[str]:
     return set()
 
 
-def test_what_was_used_longest_ago_goes_first(folder: DataFolder) -> None:
+def test_least_recently_used_output_is_evicted_first(folder: DataFolder) -> None:
     paths = [put(folder, f"{n}{n}-stage", age=n) for n in range(4)]
     cache = Cache(folder, budget=2 * SIZE)
     cache.take(cache.scan())
@@ -42,7 +42,7 @@ def test_what_was_used_longest_ago_goes_first(folder: DataFolder) -> None:
     assert not cache.over_budget
 
 
-def test_the_order_of_use_outlives_the_daemon(folder: DataFolder) -> None:
+def test_order_of_use_survives_a_restart(folder: DataFolder) -> None:
     paths = [put(folder, f"{n}{n}-stage", age=n) for n in range(3)]
     first = Cache(folder)
     first.take(first.scan())
@@ -53,7 +53,7 @@ def test_the_order_of_use_outlives_the_daemon(folder: DataFolder) -> None:
     assert [path.exists() for path in paths] == [False, False, True]
 
 
-def test_what_a_job_needs_stays_even_over_the_budget(folder: DataFolder) -> None:
+def test_needed_outputs_stay_above_the_budget(folder: DataFolder) -> None:
     paths = [put(folder, f"{n}{n}-stage", age=n) for n in range(3)]
     cache = Cache(folder, budget=0)
     cache.take(cache.scan())
@@ -61,7 +61,7 @@ def test_what_a_job_needs_stays_even_over_the_budget(folder: DataFolder) -> None
     assert [path.exists() for path in paths] == [False, False, True]
 
 
-def test_results_that_no_job_shows_go_and_the_others_stay(folder: DataFolder) -> None:
+def test_only_orphaned_results_are_evicted(folder: DataFolder) -> None:
     shown, orphan = put(folder, "aa-result", publishes=True), put(folder, "bb-result", publishes=True)
     cache = Cache(folder)
     cache.take(cache.scan())
@@ -71,7 +71,7 @@ def test_results_that_no_job_shows_go_and_the_others_stay(folder: DataFolder) ->
     assert shown.exists() and not orphan.exists()
 
 
-def test_a_clock_set_back_loses_nothing_but_the_order(folder: DataFolder) -> None:
+def test_clock_set_back_only_changes_the_order(folder: DataFolder) -> None:
     future = put(folder, "aa-stage", age=-1e9)
     past = put(folder, "bb-stage")
     cache = Cache(folder, budget=SIZE)
@@ -80,7 +80,7 @@ def test_a_clock_set_back_loses_nothing_but_the_order(folder: DataFolder) -> Non
     assert future.exists() and not past.exists()
 
 
-def test_a_file_that_two_outputs_share_counts_once(folder: DataFolder) -> None:
+def test_hard_linked_file_counts_once(folder: DataFolder) -> None:
     put(folder, "11-stage")
     store = Store(folder)
     store.remember("name", "11-stage")

@@ -14,7 +14,7 @@ def version(path: Path) -> int:
 
 
 @pytest.mark.parametrize("older", range(SCHEMA_VERSION))
-def test_every_older_version_is_brought_to_this_one(tmp_path: Path, older: int) -> None:
+def test_older_schema_is_migrated(tmp_path: Path, older: int) -> None:
     path, fresh = tmp_path / "queue.sqlite", tmp_path / "fresh.sqlite"
     with sqlite3.connect(path) as db:
         for script in MIGRATIONS[:older]:
@@ -31,7 +31,7 @@ def test_every_older_version_is_brought_to_this_one(tmp_path: Path, older: int) 
     assert tables[0] == tables[1]
 
 
-def test_a_migration_that_fails_leaves_the_older_version_as_it_was(tmp_path: Path) -> None:
+def test_failed_migration_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "queue.sqlite"
     with sqlite3.connect(path) as db:
         db.executescript(MIGRATIONS[0])
@@ -46,7 +46,7 @@ def test_a_migration_that_fails_leaves_the_older_version_as_it_was(tmp_path: Pat
     db.close()
 
 
-def test_a_full_disk_is_one_sentence_and_nothing_is_half_kept(tmp_path: Path) -> None:
+def test_full_disk_rolls_back_the_transaction(tmp_path: Path) -> None:
     database = Database(tmp_path / "queue.sqlite")
     pages = database.rows("PRAGMA page_count")[0][0]
     database.rows(f"PRAGMA max_page_count = {pages}")
@@ -62,7 +62,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_half_kept(tmp_path: Path) ->
     database.close()
 
 
-def test_a_file_that_was_cut_is_damaged(tmp_path: Path) -> None:
+def test_truncated_file_is_reported_as_damaged(tmp_path: Path) -> None:
     path = tmp_path / "queue.sqlite"
     Database(path).close()
     path.write_bytes(path.read_bytes()[:5000] + b"\xff" * 9000)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.jobs.queue import JobFrame, JobSpec, JobState, Queue, Shot, StoredKeyframe
+from paintover_engine.jobs.entities import JobFrame, JobSpec, JobState, Shot, StoredKeyframe
+from paintover_engine.jobs.queue import Queue
 
 SPEC = JobSpec("draft", {"mode": "auto"}, "", ["s/0-aa"], "/out.mov", False, "", False)
 
@@ -23,7 +24,7 @@ def keyframe(name: str, frame: int) -> StoredKeyframe:
     return StoredKeyframe(f"s/{frame}-{name}", "s", frame, name, False, ["converted"], True)
 
 
-def test_a_second_keyframe_of_a_frame_replaces_the_first_but_keeps_it_for_older_jobs(queue: Queue) -> None:
+def test_new_keyframe_replaces_that_of_its_frame(queue: Queue) -> None:
     queue.put_keyframe(keyframe("aa", 3))
     queue.put_keyframe(keyframe("bb", 3))
     queue.put_keyframe(keyframe("cc", 1))
@@ -33,7 +34,7 @@ def test_a_second_keyframe_of_a_frame_replaces_the_first_but_keeps_it_for_older_
     assert [k.digest for k in queue.keyframes("s")] == ["cc", "aa"]
 
 
-def test_an_unfinished_job_of_the_same_description_is_returned_instead_of_a_twin(queue: Queue) -> None:
+def test_unfinished_twin_is_returned_instead_of_a_copy(queue: Queue) -> None:
     first = queue.add_job("s", SPEC, 0)
     assert queue.add_job("s", SPEC, 0).id == first.id
     first.state = JobState.CANCELLED
@@ -41,7 +42,7 @@ def test_an_unfinished_job_of_the_same_description_is_returned_instead_of_a_twin
     assert queue.add_job("s", SPEC, 0).id != first.id
 
 
-def test_the_most_urgent_job_comes_first_then_the_oldest(queue: Queue) -> None:
+def test_jobs_are_ordered_by_priority_then_age(queue: Queue) -> None:
     made = [
         queue.add_job("s", JobSpec(**{**vars(SPEC), "output": f"/{n}.mov"}), priority).id
         for n, priority in enumerate([0, 5, 5, -1])
@@ -49,7 +50,7 @@ def test_the_most_urgent_job_comes_first_then_the_oldest(queue: Queue) -> None:
     assert [job.id for job in queue.jobs()] == [made[1], made[2], made[0], made[3]]
 
 
-def test_a_watcher_that_comes_back_sees_each_change_since_its_number(queue: Queue) -> None:
+def test_changes_since_a_sequence_number(queue: Queue) -> None:
     job = queue.add_job("s", SPEC, 0)
     queue.add_frames(job, [JobFrame(0, "k0", 1.0)])
     seen = job.sequence
@@ -60,7 +61,7 @@ def test_a_watcher_that_comes_back_sees_each_change_since_its_number(queue: Queu
     assert [frame.number for frame in queue.frames(job.id, seen + 1)] == [1, 2]
 
 
-def test_progress_does_not_undo_what_a_client_did_meanwhile(queue: Queue) -> None:
+def test_progress_does_not_overwrite_the_state(queue: Queue) -> None:
     running = queue.add_job("s", SPEC, 0)
     stale = queue.job(running.id)
     running.state = JobState.CANCELLED
@@ -71,7 +72,7 @@ def test_progress_does_not_undo_what_a_client_did_meanwhile(queue: Queue) -> Non
     assert (after.state, after.progress.fraction) == (JobState.CANCELLED, 0.5)
 
 
-def test_all_is_there_after_reopening_and_numbers_go_on(tmp_path: Path) -> None:
+def test_reopened_queue_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "queue.sqlite"
     queue = Queue(path)
     queue.put_shot(Shot("s", "/plate.mov", 1, 9, "ACEScg", False, None))
@@ -86,7 +87,7 @@ def test_all_is_there_after_reopening_and_numbers_go_on(tmp_path: Path) -> None:
     again.close()
 
 
-def test_removing_a_job_gives_back_only_results_that_no_other_job_shows(queue: Queue) -> None:
+def test_shared_results_outlive_a_deleted_job(queue: Queue) -> None:
     one = queue.add_job("s", SPEC, 0)
     two = queue.add_job("s", JobSpec(**{**vars(SPEC), "output": "/b.mov"}), 0)
     queue.add_frames(one, [JobFrame(0, "shared", 1.0), JobFrame(1, "own", 1.0)])
@@ -95,7 +96,7 @@ def test_removing_a_job_gives_back_only_results_that_no_other_job_shows(queue: Q
     assert queue.delete_job(two.id) == ["shared"]
 
 
-def test_a_shot_with_jobs_is_not_forgotten(queue: Queue) -> None:
+def test_shot_with_jobs_is_not_deleted(queue: Queue) -> None:
     job = queue.add_job("s", SPEC, 0)
     with pytest.raises(PaintoverError, match=rf"still has jobs \({job.id}\)"):
         queue.delete_shot("s")
@@ -104,7 +105,7 @@ def test_a_shot_with_jobs_is_not_forgotten(queue: Queue) -> None:
     assert queue.shots() == []
 
 
-def test_a_queue_of_a_newer_version_is_refused_untouched(tmp_path: Path) -> None:
+def test_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "queue.sqlite"
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
@@ -113,7 +114,7 @@ def test_a_queue_of_a_newer_version_is_refused_untouched(tmp_path: Path) -> None
     assert caught.value.code is Code.FAILED_PRECONDITION
 
 
-def test_a_file_that_is_no_queue_is_told_apart(tmp_path: Path) -> None:
+def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "queue.sqlite"
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(PaintoverError, match="cannot be read"):
@@ -129,7 +130,7 @@ def order(queue: Queue) -> list[int]:
     return [job.id for job in queue.jobs()]
 
 
-def test_a_job_can_be_moved_before_another_at_that_ones_priority(queue: Queue) -> None:
+def test_job_is_moved_before_another(queue: Queue) -> None:
     a, b, c = (queue.add_job("s", spec(name), 0) for name in "abc")
     queue.place_before(c, a)
     assert order(queue) == [c.id, a.id, b.id]
@@ -140,7 +141,7 @@ def test_a_job_can_be_moved_before_another_at_that_ones_priority(queue: Queue) -
     assert order(queue) == [b.id, urgent.id, a.id, c.id]
 
 
-def test_jobs_can_be_moved_any_number_of_times(queue: Queue) -> None:
+def test_jobs_can_be_moved_often(queue: Queue) -> None:
     first, *others = (queue.add_job("s", spec(str(n)), 0) for n in range(4))
     for n in range(200):
         queue.place_before(queue.job(others[n % 3].id), queue.job(first.id))
@@ -148,7 +149,7 @@ def test_jobs_can_be_moved_any_number_of_times(queue: Queue) -> None:
     assert order(queue)[-2] == others[199 % 3].id
 
 
-def test_a_daemon_that_did_not_leave_well_is_known_by_the_next(tmp_path: Path) -> None:
+def test_unclean_stop_is_known_to_the_next_session(tmp_path: Path) -> None:
     path = tmp_path / "queue.sqlite"
     first = Queue(path)
     assert first.begin_session() is None
@@ -162,7 +163,7 @@ def test_a_daemon_that_did_not_leave_well_is_known_by_the_next(tmp_path: Path) -
     third.close()
 
 
-def test_a_replaced_keyframe_is_unused_until_a_job_was_made_with_it(queue: Queue) -> None:
+def test_replaced_keyframe_without_a_job_is_unused(queue: Queue) -> None:
     for name in ("aa", "bb", "cc"):
         queue.put_keyframe(keyframe(name, 0))
     assert queue.unused_keyframes() == ["aa", "bb"]

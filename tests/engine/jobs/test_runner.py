@@ -1,4 +1,4 @@
-"""Running stages, two at a time, and writing beside them: real draft stages on a small rendered shot."""
+"""Running stages two at a time while the result is written: real draft stages on a small rendered shot."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import cv2
 import numpy as np
 import pytest
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.evaluate.scenes import CASES
 from paintover_engine.jobs import outputs
-from paintover_engine.jobs.delivery import Output
 from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.runner import Cancelled, Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.source import open_source, probe
-from paintover_engine.methods import draft
+from paintover_engine.methods import draft, tracking
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.stage import KeyframeRef, Stage
+from paintover_evaluation.scenes import CASES
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -72,37 +72,33 @@ def runner(shot: Path, store: Store) -> Iterator[Runner]:
         yield made
 
 
-def until(runner: Runner, label: str) -> tuple[Stage, list[Stage]]:
-    """Runs the stages up to one, alone each; returns that and those after it."""
+def run_before(runner: Runner, label: str) -> tuple[Stage, list[Stage]]:
+    """Runs the stages before the one of that label, each alone; returns that one and those after it."""
     place = next(index for index, stage in enumerate(runner.stages) if stage.label == label)
     for stage in runner.stages[:place]:
         runner.run(stage)
     return runner.stages[place], runner.stages[place + 1 :]
 
 
-def test_beside_a_stage_the_next_one_that_has_its_inputs_is_run(
-    runner: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, later = until(runner, "result 1-7")
-    begun, flow, result = threading.Event(), draft.flow, draft.result
+def test_next_independent_stage_runs_concurrently(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, later = run_before(runner, "result 1-7")
+    begun, flow, result = threading.Event(), tracking.flow.compute, draft.result.compute
 
     def flowed(context: Any, stage: Stage) -> Any:
         begun.set()
         return flow(context, stage)
 
     def patient(context: Any, stage: Stage) -> Any:
-        assert begun.wait(PATIENCE), "nothing ran beside it"
+        assert begun.wait(TIMEOUT), "nothing ran beside it"
         return result(context, stage)
 
-    monkeypatch.setattr(draft, "flow", flowed)
-    monkeypatch.setattr(draft, "result", patient)
-    report = runner.run(asked, later)
+    monkeypatch.setattr(tracking.flow, "compute", flowed)
+    monkeypatch.setattr(draft.result, "compute", patient)
+    report = runner.run(stage, later)
     assert [number for number, _ in report.frames] == list(range(1, 8))
 
 
-def test_what_ran_beside_is_not_run_again_and_reported_when_it_is_asked_for(
-    runner: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_stage_runs_once(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
     run = runner._run
     monkeypatch.setattr(runner, "_run", lambda stage: (ran.append(stage.label), run(stage))[1])
@@ -111,23 +107,21 @@ def test_what_ran_beside_is_not_run_again_and_reported_when_it_is_asked_for(
     assert sorted(ran) == sorted(stage.label for stage in runner.stages)
 
 
-def test_an_error_of_a_stage_that_ran_beside_is_raised_when_it_is_asked_for(
-    runner: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, later = until(runner, "result 1-7")
+def test_error_of_a_concurrent_stage_is_raised_later(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, later = run_before(runner, "result 1-7")
 
     def broken(context: Any, stage: Stage) -> Any:
         raise ValueError(stage.label)
 
-    monkeypatch.setattr(draft, "flow", broken)
-    runner.run(asked, later)
+    monkeypatch.setattr(tracking.flow, "compute", broken)
+    runner.run(stage, later)
     with pytest.raises(ValueError, match="flow 8-15"):
         runner.run(later[0], later[1:])
 
 
-def test_what_failed_beside_is_told_once_and_then_tried_again(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, later = until(runner, "result 1-7")
-    flow, ran = draft.flow, threading.Event()
+def test_failed_concurrent_stage_is_retried(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, later = run_before(runner, "result 1-7")
+    flow, ran = tracking.flow.compute, threading.Event()
 
     def broken_once(context: Any, stage: Stage) -> Any:
         if not ran.is_set():
@@ -135,16 +129,16 @@ def test_what_failed_beside_is_told_once_and_then_tried_again(runner: Runner, mo
             raise PaintoverError(Code.UNAVAILABLE, "The server of the plates does not answer.")
         return flow(context, stage)
 
-    monkeypatch.setattr(draft, "flow", broken_once)
-    runner.run(asked, later)
-    assert ran.wait(PATIENCE)
+    monkeypatch.setattr(tracking.flow, "compute", broken_once)
+    runner.run(stage, later)
+    assert ran.wait(TIMEOUT)
     with pytest.raises(PaintoverError, match="does not answer"):
         runner.run(later[0], later[1:])
     assert runner.run(later[0], later[1:]).seconds > 0
 
 
-def test_closing_ends_what_still_runs_beside(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, later = until(runner, "result 1-7")
+def test_close_ends_concurrent_stages(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, later = run_before(runner, "result 1-7")
     begun, ended = threading.Event(), threading.Event()
 
     def endless(context: Any, stage: Stage) -> Any:
@@ -157,9 +151,9 @@ def test_closing_ends_what_still_runs_beside(runner: Runner, monkeypatch: pytest
             ended.set()
             raise
 
-    monkeypatch.setattr(draft, "flow", endless)
-    runner.run(asked, later)
-    assert begun.wait(PATIENCE) and not ended.is_set()
+    monkeypatch.setattr(tracking.flow, "compute", endless)
+    runner.run(stage, later)
+    assert begun.wait(TIMEOUT) and not ended.is_set()
     runner.close()
     assert ended.is_set()
     assert not runner.store.has(later[0].key, later[0].publishes)
@@ -169,14 +163,13 @@ def functions_run(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The functions that running a whole job calls."""
     called: set[str] = set()
     with monkeypatch.context() as patch:
-        for name in {stage.function for stage in runner.stages}:
-            function = getattr(draft, name)
+        for function in {stage.function for stage in runner.stages}:
 
-            def told(context: Any, stage: Stage, function: Any = function) -> Any:
-                called.add(stage.function)
-                return function(context, stage)
+            def recorded(context: Any, stage: Stage, compute: Any = function.compute) -> Any:
+                called.add(stage.name)
+                return compute(context, stage)
 
-            patch.setattr(draft, name, told)
+            patch.setattr(function, "compute", recorded)
         runner.run_all()
     return called
 
@@ -187,7 +180,7 @@ def frames_of(runner: Runner) -> dict[int, bytes]:
     return {frame.number: outputs.load_painted(frame).tobytes() for frame in found}
 
 
-def test_other_colours_in_the_same_place_find_all_that_depends_on_the_place(
+def test_recoloured_edit_reuses_stages_of_its_place(
     shot: Path, store: Store, runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner.run_all()
@@ -200,31 +193,31 @@ def test_other_colours_in_the_same_place_find_all_that_depends_on_the_place(
         assert frames_of(alone) == found
 
 
-def test_another_place_is_carried_anew(
+def test_moved_edit_is_propagated_again(
     shot: Path, store: Store, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner.run_all()
     with edit(shot, store, "other_place.png") as again:
-        assert {"learn", "carry"} <= functions_run(again, monkeypatch)
+        assert {"learn", "propagate"} <= functions_run(again, monkeypatch)
 
 
-def test_what_was_evicted_meanwhile_is_carried_anew(
+def test_evicted_stages_are_computed_again(
     shot: Path, store: Store, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner.run_all()
     for stage in runner.stages:
-        if stage.function == "carry":
+        if stage.name == "propagate":
             store.remove(stage.key, stage.publishes)
     with edit(shot, store, "other_colour.png") as again:
         called = functions_run(again, monkeypatch)
-        assert "carry" in called and "learn" not in called
+        assert "propagate" in called and "learn" not in called
 
 
-def test_the_result_is_written_beside_the_stages(shot: Path, store: Store, tmp_path: Path) -> None:
+def test_result_is_written_while_stages_run(shot: Path, store: Store, tmp_path: Path) -> None:
     target = tmp_path / "out"
     with edit(shot, store, output=Output(str(target) + "/", mattes=str(tmp_path / "mattes") + "/")) as runner:
         runner.run_all()
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while sum(len(list(staged.glob("*.png"))) for staged in tmp_path.glob(".out-*.partial")) < 20:
             assert time.monotonic() < end, "nothing was written before it was asked for"
             time.sleep(0.01)
@@ -234,7 +227,7 @@ def test_the_result_is_written_beside_the_stages(shot: Path, store: Store, tmp_p
     assert not list(tmp_path.glob(".*"))
 
 
-def test_closing_leaves_nothing_half_written(shot: Path, store: Store, tmp_path: Path) -> None:
+def test_close_leaves_no_partial_output(shot: Path, store: Store, tmp_path: Path) -> None:
     with edit(shot, store, output=Output(str(tmp_path / "out.mp4"))) as runner:
         for stage in runner.stages[: len(runner.stages) // 2]:
             runner.run(stage)
@@ -242,9 +235,7 @@ def test_closing_leaves_nothing_half_written(shot: Path, store: Store, tmp_path:
     assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".*"))
 
 
-def test_what_goes_wrong_while_writing_is_told_when_the_result_is_asked_for(
-    shot: Path, store: Store, tmp_path: Path
-) -> None:
+def test_write_error_is_raised_at_delivery(shot: Path, store: Store, tmp_path: Path) -> None:
     with edit(shot, store, output=Output(str(tmp_path / "out.mp4"))) as runner:
         runner.run_all()
         (tmp_path / "out.mp4").write_text("somebody else's")
@@ -255,9 +246,7 @@ def test_what_goes_wrong_while_writing_is_told_when_the_result_is_asked_for(
     assert (tmp_path / "out.mp4").stat().st_size > 1000
 
 
-def test_a_cancelled_delivery_leaves_nothing_and_may_be_asked_for_again(
-    shot: Path, store: Store, tmp_path: Path
-) -> None:
+def test_cancelled_delivery_can_be_repeated(shot: Path, store: Store, tmp_path: Path) -> None:
     with edit(shot, store, output=Output(str(tmp_path / "out.mp4"))) as runner:
         runner.run_all()
         runner.cancelled = lambda: True
@@ -269,9 +258,7 @@ def test_a_cancelled_delivery_leaves_nothing_and_may_be_asked_for_again(
     assert (tmp_path / "out.mp4").exists()
 
 
-def test_a_result_that_is_removed_while_it_is_written_may_be_made_again(
-    shot: Path, store: Store, tmp_path: Path
-) -> None:
+def test_result_removed_during_delivery_is_transient(shot: Path, store: Store, tmp_path: Path) -> None:
     with edit(shot, store, output=Output(str(tmp_path / "out.mp4"))) as runner:
         *others, last = runner.stages
         for stage in others:

@@ -14,9 +14,10 @@ import OpenImageIO as oiio
 import pytest
 from paintover_engine.compose.composite import composite
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.media.plate import Orientation, plane_array
+from paintover_engine.media.plate import Orientation
 from paintover_engine.media.sink import check_output, open_sink
 from paintover_engine.media.source import open_source, probe
+from paintover_engine.media.video_picture import plane_array
 
 Make = Callable[..., Path]
 Noise = Callable[..., np.ndarray]
@@ -345,25 +346,26 @@ def test_odd_subsampled_videos_are_written(
 # ---------------------------------------------------------------- bad outputs
 
 
-def test_outputs_that_cannot_be_are_refused_before_any_work(tmp_path: Path, make_sequence: Make, noise: Noise) -> None:
+def test_outputs_that_cannot_be_are_refused_before_any_work(
+    tmp_path: Path, make_sequence: Make, make_video: Make, noise: Noise
+) -> None:
     folder = make_sequence("f.%04d.png", {n: noise(4, 4, 3, np.uint8) for n in range(3)})
-    clip = tmp_path / "clip.mov"
-    clip.touch()
+    clip = make_video(tmp_path / "clip.mov", count=3)
 
     def refused(out: Path | str, source: Path, overwrite: bool = False) -> PaintoverError:
         with pytest.raises(PaintoverError) as caught:
-            check_output(out, source, overwrite)
+            check_output(out, probe(source), overwrite)
         return caught.value
 
     assert "--overwrite" in refused(clip, folder).message
-    check_output(clip, folder, overwrite=True)
+    check_output(clip, probe(folder), overwrite=True)
     assert "source itself" in refused(clip, clip, True).message
     os.symlink(clip, tmp_path / "link.mov")
     assert "source itself" in refused(tmp_path / "link.mov", clip, True).message
     assert "source itself" in refused(folder, folder, True).message
     assert "source itself" in refused(folder, folder / "f.####.png", True).message
     assert "source itself" in refused(folder / "f.%04d.png", folder, True).message
-    check_output(folder / "f_painted.%04d.png", folder)
+    check_output(folder / "f_painted.%04d.png", probe(folder))
     assert refused(tmp_path / "no" / "o.mov", folder).code is Code.NOT_FOUND
     assert "'.avi' is not one of" in refused(tmp_path / "o.avi", folder).message
     assert "'.jpg' is not one of" in refused(tmp_path / "o.####.jpg", folder).message
@@ -372,14 +374,15 @@ def test_outputs_that_cannot_be_are_refused_before_any_work(tmp_path: Path, make
     assert "exists" in refused(other, folder).message
     assert "exists" in refused(other / "g.####.png", folder).message
     (tmp_path / "new").mkdir()
-    check_output(tmp_path / "new", folder)
+    check_output(tmp_path / "new", probe(folder))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path, make_video: Make) -> None:
+    info = probe(make_video(tmp_path / "s.mov", count=3))
     (tmp_path / "ro").mkdir(mode=0o555)
     with pytest.raises(PaintoverError) as caught:
-        check_output(tmp_path / "ro" / "o.mov", tmp_path / "s.mov")
+        check_output(tmp_path / "ro" / "o.mov", info)
     assert caught.value.code is Code.PERMISSION_DENIED
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import video
-from paintover_engine.media.plate import Plate, VideoPlate, plane_array
+from paintover_engine.media.plate import Plate, VideoPlate
 from paintover_engine.media.source import Source, SourceInfo, open_source, probe
+from paintover_engine.media.video_picture import rgb_of
 
 Make = Callable[..., Path]
 
@@ -21,10 +22,9 @@ Make = Callable[..., Path]
 def shown(plate: Plate) -> int:
     """The frame number that a plate's luma tells."""
     assert isinstance(plate, VideoPlate)
-    bits = plate.frame.format.components[0].bits
-    luma = plane_array(plate.frame, 0)
+    luma = plate.picture.planes[0]
     corner = luma[luma.shape[0] * 3 // 4 :, luma.shape[1] * 3 // 4 :]
-    return round((float(np.median(corner)) / 2 ** (bits - 8) - 30) / 4)
+    return round((float(np.median(corner)) / 2 ** (plate.picture.bits - 8) - 30) / 4)
 
 
 def numbers_read(source: Source, order: list[int]) -> list[int]:
@@ -164,7 +164,7 @@ def test_a_turned_video_is_shown_upright(rotation: int, tmp_path: Path, make_vid
     picture = plate.display()
     assert picture.shape == (plate.height, plate.width, 3)
     assert isinstance(plate, VideoPlate)
-    stored = plate.frame.to_ndarray(format="rgb24")
+    stored = rgb_of(plate.picture)
     assert np.abs(picture.astype(int) - np.rot90(stored, rotation // 90)).max() <= 1
 
 

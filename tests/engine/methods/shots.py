@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import ImagePlate
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage, Tensors
+from paintover_engine.methods.tensors import from_tensors, to_tensors
 
 Frame = NDArray[np.uint8]  # (H, W, 3)
 
@@ -48,8 +48,8 @@ class MemoryShot:
         working = self.painted[number].astype(np.float32) / np.float32(255)
         return Keyframe(number, working, self.mattes.get(number), (), digest)
 
-    def load(self, stage: Stage) -> Mapping[str, NDArray[Any]]:
-        return self.kept[stage.key]
+    def load(self, stage: Stage) -> Any:
+        return from_tensors(stage.function.output, self.kept[stage.key])
 
     def checkpoint(self, stage: Stage) -> Mapping[str, NDArray[Any]] | None:
         return self.checkpoints.get(stage.key)
@@ -61,18 +61,18 @@ class MemoryShot:
         return
 
     def run_stages(
-        self, method: ModuleType, stages: Iterable[Stage], wanted: Callable[[Stage], bool] = lambda stage: True
+        self, stages: Iterable[Stage], wanted: Callable[[Stage], bool] = lambda stage: True
     ) -> dict[int, ResultFrame]:
         """Runs those of a plan that are wanted and not kept yet, in its order; the published frames by number."""
         frames: dict[int, ResultFrame] = {}
         for stage in stages:
             if stage.key not in self.kept and wanted(stage):
                 self.ran.append(stage)
-                output = getattr(method, stage.function)(self, stage)
+                output = stage.function(self, stage)
                 if stage.publishes:
                     frames |= {frame.number: frame for frame in output}
                 else:
-                    self.kept[stage.key] = output
+                    self.kept[stage.key] = to_tensors(output)
         return frames
 
 
@@ -83,7 +83,7 @@ def refs(numbers: Iterable[int]) -> list[KeyframeRef]:
 
 def composed(plate: Frame, frame: ResultFrame) -> Frame:
     """A result frame over its plate, as `compose.composite` does."""
-    x, y, width, height = frame.window
+    x, y, width, height = frame.bounds
     result = plate.copy()
     part = result[y : y + height, x : x + width]
     painted = frame.painted.astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ WIDTH, HEIGHT, COUNT, SHIFT = 160, 96, 12, 3
 
 
 def texture(seed: int = 7) -> Frame:
-    """A wide colourful picture; frame n of the shot is a window on it, `SHIFT` pixels farther right each frame."""
+    """A wide colourful picture; frame n of the shot shows a part of it, `SHIFT` pixels farther right each frame."""
     noise = np.random.default_rng(seed).random((HEIGHT, WIDTH + SHIFT * COUNT, 3), np.float32)
     return np.clip((cv2.GaussianBlur(noise, (0, 0), 2.0) - 0.5) * 700 + 128, 0, 255).astype(np.uint8)
 
@@ -46,11 +47,11 @@ class Shot(MemoryShot):
         return refs(self.painted)
 
     def run(self, parameters: DraftParameters | None = None) -> dict[int, ResultFrame]:
-        return self.run_stages(draft, draft.plan(self.info, self.refs(), parameters or DraftParameters()))
+        return self.run_stages(draft.plan(self.info, self.refs(), parameters or DraftParameters()))
 
 
 def full_matte(frame: ResultFrame) -> NDArray[np.float32]:
-    x, y, width, height = frame.window
+    x, y, width, height = frame.bounds
     matte = np.zeros((HEIGHT, WIDTH), np.float32)
     matte[y : y + height, x : x + width] = frame.painted[..., 3]
     return matte
@@ -66,22 +67,22 @@ def wide() -> Frame:
     return texture()
 
 
-def test_without_keyframes_only_what_the_plate_needs_is_planned(wide: Frame) -> None:
+def test_plan_without_keyframes_prepares_flow(wide: Frame) -> None:
     stages = draft.plan(Shot(slide(wide), {}).info, [], DraftParameters())
     assert stages
     assert not any(stage.needs_keyframe or stage.publishes for stage in stages)
 
 
-def test_flow_is_the_same_for_every_keyframe_and_parameter(wide: Frame) -> None:
+def test_flow_keys_do_not_depend_on_keyframes(wide: Frame) -> None:
     shot = Shot(slide(wide), {})
     prepared = {stage.key for stage in draft.plan(shot.info, [], DraftParameters())}
     keys = [KeyframeRef(3, "a"), KeyframeRef(9, "b")]
     planned = draft.plan(shot.info, keys, DraftParameters(mode="paint", softness=3))
-    assert {stage.key for stage in planned if stage.function == "flow"} == prepared
+    assert {stage.key for stage in planned if stage.name == "flow"} == prepared
 
 
 @pytest.mark.parametrize("keys", [(0,), (5,), (11,), (0, 11), (2, 3, 8)])
-def test_a_plan_lists_inputs_first_and_publishes_every_frame_once(wide: Frame, keys: tuple[int, ...]) -> None:
+def test_plan_publishes_every_frame_once(wide: Frame, keys: tuple[int, ...]) -> None:
     shot = Shot(slide(wide), {})
     stages = draft.plan(shot.info, [KeyframeRef(key, f"key{key}") for key in keys], DraftParameters())
     known: set[str] = set()
@@ -93,14 +94,14 @@ def test_a_plan_lists_inputs_first_and_publishes_every_frame_once(wide: Frame, k
     assert sorted(published) == list(range(COUNT))
 
 
-def test_the_keyframe_itself_is_published_before_anything_is_learned(wide: Frame) -> None:
+def test_keyframe_is_published_first(wide: Frame) -> None:
     stages = draft.plan(Shot(slide(wide), {}).info, [KeyframeRef(5, "key5")], DraftParameters())
     first = next(stage for stage in stages if stage.publishes)
     assert first.frames == (5, 5)
-    assert not any(stage.function in ("flow", "learn") for stage in stages[: stages.index(first)])
+    assert not any(stage.name in ("flow", "learn") for stage in stages[: stages.index(first)])
 
 
-def test_a_mark_sticks_to_its_surface_both_ways_and_nothing_else_changes(wide: Frame) -> None:
+def test_mark_sticks_to_its_surface_both_ways(wide: Frame) -> None:
     plates, truths = slide(wide), slide(marked(wide))
     frames = Shot(plates, {5: truths[5]}).run()
     assert np.array_equal(composed(plates[5], frames[5]), truths[5])
@@ -115,7 +116,7 @@ def test_a_mark_sticks_to_its_surface_both_ways_and_nothing_else_changes(wide: F
         )
 
 
-def test_a_grade_is_recognised_and_holds_in_every_frame(wide: Frame) -> None:
+def test_grade_is_recognised_and_holds(wide: Frame) -> None:
     plates = slide(wide)
 
     def graded(plate: Frame) -> Frame:
@@ -124,11 +125,11 @@ def test_a_grade_is_recognised_and_holds_in_every_frame(wide: Frame) -> None:
 
     frames = Shot(plates, {0: graded(plates[0])}).run()
     everywhere = np.ones((HEIGHT, WIDTH), bool)
-    assert frames[11].window == (0, 0, WIDTH, HEIGHT)
+    assert frames[11].bounds == (0, 0, WIDTH, HEIGHT)
     assert error(composed(plates[11], frames[11]), graded(plates[11]), everywhere) < 2
 
 
-def test_a_recolour_keeps_the_texture_of_each_frames_own_pixels(wide: Frame) -> None:
+def test_recolour_keeps_each_frames_texture(wide: Frame) -> None:
     plates = slide(wide)
     inside = np.zeros((HEIGHT, WIDTH + SHIFT * COUNT), bool)
     inside[20:70, 60:120] = True
@@ -139,24 +140,24 @@ def test_a_recolour_keeps_the_texture_of_each_frames_own_pixels(wide: Frame) -> 
     assert error(composed(plates[9], frames[9]), truths[9], edit) < 0.4 * error(plates[9], truths[9], edit)
 
 
-def test_nothing_is_carried_across_a_cut(wide: Frame) -> None:
+def test_edit_ends_at_a_cut(wide: Frame) -> None:
     other = slide(255 - texture(8) // 3)
     plates = slide(wide)[:6] + other[6:]
     frames = Shot(plates, {0: slide(marked(wide))[0]}).run()
-    assert frames[5].window[2] > 0
+    assert frames[5].bounds[2] > 0
     for number in range(6, COUNT):
-        assert frames[number].window == (0, 0, 0, 0)
+        assert frames[number].bounds == (0, 0, 0, 0)
         assert frames[number].confidence == 0
 
 
-def test_a_grade_ends_at_a_cut(wide: Frame) -> None:
+def test_grade_ends_at_a_cut(wide: Frame) -> None:
     plates = slide(wide)[:6] + slide(255 - texture(8) // 3)[6:]
     frames = Shot(plates, {0: (plates[0] * 0.6).astype(np.uint8)}).run(DraftParameters(mode="grade"))
-    assert frames[5].window == (0, 0, WIDTH, HEIGHT)
-    assert frames[6].window == (0, 0, 0, 0)
+    assert frames[5].bounds == (0, 0, WIDTH, HEIGHT)
+    assert frames[6].bounds == (0, 0, 0, 0)
 
 
-def test_two_keyframes_share_the_frames_between_them(wide: Frame) -> None:
+def test_frames_between_two_keyframes_are_blended(wide: Frame) -> None:
     plates, faint, strong = slide(wide), slide(marked(wide, 0.5)), slide(marked(wide))
     frames = Shot(plates, {0: faint[0], 11: strong[11]}).run()
     half = [np.abs(composed(plates[n], frames[n]).astype(int) - plates[n]).max(-1) for n in (2, 9)]
@@ -165,7 +166,7 @@ def test_two_keyframes_share_the_frames_between_them(wide: Frame) -> None:
     assert near_faint < 0.85 * near_strong
 
 
-def test_the_artists_own_matte_limits_the_edit(wide: Frame) -> None:
+def test_given_matte_limits_the_edit(wide: Frame) -> None:
     plates, truths = slide(wide), slide(marked(wide))
     matte = np.zeros((HEIGHT, WIDTH), np.float32)
     matte[:, : WIDTH // 2 + 20] = 1
@@ -176,6 +177,51 @@ def test_the_artists_own_matte_limits_the_edit(wide: Frame) -> None:
     assert found[:, right + 4 :].sum() < 0.1 * found[:, :right].sum()
 
 
+def test_loose_matte_does_not_replace_the_paint(wide: Frame) -> None:
+    plates, truths = slide(wide), slide(marked(wide))
+    box = np.zeros((HEIGHT, WIDTH), np.float32)
+    box[10:-10, 60:-20] = 1
+    with_box = Shot(plates, {0: truths[0]}, mattes={0: box}).run()
+    without = Shot(plates, {0: truths[0]}).run()
+    for number in (4, 8):
+        assert np.abs(full_matte(with_box[number]) - full_matte(without[number])).mean() < 0.01
+
+
+def test_repeated_frames_are_copies(wide: Frame) -> None:
+    plates, truths = slide(wide), slide(marked(wide))
+    frames = Shot([plate for plate in plates for _ in range(2)], {0: truths[0]}).run()
+    for number in range(1, COUNT):
+        first, second = frames[2 * number], frames[2 * number + 1]
+        assert first.bounds == second.bounds and np.array_equal(first.painted, second.painted)
+        edit = (truths[number] != plates[number]).any(-1)
+        result = composed(plates[number], first)
+        assert error(result, truths[number], edit) < 0.35 * error(plates[number], truths[number], edit)
+
+
+FLASH, BLACK = (2.6, 60), (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("gain_and_lift", "lost"), [(FLASH, (5,)), (BLACK, (5,)), (BLACK, (6, 7, 8)), (BLACK, (3, 7))], ids=str
+)
+@pytest.mark.parametrize("mode", ["auto", "grade"])
+def test_edit_returns_after_a_disturbance(
+    wide: Frame, gain_and_lift: tuple[float, float], lost: tuple[int, ...], mode: Literal["auto", "grade"]
+) -> None:
+    plates, truths = slide(wide), slide(marked(wide) if mode == "auto" else 255 - wide // 2)
+    gain, lift = gain_and_lift
+    disturbed = [
+        np.clip(plate * gain + lift, 0, 255).astype(np.uint8) if number in lost else plate
+        for number, plate in enumerate(plates)
+    ]
+    frames = Shot(disturbed, {0: truths[0]}).run(DraftParameters(mode=mode))
+    assert [number for number in range(COUNT) if frames[number].confidence == 0] == list(lost)
+    for number in (4, 9, 11):
+        edit = (truths[number] != plates[number]).any(-1)
+        result = composed(plates[number], frames[number])
+        assert error(result, truths[number], edit) < 0.4 * error(plates[number], truths[number], edit)
+
+
 def test_softness_feathers_inwards_only(wide: Frame) -> None:
     shot = Shot(slide(wide), {0: slide(marked(wide))[0]})
     hard, soft = full_matte(shot.run()[6]), full_matte(shot.run(DraftParameters(softness=6))[6])
@@ -183,32 +229,32 @@ def test_softness_feathers_inwards_only(wide: Frame) -> None:
     assert soft.sum() < 0.9 * hard.sum()
 
 
-def test_a_second_edit_needs_no_new_flow(wide: Frame) -> None:
+def test_second_edit_reuses_flow(wide: Frame) -> None:
     shot = Shot(slide(wide), {0: slide(marked(wide))[0]})
     shot.run()
     again = Shot(shot.plates, {4: slide(marked(wide))[4]}, kept=shot.kept)
-    missing = [s.function for s in draft.plan(again.info, again.refs(), DraftParameters()) if s.key not in again.kept]
-    assert "carry" in missing
+    missing = [s.name for s in draft.plan(again.info, again.refs(), DraftParameters()) if s.key not in again.kept]
+    assert "propagate" in missing
     assert "flow" not in missing
 
 
-def test_the_same_input_gives_the_same_bits(wide: Frame) -> None:
+def test_output_is_deterministic(wide: Frame) -> None:
     plates, key = slide(wide), slide(marked(wide))[0]
     first, second = Shot(plates, {0: key}).run(), Shot(plates, {0: key}).run()
     for number in range(COUNT):
-        assert first[number].window == second[number].window
+        assert first[number].bounds == second[number].bounds
         assert np.array_equal(first[number].painted, second[number].painted)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 90), (33, 17)])
-def test_tiny_frames_are_no_trouble(size: tuple[int, int]) -> None:
+def test_tiny_frames(size: tuple[int, int]) -> None:
     width, height = size
     plates = [np.full((height, width, 3), 90 + n, np.uint8) for n in range(3)]
     frames = Shot(plates, {1: np.full((height, width, 3), 200, np.uint8)}).run()
     assert sorted(frames) == [0, 1, 2]
 
 
-def test_a_shot_of_one_frame_is_just_its_keyframe(wide: Frame) -> None:
+def test_shot_of_one_frame_is_its_keyframe(wide: Frame) -> None:
     plates, truths = slide(wide)[:1], slide(marked(wide))[:1]
     frames = Shot(plates, {0: truths[0]}).run()
     assert np.array_equal(composed(plates[0], frames[0]), truths[0])

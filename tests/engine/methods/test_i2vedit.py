@@ -221,7 +221,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, tiny_svd: Path) -> tuple[Job,
 
 
 def of(stages: list[Stage], function: str) -> list[Stage]:
-    return [stage for stage in stages if stage.function == function]
+    return [stage for stage in stages if stage.name == function]
 
 
 def test_every_frame_is_painted_once(done: tuple[Job, list[Stage]]) -> None:
@@ -253,10 +253,10 @@ def test_no_queries_keys_or_maps_are_kept(done: tuple[Job, list[Stage]]) -> None
     """All that is kept of a window's source are its latents at every level."""
     job, stages = done
     for stage in of(stages, "invert"):
-        kept = outputs.load_tensors(job.store, stage)
+        kept = outputs.load_tensors(job.store, stage.key)
         shapes = {name: value.shape for name, value in kept.items()}
         assert shapes == {"states": (STEPS, FRAMES, 4, 16, 16), "start": (FRAMES, 4, 16, 16)}
-    painted = [set(outputs.load_tensors(job.store, stage)) for stage in of(stages, "paint")]
+    painted = [set(outputs.load_tensors(job.store, stage.key)) for stage in of(stages, "paint")]
     assert painted == [{"latents", "states", "start"}, {"latents"}]
 
 
@@ -308,7 +308,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(
         return len(asked) == limit
 
     with job.runner(QUICK, job.ref, cancelled=cancelled) as runner:
-        train = next(stage for stage in runner.stages if stage.function == "train")
+        train = next(stage for stage in runner.stages if stage.name == "train")
         limit = -1
         for stage in runner.stages[: runner.stages.index(train)]:
             runner.run(stage)
@@ -324,10 +324,10 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(
         runner.run(train)
         assert len(asked) == 2
         assert runner.checkpoint(train) is None
-        resumed = outputs.load_tensors(job.store, train)
+        resumed = outputs.load_tensors(job.store, train.key)
         job.store.remove(train.key, False)
         runner.run(train)
-        whole = outputs.load_tensors(job.store, train)
+        whole = outputs.load_tensors(job.store, train.key)
     assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
 
 
@@ -342,7 +342,7 @@ def test_the_job_tells_how_it_took_the_edit(done: tuple[Job, list[Stage]]) -> No
 def test_a_preset_that_was_chosen_is_taken_and_not_told(tmp_path: Path, tiny_svd: Path) -> None:
     job = Job(tmp_path, tiny_svd, count=6)
     with job.runner(QUICK.model_copy(update={"preset": "style"}), job.ref) as runner:
-        choose = next(stage for stage in runner.stages if stage.function == "choose")
+        choose = next(stage for stage in runner.stages if stage.name == "choose")
         runner.run(choose)
         assert i2vedit.KINDS[runner.load(choose)["kind"][0]] == "style"
         assert i2vedit.notes(runner, [choose]) == []
@@ -391,15 +391,15 @@ def test_a_training_whose_optimiser_finds_no_memory_goes_on_from_its_checkpoint(
         return step(self, *given)
 
     with job.runner(QUICK) as runner:
-        train = next(stage for stage in runner.stages if stage.function == "train")
+        train = next(stage for stage in runner.stages if stage.name == "train")
         for stage in runner.stages[: runner.stages.index(train)]:
             runner.run(stage)
         runner.run(train)
-        expected = outputs.load_tensors(job.store, train)
+        expected = outputs.load_tensors(job.store, train.key)
         job.store.remove(train.key, False)
         monkeypatch.setattr(torch.optim.AdamW, "step", scarce)
         runner.run(train)
-        found = outputs.load_tensors(job.store, train)
+        found = outputs.load_tensors(job.store, train.key)
         assert i2vedit.notes(runner, [train]) == ["The computer's memory ran out; going on in the tier for 24 GB."]
     assert len(steps) == 3
     assert set(found) == set(expected)
@@ -457,7 +457,7 @@ def test_without_skip_interval_no_window_needs_the_first_one(tmp_path: Path, tin
 
 def test_a_source_with_adapters_is_inverted_after_its_training(tmp_path: Path, tiny_svd: Path) -> None:
     stages = planned(tmp_path, tiny_svd, adapted_source=True)
-    functions = [stage.function for stage in stages]
+    functions = [stage.name for stage in stages]
     assert functions.index("train") < functions.index("invert")
 
 

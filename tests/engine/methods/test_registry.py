@@ -5,17 +5,17 @@ from paintover_engine.errors import PaintoverError
 from paintover_engine.methods.registry import METHODS, Kind, describe_parameters, find_method, read_parameters
 
 
-def test_an_unknown_method_names_the_nearest() -> None:
+def test_unknown_method_names_the_nearest() -> None:
     with pytest.raises(PaintoverError, match=r"no method 'drafft'\. Did you mean 'draft'\?"):
         find_method("drafft")
 
 
-def test_an_unknown_parameter_names_the_nearest() -> None:
+def test_unknown_parameter_names_the_nearest() -> None:
     with pytest.raises(PaintoverError, match=r"no parameter 'softnes'\. Did you mean 'softness'\?"):
         read_parameters(METHODS["draft"], {"softnes": "1"})
 
 
-def test_a_value_out_of_range_says_what_the_parameter_takes() -> None:
+def test_value_out_of_range_names_the_range() -> None:
     with pytest.raises(PaintoverError, match=r"softness of draft takes a number from 0 to .*, not '-3'"):
         read_parameters(METHODS["draft"], {"softness": "-3"})
     with pytest.raises(PaintoverError, match=r"mode of draft takes one of auto, .*, not 'loud'"):
@@ -23,7 +23,7 @@ def test_a_value_out_of_range_says_what_the_parameter_takes() -> None:
 
 
 @pytest.mark.parametrize("spec", METHODS.values(), ids=METHODS)
-def test_every_parameter_has_help_a_sane_range_and_a_default_that_is_valid(spec: object) -> None:
+def test_parameters_have_help_range_and_valid_default(spec: object) -> None:
     described = describe_parameters(spec)  # type: ignore[arg-type]
     for parameter in described:
         assert parameter.help.endswith("."), parameter.name

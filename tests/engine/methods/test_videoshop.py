@@ -53,7 +53,7 @@ class Shot(MemoryShot):
         return videoshop.plan(self.info, refs(self.keys), VideoshopParameters(steps=4, **parameters), str(self.model))
 
     def run(self, **parameters: Any) -> dict[int, ResultFrame]:
-        return self.run_stages(videoshop, self.plan(**parameters))
+        return self.run_stages(self.plan(**parameters))
 
 
 @pytest.mark.parametrize("count", [2, 5, 6, 7, 13])
@@ -75,7 +75,7 @@ def test_what_is_prepared_needs_no_keyframe_and_serves_any_but_for_a_window_on_e
     assert not any(stage.needs_keyframe or stage.publishes for stage in prepared)
     known = {stage.key for stage in prepared}
     for key, own in ((0, 0), (5, 0), (12, 0), (10, 1), (8, 2)):
-        inverted = [stage for stage in Shot(tiny_svd, 13, (key,)).plan() if stage.function == "invert"]
+        inverted = [stage for stage in Shot(tiny_svd, 13, (key,)).plan() if stage.name == "invert"]
         assert sum(stage.key not in known for stage in inverted) == own
 
 
@@ -84,7 +84,7 @@ def test_a_second_edit_starts_at_denoising(tiny_svd: Path) -> None:
     shot.run()
     again = Shot(tiny_svd, 5, (4,), kept=dict(shot.kept))
     frames = again.run()
-    ran = Counter(stage.function for stage in again.ran)
+    ran = Counter(stage.name for stage in again.ran)
     assert sorted(frames) == list(range(5))
     assert ran["denoise"] == 1
     assert not ran.keys() & {"encode", "reconstruct", "invert", "flow"}
@@ -108,12 +108,12 @@ def test_the_draft_of_the_same_shot_shares_flow_and_matte(tiny_svd: Path) -> Non
     shot = Shot(tiny_svd, 7, (0,))
     ours = {stage.key for stage in shot.plan()}
     theirs = draft.plan(shot.info, [KeyframeRef(0, "key0")], DraftParameters())
-    assert {stage.key for stage in theirs if stage.function in ("flow", "matte", "learn", "carry")} <= ours
+    assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "propagate")} <= ours
 
 
 def test_the_model_says_what_suits_it_where_the_user_does_not(tiny_svd: Path) -> None:
     def denoising(**parameters: Any) -> Stage:
-        return next(stage for stage in Shot(tiny_svd, 5, (0,)).plan(**parameters) if stage.function == "denoise")
+        return next(stage for stage in Shot(tiny_svd, 5, (0,)).plan(**parameters) if stage.name == "denoise")
 
     assert denoising().parameters["strength"] == 0.3
     assert denoising().parameters["guidance"] == 2.0
@@ -225,7 +225,7 @@ def test_the_switches_for_parity_do_what_the_published_code_does_step_by_step(ti
         noise_aug=0.2,
         matte="whole",
     )
-    ran = {stage.function: stage for stage in shot.ran}
+    ran = {stage.name: stage for stage in shot.ran}
     model, scale, seed = svd.load(tiny_svd), 0.18215, 42
 
     def seen(pictures: list[Frame]) -> torch.Tensor:
@@ -280,7 +280,7 @@ def test_the_switches_for_parity_do_what_the_published_code_does_step_by_step(ti
 
 
 def test_results_stream_window_by_window(tiny_svd: Path) -> None:
-    functions = [stage.function for stage in Shot(tiny_svd, 16, (0,)).plan()]
+    functions = [stage.name for stage in Shot(tiny_svd, 16, (0,)).plan()]
     assert functions.count("denoise") == functions.count("result") == 3
     for n in range(1, 3):
         nth = [index for index, name in enumerate(functions) if name == "denoise"][n]
@@ -308,7 +308,7 @@ def handed(model: Path, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> H
     monkeypatch.setattr(svd.VideoModel, "condition", spied)
     shot = Shot(model, 11, (0,))
     shot.run(**parameters)
-    first, second = (stage for stage in shot.ran if stage.function == "denoise")
+    first, second = (stage for stage in shot.ran if stage.name == "denoise")
     scale = svd.load(model).config.scale
     painted = torch.from_numpy(shot.kept[first.key]["latents"][-1:])
     plate = torch.from_numpy(shot.kept[second.inputs[1].key]["latents"][:1])

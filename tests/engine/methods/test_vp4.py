@@ -19,12 +19,13 @@ pytest.importorskip("diffusers")
 import torch
 from paintover_engine.diffusion import inpaint, memory, models
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.evaluate import grids
-from paintover_engine.evaluate.grids import Edit
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods import draft, vp4
 from paintover_engine.methods.parameters import DraftParameters, VP4Parameters
+from paintover_engine.methods.planning import CHUNK
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
+from paintover_evaluation import grids
+from paintover_evaluation.grids import GridEdit
 
 from tests.engine.diffusion.faults import failing
 from tests.engine.methods.shots import Frame, MemoryShot, composed, refs
@@ -43,7 +44,7 @@ class Shot(MemoryShot):
     count: int
     keys: tuple[int, ...] = (0,)
     seed: int = 900
-    kind: Edit = Edit.RECOLOUR
+    kind: GridEdit = GridEdit.RECOLOUR
     side: int = SIDE
     stop_after: int = 10**9
 
@@ -69,7 +70,7 @@ class Shot(MemoryShot):
 
     def run(self, whole: bool = True, **parameters: Any) -> dict[int, ResultFrame]:
         """Runs the plan. whole: with the stages that track the matte and publish."""
-        return self.run_stages(vp4, self.plan(**parameters), lambda stage: whole or stage.function in OF_THE_MODEL)
+        return self.run_stages(self.plan(**parameters), lambda stage: whole or stage.name in OF_THE_MODEL)
 
     def results(self, **parameters: Any) -> list[Frame]:
         frames = self.run(**parameters)
@@ -78,7 +79,7 @@ class Shot(MemoryShot):
     def changes(self, **parameters: Any) -> NDArray[np.float32]:
         """The model's change in the frames after the first, (frames, 24, 24, 3)."""
         self.run(whole=False, **parameters)
-        decoded = [stage for stage in self.plan(**parameters) if stage.function == "decode"]
+        decoded = [stage for stage in self.plan(**parameters) if stage.name == "decode"]
         return np.concatenate([self.kept[stage.key]["change"] for stage in decoded]).astype(np.float32)
 
     def errors(self, **parameters: Any) -> NDArray[np.float32]:
@@ -116,7 +117,7 @@ def test_what_is_prepared_needs_no_keyframe_and_serves_any() -> None:
     known = {stage.key for stage in prepared}
     for key in (0, 9, 19):
         planned = Shot(20, (key,)).plan()
-        assert {s.key for s in planned if s.function in ("encode", "flow")} <= known
+        assert {s.key for s in planned if s.name in ("encode", "flow")} <= known
 
 
 def test_a_stage_looks_at_no_more_of_a_long_shot_than_of_a_short_one() -> None:
@@ -124,21 +125,21 @@ def test_a_stage_looks_at_no_more_of_a_long_shot_than_of_a_short_one() -> None:
         return max(
             stage.parameters["stretch"][1] - stage.parameters["stretch"][0]
             for stage in Shot(count).plan()
-            if stage.function == "consistency"
+            if stage.name == "consistency"
         )
 
-    assert widest(200) == widest(40) < 3 * draft.CHUNK
+    assert widest(200) == widest(40) < 3 * CHUNK
 
 
 def test_the_draft_of_the_same_shot_shares_flow_and_matte() -> None:
     shot = Shot(9)
     ours = {stage.key for stage in shot.plan()}
     theirs = draft.plan(shot.info, [KeyframeRef(0, "key0")], DraftParameters())
-    assert {stage.key for stage in theirs if stage.function in ("flow", "matte", "learn", "carry")} <= ours
+    assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "propagate")} <= ours
 
 
-@pytest.mark.parametrize("kind", [Edit.RECOLOUR, Edit.TINT])
-def test_the_shown_edit_is_applied_to_the_frames_after_it(kind: Edit) -> None:
+@pytest.mark.parametrize("kind", [GridEdit.RECOLOUR, GridEdit.TINT])
+def test_the_shown_edit_is_applied_to_the_frames_after_it(kind: GridEdit) -> None:
     shot = Shot(4, kind=kind)
     out = shot.results()
     assert np.abs(out[0].astype(int) - shot.painted[0]).mean() < 0.5  # all but the palest of the paint
@@ -171,13 +172,13 @@ def test_without_content_consistency_the_source_is_held_less() -> None:
 
 def test_temporal_consistency_takes_flicker_away_and_samples_nothing_anew() -> None:
     flicker: dict[str, float] = {}
-    for seed, kind in ((902, Edit.RECOLOUR), (903, Edit.TINT), (904, Edit.MARK)):
+    for seed, kind in ((902, GridEdit.RECOLOUR), (903, GridEdit.TINT), (904, GridEdit.MARK)):
         shot = Shot(5, seed=seed, kind=kind, side=96)
         for how in ("none", "residual"):
             shot.ran.clear()
             changed = np.abs(np.diff(shot.errors(consistency=how), axis=0)).mean()
             flicker[how] = flicker.get(how, 0.0) + float(changed)
-        assert {stage.function for stage in shot.ran} == {"consistency", "decode"}
+        assert {stage.name for stage in shot.ran} == {"consistency", "decode"}
     assert flicker["residual"] < 0.9 * flicker["none"]
 
 
@@ -185,7 +186,7 @@ def test_passes_through_the_network_are_counted() -> None:
     def passes(**parameters: Any) -> int:
         shot = Shot(3)
         shot.run(whole=False, **parameters)
-        return next(int(shot.kept[s.key]["evaluations"][0]) for s in shot.ran if s.function == "sample")
+        return next(int(shot.kept[s.key]["evaluations"][0]) for s in shot.ran if s.name == "sample")
 
     assert passes(steps=4) == 2 * 3 * 2  # two frames, three steps that ask, two branches
     assert passes(steps=4, branches="region") == 2 * 3
@@ -195,7 +196,7 @@ def test_passes_through_the_network_are_counted() -> None:
 def test_between_two_keyframes_both_are_heeded() -> None:
     shot = Shot(5, keys=(0, 4))
     out = shot.results(steps=4)
-    counted = Counter(stage.function for stage in shot.ran)
+    counted = Counter(stage.name for stage in shot.ran)
     assert counted["sample"] == counted["exemplar"] == 2
     for key in (0, 4):
         assert np.abs(out[key].astype(int) - shot.painted[key]).mean() < 0.5
@@ -232,9 +233,9 @@ def test_a_cancel_is_heard_between_two_passes() -> None:
     shot = Shot(5)
     with pytest.raises(PaintoverError, match="cancelled"):
         for stage in shot.plan(steps=20):
-            if stage.function == "sample":
+            if stage.name == "sample":
                 shot.stop_after = 5
-            shot.kept[stage.key] = {} if stage.publishes else getattr(vp4, stage.function)(shot, stage)
+            shot.kept[stage.key] = {} if stage.publishes else stage.function(shot, stage)
     assert shot.stop_after == -1
 
 

@@ -23,13 +23,13 @@ def status(call: object) -> tuple[grpc.StatusCode, str]:
     return caught.value.code(), caught.value.details()
 
 
-def test_the_token_file_and_the_data_folder_are_their_owners_alone(client: Client, data_dir: Path) -> None:
+def test_token_and_data_folder_are_private(client: Client, data_dir: Path) -> None:
     assert stat.S_IMODE((data_dir / "token").stat().st_mode) == 0o600
     assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
     assert len((data_dir / "token").read_text()) >= 32
 
 
-def test_every_call_but_health_needs_the_token(client: Client, data_dir: Path) -> None:
+def test_calls_need_the_token_except_health(client: Client, data_dir: Path) -> None:
     with grpc.insecure_channel(client.endpoint.address) as channel:
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
         assert health.status == health_pb2.HealthCheckResponse.SERVING
@@ -46,7 +46,7 @@ def test_every_call_but_health_needs_the_token(client: Client, data_dir: Path) -
         assert status(lambda: next(listing))[0] is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_another_protocol_is_refused_with_both_numbers(client: Client, data_dir: Path) -> None:
+def test_other_protocol_is_refused(client: Client, data_dir: Path) -> None:
     with grpc.insecure_channel(client.endpoint.address) as channel:
         engine = engine_pb2_grpc.EngineServiceStub(channel)
         metadata = [bearer(data_dir), ("paintover-protocol", "999")]
@@ -66,7 +66,7 @@ def test_reflection_lists_the_services(client: Client, data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["jobs/x", "jobs/../1", "shots/1", "", "jobs/99999999999999999999"])
-def test_a_malformed_name_is_a_sentence(client: Client, data_dir: Path, name: str) -> None:
+def test_malformed_resource_name_is_refused(client: Client, data_dir: Path, name: str) -> None:
     with grpc.insecure_channel(client.endpoint.address) as channel:
         jobs = job_pb2_grpc.JobServiceStub(channel)
         code, details = status(lambda: jobs.GetJob(job_pb2.GetJobRequest(name=name), metadata=[bearer(data_dir)]))
@@ -79,7 +79,7 @@ def engine(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
-def test_a_second_daemon_on_one_data_folder_says_who_has_it_and_leaves(client: Client, data_dir: Path) -> None:
+def test_second_daemon_on_a_data_folder_exits(client: Client, data_dir: Path) -> None:
     second = engine("--data-dir", str(data_dir))
     assert second.returncode == 75
     assert f"pid {client.endpoint.pid}" in second.stderr
@@ -88,13 +88,13 @@ def test_a_second_daemon_on_one_data_folder_says_who_has_it_and_leaves(client: C
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "192.168.1.2:50000", "example.org:1"])
-def test_only_addresses_of_this_machine_are_listened_on(tmp_path: Path, address: str) -> None:
+def test_remote_listen_address_is_refused(tmp_path: Path, address: str) -> None:
     refused = engine("--data-dir", str(tmp_path / "data"), "--listen", address)
     assert refused.returncode == 2
     assert "not on this machine" in refused.stderr
 
 
-def test_a_data_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+def test_data_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refused = engine("--data-dir", str(tmp_path / "file" / "data"))
     assert refused.returncode == 2

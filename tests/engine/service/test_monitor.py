@@ -1,4 +1,4 @@
-"""The page's server, asked as a browser asks, and as an attacker would."""
+"""The monitor's server: requests as a browser makes them, and as an attacker would."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Answer:
 
 @dataclass
 class Browser:
-    """Asks one server, with the headers that are given and the cookie it was sent."""
+    """Sends requests to one server, with the cookie that it got."""
 
     port: int
     cookie: str = ""
@@ -62,7 +62,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture
 def own(data_dir: Path) -> Iterator[Client]:
-    """A daemon of one test's own."""
+    """A client of a daemon that one test alone uses."""
     with connect(data_dir, ephemeral=False) as connected:
         yield connected
         connected.stop_engine(when_idle=False)
@@ -80,8 +80,8 @@ def stranger(link: str) -> Browser:
     return Browser(port)
 
 
-def welcome(link: str) -> Browser:
-    """A browser that opened the link."""
+def open_link(link: str) -> Browser:
+    """A browser with the cookie that opening the link gave it."""
     parts = urlsplit(link)
     assert parts.port
     answer = Browser(parts.port).ask(f"{parts.path}?{parts.query}")
@@ -91,7 +91,7 @@ def welcome(link: str) -> Browser:
 
 @pytest.fixture
 def browser(link: str) -> Browser:
-    return welcome(link)
+    return open_link(link)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def job(client: Client, tmp_path_factory: pytest.TempPathFactory) -> job_pb2.Job
     return client.get_job(made.name)
 
 
-def test_a_link_works_once_and_gives_a_cookie_that_scripts_cannot_read(link: str, stranger: Browser) -> None:
+def test_link_works_once_and_sets_a_safe_cookie(link: str, stranger: Browser) -> None:
     parts = urlsplit(link)
     first = stranger.ask(f"{parts.path}?{parts.query}")
     assert first.status == 303 and first.headers["location"] == "/"
@@ -116,7 +116,7 @@ def test_a_link_works_once_and_gives_a_cookie_that_scripts_cannot_read(link: str
 
 @pytest.mark.parametrize("path", ["/", "/app.js", "/events", "/jobs/1", "/jobs/1/support", "/jobs/1/plate/0?side=160"])
 @pytest.mark.parametrize("cookie", ["", "{name}=x.y", "{name}=", "{name}=\xff.\xff", "other=1"])
-def test_nothing_is_told_without_the_cookie(stranger: Browser, path: str, cookie: str) -> None:
+def test_requests_without_the_cookie_are_refused(stranger: Browser, path: str, cookie: str) -> None:
     stranger.cookie = cookie.format(name=f"paintover-{stranger.port}")
     answer = stranger.ask(path)
     assert answer.status in (400, 401)
@@ -126,11 +126,11 @@ def test_nothing_is_told_without_the_cookie(stranger: Browser, path: str, cookie
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "", "localhost.evil:{port}"]
 )
-def test_a_foreign_host_header_is_refused_even_with_the_cookie(browser: Browser, host: str) -> None:
+def test_foreign_host_header_is_refused(browser: Browser, host: str) -> None:
     assert browser.ask("/", Host=host.format(port=browser.port)).status in (400, 421)
 
 
-def test_localhost_is_this_machine_too(browser: Browser) -> None:
+def test_localhost_host_header_is_accepted(browser: Browser) -> None:
     assert browser.ask("/", Host=f"localhost:{browser.port}").status == 200
 
 
@@ -143,9 +143,7 @@ def test_localhost_is_this_machine_too(browser: Browser) -> None:
         {},
     ],
 )
-def test_a_forged_change_is_refused_and_nothing_is_done(
-    browser: Browser, client: Client, job: job_pb2.Job, headers: dict[str, str]
-) -> None:
+def test_forged_request_is_refused(browser: Browser, client: Client, job: job_pb2.Job, headers: dict[str, str]) -> None:
     assert browser.ask("/jobs/1/remove", "POST", b"{}", **headers).status == 403
     assert client.get_job(job.name).state == job_pb2.JOB_STATE_DONE
 
@@ -158,13 +156,13 @@ def test_a_forged_change_is_refused_and_nothing_is_done(
         "/jobs/1/plate/0?side=100000", "/jobs/1/plate/0", "/jobs/1/plate/99?side=160", "/jobs/77",
     ],
 )  # fmt: skip
-def test_tricks_with_paths_find_nothing(browser: Browser, job: job_pb2.Job, path: str) -> None:
+def test_path_traversal_finds_nothing(browser: Browser, job: job_pb2.Job, path: str) -> None:
     answer = browser.ask(path)
     assert answer.status in (400, 404)
     assert b"import" not in answer.body and b"root:" not in answer.body
 
 
-def test_an_oversized_message_is_refused(browser: Browser, job: job_pb2.Job) -> None:
+def test_oversized_request_is_refused(browser: Browser, job: job_pb2.Job) -> None:
     assert browser.ask("/jobs/1/priority", "POST", b" " * 10_000, **CHANGE).status == 413
     assert browser.ask("/" + "x" * 20_000).status == 400
 
@@ -172,20 +170,20 @@ def test_an_oversized_message_is_refused(browser: Browser, job: job_pb2.Job) -> 
 @pytest.mark.parametrize(
     "body", [b"[]", b"{", b'{"priority": "high"}', b'{"priority": true}', b'{"priority": 1e99}', b"{}"]
 )
-def test_a_malformed_change_is_one_sentence(browser: Browser, job: job_pb2.Job, body: bytes) -> None:
+def test_malformed_body_is_one_sentence(browser: Browser, job: job_pb2.Job, body: bytes) -> None:
     answer = browser.ask("/jobs/1/priority", "POST", body, **CHANGE)
     assert answer.status == 400
     assert json.loads(answer.body)["message"].endswith(".")
 
 
-def test_every_answer_lets_the_page_load_nothing_but_itself(browser: Browser) -> None:
+def test_content_policy_on_every_response(browser: Browser) -> None:
     for path in ("/", "/app.js", "/style.css", "/nothing.js"):
         policy = browser.ask(path).headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; script-src 'self';")
         assert "unsafe" not in policy
 
 
-def test_the_page_names_no_address_and_holds_no_inline_script() -> None:
+def test_page_has_no_address_or_inline_script() -> None:
     page = Path(__file__).parents[3] / "engine/paintover_engine/service/monitor/page"
     for path in page.iterdir():
         text = path.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
@@ -196,9 +194,7 @@ def test_the_page_names_no_address_and_holds_no_inline_script() -> None:
     assert "style=" not in index and "onclick" not in index
 
 
-def test_pictures_of_plate_result_and_matte_are_webp_and_kept(
-    browser: Browser, client: Client, job: job_pb2.Job
-) -> None:
+def test_pictures_are_webp_and_cached(browser: Browser, client: Client, job: job_pb2.Job) -> None:
     seen = set()
     for view in ("plate", "result", "matte"):
         answer = browser.ask(f"/jobs/1/{view}/4?side=160")
@@ -211,7 +207,7 @@ def test_pictures_of_plate_result_and_matte_are_webp_and_kept(
     assert client.get_cache().views_bytes == sum(map(len, seen))
 
 
-def test_a_job_tells_its_frames_and_where_to_paint_next(browser: Browser, job: job_pb2.Job) -> None:
+def test_job_lists_frames_and_suggested_keyframes(browser: Browser, job: job_pb2.Job) -> None:
     told = json.loads(browser.ask("/jobs/1").body)
     assert [frame for frame, _ in told["frames"]] == list(range(12))
     assert told["keyframes"] == [4]
@@ -224,22 +220,20 @@ def events(browser: Browser, last: str = "") -> Iterator[tuple[str, str, dict[st
     connection.request("GET", "/events", headers=headers)
     response = connection.getresponse()
     assert response.headers["Content-Type"] == "text/event-stream"
-    said: dict[str, str] = {}
+    fields: dict[str, str] = {}
     try:
         while line := response.readline().decode().rstrip("\n"):
             name, _, value = line.partition(": ")
-            said[name] = value
+            fields[name] = value
             if name == "data":
-                yield said["event"], said.get("id", ""), json.loads(value)
-                said = {}
+                yield fields["event"], fields.get("id", ""), json.loads(value)
+                fields = {}
                 response.readline()
     finally:
         connection.close()
 
 
-def test_events_tell_all_then_each_change_and_go_on_where_they_ended(
-    browser: Browser, client: Client, job: job_pb2.Job
-) -> None:
+def test_events_resume_after_the_last_id(browser: Browser, client: Client, job: job_pb2.Job) -> None:
     following = events(browser)
     name, last, told = next(following)
     assert name == "start" and told["fresh"] and [one["id"] for one in told["jobs"]] == [1]  # type: ignore[index, attr-defined]
@@ -255,8 +249,8 @@ def test_events_tell_all_then_each_change_and_go_on_where_they_ended(
     assert [one["priority"] for one in told["jobs"]] == [7]  # type: ignore[index, attr-defined]
 
 
-def test_the_page_outlives_a_restart_of_the_daemon(own: Client) -> None:
-    browser, pid = welcome(own.open_monitor()), own.endpoint.pid
+def test_page_survives_a_daemon_restart(own: Client) -> None:
+    browser, pid = open_link(own.open_monitor()), own.endpoint.pid
     os.kill(pid, signal.SIGKILL)
     assert own.get_engine().pid != pid  # the client starts the next one
     end = time.monotonic() + 20
@@ -269,7 +263,7 @@ def test_the_page_outlives_a_restart_of_the_daemon(own: Client) -> None:
             time.sleep(0.1)
 
 
-def test_a_daemon_without_a_page_has_not_loaded_its_library(own: Client) -> None:
+def test_http_library_is_loaded_on_first_use(own: Client) -> None:
     maps = Path(f"/proc/{own.endpoint.pid}/maps")
     if not maps.exists():
         pytest.skip("reads /proc")
@@ -278,7 +272,7 @@ def test_a_daemon_without_a_page_has_not_loaded_its_library(own: Client) -> None
     assert "aiohttp" in maps.read_text()
 
 
-def test_metrics_are_told_to_who_has_the_token(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_need_the_token(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAINTOVER_ENGINE", f"{sys.executable} -m paintover_engine.service --metrics")
     with connect(data_dir, ephemeral=False) as client:
         port = urlsplit(client.open_monitor()).port
@@ -291,9 +285,9 @@ def test_metrics_are_told_to_who_has_the_token(data_dir: Path, monkeypatch: pyte
     assert "paintover_disk_free_bytes " in text
 
 
-def test_an_open_page_keeps_an_engine_from_ending_by_itself(data_dir: Path) -> None:
+def test_open_page_keeps_an_ephemeral_engine(data_dir: Path) -> None:
     with connect(data_dir, ephemeral=True) as client:
-        browser, endpoint = welcome(client.open_monitor()), client.endpoint
+        browser, endpoint = open_link(client.open_monitor()), client.endpoint
     following = events(browser)
     next(following)
     time.sleep(LINGER_SECONDS + 2)

@@ -1,4 +1,4 @@
-"""What a method would take, asked over the wire."""
+"""PlanMethod: what a method would take in memory and on disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paintover_bridge.errors import ClientError
 from tests.conftest import SmallShot
 
 
-def test_a_plan_tells_windows_memory_and_disk_of_a_shot(client: Client, small_shot: SmallShot, tiny_svd: Path) -> None:
+def test_plan_has_windows_memory_and_disk(client: Client, small_shot: SmallShot, tiny_svd: Path) -> None:
     shot = client.create_shot(small_shot.source).name
     plan = client.plan_method(shot, "i2vedit", {"long_side": "32", "training_steps": "9"}, str(tiny_svd))
     assert (plan.windows, plan.frames_per_window) == (3, 6)  # 12 frames, 5 more a window
@@ -20,7 +20,7 @@ def test_a_plan_tells_windows_memory_and_disk_of_a_shot(client: Client, small_sh
     assert plan.checkpoint_bytes > 0
 
 
-def test_a_method_that_counts_nothing_says_so(client: Client, small_shot: SmallShot) -> None:
+def test_method_without_a_plan_is_refused(client: Client, small_shot: SmallShot) -> None:
     shot = client.create_shot(small_shot.source).name
     with pytest.raises(ClientError, match="The method draft has no plan to print"):
         client.plan_method(shot, "draft", {}, "")

@@ -72,13 +72,13 @@ def test_a_reads_own_files_are_the_shot(host: Host) -> None:
     assert host.nuke.renders == []
 
 
-def test_a_video_counts_from_0_where_nuke_counts_from_1(host: Host) -> None:
+def test_video_frame_0_is_nuke_frame_1(host: Host) -> None:
     shot = host.module("shot").of(host.read("/media/a b.mov", first=1, last=48, origfirst=1, origlast=48))
     assert (shot.first, shot.last, shot.shift) == (0, 47, 1)
 
 
 @pytest.mark.parametrize("name", ["sRGB", "linear", "default (sRGB)", "AlexaV3LogC", "default"])
-def test_nukes_own_curves_leave_the_files_own_colour_space(host: Host, name: str) -> None:
+def test_nuke_curves_leave_the_files_colour_space(host: Host, name: str) -> None:
     assert host.module("shot").opencolorio(name) == ""
 
 
@@ -96,7 +96,7 @@ def test_a_read_that_is_moved_in_time_is_rendered(host: Host, knobs: dict[str, s
     assert host.nuke.renders == [(shot.source, 1, 3)]
 
 
-def test_any_other_node_is_rendered_once_into_the_working_space(host: Host) -> None:
+def test_other_nodes_are_rendered_to_the_working_space(host: Host) -> None:
     host.nuke.current["script"] = str(host.folder / "comp.nk")
     host.nuke.root()["workingSpaceLUT"].setValue("ACES - ACEScg")
     blur = host.nuke.Node("Blur")
@@ -112,7 +112,7 @@ def test_any_other_node_is_rendered_once_into_the_working_space(host: Host) -> N
     assert module.of(blur).source != shot.source and len(host.nuke.renders) == 2
 
 
-def test_a_cancelled_render_is_one_sentence_and_tried_again(host: Host) -> None:
+def test_cancelled_render_is_one_sentence_and_retried(host: Host) -> None:
     host.nuke.current.update(script=str(host.folder / "comp.nk"), render="Cancelled")
     blur = host.nuke.Node("Blur")
     blur.range = (5, 8)
@@ -138,7 +138,7 @@ def test_one_frame_is_nothing_to_carry_an_edit_through(host: Host) -> None:
         host.module("shot").of(host.nuke.Node("Constant"))
 
 
-# Painting.
+# NodePainting.
 
 SAVED = [
     {"event": "exported", "path": "/p/sh010_1012.psd", "frame": 1012},
@@ -150,12 +150,12 @@ SAVED = [
 def paint(host: Host, node: Any, *events: dict[str, Any], frame: int = 1012) -> list[str]:
     host.says(*events)
     heard: list[str] = []
-    session = host.module("session").Painting(node, frame, lambda what, event: heard.append(what))
+    session = host.module("session").NodePainting(node, frame, lambda what, event: heard.append(what))
     host.until_ended(session)
     return heard
 
 
-def test_a_save_puts_a_read_beside_the_node_with_its_range_and_colour_space(host: Host) -> None:
+def test_save_creates_a_read_with_range_and_colour_space(host: Host) -> None:
     node = host.read(colorspace="ACES - ACEScg", premultiplied=True)
     node.setXYpos(100, 50)
     heard = paint(host, node, *SAVED, {"event": "done", "output": "/out/v001/sh010.%04d.exr"})
@@ -172,7 +172,7 @@ def test_a_save_puts_a_read_beside_the_node_with_its_range_and_colour_space(host
     assert host.nuke.undone == ["Paintover"]
 
 
-def test_the_next_save_turns_the_same_read_to_its_version(host: Host) -> None:
+def test_next_save_updates_the_same_read(host: Host) -> None:
     node = host.read()
     done = [{"event": "done", "output": f"/out/v00{version}/sh010.%04d.exr"} for version in (1, 2)]
     paint(host, node, *SAVED, done[0], *SAVED[1:], done[1])
@@ -193,15 +193,15 @@ def test_a_videos_result_stands_where_the_video_stands(host: Host) -> None:
 
 def test_a_frame_that_the_read_has_not_is_refused(host: Host) -> None:
     with pytest.raises(HostError, match="Frame 7 is not in Read1, which has 1001 to 1048"):
-        host.module("session").Painting(host.read(), 7, print)
+        host.module("session").NodePainting(host.read(), 7, print)
 
 
-def test_paintings_are_kept_in_the_script_and_propagated(host: Host) -> None:
+def test_script_remembers_paintings_for_propagation(host: Host) -> None:
     node = host.read()
     paint(host, node, *SAVED)
     paint(host, node, {"event": "saved", "path": "/p/sh010_1040.psd"}, frame=1040)
     host.says({"event": "done", "output": "/out/v002/sh010.%04d.exr"})
-    session = host.module("session").Propagation(node, lambda what, event: None, method="videoshop")
+    session = host.module("session").NodePropagation(node, lambda what, event: None, method="videoshop")
     host.until_ended(session)
     assert host.asked()[2][:8] == ["propagate", "/plates/sh010.%04d.exr", "-k", "1012=/p/sh010_1012.psd",
                                    "-k", "1040=/p/sh010_1040.psd", "--method", "videoshop"]  # fmt: skip
@@ -209,7 +209,7 @@ def test_paintings_are_kept_in_the_script_and_propagated(host: Host) -> None:
 
 def test_nothing_painted_nothing_propagated(host: Host) -> None:
     with pytest.raises(HostError, match="Nothing is painted on Read1 yet"):
-        host.module("session").Propagation(host.read(), print)
+        host.module("session").NodePropagation(host.read(), print)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}'])
@@ -219,10 +219,10 @@ def test_a_damaged_memory_is_no_memory(host: Host, text: str) -> None:
     assert host.module("session").remembered(node) == {}
 
 
-def test_a_node_that_was_deleted_meanwhile_is_left_alone(host: Host) -> None:
+def test_deleted_node_is_ignored(host: Host) -> None:
     node = host.read()
     host.says({"sleep": 0.3}, *SAVED, {"event": "done", "output": "/out/v001/sh010.%04d.exr"})
-    session = host.module("session").Painting(node, 1012, lambda what, event: None)
+    session = host.module("session").NodePainting(node, 1012, lambda what, event: None)
     host.nuke.delete(node)
     host.until_ended(session)
     assert host.nuke.allNodes("Read") == []
@@ -231,7 +231,7 @@ def test_a_node_that_was_deleted_meanwhile_is_left_alone(host: Host) -> None:
 def test_a_command_that_fails_without_a_word_is_told(host: Host) -> None:
     heard: list[Any] = []
     host.says({"stderr": "Traceback: something"}, {"exit": 1})
-    session = host.module("session").Painting(host.read(), 1012, lambda what, event: heard.append(event))
+    session = host.module("session").NodePainting(host.read(), 1012, lambda what, event: heard.append(event))
     host.until_ended(session)
     assert heard[0]["message"] == "The paintover command failed: Traceback: something."
     assert heard[1] == {"event": "ended", "exit_code": 1}
@@ -240,14 +240,14 @@ def test_a_command_that_fails_without_a_word_is_told(host: Host) -> None:
 def test_a_missing_command_is_one_sentence(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAINTOVER_COMMAND", "/nowhere/paintover")
     with pytest.raises(HostError, match="The command /nowhere/paintover cannot be started"):
-        host.module("session").Painting(host.read(), 1012, print)
+        host.module("session").NodePainting(host.read(), 1012, print)
     monkeypatch.delenv("PAINTOVER_COMMAND")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(HostError, match="run `paintover install` again"):
-        host.module("session").Painting(host.read(), 1012, print)
+        host.module("session").NodePainting(host.read(), 1012, print)
 
 
-def test_the_hosts_own_libraries_do_not_reach_the_command(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_library_paths_do_not_reach_the_command(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     from paintover_bridge.hosts.command import clean_environment
 
     monkeypatch.setenv("PYTHONHOME", "/opt/Nuke")
@@ -286,7 +286,7 @@ def test_a_farm_gets_a_status_and_a_sentence(
     assert said in capsys.readouterr().err
 
 
-def test_a_farm_propagates_with_the_real_command_and_engine(
+def test_farm_batch_runs_the_real_command_and_engine(
     host: Host, small_shot: SmallShot, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PAINTOVER_COMMAND", f"{sys.executable} -m paintover_bridge")
@@ -306,7 +306,7 @@ def test_a_farm_propagates_with_the_real_command_and_engine(
 # As installed.
 
 
-def test_what_is_installed_runs_in_python_3_9_without_anything_else(host: Host, tmp_path: Path) -> None:
+def test_installed_files_run_in_bare_python_3_9(host: Host, tmp_path: Path) -> None:
     folder = tmp_path / "home" / ".nuke"
     for path, text in host.module("").files(folder, ["/opt/paint over/bin/paintover"]).items():
         path.parent.mkdir(parents=True, exist_ok=True)

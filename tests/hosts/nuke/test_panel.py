@@ -30,7 +30,7 @@ def panel(host: Host) -> Iterator[Any]:  # noqa: F811
     application.processEvents()
 
 
-def test_it_paints_on_the_selected_node_and_shows_how_far_it_is(host: Host, panel: Any) -> None:  # noqa: F811
+def test_panel_paints_the_node_and_shows_progress(host: Host, panel: Any) -> None:  # noqa: F811
     node = host.read()
     host.nuke.select(node)
     host.nuke.current["frame"] = 1012
@@ -54,7 +54,7 @@ def test_it_says_what_to_select(host: Host, panel: Any, count: int, said: str) -
     assert panel.status.text() == said
 
 
-def test_done_painting_ends_the_command_and_blames_nobody(host: Host, panel: Any) -> None:  # noqa: F811
+def test_done_painting_ends_the_command_without_an_error(host: Host, panel: Any) -> None:  # noqa: F811
     host.nuke.select(host.read())
     host.nuke.current["frame"] = 1012
     host.says(SAVED[0], {"sleep": 60})
@@ -77,7 +77,7 @@ def test_what_goes_wrong_is_in_the_panel(host: Host, panel: Any) -> None:  # noq
     assert panel.status.text() == "The picture is half written."
 
 
-def test_the_menu_has_everything_and_the_panel_opens_in_a_pane(host: Host, panel: Any) -> None:  # noqa: F811
+def test_menu_is_complete_and_opens_the_panel(host: Host, panel: Any) -> None:  # noqa: F811
     import nukescripts.panels  # type: ignore[import-not-found]
 
     menu = host.module("menu")

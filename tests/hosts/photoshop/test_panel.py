@@ -16,7 +16,7 @@ import cv2
 import pytest
 from paintover_bridge.client import Client, connect
 from paintover_bridge.hosts import photoshop
-from paintover_bridge.keyframe import Painting, picture_path
+from paintover_local.pictures import keyframe_picture
 from PIL import Image
 from psd_tools import PSDImage
 
@@ -82,7 +82,7 @@ def test_it_lists_shots_and_opens_a_keyframe(shot: SmallShot, home: Path) -> Non
 
 
 @needs_node
-def test_a_save_is_carried_through_and_its_neighbours_are_shown(
+def test_save_is_propagated_and_neighbours_are_shown(
     engine: Client, shot: SmallShot, painted: Path, home: Path
 ) -> None:
     before = {job.name for job in engine.list_jobs() if not job.spec.prepare_only}
@@ -165,7 +165,7 @@ def test_a_save_outdates_the_one_before(engine: Client, shot: SmallShot, painted
 def test_the_pictures_are_those_of_the_command(engine: Client, shot: SmallShot) -> None:
     opened = ask(engine, f"/shots/{first_shot(engine)}/frames/7/open", {})[1]
     wire = engine.list_shots()[0]
-    assert Path(opened["path"]) == picture_path(Painting(wire.source, 7), wire, engine.endpoint.folder)
+    assert Path(opened["path"]) == keyframe_picture(engine.endpoint.folder, wire.source, 7)
     assert {"frame": 7, "path": opened["path"]} in ask(engine, "/shots")[1][0]["pictures"]
 
 
@@ -198,7 +198,7 @@ def test_a_wrong_question_is_one_sentence(
     assert answered == 404 or told["message"].endswith(".")
 
 
-def test_a_picture_comes_as_jpeg_for_programs_that_know_no_webp(engine: Client, shot: SmallShot) -> None:
+def test_frame_image_is_jpeg_without_webp_support(engine: Client, shot: SmallShot) -> None:
     job = ask(engine, f"/shots/{first_shot(engine)}/frames/4", {"path": str(shot.keyframe)})[1]["job"]
     assert engine.wait_until_finished(f"jobs/{job}", 60)
     seen = [ask(engine, f"/jobs/{job}/result/4?side=160{kind}")[1] for kind in ("", "&as=jpeg", "&as=webp")]

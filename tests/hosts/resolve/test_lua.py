@@ -65,7 +65,7 @@ def asked(host: Resolve, timeline: Timeline) -> dict[str, Any]:
     return request
 
 
-def test_the_frame_under_the_playhead_is_counted_in_the_file(alone: Resolve) -> None:
+def test_playhead_frame_is_counted_in_the_file(alone: Resolve) -> None:
     request = asked(alone, Timeline())
     assert (request["source"], request["frame"], request["first"], request["last"]) == (
         "/media/sh010.mov",
@@ -76,7 +76,7 @@ def test_the_frame_under_the_playhead_is_counted_in_the_file(alone: Resolve) -> 
     assert request["output"] == "/media/paintover/sh010_paintover.mov"
 
 
-def test_a_sequence_is_named_by_its_pattern_and_counted_as_its_files_are(alone: Resolve) -> None:
+def test_sequence_uses_its_pattern_and_file_numbers(alone: Resolve) -> None:
     request = asked(alone, Timeline([[clip("/plates/sh010.[1001-1400].exr")]]))
     assert request["source"] == "/plates/sh010.%04d.exr"
     assert (request["frame"], request["first"], request["last"]) == (1106, 1101, 1148)
@@ -96,7 +96,7 @@ def test_a_drop_frame_timecode_is_counted_right(alone: Resolve) -> None:
     assert asked(alone, timeline)["frame"] == 200
 
 
-def test_a_source_start_that_is_off_by_one_is_not_believed(alone: Resolve) -> None:
+def test_source_start_off_by_one_is_corrected(alone: Resolve) -> None:
     assert asked(alone, Timeline([[clip(source_start=101, source_end=148)]]))["frame"] == 105
 
 
@@ -105,7 +105,7 @@ def test_the_item_on_top_is_painted(alone: Resolve) -> None:
     assert asked(alone, timeline)["source"] == "/media/top.mov"
 
 
-def test_just_after_an_edit_it_asks_again_until_resolve_knows_the_item(alone: Resolve) -> None:
+def test_item_is_polled_just_after_an_edit(alone: Resolve) -> None:
     assert asked(alone, Timeline(more={"deaf": 103}))["frame"] == 105
 
 
@@ -119,10 +119,10 @@ def test_the_clips_colour_space_is_handed_on(alone: Resolve, named: str, space: 
     assert asked(alone, timeline)["colorspace"] == space
 
 
-def test_the_engine_knows_every_colour_space_that_scripts_name() -> None:
+def test_engine_knows_the_scripts_colour_spaces() -> None:
     from paintover_engine.media.colour import known
 
-    text = (package.LUA / package.MODULE).read_text("utf-8")
+    text = (package.LUA / package.RESOLVE_MODULE).read_text("utf-8")
     table = text[text.index("local COLOURS") : text.index("function M.colorspace")]
     spaces = [part.split('"')[0] for part in table.split(', "')[1:]]
     assert len(spaces) == 10
@@ -133,9 +133,7 @@ def test_the_engine_knows_every_colour_space_that_scripts_name() -> None:
 
 
 @pytest.mark.parametrize(("timeline", "said"), REFUSED)
-def test_what_could_only_be_done_wrong_is_refused_with_a_sentence(
-    alone: Resolve, timeline: Timeline, said: str
-) -> None:
+def test_unsupported_clips_are_refused(alone: Resolve, timeline: Timeline, said: str) -> None:
     state = alone.run("Paint this frame", timeline)
     assert said in state["printed"][0] and state["printed"][0].endswith(".")
     if not timeline.more.get("no_project") and timeline.timecode:  # there is a place for a marker
@@ -152,7 +150,7 @@ def test_nothing_painted_nothing_to_propagate_or_bring(alone: Resolve) -> None:
     assert "There is no result of 'sh010' yet" in sentence(alone.run("Bring result to timeline", Timeline()))
 
 
-def test_where_no_runner_answers_a_marker_says_what_to_start(alone: Resolve) -> None:
+def test_marker_explains_a_missing_runner(alone: Resolve) -> None:
     state = alone.run("Open monitor", Timeline())
     assert sentence(state) == "Paintover does not answer; run `paintover install resolve` again."
     assert state["markers"][0]["frame"] == 5  # counted from the timeline's start
@@ -185,7 +183,7 @@ def painting(output: str, **more: Any) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_save_comes_back_as_a_take_beside_the_original(host: Resolve) -> None:
+def test_save_becomes_a_take_beside_the_original(host: Resolve) -> None:
     output = result(host)
     host.says(*painting(output))
     state = host.run("Paint this frame", real(open_bin=True))
@@ -220,7 +218,7 @@ def test_bring_puts_the_newest_result_once(host: Resolve) -> None:
     assert state["calls"].count("AddTake") == 0
 
 
-def test_painting_again_on_a_result_paints_on_the_source(host: Resolve) -> None:
+def test_painting_on_a_result_uses_the_source(host: Resolve) -> None:
     output = result(host)
     host.says(*painting(output))
     host.run("Paint this frame", real())
@@ -229,7 +227,7 @@ def test_painting_again_on_a_result_paints_on_the_source(host: Resolve) -> None:
     assert host.asked()[1][:5] == ["paint", "/media/sh010.mov", "--frame", "105", "--range=100-147"]
 
 
-def test_painting_on_a_trimmed_result_finds_the_sources_frame(host: Resolve) -> None:
+def test_trimmed_result_maps_to_the_sources_frame(host: Resolve) -> None:
     output = result(host)
     host.says(*painting(output))
     host.run("Paint this frame", real())
@@ -310,7 +308,7 @@ def test_what_the_command_says_went_wrong_is_told(host: Resolve) -> None:
 HOSTILE = 'it\'s a "clip" $(touch x) `id` %PATH% \\ ;& ünï 日本 \n.mov'
 
 
-def test_a_hostile_name_arrives_as_it_is_and_nothing_else_happens(host: Resolve, tmp_path: Path) -> None:
+def test_hostile_clip_name_is_passed_unchanged(host: Resolve, tmp_path: Path) -> None:
     path = "/media/" + HOSTILE
     host.says()
     host.run("Paint this frame", real(Timeline([[clip(path, name=HOSTILE)]])))
@@ -327,7 +325,7 @@ def test_a_data_folder_with_a_hostile_name_works_too(tmp_path: Path, lua: str) -
     assert item["take"] == 2
 
 
-def test_resolves_own_python_variables_do_not_reach_the_runner(host: Resolve) -> None:
+def test_resolves_python_variables_do_not_reach_runner(host: Resolve) -> None:
     host.says(*painting(result(host)))
     broken = {"PYTHONHOME": "/opt/resolve", "PYTHONPATH": "/opt/resolve/lib", "LD_LIBRARY_PATH": "/opt/resolve/libs"}
     [[item]] = host.run("Paint this frame", real(), {**host.environment(), **broken})["tracks"]
@@ -335,12 +333,12 @@ def test_resolves_own_python_variables_do_not_reach_the_runner(host: Resolve) ->
 
 
 def lua(code: str) -> str:
-    module = package.LUA / package.MODULE
+    module = package.LUA / package.RESOLVE_MODULE
     text = f'bmd = {{ fileexists = function() return false end }} local M = dofile("{module}") {code}'
     return subprocess.run([LUAS[0], "-e", text], capture_output=True, text=True, check=True, encoding="utf-8").stdout
 
 
-def test_a_line_for_windows_is_quoted_and_starts_in_the_background() -> None:
+def test_windows_command_line_is_quoted() -> None:
     line = lua(r"""io.write(M.background({"C:\\Program Files\\p & q\\python.exe", "run", "C:\\ünï\\"}, true))""")
     begin, program = line.split(" /b ")
     assert begin == 'set PYTHONHOME=& set PYTHONPATH=& start ""'
@@ -354,7 +352,7 @@ def test_what_cmd_would_expand_is_refused(name: str) -> None:
     )
 
 
-def test_scripts_for_all_users_work_in_the_data_folder_of_whoever_uses_them(host: Resolve) -> None:
+def test_all_users_scripts_use_each_users_data_folder(host: Resolve) -> None:
     fusion = host.folder / "everyone"
     for path, text in package.files(fusion, host.folder / "of the administrator", RUNNER, all_users=True).items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -393,7 +391,7 @@ def test_the_free_editions_sandbox_is_enough(host: Resolve, watched: Path, lua: 
     assert list((host.mailbox / "requests").glob("*.json")) == []
 
 
-def test_a_watcher_that_starts_again_does_nothing_twice(host: Resolve, watched: Path) -> None:
+def test_restarted_watcher_repeats_no_request(host: Resolve, watched: Path) -> None:
     host.says(*painting(result(host)))
     host.run("Paint this frame", real(sandbox=True, preferences=str(watched)))
     again = subprocess.Popen([*RUNNER, "watch", "--preferences", str(watched)], env=host.environment())
@@ -421,7 +419,7 @@ def test_a_watcher_that_ends_leaves_nothing_running(host: Resolve, how: str) -> 
     assert psutil.wait_procs([painting], timeout=20)[1] == []
 
 
-def test_preferences_that_others_can_write_are_not_followed(host: Resolve) -> None:
+def test_preferences_writable_by_others_are_ignored(host: Resolve) -> None:
     from paintover_bridge.hosts.command import HostError
     from paintover_bridge.hosts.resolve.mailbox import requests_in
 
@@ -439,7 +437,7 @@ def test_preferences_that_others_can_write_are_not_followed(host: Resolve) -> No
         folder.rmdir()
 
 
-def test_a_request_that_cannot_be_read_holds_up_no_other(host: Resolve, tmp_path: Path) -> None:
+def test_unreadable_request_blocks_no_other(host: Resolve, tmp_path: Path) -> None:
     from paintover_bridge.hosts.resolve.mailbox import requests_in
 
     good = json.dumps({"id": "2", "do": "monitor", "at": time.time()}).encode().hex()
@@ -471,7 +469,7 @@ def test_a_painting_begun_anew_ends_the_one_before(host: Resolve) -> None:
         time.sleep(0.1)
 
 
-def test_a_line_that_a_crash_cut_short_does_not_hide_what_follows(host: Resolve) -> None:
+def test_truncated_log_line_hides_no_later_event(host: Resolve) -> None:
     log = host.mailbox / "clips" / "0a1b-1.lua"
     log.parent.mkdir()
     log.write_text('event{what="saved",path="/p/a.psd",frame=101}\nevent{what="sav')
@@ -496,6 +494,6 @@ def test_the_installed_scripts_hold_no_placeholder(host: Resolve) -> None:
     scripts = sorted(path.name for path in (host.fusion / package.MENU).iterdir())
     assert scripts == ["Bring result to timeline.lua", "Open monitor.lua", "Paint this frame.lua", "Propagate.lua"]
     assert (host.mailbox / "requests").is_dir()
-    for path in [*(host.fusion / package.MENU).iterdir(), host.mailbox / package.MODULE]:
+    for path in [*(host.fusion / package.MENU).iterdir(), host.mailbox / package.RESOLVE_MODULE]:
         assert "@" not in path.read_text("utf-8").replace("[%%#@]", "").replace("# or @", ""), path
-    assert sys.executable in (host.mailbox / package.MODULE).read_text("utf-8")
+    assert sys.executable in (host.mailbox / package.RESOLVE_MODULE).read_text("utf-8")

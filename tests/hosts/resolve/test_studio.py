@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from paintover_bridge.hosts.command import HostError
-from paintover_bridge.hosts.resolve import LUA, MODULE, studio
+from paintover_bridge.hosts.resolve import LUA, RESOLVE_MODULE, studio
 
 from tests.hosts.resolve.standin import LUAS, REFUSED, SAID, START, Connection, Timeline, clip
 
@@ -52,7 +52,7 @@ def test_it_reads_what_the_scripts_read(open_resolve: Open) -> None:
 
 
 def test_it_says_what_the_scripts_say() -> None:
-    lua = (LUA / MODULE).read_text("utf-8").replace('"\n      .. "', "").replace('\\"', '"').replace("%%", "%")
+    lua = (LUA / RESOLVE_MODULE).read_text("utf-8").replace('"\n      .. "', "").replace('\\"', '"').replace("%%", "%")
     for sentence in studio._KINDS.values():
         assert sentence in lua
     for space in studio._COLOURS.values():
@@ -104,7 +104,7 @@ def test_a_trimmed_clip_is_not_covered(open_resolve: Open) -> None:
         studio.bring(connection.resolve, found, "/out/a.mov")
 
 
-def test_a_pipeline_runs_the_command_and_hears_what_it_says(
+def test_studio_runs_the_command_and_gets_its_events(
     open_resolve: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASKED", str(tmp_path / "asked.jsonl"))

@@ -10,12 +10,20 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from paintover_local import processes
+
 from paintover_bridge.hosts import command as command_module
 
 FOLDER = "paintover"  # in the user's .nuke, or any folder of NUKE_PATH
 LINE = f'nuke.pluginAddPath("./{FOLDER}")'  # what that folder's init.py is to hold
-_PACKAGE = Path(command_module.__file__).parents[1]
-_PARTS = ("__init__.py", "hosts/__init__.py", "hosts/command.py", "hosts/nuke/*.py")
+_BRIDGE = Path(command_module.__file__).parents[1]
+_COPIED = (  # the light modules, by the package that they belong to
+    (
+        Path(command_module.__file__).parents[1],
+        ("__init__.py", "hosts/__init__.py", "hosts/command.py", "hosts/nuke/*.py"),
+    ),
+    (Path(processes.__file__).parent, ("__init__.py", "processes.py")),
+)
 
 _INIT = """# Paintover. Nuke runs this file in every mode, because its folder is a plug-in path.
 import os
@@ -36,14 +44,18 @@ def files(nuke_folder: Path, command: Sequence[str]) -> dict[Path, str]:
     """What to install. nuke_folder: the user's .nuke, or another folder of NUKE_PATH, whose init.py also needs `LINE`;
     command: what runs `paintover`.
 
-    The package's light part is copied, so that no other library comes onto Nuke's path."""
+    The packages' light modules are copied, so that no other library comes onto Nuke's path."""
     place = nuke_folder / FOLDER
-    made = {path: path.read_text("utf-8") for part in _PARTS for path in sorted(_PACKAGE.glob(part))}
-    copied = {place / "paintover_bridge" / path.relative_to(_PACKAGE): text for path, text in made.items()}
+    copied = {
+        place / package.name / path.relative_to(package): path.read_text("utf-8")
+        for package, parts in _COPIED
+        for part in parts
+        for path in sorted(package.glob(part))
+    }
     settings = json.dumps({"command": list(command)}, indent=1) + "\n"
     return {**copied, place / "init.py": _INIT, place / "menu.py": _MENU, place / command_module.SETTINGS: settings}
 
 
 def find_command() -> list[str]:
     """What runs `paintover`, as it was installed."""
-    return command_module.find_command(_PACKAGE.parent)
+    return command_module.find_command(_BRIDGE.parent)

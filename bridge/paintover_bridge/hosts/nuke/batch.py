@@ -14,7 +14,7 @@ from typing import Any
 import nuke
 
 from paintover_bridge.hosts.command import Event, HostError
-from paintover_bridge.hosts.nuke.session import Propagation, result_read
+from paintover_bridge.hosts.nuke.session import NodePropagation, result_read
 
 
 def propagate(node: Any, paintings: dict[int, str], method: str = "draft", say: Callable[[str], None] = print) -> Any:
@@ -30,7 +30,7 @@ def propagate(node: Any, paintings: dict[int, str], method: str = "draft", say: 
         elif what == "done":
             say(f"Wrote {event.get('output')}")
 
-    session = Propagation(node, tell, lambda call, *given: waiting.put((call, given)), method, paintings)
+    session = NodePropagation(node, tell, lambda call, *given: waiting.put((call, given)), method, paintings)
     while not session.ended:
         call, given = waiting.get()
         call(*given)

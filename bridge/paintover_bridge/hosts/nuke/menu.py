@@ -9,11 +9,11 @@ import nukescripts.panels
 
 from paintover_bridge.hosts.command import Event, HostError
 from paintover_bridge.hosts.nuke import panel
-from paintover_bridge.hosts.nuke.session import Painting, Propagation, Session
+from paintover_bridge.hosts.nuke.session import NodeCommand, NodePainting, NodePropagation
 
 PANE = "org.paintover.panel"
 WIDGET = "__import__('paintover_bridge.hosts.nuke.panel', fromlist=['Panel']).Panel"  # Nuke evaluates it, wherever
-_sessions: list[Session] = []
+_sessions: list[NodeCommand] = []
 
 
 def install() -> None:
@@ -29,12 +29,12 @@ def install() -> None:
 
 def paint() -> None:
     """Opens the selected node's frame in the artist's editor."""
-    _begin(lambda: Painting(panel.selected(), int(nuke.frame()), _tell))
+    _begin(lambda: NodePainting(panel.selected(), int(nuke.frame()), _tell))
 
 
 def propagate() -> None:
     """Carries the selected node's paintings through it."""
-    _begin(lambda: Propagation(panel.selected(), _tell))
+    _begin(lambda: NodePropagation(panel.selected(), _tell))
 
 
 def stop() -> None:
@@ -54,11 +54,11 @@ def open_monitor() -> None:
 
 def show_panel() -> None:
     """Opens the pane beside the properties."""
-    made = nukescripts.panels.registerWidgetAsPanel(WIDGET, "Paintover", PANE, True)
-    made.addToPane(nuke.getPaneFor("Properties.1"))
+    pane = nukescripts.panels.registerWidgetAsPanel(WIDGET, "Paintover", PANE, True)
+    pane.addToPane(nuke.getPaneFor("Properties.1"))
 
 
-def _begin(begin: Callable[[], Session]) -> None:
+def _begin(begin: Callable[[], NodeCommand]) -> None:
     try:
         _sessions.append(begin())
     except HostError as error:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import nuke
+from paintover_local.processes import detached
 
-from paintover_bridge.hosts.command import Event, HostError, clean_environment, detached
+from paintover_bridge.hosts.command import Event, HostError, clean_environment
 from paintover_bridge.hosts.nuke import find_command
-from paintover_bridge.hosts.nuke.session import Painting, Propagation, Session, in_main_thread
+from paintover_bridge.hosts.nuke.session import NodeCommand, NodePainting, NodePropagation, in_main_thread
 
 try:  # Nuke 16 and later, or before
     QtWidgets: Any = importlib.import_module("PySide6.QtWidgets")
@@ -26,7 +27,7 @@ class Panel(QtWidgets.QWidget):  # type: ignore[misc]
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self.sessions: list[Session] = []
+        self.sessions: list[NodeCommand] = []
         self.method = QtWidgets.QComboBox()
         self.method.addItem("draft")
         self.method.setToolTip("What Propagate carries by; every save is carried by draft.")
@@ -58,12 +59,12 @@ class Panel(QtWidgets.QWidget):  # type: ignore[misc]
             self.status.setText(str(error))
 
     def _paint(self) -> None:
-        self._begin(Painting(selected(), int(nuke.frame()), self._tell))
+        self._begin(NodePainting(selected(), int(nuke.frame()), self._tell))
 
     def _propagate(self) -> None:
-        self._begin(Propagation(selected(), self._tell, method=self.method.currentText()))
+        self._begin(NodePropagation(selected(), self._tell, method=self.method.currentText()))
 
-    def _begin(self, session: Session) -> None:
+    def _begin(self, session: NodeCommand) -> None:
         self.sessions.append(session)
         self.status.setText(f"Starting on {session.node}.")
         self._show_running()
@@ -97,10 +98,10 @@ class Panel(QtWidgets.QWidget):  # type: ignore[misc]
 
     def _find_methods(self) -> None:
         try:
-            told = subprocess.run(
+            listing = subprocess.run(
                 [*find_command(), "methods", "--json"], capture_output=True, env=clean_environment(), **detached()
             ).stdout
-            names = [json.loads(line)["name"] for line in told.splitlines()]
+            names = [json.loads(line)["name"] for line in listing.splitlines()]
         except (HostError, OSError, ValueError, KeyError):
             return  # the draft is there already
         in_main_thread(self._add_methods, names)

@@ -8,7 +8,7 @@ from typing import Any
 
 import nuke
 
-from paintover_bridge.hosts.command import Event, HostError, Run, make_room
+from paintover_bridge.hosts.command import Event, HostError, Run, make_output_folder
 from paintover_bridge.hosts.nuke import find_command
 from paintover_bridge.hosts.nuke import shot as shots
 from paintover_bridge.hosts.nuke.shot import Shot
@@ -19,7 +19,7 @@ Dispatch = Callable[..., Any]
 """Calls a function with its arguments where Nuke may be touched."""
 
 
-class Session:
+class NodeCommand:
     """One `paintover` command for a node.
 
     tell: gets what happens, as ("saved", event). dispatch: [default: `in_main_thread`]"""
@@ -37,7 +37,7 @@ class Session:
         span = f"--range={shot.first}-{shot.last}"
         colorspace = ["--colorspace", shot.colorspace] if shot.colorspace else []
         output = shots.output_for(shot)
-        make_room(output)
+        make_output_folder(output)
         common = [span, *colorspace, "-o", output, "--versioned"]
         self.run = Run(find_command(), [*arguments, *common], self._hear)
 
@@ -55,7 +55,7 @@ class Session:
         self._tell(str(event["event"]), event)
 
 
-class Painting(Session):
+class NodePainting(NodeCommand):
     """A frame of a node, open in the artist's editor until `run.stop()`."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Painting(Session):
         super().__init__(node, shot, arguments, tell, dispatch)
 
 
-class Propagation(Session):
+class NodePropagation(NodeCommand):
     """The node's paintings, or those given by frame (Nuke's numbers), carried through it by a method."""
 
     def __init__(

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from paintover_local.places import RESOLVE_MODULE, resolve_mailbox, resolve_module
+
 LUA = Path(__file__).parent / "lua"
-MODULE = "paintover.lua"
 MENU = "Scripts/Utility/Paintover"  # below Resolve's Fusion folder; Utility is shown on every page
 
 SETTINGS = """-- How Paintover behaves in DaVinci Resolve. Read at each use.
@@ -29,35 +30,25 @@ return {
 ABOUT = "Requests of the scripts in DaVinci Resolve. Each is taken as soon as it is here.\n"  # Lua makes no folder
 
 
-def mailbox_folder(data_folder: Path) -> Path:
-    """Where the scripts and the runner meet, in the engine's data folder."""
-    return data_folder / "resolve"
-
-
-def module_path(fusion: Path, data_folder: Path, all_users: bool = False) -> Path:
-    """Where the scripts' common part lies: out of the folders that Resolve lists as a menu."""
-    return (fusion / "Modules" / "Lua" if all_users else mailbox_folder(data_folder)) / MODULE
-
-
 def files(fusion: Path, data_folder: Path, runner: Sequence[str], all_users: bool = False) -> dict[Path, str]:
     """What to install. fusion: Resolve's Fusion folder (the one that holds Scripts); runner: the command that starts
-    this package (`[python, "-m", "paintover_bridge.hosts.resolve"]`).
+    this package (`module_command("paintover_bridge.hosts.resolve")`).
 
     all_users: the scripts work in the data folder of whoever uses them.
     The settings are the artist's: an installer writes them only where there are none."""
-    mailbox, common = mailbox_folder(data_folder), module_path(fusion, data_folder, all_users)
+    mailbox, common = resolve_mailbox(data_folder), resolve_module(fusion, data_folder, all_users)
     words = [*runner, *([] if all_users else ["--data-dir", str(data_folder)]), "run"]
-    module = (LUA / MODULE).read_text("utf-8")
+    module = (LUA / RESOLVE_MODULE).read_text("utf-8")
     module = module.replace('"@FOLDER@"', lua_text("" if all_users else mailbox.as_posix()))
     module = module.replace('"@RUNNER@"', ", ".join(map(lua_text, words)))
-    made = {common: module}
+    written = {common: module}
     if not all_users:
-        made |= {mailbox / "settings.lua": SETTINGS, mailbox / "requests" / "about.txt": ABOUT}
+        written |= {mailbox / "settings.lua": SETTINGS, mailbox / "requests" / "about.txt": ABOUT}
     for script in sorted(LUA.glob("*.lua")):
-        if script.name != MODULE:
+        if script.name != RESOLVE_MODULE:
             text = script.read_text("utf-8").replace('"@MODULE@"', lua_text(common.as_posix()))
-            made[fusion / MENU / script.name] = text
-    return made
+            written[fusion / MENU / script.name] = text
+    return written
 
 
 def lua_text(text: str) -> str:

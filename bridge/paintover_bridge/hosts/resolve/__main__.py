@@ -1,4 +1,4 @@
-"""`run REQUEST.json` does one request; `watch` does those that scripts leave in Fusion's preferences, for ever."""
+"""`run REQUEST.json` executes one request; `watch` executes those that scripts leave in Fusion's preferences."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import threading
 import time
 from pathlib import Path
 
+from paintover_local.places import resolve_mailbox
+from paintover_local.processes import module_command
+
 from paintover_bridge.daemon import data_folder
 from paintover_bridge.hosts.command import HostError, find_command
-from paintover_bridge.hosts.resolve import mailbox_folder
 from paintover_bridge.hosts.resolve.mailbox import Mailbox, parse, preference_files, requests_in
-from paintover_bridge.hosts.resolve.runner import Runner
+from paintover_bridge.hosts.resolve.runner import RequestRunner
 
 LOOK_SECONDS = 0.25
 
@@ -34,10 +36,10 @@ def main(given: list[str] | None = None) -> int:
     chosen = parser.parse_args(given)
     logging.basicConfig(format="paintover-resolve: %(message)s")
     data = data_folder(chosen.data_dir)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # through the `finally` below
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the `finally` below
     runner = None
     try:
-        runner = Runner(Mailbox(mailbox_folder(data)), [*_command(), "--data-dir", str(data)])
+        runner = RequestRunner(Mailbox(resolve_mailbox(data)), [*_command(), "--data-dir", str(data)])
         if chosen.command == "watch":
             if chosen.while_input:
                 threading.Thread(target=_end_with_input, args=(runner,), daemon=True).start()
@@ -45,7 +47,7 @@ def main(given: list[str] | None = None) -> int:
         else:
             request = parse(chosen.request.read_bytes())
             chosen.request.unlink()
-            runner.do(request)
+            runner.execute(request)
     except (HostError, OSError) as error:
         log.error("%s", error)
         return 2
@@ -56,20 +58,20 @@ def main(given: list[str] | None = None) -> int:
 
 
 def _command() -> list[str]:
-    """What runs `paintover`: this Python, unless told otherwise."""
-    told = "PAINTOVER_COMMAND" in os.environ
-    return find_command() if told else [sys.executable, "-m", "paintover_bridge"]
+    """What runs `paintover`: $PAINTOVER_COMMAND, else this Python."""
+    overridden = "PAINTOVER_COMMAND" in os.environ
+    return find_command() if overridden else module_command("paintover_bridge")
 
 
-def _end_with_input(runner: Runner) -> None:
-    """What started this has ended."""
+def _end_with_input(runner: RequestRunner) -> None:
+    """Ends this process when its standard input is closed, that is when its parent has ended."""
     sys.stdin.buffer.read()
     runner.stop()
     os._exit(0)
 
 
-def watch(runner: Runner, preferences: list[Path] | None) -> None:
-    """Follows the preferences' files; each request is done once, on a thread of its own."""
+def watch(runner: RequestRunner, preferences: list[Path] | None) -> None:
+    """Polls the preferences files for ever; executes each request once, on a thread of its own."""
     done: set[str] = set()
     stamps: dict[Path, float] = {}
     while True:
@@ -82,7 +84,7 @@ def watch(runner: Runner, preferences: list[Path] | None) -> None:
                 for request in requests_in(path, time.time()):
                     if request.id not in done and not runner.mailbox.was_taken(request):
                         done.add(request.id)
-                        threading.Thread(target=runner.do, args=(request,), daemon=True).start()
+                        threading.Thread(target=runner.execute, args=(request,), daemon=True).start()
             except (OSError, HostError) as error:
                 log.error("%s", error)
         time.sleep(LOOK_SECONDS)

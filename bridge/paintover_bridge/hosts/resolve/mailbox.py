@@ -1,9 +1,9 @@
-"""Where Resolve's Lua scripts and the runner meet: requests one way, Lua files of answers the other.
+"""The folder through which Resolve's Lua scripts send requests to the runner, and read events from Lua files.
 
 requests/ID.json    one request, by scripts that may write files and start programs
 taken.lua           `event{run = ID}`: a request was taken
 clips/CLIP.lua      all that happened to one clip, in order
-results.lua         what each result was made of
+results.lua         what each result was written of
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ _VERBS = ("paint", "propagate", "monitor", "tell")
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a script asks for. clip: names its log; empty where the request is about none. given: all the rest."""
+class ScriptRequest:
+    """A request of a script. clip: the name of the clip's event log, "" for a request about no clip. given: all fields
+    of the request's JSON object."""
 
     id: str
     verb: str
@@ -41,11 +42,11 @@ class Request:
     given: Mapping[str, Any]
 
 
-def parse(text: bytes) -> Request:
-    """Raises HostError for what no script of ours wrote."""
+def parse(text: bytes) -> ScriptRequest:
+    """A request from its JSON text. Raises HostError for anything that Paintover's scripts do not write."""
     try:
         given = json.loads(text.decode("utf-8", "surrogateescape"))
-        request = Request(str(given["id"]), str(given["do"]), str(given.get("clip", "")), given)
+        request = ScriptRequest(str(given["id"]), str(given["do"]), str(given.get("clip", "")), given)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"A request of Resolve cannot be read ({error}).") from error
     if request.verb not in _VERBS:
@@ -56,37 +57,37 @@ def parse(text: bytes) -> Request:
 
 
 class Mailbox:
-    """The folder. Appends are whole lines, so several runners can write, and scripts read at any time."""
+    """The folder. Lines are appended whole, so that several runners can write while scripts read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in ("requests", "clips"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def take(self, request: Request) -> None:
-        """Tells the script that its request arrived."""
+    def take(self, request: ScriptRequest) -> None:
+        """Records that a request was received, for the script that waits for it."""
         path = self.folder / "taken.lua"
         if path.exists() and path.stat().st_size > _TAKEN_BYTES:
             path.unlink()
         _append(path, {"run": request.id})
 
-    def was_taken(self, request: Request) -> bool:
-        """Whether a runner had it, perhaps one that has ended since."""
+    def was_taken(self, request: ScriptRequest) -> bool:
+        """Whether any runner has received the request, also one that has ended since."""
         path = self.folder / "taken.lua"
         return path.exists() and _event({"run": request.id}) in path.read_text("ascii")
 
-    def tell(self, request: Request, what: str, **facts: Any) -> None:
-        """One more event of the request's clip."""
+    def tell(self, request: ScriptRequest, what: str, **facts: Any) -> None:
+        """Appends an event to the log of the request's clip."""
         if request.clip:
             _append(self._clip(request.clip), {"what": what, "run": request.id, "at": int(time.time()), **facts})
 
-    def remember_result(self, request: Request, output: str) -> None:
-        """So that a clip that shows a result is painted from its source again."""
+    def remember_result(self, request: ScriptRequest, output: str) -> None:
+        """Records what a result was made from, so that painting on it paints on its source."""
         facts = {name: request.given.get(name, "") for name in ("name", "source", "first", "last", "colorspace")}
         _append(self.folder / "results.lua", {"output": output, "clip": request.clip, **facts})
 
-    def is_replaced(self, request: Request) -> bool:
-        """Whether the same was asked of the same frame of the clip again since."""
+    def is_replaced(self, request: ScriptRequest) -> bool:
+        """Whether a later request asks for the same of the same frame of the clip."""
         try:
             lines = self._clip(request.clip).read_text("ascii").splitlines()
         except (OSError, UnicodeError):
@@ -128,7 +129,7 @@ def _lua(value: Any) -> str:
 
 
 def preference_files() -> list[Path]:
-    """Where Resolve keeps Fusion's preferences: one file a profile."""
+    """The files of Fusion's preferences in Resolve, one a profile."""
     home = Path.home()
     fusion = {
         "darwin": home / "Library/Application Support/Blackmagic Design/DaVinci Resolve/Fusion",
@@ -137,10 +138,10 @@ def preference_files() -> list[Path]:
     return sorted(fusion.glob("Profiles/*/Fusion.prefs"))
 
 
-def requests_in(preferences: Path, now: float) -> Iterator[Request]:
-    """The requests that lie in a file of preferences, but for old ones.
+def requests_in(preferences: Path, now: float) -> Iterator[ScriptRequest]:
+    """The requests in a preferences file that are not older than `OLD_SECONDS`. now: seconds since the epoch.
 
-    Raises HostError where others on this machine could have written them."""
+    Raises HostError where other users of the machine can write the file."""
     if who := _open_to_others(preferences):
         raise HostError(
             f"Others on this machine can write {preferences}, so its requests are not followed; close {who} to them."
@@ -157,7 +158,8 @@ def requests_in(preferences: Path, now: float) -> Iterator[Request]:
 
 
 def _open_to_others(path: Path) -> Path | None:
-    """The folder to close where a file is writable by everybody (as Resolve leaves it) and everybody can reach it."""
+    """The folder to make private if a file is writable and reachable by every user (Resolve creates it writable); else
+    None."""
     if os.name != "posix" or not path.stat().st_mode & 0o002:
         return None
     closed = any(not folder.stat().st_mode & 0o001 for folder in path.parents)

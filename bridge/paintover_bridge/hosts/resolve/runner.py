@@ -1,4 +1,4 @@
-"""Does what a script in Resolve asked for, by the `paintover` command, and writes down what happens."""
+"""Executes the requests of Resolve's scripts with the `paintover` command, and logs the events for the scripts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paintover_bridge.hosts.command import Event, HostError, Run, clean_environment, detached, make_room
-from paintover_bridge.hosts.notify import notify
-from paintover_bridge.hosts.resolve.mailbox import Mailbox, Request
+from paintover_local.processes import detached
 
-IDLE_SECONDS = 12 * 3600.0  # a painting that nobody saves any more is let go
+from paintover_bridge.hosts.command import Event, HostError, Run, clean_environment, make_output_folder
+from paintover_bridge.hosts.notify import notify
+from paintover_bridge.hosts.resolve.mailbox import Mailbox, ScriptRequest
+
+IDLE_SECONDS = 12 * 3600.0  # a painting without a save for so long is ended
 _POLL_SECONDS = 0.5
 
 
-def arguments(request: Request) -> list[str]:
+def arguments(request: ScriptRequest) -> list[str]:
     """The command's arguments for a request. Raises HostError for one that lacks something."""
     if request.verb == "monitor":
         return ["monitor"]
@@ -36,16 +38,17 @@ def _option(name: str, given: Mapping[str, Any]) -> list[str]:
     return [f"--{name}", str(given[name])] if given.get(name) else []
 
 
-class Runner:
-    """command: what runs `paintover`."""
+class RequestRunner:
+    """Executes requests. command: the command that runs `paintover`."""
 
     def __init__(self, mailbox: Mailbox, command: Sequence[str]) -> None:
         self.mailbox = mailbox
         self._command = command
         self._runs: list[Run] = []
 
-    def do(self, request: Request) -> None:
-        """Does it to its end. What goes wrong is written down for the script, or shown where none reads it."""
+    def execute(self, request: ScriptRequest) -> None:
+        """Executes a request to its end. Errors are logged for the script, or shown on the desktop where no script
+        reads them."""
         self.mailbox.take(request)
         if request.verb == "tell":
             notify(str(request.given.get("sentence", "")))
@@ -55,45 +58,45 @@ class Runner:
             self._follow(request)
 
     def stop(self) -> None:
-        """Ends what still runs, as this process does."""
+        """Ends the commands that still run."""
         for run in list(self._runs):
             run.stop()
 
-    def _show_monitor(self, request: Request) -> None:
-        """Without --json, which keeps `paintover monitor` from opening the browser, it says nothing to read."""
+    def _show_monitor(self, request: ScriptRequest) -> None:
+        """Opens the monitor; without --json, which would keep `paintover monitor` from opening the browser."""
         done = subprocess.run(
             [*self._command, *arguments(request)], capture_output=True, env=clean_environment(), **detached()
         )
         if done.returncode != 0:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["The monitor does not open."]
-            notify(said[-1])
+            lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["The monitor does not open."]
+            notify(lines[-1])
 
-    def _follow(self, request: Request) -> None:
+    def _follow(self, request: ScriptRequest) -> None:
         given, mailbox = request.given, self.mailbox
-        kept = ("frame", "name", "source", "first", "last", "colorspace")
-        facts = {"verb": request.verb, **{name: given[name] for name in kept if name in given}}
+        copied = ("frame", "name", "source", "first", "last", "colorspace")
+        facts = {"verb": request.verb, **{name: given[name] for name in copied if name in given}}
         mailbox.tell(request, "started", **facts)
-        heard = time.monotonic()
+        last_event = time.monotonic()
 
         def on_event(event: Event) -> None:
-            nonlocal heard
-            heard = time.monotonic()
-            self._write_down(request, event)
+            nonlocal last_event
+            last_event = time.monotonic()
+            self._log_event(request, event)
 
         try:
-            asked = arguments(request)
-            make_room(str(given["output"]))
-            run = Run(self._command, asked, on_event)
+            command_arguments = arguments(request)
+            make_output_folder(str(given["output"]))
+            run = Run(self._command, command_arguments, on_event)
             self._runs.append(run)
             while not run.wait(_POLL_SECONDS):
-                if mailbox.is_replaced(request) or time.monotonic() - heard > IDLE_SECONDS:
+                if mailbox.is_replaced(request) or time.monotonic() - last_event > IDLE_SECONDS:
                     run.stop()
             self._runs.remove(run)
         except HostError as error:
             mailbox.tell(request, "error", message=str(error))
             mailbox.tell(request, "ended")
 
-    def _write_down(self, request: Request, event: Event) -> None:
+    def _log_event(self, request: ScriptRequest, event: Event) -> None:
         what, frame = event["event"], event.get("frame", request.given.get("frame", 0))
         if what in ("exported", "saved") and event.get("path"):
             self.mailbox.tell(request, what, path=event["path"], frame=frame)

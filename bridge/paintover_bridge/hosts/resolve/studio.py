@@ -23,8 +23,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from paintover_bridge.hosts.command import Event, HostError, Run, find_command, make_room
-from paintover_bridge.hosts.resolve.mailbox import Request
+from paintover_local.processes import code_command
+
+from paintover_bridge.hosts.command import Event, HostError, Run, find_command, make_output_folder
+from paintover_bridge.hosts.resolve.mailbox import ScriptRequest
 from paintover_bridge.hosts.resolve.runner import arguments
 
 BIN = "Paintover"
@@ -56,7 +58,7 @@ _COLOURS = {
 }
 
 Resolve = Any
-"""Resolve's own object: it seems to have every method, so none is asked for with hasattr."""
+"""Resolve's own object: it seems to have every method, so hasattr tells nothing."""
 T = TypeVar("T")
 
 
@@ -79,7 +81,7 @@ def connect() -> Resolve:
     """The Resolve that runs. Raises HostError where there is none, or it lets no script in.
 
     The module is tried in another process first: of the wrong Python it takes its process down."""
-    probe = [sys.executable, "-c", "import DaVinciResolveScript"]
+    probe = code_command(sys.executable, "import DaVinciResolveScript")
     if subprocess.run(probe, capture_output=True, stdin=subprocess.DEVNULL, check=False).returncode != 0:
         raise HostError(
             "Resolve's Python module cannot be loaded; set RESOLVE_SCRIPT_API, RESOLVE_SCRIPT_LIB and PYTHONPATH as "
@@ -227,8 +229,8 @@ def paint(
 ) -> Run:
     """Opens the clip's frame for painting; each save is carried through the clip. Does not wait."""
     given = {**vars(clip), "output": output, "method": method, "editor": editor}
-    make_room(output)
-    return Run(command or find_command(), arguments(Request("", "paint", "", given)), on_event)
+    make_output_folder(output)
+    return Run(command or find_command(), arguments(ScriptRequest("", "paint", "", given)), on_event)
 
 
 def propagate(
@@ -243,15 +245,15 @@ def propagate(
     """Carries paintings, by frame, through the clip. Does not wait."""
     listed = [{"frame": frame, "path": path} for frame, path in paintings.items()]
     given = {**vars(clip), "output": output, "method": method, "paintings": listed}
-    make_room(output)
-    return Run(command or find_command(), arguments(Request("", "propagate", "", given)), on_event)
+    make_output_folder(output)
+    return Run(command or find_command(), arguments(ScriptRequest("", "propagate", "", given)), on_event)
 
 
 def bring(resolve: Resolve, clip: Clip, output: str, *, as_track: bool = False, finalize: bool = False) -> str:
     """Puts an output of the clip's frames on the timeline; returns where ("take 2", "track 3").
 
     as_track: on a new track above all, instead of as a take. finalize: keeps the take alone.
-    Nothing is overwritten, and what Resolve does otherwise than it was asked raises HostError."""
+    Nothing is overwritten, and whatever Resolve does not do as requested raises HostError."""
     timeline, project = _timeline(resolve)
     item = next((one for one in _items(timeline) if one.GetUniqueId() == clip.item), None)
     if item is None:
@@ -290,7 +292,7 @@ def _imported(pool: Any, clip: Clip, output: str) -> Any:
     own = next((one for one in root.GetSubFolderList() or [] if one.GetName() == BIN), None)
     own = own or pool.AddSubFolder(root, BIN)
     if not own:
-        raise HostError(f'The bin "{BIN}" cannot be made; is the project read-only?')
+        raise HostError(f'The bin "{BIN}" cannot be written; is the project read-only?')
     try:
         for media in own.GetClipList() or []:
             if _shows(media, output):

@@ -1,4 +1,4 @@
-"""Who may see the page: a link that works once gives a browser a cookie, and every request is checked before any work.
+"""Who may see the page: a link that works once gives a browser a cookie; every request is checked before any work.
 
 The page listens on loopback only. Other web pages in the same browser are kept out by the Host header (DNS rebinding),
 by Origin and a SameSite cookie (forged requests), and by a content policy that lets the page load nothing but itself.
@@ -32,7 +32,7 @@ HEADERS = {
 
 
 class Access:
-    """Makes links and cookies, and refuses what has none.
+    """Creates links and cookies, and refuses requests without them.
 
     token: the data folder's secret, of which cookies are derived, so that they outlive the daemon."""
 
@@ -44,11 +44,11 @@ class Access:
 
     @property
     def cookie_name(self) -> str:
-        """Cookies do not tell ports apart; two engines on one machine must not share one."""
+        """By port: browsers send cookies to every port of a host, and two engines on one machine must not share one."""
         return f"paintover-{self.port}"
 
     def link(self) -> str:
-        """A path that works once."""
+        """The path of a link that works once."""
         now = time.monotonic()
         self._links = {code: end for code, end in list(self._links.items())[1 - LINKS :] if end > now}
         code = secrets.token_urlsafe(24)
@@ -56,7 +56,7 @@ class Access:
         return f"/open?link={code}"
 
     def redeem(self, code: str) -> str | None:
-        """The cookie for a link's code; None for one that was used, is too old, or never was."""
+        """The cookie for a link's code; None for a code that was used, is too old, or never existed."""
         end = self._links.pop(code, 0.0)
         if end < time.monotonic():
             return None
@@ -67,7 +67,7 @@ class Access:
         return hmac.new(self._secret, _raw(name), hashlib.sha256).hexdigest()
 
     def refusal(self, request: web.Request) -> tuple[int, str] | None:
-        """Why a request is refused, with its status; None where it is not."""
+        """The HTTP status and reason that a request is refused with; None for an allowed one."""
         hosts = {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost")}
         if request.host not in hosts:
             return 421, "This engine answers to 127.0.0.1 and localhost only."

@@ -1,9 +1,8 @@
-"""The queue's page: its files, the jobs as JSON, their pictures, and all changes as server-sent events."""
+"""The monitor's server: the page's files, the jobs as JSON, their pictures, and all changes as server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import shutil
@@ -13,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp_sse import EventSourceResponse, sse_response
 
 from paintover_engine import __version__
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.devices import gauges
 from paintover_engine.jobs.engine import Engine
-from paintover_engine.jobs.queue import Job, JobFrame, JobState
+from paintover_engine.jobs.entities import Job, JobFrame, JobState
 from paintover_engine.jobs.store import PICTURE
 from paintover_engine.jobs.versions import VIDEOS
 from paintover_engine.methods.registry import METHODS
-from paintover_engine.service.metrics import metrics
 from paintover_engine.service.monitor.access import HEADERS, Access
 from paintover_engine.service.monitor.painting import PaintingFace
 from paintover_engine.service.support import export_job
@@ -50,7 +49,7 @@ STATUS = {
 
 
 class Monitor:
-    """Serves the page on loopback. `start` gives the port."""
+    """Serves the page on loopback. open_pages: how many browsers receive its events."""
 
     def __init__(self, engine: Engine, token: str, with_metrics: bool = False) -> None:
         self._engine = engine
@@ -60,8 +59,8 @@ class Monitor:
         self.open_pages = 0
 
     async def start(self, port: int) -> int:
-        """Listens on a port of 127.0.0.1, on any free one where that is taken or 0."""
-        app = web.Application(middlewares=[self.access.check, _sentences], client_max_size=BODY_LIMIT)
+        """Listens on a port of 127.0.0.1, on any free one where that is taken or 0; returns the port."""
+        app = web.Application(middlewares=[self.access.check, _errors_as_sentences], client_max_size=BODY_LIMIT)
         app.add_routes(
             [
                 web.get("/open", self._open),
@@ -120,7 +119,7 @@ class Monitor:
     async def _job(self, request: web.Request) -> web.StreamResponse:
         job = self._engine.queue.job(int(request.match_info["id"]))
         shown = self._shown(job, self._engine.queue.frames(job.id))
-        shown["suggested"] = self._engine.suggested_keyframes(job.id)
+        shown["suggested"] = self._engine.jobs.suggested_keyframes(job.id)
         shown["parameters"] = dict(job.spec.parameters)
         return web.json_response(shown)
 
@@ -136,8 +135,8 @@ class Monitor:
         if name is None:
             raise PaintoverError(Code.INVALID_ARGUMENT, f"Pictures come as {', '.join(PICTURES)}.")
         number, view = int(request.match_info["number"]), request.match_info["view"]
-        path = await self._engine.picture(int(request.match_info["id"]), number, view, side, name)
-        # A job's frame of one number stays the same, unless another version of the engine made it anew.
+        path = await self._engine.frames.picture(int(request.match_info["id"]), number, view, side, name)
+        # A job's frame stays the same, unless another version of the engine computed it again.
         tag = f'"{path.parent.name[:24]}"'
         headers = {"Cache-Control": "private, max-age=3600", "ETag": tag}
         if request.headers.get("If-None-Match") == tag:
@@ -147,20 +146,20 @@ class Monitor:
     async def _act(self, request: web.Request) -> web.StreamResponse:
         number, engine = int(request.match_info["id"]), self._engine
         actions: dict[str, Callable[[], Job | Awaitable[Job]]] = {
-            "pause": lambda: engine.pause_job(number),
-            "resume": lambda: engine.resume_job(number),
-            "cancel": lambda: engine.cancel_job(number),
-            "retry": lambda: engine.retry_job(number),
+            "pause": lambda: engine.jobs.pause(number),
+            "resume": lambda: engine.jobs.resume(number),
+            "cancel": lambda: engine.jobs.cancel(number),
+            "retry": lambda: engine.jobs.retry(number),
         }
         name = request.match_info["action"]
         given = await _body(request)
         if name == "remove":
-            engine.delete_job(number)
+            engine.jobs.delete(number)
             return web.json_response({"removed": number})
         if name == "priority":
-            changed: Any = engine.set_priority(number, _whole(given, "priority"))
+            changed: Any = engine.jobs.set_priority(number, _whole(given, "priority"))
         elif name == "place":
-            changed = engine.place_job(number, _whole(given, "before") if given.get("before") is not None else None)
+            changed = engine.jobs.place(number, _whole(given, "before") if given.get("before") is not None else None)
         elif name in actions:
             changed = actions[name]()
         else:
@@ -169,68 +168,67 @@ class Monitor:
         return web.json_response(self._shown(job, []))
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        return web.Response(text=await metrics(self._engine), content_type="text/plain", charset="utf-8")
+        from paintover_engine.service.metrics import metrics  # only daemons with --metrics load its library
+
+        return web.Response(body=await metrics(self._engine), content_type="text/plain", charset="utf-8")
 
     # Events.
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """All jobs, then each change of one; `Last-Event-ID` goes on from there. Gauges every few seconds."""
-        response = web.StreamResponse(
-            headers={**HEADERS, "Content-Type": "text/event-stream", "Cache-Control": "no-store"}
-        )
-        await response.prepare(request)
-        seen = request.headers.get("Last-Event-ID", "")
-        since = int(seen) + 1 if seen.isdigit() else 0
-        outbox: asyncio.Queue[bytes] = asyncio.Queue(maxsize=64)
-        tasks = [asyncio.create_task(self._tell_jobs(outbox, since)), asyncio.create_task(self._tell_gauges(outbox))]
-        self.open_pages += 1
-        try:
-            while True:
-                await response.write(await outbox.get())
-        except (ConnectionError, asyncio.CancelledError):
-            return response
-        finally:
-            self.open_pages -= 1
-            for task in tasks:
-                task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+        """All jobs, then each change of one, numbered so that a browser continues with `Last-Event-ID`; the devices'
+        load every few seconds."""
+        async with sse_response(request, headers=HEADERS, sep="\n") as stream:
+            seen = stream.last_event_id or ""
+            since = int(seen) + 1 if seen.isdigit() else 0
+            tasks = [
+                asyncio.create_task(self._send_jobs(stream, since)),
+                asyncio.create_task(self._send_gauges(stream)),
+            ]
+            self.open_pages += 1
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)  # either ends when the page is closed
+            finally:
+                self.open_pages -= 1
+                for task in tasks:
+                    task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+        return stream
 
-    async def _tell_jobs(self, outbox: asyncio.Queue[bytes], since: int) -> None:
+    async def _send_jobs(self, stream: EventSourceResponse, since: int) -> None:
         queue = self._engine.queue
         if since > queue.sequence + 1:  # of another queue: the damaged one that this replaced
             since = 0
         jobs = queue.changed_jobs(since)
         # Of a finished job the page asks for the frames when it shows them: there may be a thousand such jobs.
-        shown = [self._shown(job, queue.frames(job.id, since) if _has_news(job) else []) for job in jobs]
+        shown = [self._shown(job, queue.frames(job.id, since) if _streams_frames(job) else []) for job in jobs]
         ids = sorted(queue.ids())
-        await outbox.put(_event("start", {"jobs": shown, "ids": ids, "fresh": since == 0}, queue.sequence))
+        await _send(stream, "start", {"jobs": shown, "ids": ids, "fresh": since == 0}, queue.sequence)
         next_one = queue.sequence + 1
         known = set(ids)
-        async for job, frames in self._engine.watch(None, next_one):
+        async for job, frames in self._engine.jobs.watch(None, next_one):
             known.add(job.id)
             gone = known - queue.ids()
             known -= gone
             if gone:
-                await outbox.put(_event("gone", {"ids": sorted(gone)}))
-            await outbox.put(_event("job", self._shown(job, frames), job.sequence))
+                await _send(stream, "gone", {"ids": sorted(gone)})
+            await _send(stream, "job", self._shown(job, frames), job.sequence)
 
-    async def _tell_gauges(self, outbox: asyncio.Queue[bytes]) -> None:
+    async def _send_gauges(self, stream: EventSourceResponse) -> None:
         names = {device.id: device.name for device in self._engine.devices}
         while True:
-            usage = self._engine.cache_usage()
-            told = {
+            usage = self._engine.storage.cache_usage()
+            values = {
                 "version": __version__,
                 "notes": self._engine.notes,
                 "devices": [{**vars(gauge), "name": names.get(gauge.device, gauge.device)} for gauge in await gauges()],
                 "disk": {**usage, "free": shutil.disk_usage(self._engine.folder.root).free},
                 "ids": sorted(self._engine.queue.ids()),
             }
-            await outbox.put(_event("gauges", told))
+            await _send(stream, "gauges", values)
             await asyncio.sleep(GAUGE_SECONDS)
 
     def _shown(self, job: Job, frames: list[JobFrame]) -> dict[str, Any]:
-        """A job as the page has it. frames: those to add, as [number, confidence]."""
+        """A job as the page shows it. frames: those to add to what the page has, as [number, confidence]."""
         shot = self._engine.queue.shot(job.shot)
         info = shot.info
         method = METHODS.get(job.spec.method)
@@ -261,18 +259,18 @@ class Monitor:
         }
 
 
-def _has_news(job: Job) -> bool:
+def _streams_frames(job: Job) -> bool:
     return job.frames_done > 0 and not job.state.finished
 
 
 def _short(source: str) -> str:
-    """A video's name; of a sequence also its folder's, for many are called alike."""
+    """A video's name; of a sequence also its folder's, because many sequences have the same name."""
     path = Path(source)
     return "/".join(path.parts[-2:]) if path.suffix.lower() not in VIDEOS else path.name
 
 
 @web.middleware
-async def _sentences(
+async def _errors_as_sentences(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Errors as one sentence with the right status."""
@@ -308,6 +306,5 @@ def _whole(given: dict[str, Any], name: str) -> int:
     return value
 
 
-def _event(name: str, data: dict[str, Any], number: int | None = None) -> bytes:
-    lines = [f"event: {name}", *([] if number is None else [f"id: {number}"]), f"data: {json.dumps(data)}"]
-    return ("\n".join(lines) + "\n\n").encode()
+async def _send(stream: EventSourceResponse, event: str, data: dict[str, Any], number: int | None = None) -> None:
+    await stream.send(json.dumps(data), id=None if number is None else str(number), event=event)

@@ -1,4 +1,4 @@
-"""Starts the page's server when somebody asks for it, so that a daemon without a page is not larger for it."""
+"""Starts the monitor's server when it is first opened: a daemon without it does not load the HTTP library."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class LazyMonitor:
-    """The page of one data folder: on the port that it had before, where that is free."""
+    """The monitor of one data folder, on the port that it had before where that is free."""
 
     def __init__(self, engine: Engine, folder: DataFolder, token: str, with_metrics: bool) -> None:
         self._engine = engine
@@ -31,7 +31,7 @@ class LazyMonitor:
         self._task: asyncio.Task[Monitor] | None = None
 
     async def open(self) -> str:
-        """A link to the page that works once. Raises PaintoverError where the server's library is missing."""
+        """A link to the page that works once. Raises PaintoverError where the HTTP library is missing."""
         return (await self._started()).url()
 
     @property

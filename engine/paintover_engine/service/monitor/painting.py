@@ -1,4 +1,4 @@
-"""What a panel inside a painting program asks for: the shots, a frame to paint on, and a save's way into its shot."""
+"""The requests of a panel inside a painting program: list shots, open a frame to paint on, submit a saved picture."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from paintover_bridge.keyframe import Painting, picture_path
+from paintover_local.pictures import keyframe_picture
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.engine import Engine
-from paintover_engine.jobs.queue import Job, JobSpec, JobState, Shot
-from paintover_engine.service import messages
+from paintover_engine.jobs.entities import Job, JobSpec, JobState, Shot
 
 METHOD = "draft"
 PRIORITY = 10  # as `paintover paint`: somebody waits for it
 PICTURES = (".psd", ".psb", ".png", ".tif", ".tiff")
-SHOTS = 50  # that are told, the newest first
+SHOTS = 50  # that are listed, the newest first
 
 Body = Callable[[web.Request], Awaitable[dict[str, Any]]]
 
 
 class PaintingFace:
-    """Its calls are by shot and frame; pictures lie where `paintover paint` puts them, so both go on with the same."""
+    """Pictures lie where `paintover paint` puts them, so that both open the same file of a shot's frame."""
 
     def __init__(self, engine: Engine, body: Body) -> None:
         self._engine = engine
         self._body = body
-        self._made: dict[str, int] = {}  # the last job that was made here, by shot
+        self._jobs: dict[str, int] = {}  # the last job that was created here, by shot
 
     def routes(self) -> Sequence[web.RouteDef]:
-        """For the monitor's server, which checks who asks."""
+        """The routes, for the monitor's server, which checks the cookie or the token."""
         frame = r"/shots/{shot:[0-9a-f]{12}}/frames/{number:-?\d{1,12}}"
         return [web.get("/shots", self._shots), web.post(f"{frame}/open", self._open), web.post(frame, self._save)]
 
@@ -63,13 +62,12 @@ class PaintingFace:
                 "message": job.message,
                 "fraction": job.progress.fraction,
                 "frames": job.frames_done,
-                "suggested": self._engine.suggested_keyframes(job.id) if job.state is JobState.DONE else [],
+                "suggested": self._engine.jobs.suggested_keyframes(job.id) if job.state is JobState.DONE else [],
             },
         }  # fmt: skip
 
     def _picture(self, shot: Shot, number: int) -> Path:
-        painting = Painting(source=shot.source, frame=number)
-        return picture_path(painting, messages.shot_message(shot), self._engine.folder.root)
+        return keyframe_picture(self._engine.folder.root, shot.source, number)
 
     def _pictures(self, shot: Shot) -> list[dict[str, Any]]:
         """The shot's files to paint on, by frame."""
@@ -83,38 +81,38 @@ class PaintingFace:
                     found.append({"frame": int(number), "path": str(path)})
         return found
 
-    def _asked(self, request: web.Request) -> tuple[Shot, int]:
+    def _target(self, request: web.Request) -> tuple[Shot, int]:
         return self._engine.queue.shot(request.match_info["shot"]), int(request.match_info["number"])
 
     async def _open(self, request: web.Request) -> web.StreamResponse:
-        """A file to paint on: the one that is there already, else a new one. Starts what needs no keyframe."""
-        shot, number = self._asked(request)
+        """A file to paint on: the one that exists, else a new one. Starts the stages that need no keyframe."""
+        shot, number = self._target(request)
         there = [picture["path"] for picture in self._pictures(shot) if picture["frame"] == number]
         path, notes = Path(there[0]) if there else self._picture(shot, number), []
         if not there:
             path.parent.mkdir(parents=True, exist_ok=True)
-            notes = await self._engine.export_frame(shot.id, number, str(path), overwrite=False)
-        await self._engine.create_job(shot.id, _spec([], prepare_only=True), priority=-PRIORITY)
+            notes = await self._engine.keyframes.export_frame(shot.id, number, str(path), overwrite=False)
+        await self._engine.jobs.create(shot.id, _spec([], prepare_only=True), priority=-PRIORITY)
         return web.json_response({"path": str(path), "resumed": bool(there), "notes": notes})
 
     async def _save(self, request: web.Request) -> web.StreamResponse:
-        """A save: the picture becomes the frame's keyframe and is carried through; the last one's job is cancelled."""
-        shot, number = self._asked(request)
+        """The saved picture becomes the frame's keyframe and is propagated; the job of an earlier save is cancelled."""
+        shot, number = self._target(request)
         path = (await self._body(request)).get("path")
         if not isinstance(path, str) or Path(path).suffix.lower() not in PICTURES:
             kinds = ", ".join(PICTURES)
             raise PaintoverError(Code.INVALID_ARGUMENT, f"'path' is to name the saved picture ({kinds}).")
-        keyframe = await self._engine.put_keyframe(shot.id, number, path, None)
+        keyframe = await self._engine.keyframes.put(shot.id, number, path, None)
         names = [one.id for one in self._engine.queue.keyframes(shot.id)]
-        job = self._carrying(shot.id, names)
+        job = self._propagation_of(shot.id, names)
         if job is None:
-            await self._outdate(shot.id)
-            job = await self._engine.create_job(shot.id, _spec(names), PRIORITY)
-            self._made[shot.id] = job.id
+            await self._cancel_last(shot.id)
+            job = await self._engine.jobs.create(shot.id, _spec(names), PRIORITY)
+            self._jobs[shot.id] = job.id
         return web.json_response({"keyframe": keyframe.id, "notes": keyframe.notes, "job": job.id})
 
-    def _carrying(self, shot: str, keyframes: Sequence[str]) -> Job | None:
-        """A job that carries just these already: nothing was painted since, or `paintover paint` was quicker."""
+    def _propagation_of(self, shot: str, keyframes: Sequence[str]) -> Job | None:
+        """A job that propagates exactly these keyframes: nothing was painted since, or `paintover paint` created it."""
         gone = (JobState.FAILED, JobState.CANCELLED)
         for job in self._engine.queue.jobs():
             same = job.shot == shot and job.spec.method == METHOD and list(job.spec.keyframes) == list(keyframes)
@@ -122,10 +120,10 @@ class PaintingFace:
                 return job
         return None
 
-    async def _outdate(self, shot: str) -> None:
-        made = self._made.pop(shot, None)
-        if made in self._engine.queue.ids() and not self._engine.queue.job(made).state.finished:
-            await self._engine.cancel_job(made)
+    async def _cancel_last(self, shot: str) -> None:
+        last = self._jobs.pop(shot, None)
+        if last in self._engine.queue.ids() and not self._engine.queue.job(last).state.finished:
+            await self._engine.jobs.cancel(last)
 
 
 def _spec(keyframes: Sequence[str], prepare_only: bool = False) -> JobSpec:

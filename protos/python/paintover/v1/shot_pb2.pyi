@@ -81,6 +81,7 @@ class Shot(_message.Message):
     TIMECODE_FIELD_NUMBER: _builtins.int
     HAS_AUDIO_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"shots/<id>"."""
     source: _builtins.str
@@ -97,6 +98,8 @@ class Shot(_message.Message):
     pixel_aspect: _builtins.float
     timecode: _builtins.str
     has_audio: _builtins.bool
+    stream: _builtins.int
+    """The number of a video's stream in its file; absent for what is no video."""
     @_builtins.property
     def range(self) -> Global___FrameRange:
         """Frame numbers: those in a sequence's file names; from 0 for a video."""
@@ -122,12 +125,15 @@ class Shot(_message.Message):
         timecode: _builtins.str = ...,
         has_audio: _builtins.bool = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        stream: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "range", b"range", "stream", b"stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["colorspace", b"colorspace", "format", b"format", "has_audio", b"has_audio", "height", b"height", "name", b"name", "notes", b"notes", "pixel_aspect", b"pixel_aspect", "range", b"range", "rate_denominator", b"rate_denominator", "rate_numerator", b"rate_numerator", "source", b"source", "timecode", b"timecode", "variable_frame_rate", b"variable_frame_rate", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "colorspace", b"colorspace", "format", b"format", "has_audio", b"has_audio", "height", b"height", "name", b"name", "notes", b"notes", "pixel_aspect", b"pixel_aspect", "range", b"range", "rate_denominator", b"rate_denominator", "rate_numerator", b"rate_numerator", "source", b"source", "stream", b"stream", "timecode", b"timecode", "variable_frame_rate", b"variable_frame_rate", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__stream: _TypeAlias = _typing.Literal["stream"]  # noqa: Y015
+    _WhichOneofArgType__stream: _TypeAlias = _typing.Literal["_stream", b"_stream"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stream) -> _WhichOneofReturnType__stream | None: ...
 
 Global___Shot: _TypeAlias = Shot  # noqa: Y015
 
@@ -139,10 +145,13 @@ class CreateShotRequest(_message.Message):
     FRAMES_FOLLOW_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
     COLORSPACE_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """A video file, a folder of numbered images, or a pattern ("shot.%05d.exr", "shot.####.exr")."""
     colorspace: _builtins.str
     """An OpenColorIO colour space name; empty: from the file's tags."""
+    stream: _builtins.int
+    """The number of a video's stream in its file, as ffprobe tells it; absent: the default one."""
     @_builtins.property
     def frames_follow(self) -> Global___FramesFollow:
         """The frames come by UploadFrames."""
@@ -156,13 +165,19 @@ class CreateShotRequest(_message.Message):
         frames_follow: Global___FramesFollow | None = ...,
         range: Global___FrameRange | None = ...,
         colorspace: _builtins.str = ...,
+        stream: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frames_follow", b"frames_follow", "from", b"from", "path", b"path", "range", b"range"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "frames_follow", b"frames_follow", "from", b"from", "path", b"path", "range", b"range", "stream", b"stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["colorspace", b"colorspace", "frames_follow", b"frames_follow", "from", b"from", "path", b"path", "range", b"range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "colorspace", b"colorspace", "frames_follow", b"frames_follow", "from", b"from", "path", b"path", "range", b"range", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__stream: _TypeAlias = _typing.Literal["stream"]  # noqa: Y015
+    _WhichOneofArgType__stream: _TypeAlias = _typing.Literal["_stream", b"_stream"]  # noqa: Y015
     _WhichOneofReturnType_from: _TypeAlias = _typing.Literal["path", "frames_follow"]  # noqa: Y015
     _WhichOneofArgType_from: _TypeAlias = _typing.Literal["from", b"from"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stream) -> _WhichOneofReturnType__stream | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_from) -> _WhichOneofReturnType_from | None: ...
 
 Global___CreateShotRequest: _TypeAlias = CreateShotRequest  # noqa: Y015

@@ -1,0 +1,8 @@
+"""`python -m paintover_bridge.cli` is the `paintover` command."""
+
+from __future__ import annotations
+
+from paintover_bridge.cli.app import main
+
+if __name__ == "__main__":
+    main()

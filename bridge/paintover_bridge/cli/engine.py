@@ -1,0 +1,173 @@
+"""The engine's own commands: `serve`, `stop`, `status`, `doctor`, `monitor`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from paintover_bridge.cli import context
+from paintover_bridge.errors import FAILED, OK, UNAVAILABLE, ClientError
+
+
+@click.command()
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    default="127.0.0.1:0",
+    show_default=True,
+    help="Loopback address and port (0: any free one), or unix:/path/of/socket.",
+)
+@click.option("--gpu-memory", metavar="SIZE", help="Use that much of a GPU at most: 8G.  [default: all]")
+@click.option("--cache-size", metavar="SIZE", help="Room on disk for what can be made again.  [default: 50G]")
+@click.option("--metrics", is_flag=True, help="Answer /metrics for Prometheus, on the monitor's port, with the token.")
+@context.common
+def serve(listen: str, gpu_memory: str | None, cache_size: str | None, metrics: bool) -> int:
+    """Run the engine in this terminal.
+
+    It serves every client on this machine until Ctrl-C or `paintover stop`.
+
+    \b
+    Example:
+      paintover serve --listen unix:/tmp/paintover.sock
+    """
+    from paintover_bridge import daemon
+    from paintover_bridge.arguments import parse_size
+
+    sizes = {"--gpu-memory": gpu_memory, "--cache-size": cache_size}
+    options = [part for name, text in sizes.items() if text for part in (name, str(parse_size(text)))]
+    return daemon.serve(context.data_folder(), listen, [*options, *(["--metrics"] if metrics else [])])
+
+
+@click.command()
+@click.option("--now", is_flag=True, help="Do not wait for jobs: they resume when an engine runs again.")
+@context.common
+def stop(now: bool) -> int:
+    """Stop the engine, when its jobs are done.
+
+    \b
+    Example:
+      paintover stop --now
+    """
+    from paintover_bridge import daemon
+
+    output, endpoint = context.output(), daemon.find(context.data_folder())
+    if endpoint is None:
+        output.say("No engine is running.")
+        output.record({"running": False})
+        return OK
+    try:
+        with context.connected(start=False) as client:
+            engine = client.get_engine()
+            waits = not now and engine.jobs_running + engine.jobs_waiting > 0
+            client.stop_engine(when_idle=waits)
+    except ClientError as error:
+        if error.code not in ("FAILED_PRECONDITION", "UNAUTHENTICATED", "UNIMPLEMENTED"):
+            raise
+        daemon.terminate(endpoint)  # it speaks another protocol, so no call can stop it
+        waits = False
+    if waits:
+        output.record({"running": True, "pid": endpoint.pid})
+        output.say("The engine stops when its jobs are done; `paintover stop --now` does not wait for them.")
+        return OK
+    if not daemon.wait_until_gone(endpoint, daemon.START_SECONDS):
+        raise ClientError("DEADLINE_EXCEEDED", f"The engine (process {endpoint.pid}) does not end; see {endpoint.log}.")
+    output.record({"running": False, "pid": endpoint.pid})
+    output.say("Stopped.")
+    return OK
+
+
+@click.command()
+@context.common
+def status() -> int:
+    """Show the engine that runs.
+
+    Version, devices, models found, room, jobs. Exit status 3 when none runs.
+
+    \b
+    Example:
+      paintover status --json
+    """
+    from paintover_bridge import daemon
+
+    output, folder = context.output(), context.data_folder()
+    endpoint = daemon.find(folder)
+    if endpoint is None:
+        output.record({"running": False, "data_folder": str(folder)})
+        output.say(f"No engine is running on {folder}; commands start one when they need it.")
+        return UNAVAILABLE
+    from paintover_bridge.records import as_record
+    from paintover_bridge.tables import print_engine
+
+    with context.connected(start=False) as client:
+        engine = client.get_engine()
+    if output.as_json:
+        output.record({"running": True, "address": endpoint.address, **as_record(engine)})
+    else:
+        print_engine(engine, endpoint.address)
+    return OK
+
+
+@click.command()
+@context.common
+def doctor() -> int:
+    """Check this machine and say what to mend.
+
+    Exit status 1 if anything is broken.
+
+    \b
+    Example:
+      paintover doctor
+    """
+    from dataclasses import asdict
+
+    from paintover_bridge.doctor import examine
+
+    output, broken = context.output(), False
+    for check in examine(context.data_folder()):
+        broken |= not check.ok
+        output.record(asdict(check))
+        output.say(f"{_mark(check.ok)} {check.name}: {check.found}")
+        if not check.ok:
+            output.say(f"  → {check.remedy}" if _can_print("→") else f"  -> {check.remedy}")
+    return FAILED if broken else OK
+
+
+def _mark(ok: bool) -> str:
+    if _can_print("✓✗"):
+        return "✓" if ok else "✗"
+    return "ok  " if ok else "FAIL"
+
+
+def _can_print(text: str) -> bool:
+    """Whether standard output's encoding has these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@click.command()
+@click.option("--no-browser", is_flag=True, help="Print the link only.")
+@context.common
+def monitor(no_browser: bool) -> int:
+    """Open the queue's page in a browser.
+
+    The link works once, within ten minutes; the browser that opened it stays known. An engine is started if none runs,
+    and goes on until `paintover stop`.
+
+    \b
+    Example:
+      paintover monitor
+    """
+    import webbrowser
+
+    with context.connected(ephemeral=False) as client:
+        url = client.open_monitor()
+    output = context.output()
+    output.record({"url": url})
+    output.say(url)
+    if not no_browser and not output.as_json:
+        webbrowser.open(url)
+    return OK

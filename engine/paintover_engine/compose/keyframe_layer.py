@@ -1,0 +1,81 @@
+"""A keyframe's contribution to the frames that its edit was propagated to, and the blend of two keyframes'."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from paintover_engine.compose.bounds import Bounds
+from paintover_engine.compose.colour_map import ColourMap
+from paintover_engine.compose.layer import Layer, Picture, View, reach
+from paintover_engine.compose.matte import Plane
+from paintover_engine.compose.motion import Span
+from paintover_engine.compose.paint import ColourEdit, Paint
+from paintover_engine.compose.tracker import Propagated, TrackedEdit
+
+
+class KeyframeLayer:
+    """One keyframe's edit as a layer over some frames.
+
+    frame: the keyframe's number. size: (width, height) of the plate. colour: what its paint does. tracked: None of a
+    grade. spans: the frames that it was propagated to. paint: the keyframe's; needed of a mapped edit alone."""
+
+    def __init__(
+        self,
+        frame: int,
+        size: tuple[int, int],
+        colour: ColourEdit,
+        tracked: TrackedEdit | None,
+        spans: Sequence[tuple[Span, Propagated]],
+        paint: Paint | None,
+    ) -> None:
+        self.frame = frame
+        self._size = size
+        self._spans = spans
+        self._colour = ColourMap(colour.table, 0.0)
+        self._layer = Layer(paint, self._colour, colour.drawn, tracked.firmness) if tracked else None
+
+    def confidence(self, number: int) -> float:
+        """0..1: how far the edit in a frame is to be trusted; 0 from a cut on."""
+        propagated, index = self._at(number)
+        return float(propagated.confidence[index])
+
+    def bounds(self, number: int) -> Bounds:
+        """The bounds of all that this keyframe paints in a frame, in the plate's pixels."""
+        propagated, index = self._at(number)
+        if self._layer is None or propagated.matte is None:
+            return (0, 0, *self._size)
+        return reach(propagated.matte[index], self._size)
+
+    def composite(self, number: int, view: View) -> tuple[Picture, Plane]:
+        """The painted colour (h, w, 3) and the matte (h, w) of a view of a frame."""
+        if self._layer is None:
+            return self._colour(view.working), np.ones(view.working.shape[:2], np.float32)
+        return self._layer.composite(view, *self._at(number))
+
+    def _at(self, number: int) -> tuple[Propagated, int]:
+        """The span that holds a frame, and the frame's index in it."""
+        return next((found, number - span[0]) for span, found in self._spans if span[0] <= number <= span[1])
+
+
+def blended(layers: Sequence[KeyframeLayer], number: int, view: View) -> tuple[NDArray[np.float32], Plane]:
+    """Painted colour (h, w, 3) and matte (h, w) of a view of a frame: each keyframe's, weighted by its confidence over
+    its distance in frames."""
+    weighted = [(layer, layer.confidence(number) / abs(number - layer.frame)) for layer in layers]
+    weighted = [(layer, weight) for layer, weight in weighted if weight > 0]
+    if not view.working.size or not weighted:
+        return np.zeros_like(view.working), np.zeros(view.working.shape[:2], np.float32)
+    if len(weighted) == 1:
+        return weighted[0][0].composite(number, view)
+    total = sum(weight for _, weight in weighted)
+    painted, alpha = np.zeros_like(view.working), np.zeros(view.working.shape[:2], np.float32)
+    for layer, weight in weighted:
+        colour, share = layer.composite(number, view)
+        share *= np.float32(weight / total)
+        painted += cv2.multiply(colour, cv2.merge([share] * 3))
+        alpha += share
+    painted /= np.maximum(alpha, np.float32(1e-4))[..., None]
+    return painted, alpha

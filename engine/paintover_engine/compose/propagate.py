@@ -1,0 +1,109 @@
+"""Propagation of an edit over a span of frames, away from its keyframe, across frames that do not show its scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from paintover_engine.compose.analysis_frame import AnalysisFrame
+from paintover_engine.compose.motion import Motion, PairMotion, bridged
+from paintover_engine.compose.prefetch import prefetched
+from paintover_engine.compose.register import Registration
+from paintover_engine.compose.tracker import LastSeen, Propagated, State, Step, TrackedEdit, Tracker
+
+LONGEST_GAP = 12
+"""Frames after which a scene that was interrupted is not expected back: the interruption was a cut."""
+
+
+class Scene:
+    """Follows one scene outward from its keyframe. A frame that is cut off from the one before it ends the scene if the
+    scene does not come back within `LONGEST_GAP` frames; else it was a disturbance: a flash, a black frame.
+
+    last_seen: the frame before the first one that is asked for, or the last before that which showed the scene."""
+
+    def __init__(self, last_seen: int, motion: Motion, frame_at: Callable[[int], AnalysisFrame]) -> None:
+        self.last_seen = last_seen
+        self._motion = motion
+        self._frame_at = frame_at
+
+    def advance(self, number: int) -> PairMotion | None:
+        """The motion between the next frame and the last one that showed the scene; None where it does not show it."""
+        distance = abs(number - self.last_seen)
+        if distance == 1:
+            motion = self._motion.to_keyframe_side(number)
+        elif distance <= LONGEST_GAP + 1:
+            motion = bridged(self._frame_at(self.last_seen), self._frame_at(number))
+        else:
+            return None
+        if motion.cut:
+            return None
+        self.last_seen = number
+        return motion
+
+
+def propagate(
+    edit: TrackedEdit,
+    keyframe: int,
+    before: Propagated | None,
+    numbers: Sequence[int],
+    motion: Motion,
+    frame_at: Callable[[int], AnalysisFrame],
+    check: Callable[[], None],
+) -> Propagated:
+    """A local edit in the frames `numbers`, which lead away from the frame `keyframe` one by one.
+
+    before: the span before, nearer to the keyframe; None next to it. In frames that do not show the keyframe's scene,
+    confidence and matte are 0. check: called once a frame; raises to cancel."""
+    step = 1 if numbers[0] > keyframe else -1
+    tracker = Tracker(frame_at(keyframe), edit)
+    state = tracker.start() if before is None else tracker.resume(before, outermost(step))
+    scene = Scene(_last_seen(before, numbers[0] - step), motion, frame_at)
+    seen, registration = frame_at(scene.last_seen), state.registration
+
+    def registered(number: int) -> tuple[Step | None, Registration | None]:
+        """The step to a frame, None where it does not show the scene; and its registration."""
+        nonlocal seen, registration
+        moved = scene.advance(number)
+        if moved is None:
+            return None, registration
+        previous, seen = seen, frame_at(number).prepared()
+        taken = Step(number, seen, previous, moved.backward, moved.forward, moved.repeated)
+        registration = tracker.register(registration, taken)
+        return taken, registration
+
+    states = []
+    for taken, found in prefetched(registered, numbers):
+        check()
+        if taken is None:
+            states.append(State(np.zeros_like(state.matte), 0.0, found))
+        else:
+            state = tracker.advance(state, found, taken)
+            states.append(state)
+    lost = scene.last_seen != numbers[-1]
+    return tracker.propagated(states[::step], (scene.last_seen, state) if lost else None)
+
+
+def propagate_grade(
+    before: Propagated | None,
+    numbers: Sequence[int],
+    motion: Motion,
+    step: int,
+    frame_at: Callable[[int], AnalysisFrame],
+) -> Propagated:
+    """A grade of the whole frame holds in every frame that shows its keyframe's scene."""
+    scene = Scene(_last_seen(before, numbers[0] - step), motion, frame_at)
+    confidence = [0.0 if scene.advance(number) is None else 1.0 for number in numbers]
+    lost = scene.last_seen != numbers[-1]
+    last_seen = LastSeen(scene.last_seen, 1.0) if lost else None
+    return Propagated(np.array(confidence[::step], np.float32), last_seen=last_seen)
+
+
+def _last_seen(before: Propagated | None, neighbour: int) -> int:
+    """The last frame up to `neighbour`, the outermost one of the span before, that shows the scene."""
+    return before.last_seen.number if before and before.last_seen else neighbour
+
+
+def outermost(step: int) -> int:
+    """The index, in a span of ascending frames, of the one farthest from the keyframe."""
+    return -1 if step > 0 else 0

@@ -1,0 +1,250 @@
+"""Jobs: created after every check that needs no work, ordered, paused, cancelled, retried, deleted and watched."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs import protocol, records
+from paintover_engine.jobs.entities import UNFINISHED, Job, JobFrame, JobSpec, JobState
+from paintover_engine.jobs.resources.shots import Shots
+from paintover_engine.jobs.resources.state import EngineState
+from paintover_engine.jobs.versions import next_version, remove_empty_folders, version_path
+from paintover_engine.media.info import SourceInfo
+from paintover_engine.methods.registry import find_method, read_parameters
+
+log = logging.getLogger(__name__)
+
+LOW_CONFIDENCE = 0.5  # below it a frame is suggested as the next keyframe
+
+
+class Jobs:
+    """The jobs of the queue."""
+
+    def __init__(self, state: EngineState, shots: Shots) -> None:
+        self._state = state
+        self._queue = state.queue
+        self._shots = shots
+        self._numbering = asyncio.Lock()  # from choosing a version's number until its job is queued
+
+    # Creating.
+
+    async def create(self, shot_id: str, spec: JobSpec, priority: int) -> Job:
+        """Queues a job after checking all that can be checked before any work."""
+        shot, info = await self._shots.probed(shot_id)
+        await self._check_method(spec)
+        keyframes = [self._queue.keyframe(name) for name in spec.keyframes] or self._queue.keyframes(shot.id)
+        if any(keyframe.shot != shot.id for keyframe in keyframes):
+            raise PaintoverError(Code.INVALID_ARGUMENT, "A keyframe of another shot was named; name this shot's own.")
+        if not keyframes and not (spec.prepare_only or spec.await_keyframe):
+            raise PaintoverError(Code.FAILED_PRECONDITION, "The shot has no keyframe yet; put one first.")
+        names = [keyframe.id for keyframe in sorted(keyframes, key=lambda k: k.frame)]
+        complete = dataclasses.replace(spec, keyframes=[] if spec.prepare_only else names)
+        async with self._numbering:
+            if twin := self._queue.twin(shot.id, complete):
+                return twin
+            if complete.versioned:
+                complete = self._next_version(complete)
+            paintings = [path for keyframe in keyframes for path in keyframe.files]
+            await self._check_outputs(complete, info, paintings)
+            job = self._queue.add_job(shot.id, complete, priority)
+        log.info("queued: %s", complete.output or "no output", extra={"job": job.id})
+        self._state.changes.announce()
+        self._state.scheduler.wake()
+        return job
+
+    async def check(self, shot_id: str, spec: JobSpec) -> None:
+        """Raises PaintoverError as `create` would for a job like this once its keyframes are there."""
+        _, info = await self._shots.probed(shot_id)
+        await self._check_method(spec)
+        async with self._numbering:
+            complete = self._next_version(spec) if spec.versioned else spec
+            try:
+                await self._check_outputs(complete, info, [])
+            finally:
+                if spec.versioned:
+                    remove_empty_folders(complete.output, complete.mattes)
+
+    async def plan_method(
+        self, shot_id: str, method: str, parameters: dict[str, str], model: str
+    ) -> protocol.MethodRequirements:
+        """What a method would take in memory and on disk for a shot."""
+        _, info = await self._shots.probed(shot_id)
+        spec = find_method(method)
+        read_parameters(spec, parameters)
+        requirements = None
+        if spec.takes_model:
+            if Path(model).is_absolute():
+                self._state.roots.check(model, "The model")
+            request = protocol.PlanMethodRequest(info=info, method=method, parameters=parameters, model=model)
+            requirements = (await self._state.media.call(request)).requirements
+        if requirements is None:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT, f"The method {method} has no plan to print: it chooses what fits when it starts."
+            )
+        return requirements
+
+    async def _check_method(self, spec: JobSpec) -> None:
+        """Raises PaintoverError for an unknown method, or for parameters or a model that it cannot use."""
+        method = find_method(spec.method)
+        read_parameters(method, spec.parameters)
+        if spec.model and not method.takes_model:
+            raise PaintoverError(Code.INVALID_ARGUMENT, f"The method {method.name} uses no model; leave out 'model'.")
+        if method.takes_model:
+            if Path(spec.model).is_absolute():
+                self._state.roots.check(spec.model, "The model")
+            await self._state.media.call(protocol.CheckModelRequest(method=spec.method, model=spec.model))
+
+    def _next_version(self, spec: JobSpec) -> JobSpec:
+        """The spec with output paths of a version that is not taken; creates the folders that are to hold them."""
+        self._state.roots.check(spec.versioned, "The output")
+        others = [job.spec.output for job in self._queue.jobs(*UNFINISHED) if job.spec.versioned == spec.versioned]
+        number = next_version(spec.versioned, others)
+        outputs = [version_path(path, number) if path else "" for path in (spec.versioned, spec.mattes)]
+        for path in map(Path, filter(None, outputs)):
+            if path.parent.parent.is_dir():
+                path.parent.mkdir(exist_ok=True)
+        return dataclasses.replace(spec, output=outputs[0], mattes=outputs[1])
+
+    async def _check_outputs(self, spec: JobSpec, info: SourceInfo, paintings: list[str]) -> None:
+        if spec.output:
+            self._state.roots.check(spec.output, "The output")
+        if spec.mattes:
+            self._state.roots.check(spec.mattes, "The matte output")
+            if not spec.output or Path(spec.mattes) == Path(spec.output):
+                raise PaintoverError(
+                    Code.INVALID_ARGUMENT, "Mattes are written beside an output: give both, and different places."
+                )
+        request = protocol.CheckOutputsRequest(
+            info=info,
+            path=spec.output,
+            mattes_path=spec.mattes,
+            overwrite=spec.overwrite,
+            paintings=paintings,
+        )
+        await self._state.media.call(request)
+
+    # Changing.
+
+    async def cancel(self, job_id: int) -> Job:
+        return await self._halt(job_id, JobState.CANCELLED)
+
+    async def pause(self, job_id: int) -> Job:
+        return await self._halt(job_id, JobState.PAUSED)
+
+    async def _halt(self, job_id: int, state: JobState) -> Job:
+        job = self._queue.job(job_id)
+        if job.state.finished:
+            if job.state is state:
+                return job
+            raise PaintoverError(Code.FAILED_PRECONDITION, f"Job {job_id} is {job.state.value} already.")
+        job.state = state
+        if state.finished:
+            job.ended = time.time()
+        self._queue.update_job(job)
+        await self._state.scheduler.interrupt(job_id)
+        self._state.changes.announce()
+        return self._queue.job(job_id)
+
+    def resume(self, job_id: int) -> Job:
+        """A paused job goes on."""
+        job = self._queue.job(job_id)
+        if job.state is not JobState.PAUSED:
+            raise PaintoverError(Code.FAILED_PRECONDITION, f"Job {job_id} is not paused but {job.state.value}.")
+        return self._requeue(job)
+
+    def retry(self, job_id: int) -> Job:
+        """A failed or cancelled job starts again; its finished stages are found."""
+        job = self._queue.job(job_id)
+        if job.state not in (JobState.FAILED, JobState.CANCELLED):
+            raise PaintoverError(
+                Code.FAILED_PRECONDITION,
+                f"Job {job_id} is {job.state.value}; only failed or cancelled ones are retried.",
+            )
+        return self._requeue(job)
+
+    def _requeue(self, job: Job) -> Job:
+        job.state, job.message, job.error, job.ended = JobState.QUEUED, "", "", None
+        self._queue.update_job(job)
+        self._state.changes.announce()
+        self._state.scheduler.forget(job.id)
+        return job
+
+    def use_keyframes(self, shot_id: str) -> None:
+        """Gives the shot's current keyframes to its jobs that wait for the first one, and queues those again."""
+        names = [keyframe.id for keyframe in self._queue.keyframes(shot_id)]
+        for job in self._queue.jobs(*UNFINISHED):
+            if job.shot == shot_id and job.spec.await_keyframe and not job.spec.keyframes:
+                self._queue.set_keyframes(job, names)
+                if job.state is not JobState.PAUSED:
+                    job.state, job.message = JobState.QUEUED, ""
+                self._queue.update_job(job)
+                self._state.scheduler.forget(job.id)
+                self._state.changes.announce()
+
+    def set_priority(self, job_id: int, priority: int) -> Job:
+        """The higher, the sooner."""
+        job = self._queue.job(job_id)
+        job.priority = priority
+        self._queue.update_job(job)
+        self._state.changes.announce()
+        self._state.scheduler.wake()
+        return job
+
+    def place(self, job_id: int, before: int | None) -> Job:
+        """Moves a job to just before another one, at that one's priority; behind all of its own when None."""
+        job = self._queue.job(job_id)
+        if before is None:
+            self._queue.place_last(job)
+        elif before != job_id:
+            self._queue.place_before(job, self._queue.job(before))
+        self._state.changes.announce()
+        self._state.scheduler.wake()
+        return self._queue.job(job_id)
+
+    def delete(self, job_id: int) -> None:
+        """Deletes a finished job and the results that no other job shows; files written for the user stay."""
+        job = self._queue.job(job_id)
+        if not job.state.finished:
+            raise PaintoverError(Code.FAILED_PRECONDITION, f"Job {job_id} is {job.state.value}; cancel it first.")
+        records.remove(self._state.folder.records, job_id)  # first: a record without a job would bring it back
+        for key in self._queue.delete_job(job_id):
+            self._state.store.remove(key, publishes=True)
+        self._state.changes.announce()
+
+    # Reading.
+
+    async def watch(self, job_id: int | None, from_sequence: int) -> AsyncIterator[tuple[Job, list[JobFrame]]]:
+        """Each change of a job (of all when None) from a sequence number on, with the frames that it added.
+
+        Several changes of a job between two reads are yielded as one. From 0: every job as it is, then its changes. A
+        single job's watch ends when the job does."""
+        since = from_sequence
+        while True:
+            changed = self._state.changes.next
+            jobs = self._queue.changed_jobs(since, job_id)
+            if not jobs:
+                await changed.wait()
+                continue
+            for job in jobs:
+                yield job, self._queue.frames(job.id, since)
+                since = max(since, job.sequence + 1)
+                if job_id is not None and job.state.finished:
+                    return
+
+    def suggested_keyframes(self, job_id: int) -> list[int]:
+        """Frames to paint next: the one of least confidence in each run of frames below `LOW_CONFIDENCE`."""
+        suggested: list[JobFrame] = []
+        last = None
+        for frame in self._queue.frames(job_id, below=LOW_CONFIDENCE):
+            if last is None or frame.number != last + 1:
+                suggested.append(frame)
+            elif frame.confidence < suggested[-1].confidence:
+                suggested[-1] = frame
+            last = frame.number
+        return [frame.number for frame in suggested]

@@ -1,0 +1,98 @@
+"""Keyframes: edited pictures of a shot's frames, checked against the plate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Iterator
+
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs import protocol
+from paintover_engine.jobs.entities import Shot, StoredKeyframe
+from paintover_engine.jobs.resources.jobs import Jobs
+from paintover_engine.jobs.resources.shots import Shots
+from paintover_engine.jobs.resources.state import EngineState
+from paintover_engine.media.info import SourceInfo
+
+
+class Keyframes:
+    """Puts keyframes, exports frames to paint on, and removes keyframes that nothing uses."""
+
+    def __init__(self, state: EngineState, shots: Shots, jobs: Jobs) -> None:
+        self._state = state
+        self._queue = state.queue
+        self._shots = shots
+        self._jobs = jobs
+        self._changing = asyncio.Lock()  # a keyframe's file exists before the queue knows it
+
+    async def put(self, shot_id: str, frame: int, picture: str | bytes, matte: str | bytes | None) -> StoredKeyframe:
+        """Checks an edited picture against the plate, stores it, and gives it to the jobs that wait for one.
+
+        picture, matte: a path, or the bytes of a file."""
+        shot, info = await self._shots.probed(shot_id)
+        if not info.first <= frame <= info.last:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT,
+                f"The keyframe's frame {frame} does not exist: the shot has frames {info.first} to {info.last}.",
+            )
+        async with self._changing:
+            keyframe = await self._read(shot, info, frame, picture, matte)
+            self._queue.put_keyframe(keyframe)
+        self._jobs.use_keyframes(shot.id)
+        return keyframe
+
+    async def _read(
+        self, shot: Shot, info: SourceInfo, frame: int, picture: str | bytes, matte: str | bytes | None
+    ) -> StoredKeyframe:
+        with self._as_file(picture, "The keyframe") as path, self._as_file(matte, "The matte") as matte_path:
+            request = protocol.KeyframeRequest(info=info, frame=frame, path=path, matte_path=matte_path)
+            read = await self._state.media.call(request)
+        return StoredKeyframe(
+            id=f"{shot.id}/{frame}-{read.digest[:12]}",
+            shot=shot.id,
+            frame=frame,
+            digest=read.digest,
+            has_matte=read.has_matte,
+            notes=read.notes,
+            current=True,
+            files=[given for given in (picture, matte) if isinstance(given, str) and given],
+        )
+
+    @contextlib.contextmanager
+    def _as_file(self, given: str | bytes | None, what: str) -> Iterator[str]:
+        """A path for a picture given as a path or as bytes; "" for none."""
+        if isinstance(given, bytes):
+            path = self._state.folder.temporary / f"picture-{hashlib.sha256(given).hexdigest()[:16]}"
+            path.write_bytes(given)
+            try:
+                yield str(path)
+            finally:
+                path.unlink(missing_ok=True)
+        else:
+            yield self._state.roots.check(given, what) if given else ""
+
+    async def export_frame(self, shot_id: str, frame: int, path: str, overwrite: bool) -> list[str]:
+        """Writes a frame of the plate as a file to paint on; returns notes for the artist."""
+        self._state.roots.check(path, "The picture")
+        _, info = await self._shots.probed(shot_id)
+        if not info.first <= frame <= info.last:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT,
+                f"Frame {frame} does not exist: the shot has frames {info.first} to {info.last}.",
+            )
+        request = protocol.ExportFrameRequest(info=info, frame=frame, path=path, overwrite=overwrite)
+        return (await self._state.media.call(request)).notes
+
+    async def remove_unused(self) -> int:
+        """Removes keyframes that were replaced and that no job uses; returns the bytes that this freed."""
+        freed = 0
+        async with self._changing:
+            self._queue.forget_keyframes(self._queue.unused_keyframes())
+            known = self._queue.keyframe_digests() | self._queue.protected
+            for path in self._state.folder.keyframes.glob("*.safetensors"):
+                if path.stem not in known:
+                    with contextlib.suppress(OSError):
+                        freed += path.stat().st_size
+                        path.unlink()
+        return freed

@@ -1,0 +1,69 @@
+"""What plans of all methods share: stages in order, each once; chunks of frames; and the spans between keyframes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from paintover_engine.methods.stage import Stage
+
+CHUNK = 8
+"""Frames per stage of the draft and of VP4. Chunks lie on an absolute grid of this pitch, so that any later edit finds
+them."""
+
+Span = tuple[int, int]
+"""First and last frame number, inclusive."""
+
+
+class StageList:
+    """A plan's stages, each once, after its inputs."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self._keys: set[str] = set()
+
+    def add(self, stage: Stage) -> Stage:
+        """Appends a stage, its inputs before it, unless it is there already."""
+        if stage.key not in self._keys:
+            for needed in stage.inputs:
+                self.add(needed)
+            self._keys.add(stage.key)
+            self.stages.append(stage)
+        return stage
+
+
+def chunk_starts(first: int, last: int) -> list[int]:
+    """The first frames of the absolute chunks that overlap first..last."""
+    return list(range(first // CHUNK * CHUNK, last + 1, CHUNK))
+
+
+def outward(frame: int, end: int) -> list[Span]:
+    """The chunks of the frames from beside `frame` to `end`, the nearest first."""
+    step = 1 if end > frame else -1
+    inner, outer = min(frame + step, end), max(frame + step, end)
+    return [(max(first, inner), min(first + CHUNK - 1, outer)) for first in chunk_starts(inner, outer)][::step]
+
+
+def length(span: Span) -> int:
+    """The number of frames of a span."""
+    return span[1] - span[0] + 1
+
+
+class HasFrame(Protocol):
+    """A keyframe, or what is known of one."""
+
+    @property
+    def frame(self) -> int: ...
+
+
+Key = TypeVar("Key", bound=HasFrame)
+
+
+def intervals(keys: Sequence[Key], shot: Span) -> Iterator[tuple[Key | None, Key | None, Span]]:
+    """The frames between neighbouring keyframes, and from the outermost ones to the shot's ends: (before, after, first
+    and last frame), in order. keys: ascending, at least one."""
+    for before, after in zip([None, *keys], [*keys, None], strict=True):
+        first = before.frame + 1 if before else shot[0]
+        last = after.frame - 1 if after else shot[1]
+        if first <= last:
+            yield before, after, (first, last)

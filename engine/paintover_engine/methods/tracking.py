@@ -1,0 +1,268 @@
+"""The stages that track a keyframe's edit through a shot: the draft's own, which give the other methods their mattes.
+
+flow           motion between neighbouring frames, both ways; of the plate alone, so it is prepared while the artist
+               paints
+matte          where the keyframe is painted
+result_at_key  publishes the keyframe's own frame: the paint as it is
+colour         what the paint does: a colour map where it is a function of the plate's colour, and whether that is all
+region         where it is painted, at the flow's size. What depends on that and the plate alone is found again when the
+               same place is painted otherwise:
+learn          a small network that segments the painted object
+propagate      outward from a keyframe, frame by frame: the matte, warped by flow and corrected by the network and the
+               picture's edges; and, where needed, the registration of each pixel to the keyframe
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from paintover_engine.compose import motion, paint, tracker
+from paintover_engine.compose.analysis_frame import AnalysisFrame
+from paintover_engine.compose.flow import flow_size, shrink
+from paintover_engine.compose.keyframe_layer import KeyframeLayer
+from paintover_engine.compose.matte import difference_matte
+from paintover_engine.compose.motion import FlowChunk, Motion
+from paintover_engine.compose.paint import ColourEdit, Mode, Paint
+from paintover_engine.compose.prefetch import prefetched
+from paintover_engine.compose.propagate import propagate as propagate_edit
+from paintover_engine.compose.propagate import propagate_grade
+from paintover_engine.compose.tracker import Propagated, TrackedEdit
+from paintover_engine.methods.planning import CHUNK, Span, chunk_starts, length, outward
+from paintover_engine.methods.publishing import publish
+from paintover_engine.methods.stage import Context, KeyframeRef, NoParameters, ResultFrame, Stage, stage
+
+if TYPE_CHECKING:
+    from paintover_engine.media.info import SourceInfo
+
+# Stages share out frames and steps to threads. OpenCV's and BLAS's own would, on pictures this small, mostly wait.
+cv2.setNumThreads(1)
+threadpool_limits(limits=1, user_api="blas")
+
+# What travels between the stages.
+
+
+@dataclass(frozen=True)
+class KeyframeMatte:
+    """matte: (H, W) float16 0..1 at the plate's size, where the keyframe is painted."""
+
+    matte: NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class ColourParameters:
+    """mode: the kind of edit, where the artist chose it."""
+
+    mode: Mode
+
+
+@dataclass(frozen=True)
+class Region:
+    """region: (h, w) float32 0..1 at the flow's size, where it is painted. grade: nothing is to be tracked. surface:
+    the paint must stick to the surface under it."""
+
+    region: NDArray[np.float32]
+    grade: bool
+    surface: bool
+
+
+@dataclass(frozen=True)
+class Learned:
+    """edit: what it is tracked by; None of a grade, which is not tracked."""
+
+    grade: bool
+    edit: TrackedEdit | None
+
+
+@dataclass(frozen=True)
+class PropagateParameters:
+    """step: 1 to later frames, -1 to earlier ones."""
+
+    step: int
+
+
+# The plan.
+
+
+@dataclass(frozen=True)
+class KeyframeStages:
+    """The stages that describe a keyframe."""
+
+    frame: int
+    matte: Stage[NoParameters, KeyframeMatte]
+    colour: Stage[ColourParameters, ColourEdit]
+    learn: Stage[NoParameters, Learned]
+    result_at_key: Stage
+
+    def layer_inputs(self, propagated: Sequence[Stage]) -> tuple[Stage, ...]:
+        """The inputs of a stage that composites this keyframe's layer on propagated frames (`load_layer`)."""
+        return (self.matte, self.colour, self.learn, *propagated)
+
+
+class TrackingPlanner:
+    """Declares the stages above for a shot. mode: the kind of edit, where the artist chose it."""
+
+    def __init__(self, info: SourceInfo, mode: Mode) -> None:
+        self._info = info
+        self._mode = mode
+        self._flows = {first: self._flow(first) for first in chunk_starts(info.first, info.last - 1)}
+
+    @property
+    def prepared(self) -> list[Stage]:
+        """The stages that need no keyframe: the flow of the whole shot."""
+        return list(self._flows.values())
+
+    def _flow(self, first: int) -> Stage[NoParameters, FlowChunk]:
+        """The flow of the pairs (n, n + 1) for n in one chunk, as far as the shot has them."""
+        frames = (max(first, self._info.first), min(first + CHUNK - 1, self._info.last - 1))
+        return Stage(flow, NoParameters(), (), (self._info.fingerprint,), frames, cost=2.0 * length(frames))
+
+    def _flows_of(self, first: int, last: int) -> tuple[Stage[NoParameters, FlowChunk], ...]:
+        """The flow of the pairs (n, n + 1) for n from first to last."""
+        return tuple(self._flows[start] for start in chunk_starts(first, last) if start in self._flows)
+
+    def keyframe(self, key: KeyframeRef) -> KeyframeStages:
+        """A keyframe's own stages."""
+        none, roots, frames = NoParameters(), (self._info.fingerprint, key.digest), (key.frame, key.frame)
+        painted = Stage(matte, none, (), roots, frames, needs_keyframe=True)
+        published = Stage(result_at_key, none, (painted,), roots, frames, needs_keyframe=True)
+        mode = ColourParameters(self._mode)
+        edit = Stage(colour, mode, (painted,), roots, frames, needs_keyframe=True, cost=2.0)
+        place = Stage(region, none, (painted, edit), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
+        beside = self._flows_of(key.frame - 1, key.frame)  # the motion of what is painted is learned from one neighbour
+        inputs: tuple[Stage, ...] = (place, *beside)
+        learned = Stage(learn, none, inputs, roots[:1], frames, needs_keyframe=True, cost=6.0)
+        return KeyframeStages(key.frame, painted, edit, learned, published)
+
+    def propagated(self, key: KeyframeStages, end: int) -> Iterator[Stage[PropagateParameters, Propagated]]:
+        """The stages from beside a keyframe to frame `end`, chunk by chunk outward."""
+        step = 1 if end > key.frame else -1
+        previous: tuple[Stage, ...] = ()
+        for span in outward(key.frame, end):
+            pairs = (span[0] - 1, span[1] - 1) if step > 0 else span
+            propagated = Stage(
+                propagate,
+                PropagateParameters(step),
+                (key.learn, *previous, *self._flows_of(*pairs)),
+                key.learn.roots,
+                span,
+                needs_keyframe=True,
+                cost=float(length(span)),
+            )
+            previous = (propagated,)
+            yield propagated
+
+
+# The stages' functions.
+
+
+@stage(output=FlowChunk, version=2)
+def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
+    """The motion of the pairs (n, n + 1) for the stage's frames n."""
+    first, last = stage.frames
+    frames = prefetched(functools.partial(analysis_frame, context), range(first, last + 2))
+    return motion.estimate(frames, context.check)
+
+
+@stage(output=KeyframeMatte, version=2)
+def matte(context: Context, stage: Stage[NoParameters, KeyframeMatte]) -> KeyframeMatte:
+    """Where the keyframe differs from its plate; the artist's own matte limits that."""
+    key = context.keyframe(stage.roots[1])
+    found = difference_matte(context.plate(key.frame).working(), key.working)
+    if key.matte is not None:  # at full strength inside: the picture shows the paint without its matte
+        found = np.where(found > 0, key.matte, np.float32(0))
+    return KeyframeMatte(found.astype(np.float16))
+
+
+@stage(publishes=True)
+def result_at_key(context: Context, stage: Stage[NoParameters, Iterator[ResultFrame]]) -> Iterator[ResultFrame]:
+    """The keyframe's own frame: the paint as it is."""
+    (painted,) = stage.inputs_of(matte)
+    key = load_paint(context, painted)
+    whole = (0, 0, context.info.width, context.info.height)
+    yield publish(context, stage.frames[0], whole, key.painted, key.matte, 1.0)
+
+
+@stage(output=ColourEdit)
+def colour(context: Context, stage: Stage[ColourParameters, ColourEdit]) -> ColourEdit:
+    """What the keyframe's paint does."""
+    (painted,) = stage.inputs_of(matte)
+    return paint.analysed(load_paint(context, painted), stage.parameters.mode)
+
+
+@stage(output=Region)
+def region(context: Context, stage: Stage[NoParameters, Region]) -> Region:
+    """Where the keyframe is painted, at the flow's size."""
+    (painted,), (edit,) = stage.inputs_of(matte), stage.inputs_of(colour)
+    does = context.load(edit)
+    place = paint.region_of(context.load(painted).matte, flow_size(context.info.width, context.info.height))
+    return Region(place, does.grade, surface=does.drawn or does.soft)
+
+
+@stage(output=Learned, version=2)
+def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
+    """What the edit is tracked by."""
+    (place,), key = stage.inputs_of(region), stage.frames[0]
+    painted = context.load(place)
+    if painted.grade:
+        return Learned(True, None)
+    neighbour = motion.beside(_chunks(context, stage), key)
+    edit = tracker.learn(analysis_frame(context, key), painted.region, painted.surface, neighbour)
+    return Learned(False, edit)
+
+
+@stage(output=Propagated, version=2)
+def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
+    """The edit in the stage's frames, from the stage before it or from the keyframe."""
+    (learned,), step = stage.inputs_of(learn), stage.parameters.step
+    previous = [context.load(needed) for needed in stage.inputs_of(propagate)]
+    before = previous[0] if previous else None
+    numbers = range(stage.frames[0], stage.frames[1] + 1)[::step]
+    moved, frame_at = Motion(_chunks(context, stage), step), functools.partial(analysis_frame, context)
+    edit = context.load(learned).edit
+    if edit is None:
+        return propagate_grade(before, numbers, moved, step, frame_at)
+    return propagate_edit(edit, learned.frames[0], before, numbers, moved, frame_at, context.check)
+
+
+# What the stages of all methods read.
+
+
+def load_paint(context: Context, painted: Stage[NoParameters, KeyframeMatte]) -> Paint:
+    """The paint of the keyframe whose `matte` stage is given."""
+    key = context.keyframe(painted.roots[1])
+    alpha = context.load(painted).matte.astype(np.float32)
+    return Paint.of(context.plate(key.frame).working(), key.working, alpha, given=key.matte is not None)
+
+
+def load_layer(context: Context, stages: Sequence[Stage]) -> KeyframeLayer:
+    """A keyframe's layer. stages: from `KeyframeStages.layer_inputs`."""
+    painted, edit, learned, *propagated = stages
+    tracked = context.load(learned).edit
+    return KeyframeLayer(
+        learned.frames[0],
+        (context.info.width, context.info.height),
+        context.load(edit),
+        tracked,
+        [(each.frames, context.load(each)) for each in propagated],
+        load_paint(context, painted) if tracked and tracked.mapped else None,
+    )
+
+
+@functools.lru_cache(maxsize=2 * CHUNK)
+def analysis_frame(context: Context, number: int) -> AnalysisFrame:
+    """A frame of the plate. Cached: neighbouring stages read the same ones."""
+    width, height = flow_size(context.info.width, context.info.height)
+    return AnalysisFrame(shrink(context.plate(number).display(), (2 * width, 2 * height)))
+
+
+def _chunks(context: Context, stage: Stage) -> list[tuple[Span, FlowChunk]]:
+    """The outputs of the flow stages among a stage's inputs."""
+    return [(needed.frames, context.load(needed)) for needed in stage.inputs_of(flow)]
