@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-OK, FAILED, ERR_UNKNOWN, ERR_BAD_HANDLE, REPLY_DEFAULT = 0, 1, 3, 9, 14
+OK, FAILED, ERR_UNKNOWN, ERR_UNSUPPORTED, ERR_BAD_HANDLE, REPLY_DEFAULT = 0, 1, 3, 5, 9, 14
 COMPONENTS = {1: "OfxImageComponentAlpha", 3: "OfxImageComponentRGB", 4: "OfxImageComponentRGBA"}
 GUARD = 0xA5  # what memory holds that a render must not touch
 
@@ -47,7 +47,7 @@ class Quirks:
     other_times: "given", "refused", or "ignored" (any time gives the current frame, as MLT does).
     components: "RGBA" or "RGB". project: the format's width and height, its lower left at (0, 0); None: not given.
     scale: the images' render scale. colourspace: of the Source clip, by OpenFX 1.5's names; "": it is not said.
-    draws: it has the interact and draw suites.
+    draws: it has the interact and draw suites. refused_kinds: kinds of parameters that it does not have.
     """
 
     name: str = "org.paintover.testhost"
@@ -69,6 +69,7 @@ class Quirks:
     scale: float = 1.0
     colourspace: str = ""
     draws: bool = False
+    refused_kinds: frozenset[str] = frozenset()
     extra_host: dict[str, list[Value]] = field(default_factory=dict)
 
 
@@ -425,6 +426,8 @@ class Host:
 
     def _param_define(self, handle: int, kind: bytes, name: bytes, out: int) -> int:
         effect: Effect = self.objects[handle]
+        if kind.decode() in self.quirks.refused_kinds:
+            return ERR_UNSUPPORTED
         effect.defined.append(name.decode())
         param = effect.params[name.decode()] = Param(kind.decode(), name.decode(), Properties())
         store(out, c_void_p, self.handle(param.properties))

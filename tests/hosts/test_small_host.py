@@ -83,10 +83,9 @@ def test_only_the_chosen_methods_parameters_are_shown(make_host: MakeHost, data_
     effect = host.create({}, grey)
 
     def shown() -> set[str]:
-        names = [name for name in effect.params if "_" in name]
-        return {
-            name.split("_")[0] for name in names if not effect.params[name].properties.values["OfxParamPropSecret"][0]
-        }
+        params = [param for name, param in effect.params.items() if "_" in name]
+        secret = [param.properties.values.get("OfxParamPropSecret", [0])[0] for param in params]
+        return {param.name.split("_")[0] for param, hidden in zip(params, secret, strict=True) if not hidden}
 
     assert shown() == {"draft"}
     effect.edit("method", "videoshop")
@@ -295,6 +294,38 @@ def test_without_an_engine_the_effect_is_the_identity_and_says_why(make_host: Ma
     assert str(data_dir) in effect.status
     effect.edit("propagate")
     assert "not installed" in effect.status
+
+
+def test_host_without_string_parameters_still_has_the_effect(make_host: MakeHost) -> None:
+    kinds = frozenset(["OfxParamTypeString", "OfxParamTypeGroup"])
+    effect = make_host(refused_kinds=kinds).create({}, grey)
+    assert "status" not in effect.params and "mix" in effect.params
+    assert effect.is_identity()
+    status, picture = effect.render(0.0)
+    assert status == OK and np.array_equal(picture, grey(0))
+    for button in ("paint", "propagate", "cancel", "refresh", "removeKeyframe", "nextKeyframe", "paintSuggested"):
+        assert effect.edit(button) == OK
+
+
+def test_host_that_has_no_more_than_the_standard_demands(make_host: MakeHost, painted: Painted) -> None:
+    suites = ["OfxProgressSuite", "OfxTimeLineSuite", "OfxMessageSuite"]
+    functions = ["abort", "paramGetValueAtTime", "clipGetRegionOfDefinition", "propReset", "propGetDimension"]
+    properties = [
+        "OfxPropName", "OfxImageEffectPropTemporalClipAccess", "OfxImageClipPropConnected",
+        "OfxImageEffectPropFrameRate", "OfxImageEffectPropFrameRange", "OfxImagePropRegionOfDefinition",
+        "OfxImageEffectPropPreMultiplication",
+        "OfxImageEffectPropRenderScale", "OfxImagePropPixelAspectRatio", "OfxImageEffectPropInteractiveRenderStatus",
+        "OfxPropIsInteractive",
+    ]  # fmt: skip
+    host = make_host(
+        missing_suites=frozenset(suites), missing_functions=frozenset(functions), absent=frozenset(properties)
+    )
+    effect = host.create({"job": painted.job}, painted.plate("byte"))
+    assert effect.begin(0, 11) == OK
+    assert np.array_equal(effect.render(4.0)[1], painted.result("byte", 4))
+    for button in ("cancel", "refresh", "nextKeyframe", "paintSuggested"):
+        assert effect.edit(button) == OK
+    assert effect.region(4.0) is None
 
 
 def test_an_effect_that_is_not_used_never_touches_an_engine(make_host: MakeHost, data_dir: Path) -> None:

@@ -1,7 +1,7 @@
 //! Describes the parameters to the host.
 
 use super::*;
-use crate::abi::{Status, name};
+use crate::abi::{PropertySetHandle, Status, name};
 use crate::host::Properties;
 
 const GROUP_KEYFRAMES: &CStr = c"keyframeGroup";
@@ -16,6 +16,15 @@ struct Describer<'a> {
 }
 
 impl<'a> Describer<'a> {
+    /// Defines a parameter. One that the host refuses, as some do strings and groups, is left out: it removes a feature and not
+    /// the effect.
+    fn define(&self, kind: &CStr, param: &CStr) -> Properties<'a> {
+        self.effect.define_param(kind, param).unwrap_or_else(|status| {
+            log::warn!("describe: the host refused the parameter {} with status {status}", param.to_string_lossy());
+            self.effect.suites().properties(PropertySetHandle::null())
+        })
+    }
+
     fn param(
         &self,
         kind: &CStr,
@@ -24,7 +33,7 @@ impl<'a> Describer<'a> {
         hint: &str,
         group: Option<&CStr>,
     ) -> Result<Properties<'a>, Status> {
-        let found = self.effect.define_param(kind, param)?;
+        let found = self.define(kind, param);
         found.set_text(name::PROP_LABEL, label);
         found.set_text(name::PARAM_PROP_HINT, hint);
         found.set_string(name::PARAM_PROP_SCRIPT_NAME, param);
@@ -38,7 +47,7 @@ impl<'a> Describer<'a> {
     }
 
     fn group(&self, param: &CStr, label: &str, open: bool) -> Result<(), Status> {
-        let found = self.effect.define_param(name::PARAM_GROUP, param)?;
+        let found = self.define(name::PARAM_GROUP, param);
         found.set_text(name::PROP_LABEL, label);
         found.set_int(name::PARAM_PROP_GROUP_OPEN, open.into());
         Ok(())
