@@ -21,14 +21,13 @@ import dataclasses
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import figures
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from paintover_engine.diffusion import editing, lora, models, sarp, svd, training
-from paintover_engine.diffusion.latents import anchored
+from paintover_engine.diffusion import i2vedit, lora, models, sarp, svd, training
+from paintover_engine.diffusion.blending import anchored
 from paintover_engine.diffusion.schedule import initial_scale
 from paintover_evaluation.clips import Background, ClipCase, explained, random_case
 
@@ -40,7 +39,7 @@ class Variant:
     """One way to run the method."""
 
     name: str
-    style: editing.Style = dataclasses.field(default_factory=editing.Style)
+    style: i2vedit.EditSettings = dataclasses.field(default_factory=i2vedit.EditSettings)
     trained: bool = True
     placement: lora.Placement = "block"
     perturbed: bool = True
@@ -49,20 +48,20 @@ class Variant:
 
 PARTS = (
     Variant("all parts"),
-    Variant("without attention matching", editing.Style(matches=False)),
+    Variant("without attention matching", i2vedit.EditSettings(matching=False)),
     Variant("without motion adapters", trained=False),
     Variant("without perturbation", perturbed=False),
-    Variant("without any", editing.Style(matches=False), trained=False, perturbed=False),
+    Variant("without any", i2vedit.EditSettings(matching=False), trained=False, perturbed=False),
 )
 CHOICES = (
     Variant("ours"),
-    Variant("source at the next lower level (code)", editing.Style(lower=True)),
-    Variant("coarse layers as in the code", editing.Style(coarse="reference")),
+    Variant("source at the next lower level (code)", i2vedit.EditSettings(lower_source_level=True)),
+    Variant("coarse layers as in the code", i2vedit.EditSettings(coarse="reference")),
     Variant("adapters on temporal attention alone (paper)", placement="attention"),
-    Variant("adapters on the source too (paper's figure)", editing.Style(adapted_source=True)),
+    Variant("adapters on the source too (paper's figure)", i2vedit.EditSettings(adapted_source=True)),
     Variant("noise on the first frame's latents (paper)", latent_noise=True),
-    Variant("preset style", editing.Style(bounds=(0.8, 0.9))),
-    Variant("preset shape", editing.Style(bounds=(0.4, 0.5))),
+    Variant("preset style", i2vedit.EditSettings(bounds=(0.8, 0.9))),
+    Variant("preset shape", i2vedit.EditSettings(bounds=(0.4, 0.5))),
 )
 
 
@@ -104,15 +103,15 @@ class Bench:
         self.sigmas = self.model.config.sigmas(self.steps)
 
     def source(
-        self, video: Video, variant: Variant, first: editing.Source | None = None, adapters: lora.Adapters | None = None
-    ) -> editing.Source:
+        self, video: Video, variant: Variant, first: i2vedit.Source | None = None, adapters: lora.Adapters | None = None
+    ) -> i2vedit.Source:
         pictures = tensor(video)
         pictures = sarp.perturb(pictures, seed=5) if variant.perturbed else pictures
         condition = self.condition(pictures[:1], variant)
         acting = adapters if variant.style.adapted_source else None
         clean = self.model.encode(pictures)
-        states = editing.invert(self.model, clean, condition, self.sigmas, first=first, adapters=acting)
-        return editing.Source(states, condition)
+        states = i2vedit.invert(self.model, clean, condition, self.sigmas, first=first, adapters=acting)
+        return i2vedit.Source(states, condition)
 
     def condition(self, picture: torch.Tensor, variant: Variant) -> svd.Condition:
         latent = None
@@ -122,14 +121,14 @@ class Bench:
         return self.model.condition(picture, noise_aug=0.02, seed=23, latent=latent)
 
     def train(
-        self, adapters: lora.Adapters, video: Video, variant: Variant, first: editing.Source | None = None
+        self, adapters: lora.Adapters, video: Video, variant: Variant, first: i2vedit.Source | None = None
     ) -> None:
         if not variant.trained:
             return
         pictures = sarp.perturb(tensor(video), seed=5) if variant.perturbed else tensor(video)
         adapters.add("window", seed=23)
         settings = training.Settings(steps=self.training_steps, early=False)
-        editing.train(
+        i2vedit.train(
             self.model, adapters, self.model.encode(pictures), self.condition(pictures[:1], variant), settings,
             first=first, sigmas=self.sigmas,
         )  # fmt: skip
@@ -140,11 +139,10 @@ class Bench:
             self.train(adapters, case.source, variant)
             acting = adapters if variant.trained else None
             source = self.source(case.source, variant, adapters=acting)
-            given: dict[str, Any] = {"adapters": acting}
             edited = self.condition(tensor(case.truth[:1]), variant)
             painted, same = (
-                editing.paint(self.model, source, told, self.sigmas, variant.style, **given)[-1:]
-                for told in (edited, source.condition)
+                i2vedit.denoise(self.model, source, given, self.sigmas, variant.style, adapters=acting)[-1:]
+                for given in (edited, source.condition)
             )
         return self.video(painted), self.video(same)
 
@@ -204,9 +202,9 @@ def windows(bench: Bench, cases: list[ClipCase], count: int = 9) -> None:
 def chain(bench: Bench, case: ClipCase, count: int, follows: bool, anchors: bool) -> list[tuple[float, float]]:
     """(explained, outside) of each window of one shot."""
     variant, scores = Variant("all parts"), []
-    told = bench.condition(tensor(case.truth[:1]), variant)
-    first: editing.Painted | None = None
-    kept: dict[str, torch.Tensor] = {}
+    condition = bench.condition(tensor(case.truth[:1]), variant)
+    first: i2vedit.EditedWindow | None = None
+    motion: dict[str, torch.Tensor] = {}
     for number in range(count):
         turned = case if number % 2 == 0 else dataclasses.replace(
             case, source=case.source[::-1].copy(), truth=case.truth[::-1].copy()
@@ -217,20 +215,20 @@ def chain(bench: Bench, case: ClipCase, count: int, follows: bool, anchors: bool
             bench.train(adapters, turned.source, variant, seen)
             own = {key: value.clone() for key, value in adapters.weights("window").items()}
             if first:
-                adapters.add("first", kept)
+                adapters.add("first", motion)
             source = bench.source(turned.source, variant, seen)
-            states = editing.paint(
-                bench.model, source, told, bench.sigmas, variant.style, adapters=adapters, first=first
+            states = i2vedit.denoise(
+                bench.model, source, condition, bench.sigmas, variant.style, adapters=adapters, first=first
             )
         painted = bench.video(states[-1:])
         scores.append((explained_at(painted, turned, region), psnr(painted, turned.truth, ~region)))
         if follows and number == 0:
-            first, kept = editing.Painted(source, told, states), own
+            first, motion = i2vedit.EditedWindow(source, condition, states), own
         last = states[-1:, -1:]
         if anchors:
             matte = torch.from_numpy(region[-1])[None, None].float()
             last = anchored(last[0], source.states[-1:, -1], matte)[None]
-        told = bench.model.condition(
+        condition = bench.model.condition(
             bench.model.decode(last), noise_aug=0.02, seed=23, latent=last[:, 0] / bench.model.config.scale
         )
     return scores

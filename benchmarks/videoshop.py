@@ -36,8 +36,9 @@ import torch
 from clip_job import ClipJob, Video
 from figures import cell, psnr
 from numpy.typing import NDArray
-from paintover_engine.diffusion import inversion, memory, models, schedule, svd
-from paintover_engine.diffusion.latents import Normalisation
+from paintover_engine.diffusion import memory, models, schedule, svd
+from paintover_engine.diffusion import videoshop as algorithm
+from paintover_engine.diffusion.videoshop import Normalisation
 from paintover_engine.errors import PaintoverError
 from paintover_engine.methods import videoshop
 from paintover_engine.methods.parameters import VideoshopParameters
@@ -246,7 +247,7 @@ def lines(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]]) -> None:
         x0 = Normalisation.of(latents, "channel").apply(latents)
         noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(42))
         condition = loaded.condition(frames[:1], noise_aug=0.02)
-        states = inversion.extrapolated(loaded.denoiser(condition), x0, sigmas, noise, threshold=0.0)[::-1]
+        states = algorithm.extrapolated(loaded.denoiser(condition), x0, sigmas, noise, threshold=0.0)[::-1]
         steps = [b - a for a, b in itertools.pairwise(states)]
         found.append(
             [float(torch.cosine_similarity(a.flatten(), b.flatten(), 0)) for a, b in itertools.pairwise(steps)]

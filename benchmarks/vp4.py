@@ -88,8 +88,8 @@ class Shot(ClipJob):
         self.run(wanted)
         out = self.video.copy()
         for stage in (stage for stage in wanted if stage.name == "decode"):
-            settings = stage.parameters
-            framing = Framing((SIDE, SIDE), tuple(settings["size"]), tuple(settings["inner"]))
+            view = stage.parameters.view
+            framing = Framing((SIDE, SIDE), view.size, view.inner)
             for number in range(stage.frames[0], stage.frames[1] + 1):
                 change = self.kept[stage.key]["change"][number - stage.frames[0]].astype(np.float32)
                 out[number] += framing.to_plate(change)

@@ -59,12 +59,12 @@ class Checkpoint:
         tensors = {"noise": self.noise.get_state()}
         groups = {}
         for name, part in self._parts.items():
-            kept = part.state_dict()
+            state = part.state_dict()
             if isinstance(part, nn.Module):
-                own = kept
+                own = state
             else:
-                own = {f"{n}.{key}": value for n, values in kept["state"].items() for key, value in values.items()}
-                groups[name] = kept["param_groups"]
+                own = {f"{n}.{key}": value for n, values in state["state"].items() for key, value in values.items()}
+                groups[name] = state["param_groups"]
             tensors |= {f"{name}/{key}": value.contiguous() for key, value in own.items()}
         state = {"step": self.step, "seconds": self.seconds, "rng": self.rng.bit_generator.state, "groups": groups}
         fresh = self._path.with_suffix(".part")
@@ -111,12 +111,12 @@ def _parameters(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
-def _moments(optimiser: torch.optim.Optimizer, kept: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+def _moments(optimiser: torch.optim.Optimizer, stored: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
     """An optimiser's state by its parameters' numbers, laid out in memory as the parameters are: what is computed from
     it then rounds as if it had never left."""
     parameters = _parameters(optimiser)
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in kept.items():
+    for key, value in stored.items():
         number, _, name = key.partition(".")
         like = parameters[int(number)]
         laid = torch.empty_like(like).copy_(value).detach() if value.shape == like.shape else value

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from paintover_engine.diffusion import inversion, sampling, schedule, svd
+from paintover_engine.diffusion import sampling, schedule, svd, videoshop
 from paintover_engine.diffusion.denoiser import Denoiser, guide
 from paintover_engine.diffusion.svd import Condition, VideoModel
 from paintover_evaluation.clips import EDITS, ClipCase, explained, random_case
@@ -32,13 +32,13 @@ def conditions(model: VideoModel, videos: list[Video]) -> list[Condition]:
     return [model.condition(pixels(video)[:1], noise_aug=0.02, seed=n) for n, video in enumerate(videos)]
 
 
-def batched(model: VideoModel, told: list[Condition], guidance: float) -> Denoiser:
+def batched(model: VideoModel, conditions: list[Condition], guidance: float) -> Denoiser:
     """A denoiser of many clips at once, each under its own condition."""
-    blank = [each.unconditional() for each in told]
+    blank = [each.unconditional() for each in conditions]
 
     @torch.no_grad()
     def denoise(x: Tensor, sigma: Tensor | float) -> Tensor:
-        output = model.raw(x, torch.as_tensor(sigma).expand(len(x)), told)
+        output = model.raw(x, torch.as_tensor(sigma).expand(len(x)), conditions)
         if guidance != 1:
             output = guide(model.raw(x, torch.as_tensor(sigma).expand(len(x)), blank), output, guidance)
         return schedule.denoised(x, output, sigma)
@@ -90,7 +90,7 @@ def evaluate(
     before, after = conditions(model, sources), conditions(model, [case.truth for case in cases])
     highest = sigmas[schedule.start_index(STEPS, max(strengths)) :]
     noise = schedule.noise_like(latents, 0)
-    states = inversion.extrapolated(batched(model, before, 1), latents, highest, noise, threshold)
+    states = videoshop.extrapolated(batched(model, before, 1), latents, highest, noise, threshold)
     for strength in strengths:
         left = sigmas[schedule.start_index(STEPS, strength) :]
         start = states[len(highest) - len(left)]

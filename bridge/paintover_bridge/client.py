@@ -189,13 +189,15 @@ class Client:
         frames: tuple[int, int] | None = None,
         colorspace: str = "",
         stream: int | None = None,
+        layer: str = "",
     ) -> shot_pb2.Shot:
         """The shot of a video file, a folder of numbered images, or a pattern.
 
         frames: first and last frame number, inclusive. stream: the number of a video's stream in its file, None for
-        the default one. The same source, range, colour space and stream give the same shot."""
+        the default one. layer: of an EXR file, "" for its beauty. The same source, range, colour space, stream and
+        layer give the same shot."""
         request = shot_pb2.CreateShotRequest(
-            path=absolute(path), range=_range(frames), colorspace=colorspace, stream=stream
+            path=absolute(path), range=_range(frames), colorspace=colorspace, stream=stream, layer=layer
         )
         return self._call(lambda connection: connection.shots.CreateShot, request, PROBE_SECONDS).shot
 
@@ -482,12 +484,12 @@ def absolute(path: PathLike) -> str:
 
     Raises ClientError for a name that is not valid UTF-8."""
     text = os.fspath(path)
+    full = os.path.abspath(os.path.expanduser(text))
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
+        full = os.fsencode(full).decode("utf-8")  # the name's own bytes, which a locale may have decoded otherwise
+    except UnicodeError as error:
         raise ClientError("INVALID_ARGUMENT", f"The name {text!r} is not valid UTF-8; rename it.") from error
-    path_there = os.path.abspath(os.path.expanduser(text))
-    return os.path.join(path_there, "") if text.endswith(("/", os.sep)) else path_there
+    return os.path.join(full, "") if text.endswith(("/", os.sep)) else full
 
 
 def _range(frames: tuple[int, int] | None) -> shot_pb2.FrameRange | None:

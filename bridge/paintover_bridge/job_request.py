@@ -16,6 +16,7 @@ class JobRequest:
     source: a video file, a folder of numbered images, or a pattern.
     frames: first and last frame number, inclusive; None for the whole source.
     stream: the number of a video's stream in its file; None for the default one.
+    layer: of an EXR source; "" for its beauty.
     output, mattes: what to write; None keeps the result in the engine only.
     clip: the timeline's clip that source, frames and frame rate come from; None for a source of its own.
     timeline: the .otio file to write when the output is written; "" without a clip or an output.
@@ -25,6 +26,7 @@ class JobRequest:
     frames: tuple[int, int] | None = None
     colorspace: str = ""
     stream: int | None = None
+    layer: str = ""
     method: str = "draft"
     parameters: Mapping[str, str] = field(default_factory=dict)
     model: str = ""

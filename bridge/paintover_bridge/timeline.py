@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -26,6 +26,8 @@ _OTHER = re.compile(r".*\.(xml|fcpxml|edl|aaf)#.*", re.IGNORECASE | re.DOTALL)
 _NTH = re.compile(r"(?P<name>.*)@(?P<nth>[1-9]\d*)", re.DOTALL)
 _BRACKETS = re.compile(r"\[(\d+)-(\d+)\]")
 _FORMAT = re.compile(r"%0?(\d*)d|(#+)")
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)  # or a whole string, whose brackets do not count
+_MAX_NESTING = 500  # OTIO reads JSON recursively and overflows the stack at some thousands
 _TOLERANCE = 1e-4  # of a frame: what arithmetic in seconds loses
 
 
@@ -35,6 +37,7 @@ class ClipMedia:
 
     path: a video file or a pattern. frames: first and last number as the source counts, transitions included.
     start, rate: the time of `first` in the media's own time, in frames at so many a second.
+    placed: the timeline says where the media's time begins; else `frames` may count from its timecode.
     """
 
     file: str
@@ -44,6 +47,7 @@ class ClipMedia:
     start: float
     rate: float
     sequence: bool
+    placed: bool = True
 
 
 def is_clip(source: str) -> bool:
@@ -86,6 +90,18 @@ def _free(timeline: Path, media: ClipMedia) -> str:
     if str(timeline) == media.file or (timeline.exists() and timeline.samefile(media.file)):
         raise bad_input(f"The result would replace the timeline {timeline}, which is read; name the output otherwise.")
     return str(timeline)
+
+
+def from_timecode(media: ClipMedia, timecode: str, last: int) -> ClipMedia:
+    """The clip with its frames counted from a video's timecode; unchanged where they lie in the video as they are, or
+    do not either way.
+
+    timecode: of the video's frame 0, "" where it has none. last: the number of its last frame."""
+    if media.frames[1] <= last or not timecode:
+        return media
+    origin = _otio().opentime.from_timecode(timecode, media.rate).to_frames()
+    first, end = (number - origin for number in media.frames)
+    return replace(media, frames=(first, end)) if 0 <= first <= end <= last else media
 
 
 def check_rate(media: ClipMedia, rate: float) -> None:
@@ -138,13 +154,25 @@ def _read(file: str) -> Any:
     if not file.lower().endswith(".otio"):
         raise bad_input(f"{file} is a bundle; unpack it and name the .otio file inside.")
     try:
-        read = otio.adapters.read_from_file(file, "otio_json")
+        text = Path(file).read_text("utf-8")
+        if _nesting(text) > _MAX_NESTING:
+            raise ValueError("it is nested too deeply for a timeline")
+        read = otio.adapters.read_from_string(text, "otio_json")
     except Exception as error:  # OTIO raises many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise bad_input(f"The timeline {file} cannot be read: {reason.rstrip('.')}.") from error
     if not hasattr(read, "find_clips"):
         raise bad_input(f"{file} holds no timeline but a {type(read).__name__}; export the timeline itself.")
     return read
+
+
+def _nesting(text: str) -> int:
+    """How many objects and arrays of a JSON text lie inside each other, at most."""
+    depth = deepest = 0
+    for token in _BRACKET.findall(text):
+        depth += 1 if token in "[{" else -1 if token in "]}" else 0
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _find(timeline: Any, wanted: str, file: str) -> Any:
@@ -238,9 +266,9 @@ def _media(clip: Any, file: str, wanted: str) -> ClipMedia:
     count = _frames(shown.duration, rate, wanted)
     first = round(start - origin) + (numbered_from or 0)
     _whole(start - origin, wanted)
-    return ClipMedia(
-        file, wanted, path, (first, first + round(count) - 1), start, rate, sequence=numbered_from is not None
-    )
+    frames = (first, first + round(count) - 1)
+    sequence = numbered_from is not None
+    return ClipMedia(file, wanted, path, frames, start, rate, sequence, placed=sequence or available is not None)
 
 
 def _available(reference: Any) -> Any:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+_UTF8 = ("-X", "utf8")  # file names cross the wire as UTF-8, whatever the locale is
 _WITHOUT_CWD = "import sys; del sys.path[0]; "
 """Begins a program for `python -c`: takes the working folder off the module search path before any import."""
 
@@ -16,8 +17,8 @@ def module_command(module: str) -> list[str]:
     """The command that runs a module with this Python as `python -m` does, but without the working folder on the module
     search path: that may be a folder of plates, whose Python files must never be run."""
     if sys.version_info >= (3, 11):
-        return [sys.executable, "-P", "-m", module]
-    return [sys.executable, "-c", _RUN_MODULE, module]
+        return [sys.executable, *_UTF8, "-P", "-m", module]
+    return [sys.executable, *_UTF8, "-c", _RUN_MODULE, module]
 
 
 def code_command(python: str, code: str) -> list[str]:

@@ -191,6 +191,15 @@ def test_other_kinds_of_timelines_are_named_as_such(tmp_path: Path) -> None:
     assert not is_clip("shot.####.exr")
 
 
+def test_deeply_nested_timeline_is_refused(tmp_path: Path) -> None:
+    """200,000 stacks inside each other would overflow OpenTimelineIO's stack and end the process."""
+    stack = '{"OTIO_SCHEMA": "Stack.1", "children": ['
+    path = tmp_path / "deep.otio"
+    path.write_text('{"OTIO_SCHEMA": "Timeline.1", "tracks": ' + stack * 200_000 + "]}" * 200_000 + "}")
+    with pytest.raises(ClientError, match="is nested too deeply"):
+        locate(f"{path}#a")
+
+
 def test_media_unlike_the_timeline_is_refused(write: Write) -> None:
     media = locate(f"{write(clip('a', video()))}#a")
     check_rate(media, 24.0)

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from paintover_engine.diffusion import inversion, sampling, schedule  # noqa: E402
+from paintover_engine.diffusion import sampling, schedule, videoshop  # noqa: E402
 from paintover_evaluation import exact  # noqa: E402
 
 CLIPS = 4
@@ -45,9 +45,9 @@ def carried(kind: exact.ExactEdit, how: str) -> list[float]:
         one = pair(kind, seed)
         noise = schedule.noise_like(one.source, seed)
         if how == "naive":
-            start = inversion.naive(one.before, one.source, SIGMAS)[0]
+            start = videoshop.naive(one.before, one.source, SIGMAS)[0]
         elif how == "extrapolated":
-            start = inversion.extrapolated(one.before, one.source, SIGMAS, noise)[0]
+            start = videoshop.extrapolated(one.before, one.source, SIGMAS, noise)[0]
         else:
             start = noise * SIGMAS[0]
         out.append(psnr(sampling.euler(one.after, start, SIGMAS), one.truth))
@@ -95,5 +95,5 @@ def test_without_inversion_the_motion_is_lost() -> None:
 def test_reconstruction_is_exact() -> None:
     clip = exact.exact_case(np.random.default_rng(3), "mark")[0]
     source = exact.tensor(clip)[None]
-    start = inversion.extrapolated(exact.denoiser(clip), source, SIGMAS, schedule.noise_like(source, 0))[0]
+    start = videoshop.extrapolated(exact.denoiser(clip), source, SIGMAS, schedule.noise_like(source, 0))[0]
     assert psnr(sampling.euler(exact.denoiser(clip), start, SIGMAS), source) > 59

@@ -425,10 +425,19 @@ def test_an_engine_on_a_socket_file_is_found(make_host: MakeHost, painted: Paint
 
 
 def test_an_engine_that_is_not_on_this_machine_sends_its_frames(make_host: MakeHost, painted: Painted) -> None:
-    said = painted.client.endpoint.folder / "engine.json"
-    said.write_text(said.read_text().replace("127.0.0.1:", "LOCALHOST:"))  # by another name: not known to be here
-    status, picture = make_host().create({"job": painted.job}, painted.plate("byte")).render(4.0)
-    assert status == OK and np.array_equal(picture, painted.result("byte", 4))
+    endpoint, wanted = painted.client.endpoint, painted.result("byte", 4)
+    painted.client.stop_engine(when_idle=False)
+    assert daemon.wait_until_gone(endpoint, 10)
+    daemon.start(endpoint.folder, ephemeral=False, listen="127.0.0.1:0")
+    said = endpoint.folder / "engine.json"
+    true = said.read_text()
+    assert "127.0.0.1:" in true
+    said.write_text(true.replace("127.0.0.1:", "LOCALHOST:"))  # by another name: not known to be here
+    try:
+        status, picture = make_host().create({"job": painted.job}, painted.plate("byte")).render(4.0)
+        assert status == OK and np.array_equal(picture, wanted)
+    finally:
+        said.write_text(true)
 
 
 def test_an_installed_engine_is_started(make_host: MakeHost, painted: Painted, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,6 +213,24 @@ def test_result_damaged_by_a_crash_is_recomputed(slow: Client, shot: str, data_d
     assert frames[0].read_bytes()[-32:] == whole[-32:]
 
 
+@pytest.mark.parametrize("name", ["out.mkv", "out/"])
+def test_kill_between_publishing_and_done(slow: Client, shot: str, data_dir: Path, tmp_path: Path, name: str) -> None:
+    output = tmp_path / name
+    job = slow.create_job(shot, method="slow-draft", parameters={"seconds": "0"}, output=f"{tmp_path}/{name}")
+    assert slow.wait_until_finished(job.name, SECONDS)
+    files = {path: path.stat().st_mtime_ns for path in ([*output.iterdir()] if output.is_dir() else [output])}
+    os.kill(slow.endpoint.pid, signal.SIGKILL)
+    with sqlite3.connect(DataFolder(data_dir).database) as db:  # as if it had been killed before it wrote "done"
+        db.execute("UPDATE jobs SET state = 'running', ended = NULL")
+    db.close()
+    assert slow.wait_until_finished(job.name, SECONDS)
+    done = slow.get_job(job.name)
+    assert done.state == DONE, done.message
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    slow.delete_job(job.name)
+    assert list(DataFolder(data_dir).publications.iterdir()) == []
+
+
 def flip_last_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,24 @@ def test_older_pythons_keep_arguments_and_search_path(plates: Path, monkeypatch:
     shown = subprocess.run([*command, "a b", "-x"], capture_output=True, text=True, cwd=plates, env=environment)
     assert shown.stdout == "__main__ ['a b', '-x'] True\n", shown.stderr
     assert planted_files_that_ran(plates) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locales")
+def test_non_ascii_folder_in_an_ascii_locale(
+    small_shot: SmallShot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("paintover_engine")
+    folder = tmp_path / "żółw"
+    folder.mkdir()
+    source, keyframe = folder / "ujęcie", folder / "klatka.png"
+    shutil.copytree(small_shot.source, source)
+    keyframe.write_bytes(Path(small_shot.keyframe).read_bytes())
+    monkeypatch.chdir(folder)
+    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PAINTOVER_DATA": str(folder / "dane")}
+    for name, value in locale.items():
+        monkeypatch.setenv(name, value)
+    paintover = (sys.executable, "-m", "paintover_bridge")
+    done = run(*paintover, "propagate", source.name, "-k", f"{small_shot.key}={keyframe.name}", "-o", "gotowe.mkv")
+    run(*paintover, "stop", "--now")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "gotowe.mkv").stat().st_size > 1000

@@ -106,7 +106,7 @@ def tiny_video_unet(linear: torch.Tensor | None = None) -> UNetSpatioTemporalCon
     )  # fmt: skip
 
 
-def test_the_small_video_models_training_goes_on_where_it_was_cut_off(
+def test_resumed_video_training_equals_uninterrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     small_svd = importlib.import_module("small_svd")
@@ -124,7 +124,7 @@ def test_the_small_video_models_training_goes_on_where_it_was_cut_off(
     )  # fmt: skip
 
 
-def test_the_small_inpainting_models_training_goes_on_where_it_was_cut_off(
+def test_resumed_inpaint_training_equals_uninterrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     small_inpaint = importlib.import_module("small_inpaint")

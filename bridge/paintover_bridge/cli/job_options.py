@@ -28,6 +28,7 @@ class JobOptions(NamedTuple):
     frames: str | None
     colorspace: str
     stream: int | None = None
+    layer: str = ""
     output: str | None = None
     mattes: str | None = None
     overwrite: bool = False
@@ -49,6 +50,7 @@ class JobOptions(NamedTuple):
             model=self.model,
             colorspace=self.colorspace,
             stream=self.stream,
+            layer=self.layer,
             output=self.output,
             mattes=self.mattes,
             overwrite=self.overwrite,
@@ -121,6 +123,9 @@ def method_options(command: Command) -> Command:
             click.option("--range", "frames", metavar="FIRST-LAST", help=frames),
             click.option("--colorspace", metavar="NAME", default="", help=colorspace),
             click.option("--stream", metavar="N", type=click.IntRange(0), help=stream),
+            click.option(
+                "--layer", metavar="NAME", default="", help="A layer of an EXR source.  [default: its beauty]"
+            ),
         ],
     )
 

@@ -1,19 +1,22 @@
 """Attention matching without attention maps: two videos' attention, blended by how far apart they are.
 
-I2VEdit (Ouyang et al., SIGGRAPH Asia 2024) holds an edited video to its source by their spatial self-attention maps
-p_e and p_s. One number a query says how much they differ, M(q) = mean over heads of ½ Σ_k |p_s - p_e|, the
-total-variation distance, in 0..1, set to 1 from a threshold on; the edited video then uses the map
-(1 - M) p_s + M p_e on its own values. M belongs to the query alone, so that the blend of maps is the blend of two
-attentions, (1 - M) Attn(Q_s, K_s, V_e) + M Attn(Q_e, K_e, V_e), exactly: no map has to exist, let alone be stored.
+I2VEdit (Ouyang et al., SIGGRAPH Asia 2024, section 4.2) holds an edited video to its source by their spatial
+self-attention maps p_e and p_s. M measures for each query how far they are apart, by the total-variation distance:
 
-`match` chooses among three ways to compute the same: `match_dense` (the equations as they stand; for tests and
-benchmarks), `match_tiled` (everywhere), and a fused kernel for CUDA (`attention_triton`).
+    M(q) = mean over heads of ½ Σ_k |p_s(q, k) - p_e(q, k)|, in 0..1;  1 from a threshold on
+
+The edited video then uses the map (1 - M) p_s + M p_e on its own values. M belongs to the query alone, so that the
+blend of maps is the blend of two attentions, exactly: no map has to exist, let alone be stored.
+
+    (1 - M) Attn(Q_s, K_s, V_e) + M Attn(Q_e, K_e, V_e)
+
+There are three ways to compute the same: `match_dense` (the equations as they stand; for tests and benchmarks),
+`match_tiled` (everywhere), and a fused kernel for CUDA (`attention_triton`). `matching.match` chooses.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,20 +55,8 @@ class Matched:
     mask: Tensor
 
 
-def match(edited: Video, source: Video, threshold: float = THRESHOLD) -> Matched:
-    """Spatial attention matching (I2VEdit section 3.3), by the quickest way there is on the tensors' device.
-
-    Scores and distances are float32 whatever the tensors' dtype: half-precision scores move M across the threshold,
-    where it jumps. Memory beyond inputs and outputs: O(tokens · d) and one tile of scores."""
-    if edited.query.is_cuda and _has_triton():
-        from paintover_engine.diffusion.attention_triton import match_fused
-
-        return match_fused(edited, source, threshold)
-    return match_tiled(edited, source, threshold)
-
-
 def match_dense(edited: Video, source: Video, threshold: float = THRESHOLD) -> Matched:
-    """The paper's equations as they stand, frame by frame in float32: whole maps of (heads, tokens, tokens)."""
+    """The equations above as they stand, frame by frame in float32: whole maps of (heads, tokens, tokens)."""
     edits, sources, masks = [], [], []
     for frame in range(edited.query.shape[0]):
         map_e = _map(edited, frame)
@@ -81,7 +72,8 @@ def match_dense(edited: Video, source: Video, threshold: float = THRESHOLD) -> M
 
 
 def match_tiled(edited: Video, source: Video, threshold: float = THRESHOLD, *, tile: int | None = None) -> Matched:
-    """The same in tiles of one head's query rows, with plain torch operations. tile: scores in one."""
+    """The same as `match_dense` in tiles of one head's query rows, with plain torch operations. Memory beyond inputs
+    and outputs: O(tokens · d) and one tile. tile: scores in one; None: `TILE`."""
     frames, heads, tokens, width = edited.query.shape
     keys = edited.key.shape[2]
     budget = tile or TILE.get(edited.query.device.type, TILE["cpu"])
@@ -114,9 +106,9 @@ def _sweep(
     for first in range(0, len(own), scores.shape[1]):
         rows = slice(first, first + scores.shape[1])
         map_e, map_s, spare = scores[:, : len(own[rows])]
-        for found, video in ((map_e, edited), (map_s, source)):
+        for attention, video in ((map_e, edited), (map_s, source)):
             torch.mm(video.query[rows], video.key.t(), out=spare)
-            torch.softmax(spare, dim=-1, out=found)
+            torch.softmax(spare, dim=-1, out=attention)
         values = map_s @ both
         borrowed[rows], own[rows] = values[:, :width], values[:, width:]
         map_e.sub_(map_s)
@@ -139,8 +131,3 @@ def _head(video: Video, frame: int, head: int) -> Video:
 def _thresholded(distance: Tensor, threshold: float) -> Tensor:
     """M: the distance, and 1 from the threshold on."""
     return torch.where(distance >= threshold, 1.0, distance)
-
-
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None

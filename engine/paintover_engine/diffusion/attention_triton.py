@@ -105,7 +105,7 @@ def _distance(
 
 
 def match_fused(edited: Video, source: Video, threshold: float) -> Matched:
-    """`attention.match` by the kernels above; the same arguments and answer."""
+    """`attention.match_tiled` by the kernels above; the same arguments and result."""
     frames, heads, tokens, width = edited.query.shape
     keys = edited.key.shape[2]
     one, other = _contiguous(edited), _contiguous(source)

@@ -1,9 +1,9 @@
-"""Self-attention cloning: the attention between the shown pair copied onto the asked pair (Gu et al.: Analogist,
-SIGGRAPH 2024, section 4.1; VP4 takes it over).
+"""Self-attention cloning: the attention between the shown pair of pictures copied onto the other pair (Gu et al.:
+Analogist, SIGGRAPH 2024, section 4.1; VP4 takes it over).
 
-In a 2×2 grid the pixels of four cells attend to each other. How the edited exemplar looks at its source is what the
-answer should look like at its question, so the scores before the softmax between answer and question are replaced by
-`scale` times those between edited and source exemplar, both ways.
+In a 2×2 grid, A A' above B B', the pixels of the four cells attend to each other. The answer B' should relate to the
+edited exemplar A' as its question B relates to the exemplar's source A, so the scores before the softmax between A' and
+B' are replaced by `scale` times those between A and B, both ways.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ class Cloning:
             scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
             attended = self.cloned(scores).softmax(-1) @ value
         joined = attended.transpose(1, 2).flatten(2).to(hidden_states.dtype)
-        found: Tensor = attn.to_out[1](attn.to_out[0](joined))
-        return found
+        output: Tensor = attn.to_out[1](attn.to_out[0](joined))
+        return output
 
     def cloned(self, scores: Tensor) -> Tensor:
-        """Scores (B, heads, tokens, tokens) with those of the answer's cell replaced."""
+        """Scores (B, heads, tokens, tokens) before the softmax, those between A' and B' replaced in place."""
         shown_source, shown_edited, question, answer = (
             index.to(scores.device) for index in quarters(scores.shape[-1], self._height, self._width)
         )
-        for into, of in (
-            ((answer, question), (shown_edited, shown_source)),
-            ((question, answer), (shown_source, shown_edited)),
+        for to, of in (
+            ((answer, shown_edited), (question, shown_source)),
+            ((shown_edited, answer), (shown_source, question)),
         ):
-            scores[..., into[0][:, None], into[1]] = self._scale * scores[..., of[0][:, None], of[1]]
+            scores[..., to[0][:, None], to[1]] = self._scale * scores[..., of[0][:, None], of[1]]
         return scores
 
 

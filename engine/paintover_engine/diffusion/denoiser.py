@@ -1,4 +1,4 @@
-"""What samplers and inversions ask for: a function that takes the noise out."""
+"""Denoisers: the one protocol that samplers and inversions call, guidance, and checks of what they return."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from paintover_engine.errors import Code, PaintoverError
 
 
 class Denoiser(Protocol):
-    """`model(x, sigma)`: the denoised estimate (B, F, C, h, w) of latents `x` with noise of standard deviation `sigma`,
-    float32. The one protocol of all samplers and inversions."""
+    """`model(x, sigma)`: D(x; σ), the denoised estimate of latents x (B, F, C, h, w) with noise of standard deviation
+    σ; float32, of x's shape (Karras et al. 2022, eq. 7)."""
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor: ...
 
@@ -29,7 +29,7 @@ def guide(unconditional: Tensor, conditional: Tensor, scale: Tensor | float) -> 
 
 
 class Guided:
-    """Two denoisers as one: guidance of the conditional by the unconditional one."""
+    """A conditional and an unconditional denoiser as one, by classifier-free guidance (`guide`)."""
 
     def __init__(self, conditional: Denoiser, unconditional: Denoiser, scale: Tensor | float) -> None:
         self._conditional, self._unconditional, self._scale = conditional, unconditional, scale
@@ -38,15 +38,14 @@ class Guided:
         return guide(self._unconditional(x, sigma), self._conditional(x, sigma), self._scale)
 
 
-class Watched:
-    """A denoiser that asks before every call whether to go on, counts its calls, and stops where latents are no
-    numbers.
+class CheckedDenoiser:
+    """A denoiser that can be cancelled, counts its calls, and raises PaintoverError where latents are NaN or infinite.
 
-    check: raises to stop (`Context.check`). doing, avoided_by: what is under way, and what might help, for the
-    sentence: "inverting frames 0 to 13", "less guidance"."""
+    check: called before each call of the network; raises to stop (`Context.check`). activity, remedy: for the error's
+    sentence, as "inverting frames 0 to 13" and "less guidance"."""
 
-    def __init__(self, model: Denoiser, check: Callable[[], None], doing: str, avoided_by: str) -> None:
-        self._model, self._check, self._doing, self._avoided_by = model, check, doing, avoided_by
+    def __init__(self, model: Denoiser, check: Callable[[], None], activity: str, remedy: str) -> None:
+        self._model, self._check, self._activity, self._remedy = model, check, activity, remedy
         self.calls = 0
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
@@ -54,24 +53,24 @@ class Watched:
         self.calls += 1
         level = float(torch.as_tensor(sigma).flatten()[0])
         place = f"call {self.calls} of the network (noise level {level:.4g})"
-        demand_numbers(x, self._doing, place, self._avoided_by)
-        found = self._model(x, sigma)
-        demand_numbers(found, self._doing, place, self._avoided_by)
-        return found
+        require_finite(x, self._activity, place, self._remedy)
+        denoised = self._model(x, sigma)
+        require_finite(denoised, self._activity, place, self._remedy)
+        return denoised
 
 
-def demand_numbers(latents: Tensor, doing: str, place: str, avoided_by: str) -> None:
-    """Raises PaintoverError where latents are no numbers. doing, place, avoided_by: what is under way, at which step of
-    it, and what might help, for the sentence."""
+def require_finite(latents: Tensor, activity: str, place: str, remedy: str) -> None:
+    """Raises PaintoverError where latents are NaN or infinite. activity, place, remedy: what was computed, at which
+    step of it, and what avoids the failure, for the error's sentence."""
     if not bool(torch.isfinite(latents).all()):
         raise PaintoverError(
             Code.INTERNAL,
-            f"While {doing}, the latents stopped being numbers at {place}; {avoided_by} avoids that.",
+            f"While {activity}, the latents stopped being numbers at {place}; {remedy} avoids that.",
         )
 
 
-def demand_pictures(decoded: Tensor) -> Tensor:
-    """The VAE's pictures as they are. Raises PaintoverError where they are no numbers."""
+def require_finite_pictures(decoded: Tensor) -> Tensor:
+    """The VAE's pictures, unchanged. Raises PaintoverError where they are NaN or infinite."""
     if not bool(torch.isfinite(decoded).all()):
         raise PaintoverError(
             Code.INTERNAL, "The VAE decoded pictures that are no numbers; use a model in another precision."

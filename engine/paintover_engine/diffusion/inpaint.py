@@ -1,5 +1,5 @@
-"""Stable Diffusion 1.5 Inpainting behind one small interface, for 2×2 grids: encode, decode, what the network is told
-of a grid, its estimate of the noise, and the embedding of pictures for the edit's direction.
+"""Stable Diffusion 1.5 Inpainting behind one small interface, for 2×2 grids: encode, decode, the conditioning of a
+shown edit, the network's estimate of the noise, and CLIP's embedding of pictures.
 
 Rombach et al.: High-Resolution Image Synthesis with Latent Diffusion Models, CVPR 2022. Any folder in the diffusers
 format. What is particular here: cells are coded each for itself, so that a shot's latents do not depend on the keyframe
@@ -24,18 +24,22 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from paintover_engine.diffusion import clip_direction
 from paintover_engine.diffusion.clip_direction import TextSpace
 from paintover_engine.diffusion.cloning import set_cloning
-from paintover_engine.diffusion.denoiser import demand_pictures
+from paintover_engine.diffusion.denoiser import require_finite_pictures
 from paintover_engine.diffusion.memory import Tiered, first_line
 from paintover_engine.errors import Code, PaintoverError
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+_BYTES = 64
+"""Working memory of the network, for each latent of a grid and each channel of its widest layer: 13 of them are Stable
+Diffusion 1.5's tensors in half precision (`memory.live_bytes`), the rest is for kernels and cloned attention."""
+
 
 @dataclass(frozen=True)
 class Exemplar:
-    """What the network is told of one shown edit. source, edited: (1, 4, h, w) latents of the exemplar's cells.
-    prompt: (1, tokens, width), the edit's direction; null: the empty prompt."""
+    """The conditioning of one shown edit. source, edited: (1, 4, h, w), scaled latents of the cells A and A'. prompt:
+    (1, tokens, width), the edit's direction (VP4, eq. 3); null: the empty prompt's states."""
 
     source: Tensor
     edited: Tensor
@@ -50,7 +54,8 @@ class Exemplar:
 class InpaintModel(Tiered):
     """A loaded model. Pictures are (B, 3, H, W) in [-1, 1]; latents (B, 4, h, w) float32, scaled, on `device`.
 
-    clip: the folder of the CLIP that tells the edit's direction. evaluations: passes of a grid through the network."""
+    clip: the folder of the CLIP that embeds pictures for the edit's direction. evaluations: grids that have passed
+    through the network. factor: pixels a latent, on either axis."""
 
     def __init__(self, folder: Path, clip: Path, device: torch.device, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -63,6 +68,7 @@ class InpaintModel(Tiered):
         self._clip = _load(CLIPModel, clip, ".", torch.float32)
         self.text = _empty_prompt(folder, self._clip)
         self.evaluations = 0
+        self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self._cloned: tuple[float, int, int] | None = None
         if self.unet.config.in_channels != 9:
             raise PaintoverError(
@@ -89,7 +95,7 @@ class InpaintModel(Tiered):
         pictures = self._held(
             "vae", lambda: [self._decode(part) for part in torch.split(latents, self.tier.decode_frames)]
         )
-        return demand_pictures(torch.cat(pictures))
+        return require_finite_pictures(torch.cat(pictures))
 
     def _decode(self, latents: Tensor) -> Tensor:
         pictures: Tensor = self.vae.decode(latents.to(self.device) / self.vae.config.scaling_factor).sample
@@ -107,7 +113,9 @@ class InpaintModel(Tiered):
         return embedded
 
     def exemplar(self, source: Tensor, edited: Tensor, lambda1: float, reading: clip_direction.Reading) -> Exemplar:
-        """What the network is told of an edit: the pictures (1, 3, H, W) before and after it."""
+        """The conditioning of an edit, of the pictures (1, 3, H, W) before and after it (VP4, eq. 3).
+
+        Raises PaintoverError where the literal reading needs a CLIP of the text's width and this one is not."""
         towards = clip_direction.direction(self.embed(source), self.embed(edited))
         if reading == "literal" and towards.shape[-1] != self.text.hidden.shape[-1]:
             raise PaintoverError(
@@ -125,46 +133,55 @@ class InpaintModel(Tiered):
             set_cloning(self.unet, scale, height, width)
             self._cloned = (scale, height, width)
 
+    def frames_at_once(self, height: int, width: int, most: int) -> int:
+        """How many frames' grids go through the network together, up to `most`: on a GPU, as many as half of its free
+        memory holds. height, width: of a cell's latents."""
+        if self.device.type != "cuda":
+            return most
+        free = (self.free() or 0) - sum(self.weights().values())
+        widest = max(self.unet.config.block_out_channels)
+        return int(max(1, min(most, free / 2 // (3 * 4 * height * width * widest * _BYTES))))
+
     @torch.no_grad()
     def noise(self, z: Tensor, t: int, masked: Tensor, prompt: Tensor) -> Tensor:
-        """The network's estimate of the noise in grids z (B, 4, 2h, 2w) at time step t.
+        """The network's estimate of the noise in grids z, (B, 4, 2h, 2w) float32, at time step t.
 
-        masked: (B, 4, 2h, 2w), the grids' clean latents with grey in the answer's cell. prompt: (B, tokens, width)."""
+        masked: of z's shape, the grids' clean latents with grey in the answer's cell. prompt: (B, tokens, width)."""
         mask = torch.zeros_like(z[:, :1])
         mask[..., z.shape[-2] // 2 :, z.shape[-1] // 2 :] = 1
-        given = torch.cat([z, mask, masked], 1)
-        output = self._held("unet", lambda: self._outputs(given, t, prompt))
+        inputs = torch.cat([z, mask, masked], 1)
+        output = self._held("unet", lambda: self._outputs(inputs, t, prompt))
         self.evaluations += len(z)
         if self.prediction == "v_prediction":
             a = float(self.alphas[t])
             return torch.add(a**0.5 * output, z, alpha=(1 - a) ** 0.5)
         return output
 
-    def _outputs(self, given: Tensor, t: int, prompt: Tensor) -> Tensor:
+    def _outputs(self, inputs: Tensor, t: int, prompt: Tensor) -> Tensor:
         """The network's own output, float32, for as many grids at once as the tier lets through."""
-        at_once = max(1, int(len(given) * self.tier.share))
+        at_once = max(1, int(len(inputs) * self.tier.share))
         outputs = [
-            self.unet(grids.to(self.dtype), t, told.to(self.device, self.dtype), return_dict=False)[0].float()
-            for grids, told in zip(torch.split(given, at_once), torch.split(prompt, at_once), strict=True)
+            self.unet(grids.to(self.dtype), t, states.to(self.device, self.dtype), return_dict=False)[0].float()
+            for grids, states in zip(torch.split(inputs, at_once), torch.split(prompt, at_once), strict=True)
         ]
         return torch.cat(outputs)
 
 
 def grid(top_left: Tensor, top_right: Tensor, bottom_left: Tensor, bottom_right: Tensor) -> Tensor:
     """Cells (B or 1, 4, h, w) as grids (B, 4, 2h, 2w)."""
-    given = (top_left, top_right, bottom_left, bottom_right)
-    count = max(len(cell) for cell in given)
-    cells = [cell.expand(count, -1, -1, -1) for cell in given]
-    return torch.cat([torch.cat(cells[:2], -1), torch.cat(cells[2:], -1)], -2)
+    cells = (top_left, top_right, bottom_left, bottom_right)
+    count = max(len(cell) for cell in cells)
+    rows = (cells[:2], cells[2:])
+    return torch.cat([torch.cat([cell.expand(count, -1, -1, -1) for cell in row], -1) for row in rows], -2)
 
 
 def answer(grids: Tensor) -> Tensor:
-    """The bottom right cells."""
+    """The bottom right cells (B, C, h, w) of grids: B', the answers."""
     return grids[..., grids.shape[-2] // 2 :, grids.shape[-1] // 2 :]
 
 
 def question(grids: Tensor) -> Tensor:
-    """The bottom left cells."""
+    """The bottom left cells (B, C, h, w) of grids: B, the questions."""
     return grids[..., grids.shape[-2] // 2 :, : grids.shape[-1] // 2]
 
 

@@ -4,7 +4,7 @@ Hu et al.: LoRA, ICLR 2022; placed as in I2VEdit (Ouyang et al., SIGGRAPH Asia 2
 temporal blocks. peft makes and runs the adapters. Ours is that several share a network and that each acts on some items
 of a batch only: the edit's items, not the source's.
 
-Weights have peft's own names ("base_model.model.<layer>.lora_A.weight"), so that what a training stage keeps is a
+Weights have peft's own names ("base_model.model.<layer>.lora_A.weight"), so that what a training stage stores is a
 peft file as it stands; `save` adds the configuration that `peft.PeftModel.from_pretrained` wants beside it.
 """
 
@@ -38,12 +38,12 @@ def layers(unet: torch.nn.Module, placement: Placement = "block") -> list[str]:
     placement: "block", all of a temporal block's (the authors' code), or "attention", its self-attention's (their
     paper). Queries and keys of cross-attention get none: to one token, their gradient is 0."""
     parts = {"block": ("attn1.", "attn2.to_v", "attn2.to_out", "ff.", "ff_in."), "attention": ("attn1.",)}[placement]
-    found = []
+    names = []
     for name, module in unet.named_modules():
         _, _, inside = name.partition(".temporal_transformer_blocks.")
         if isinstance(module, torch.nn.Linear) and inside.partition(".")[2].startswith(parts):
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 class Adapters:
@@ -84,7 +84,8 @@ class Adapters:
         self.act({})
 
     def act(self, gates: Mapping[str, Sequence[float]]) -> None:
-        """From the next call of the network on: each adapter's share on each item of the batch; others are off."""
+        """Sets, from the next call of the network on, each adapter's weight on each item of the batch, 0..1; adapters
+        that are not named are off."""
         self._gates = {name: torch.tensor(gate) for name, gate in gates.items() if any(gate)}
         for layer in self._layers():
             layer.enable_adapters(bool(self._gates))
@@ -93,7 +94,7 @@ class Adapters:
         self._require_gradients()
 
     def train(self, name: str | None) -> list[torch.nn.Parameter]:
-        """Lets one adapter's weights have gradients, or none's; gives them."""
+        """Makes one adapter's weights require gradients, or with None, none's; returns them."""
         self._trained = name
         self._require_gradients()
         return [weight for adapter, weight in self._weights() if adapter == name]

@@ -1,14 +1,22 @@
-"""The edited video's attention held to its source, and a later window's to the first: attention processors.
+"""Fine-grained attention matching and skip-interval attention: attention processors of a video UNet.
 
-I2VEdit (Ouyang et al., SIGGRAPH Asia 2024), section 3.3 (fine-grained attention matching) and 3.2 (skip-interval
-attention). The source is not read from records: it is an item of the same batch, so that each layer has its queries and
-keys at hand when the edit needs them. Likewise the first window's temporal keys and values come from a call of the
-network on that window just before, and are gone with the step.
+I2VEdit (Ouyang et al., SIGGRAPH Asia 2024), sections 4.2 (attention matching) and 4.1 (skip-interval cross-attention).
+The source is an item of the same batch as the edit, so that each layer has its queries and keys at hand when the edit
+needs them. The first window's temporal keys and values come from a call of the network on that window just before.
+
+Spatial self-attention of the edit (`match`), M its mask, one number a query:
+
+    (1 - M) Attn(Q_s, K_s, V_e) + M Attn(Q_e, K_e, V_e)
+
+Temporal self-attention, by the denoising step: Attn(Q_s, K_s, V_e) in all layers, then in the coarse ones, then none.
+With skip-interval attention, K and V are [K_1; K] and [V_1; V], the first window's before the window's own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,37 +25,41 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from paintover_engine.diffusion.attention import THRESHOLD, Video, match
+from paintover_engine.diffusion.attention import THRESHOLD, Matched, Video, match_tiled
 
 Coarse = Literal["quarter", "reference"]
 
 
-@dataclass
-class Control:
-    """What the self-attention layers do in the next call of the network.
+Replaced = Literal["all", "coarse", "none"]
+"""In which layers the edit takes the source's temporal attention maps."""
 
-    items: of the batch. edited, source: which of them is held to which; None: nothing is held.
-    threshold: of the spatial mask. temporal: in which layers the edit takes the source's temporal map.
-    remember: keep temporal keys and values of this call; follow: prepend those kept.
-    """
+
+@dataclass
+class AttentionControl:
+    """What the self-attention layers do in the next call of the network; set between calls.
+
+    items: of the batch. edited, source: places in the batch of the item that is held, and of the one that it is held
+    to; None: no matching. threshold: of M. temporal: where the source's temporal maps are taken. record: record this
+    call's temporal keys and values. attend_recorded: prepend those recorded. recorded: (keys, values), (items, rows,
+    heads, frames, d) each, by the name of the layer."""
 
     items: int = 1
     edited: int | None = None
     source: int | None = None
     threshold: float = THRESHOLD
-    temporal: Literal["all", "coarse", "none"] = "none"
-    remember: bool = False
-    follow: bool = False
-    kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    temporal: Replaced = "none"
+    record: bool = False
+    attend_recorded: bool = False
+    recorded: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def forget(self) -> None:
-        """Lets go of the keys and values kept."""
-        self.kept.clear()
+    def clear(self) -> None:
+        """Frees the recorded keys and values."""
+        self.recorded.clear()
 
 
-def replaced(step: int, steps: int, bounds: tuple[float, float]) -> Literal["all", "coarse", "none"]:
-    """In which layers denoising step `step` (0: the noisiest) of `steps` takes the source's temporal maps: in all up to
-    the first bound, in the coarse ones up to the second (I2VEdit, section 3.3; bounds are shares of the steps)."""
+def replaced_maps(step: int, steps: int, bounds: tuple[float, float]) -> Replaced:
+    """Where denoising step `step` (0: the noisiest) of `steps` takes the source's temporal maps: in all layers up to
+    the first bound, in the coarse ones up to the second (section 4.2). bounds: shares of the steps."""
     if step < int(bounds[0] * steps):
         return "all"
     return "coarse" if step < int(bounds[1] * steps) else "none"
@@ -63,7 +75,7 @@ def attention_blocks(unet: torch.nn.Module) -> list[str]:
 
 
 def halvings(unet: Any, name: str) -> int:
-    """How often a block's grid is half of the latents'."""
+    """How often the latents' grid is halved to get that of the block `name`."""
     depth = len(unet.config.block_out_channels) - 1
     part, index = name.split(".")[:2]
     if part == "mid_block":
@@ -72,8 +84,9 @@ def halvings(unet: Any, name: str) -> int:
 
 
 def coarse_blocks(unet: Any, rule: Coarse = "quarter") -> list[str]:
-    """Of those, the ones on a grid of at most a quarter of the latents' side (the paper's), or on the coarsest grid of
-    a smaller network. rule: "reference" leaves out the last of them going up, as the authors' code does."""
+    """The names of the attention blocks on a grid of at most a quarter of the latents' side (section 4.2), or, in a
+    network of fewer levels, on its coarsest. rule: "reference" leaves out the last of them going up, as the published
+    code does."""
     blocks = attention_blocks(unet)
     limit = min(2, max(halvings(unet, name) for name in blocks))
     coarse = [name for name in blocks if halvings(unet, name) >= limit]
@@ -81,66 +94,85 @@ def coarse_blocks(unet: Any, rule: Coarse = "quarter") -> list[str]:
 
 
 @contextlib.contextmanager
-def controlled(unet: Any, control: Control, rule: Coarse = "quarter") -> Iterator[None]:
-    """Self-attention of a UNet by a control, until the block ends."""
+def controlled(unet: Any, control: AttentionControl, rule: Coarse = "quarter") -> Iterator[None]:
+    """Self-attention of a UNet by `control` until the block ends; then the processors that were there."""
     coarse = set(coarse_blocks(unet, rule))
-    given = {}
+    processors = {}
     for name in attention_blocks(unet):
         module = unet.get_submodule(name)
         for block in module.transformer_blocks:
-            given[block.attn1] = block.attn1.processor
+            processors[block.attn1] = block.attn1.processor
             block.attn1.set_processor(SpatialAttention(control))
         for number, block in enumerate(module.temporal_transformer_blocks):
-            given[block.attn1] = block.attn1.processor
+            processors[block.attn1] = block.attn1.processor
             block.attn1.set_processor(TemporalAttention(control, f"{name}.{number}", name in coarse))
     try:
         yield
     finally:
-        control.forget()
-        for attention, processor in given.items():
+        control.clear()
+        for attention, processor in processors.items():
             attention.set_processor(processor)
 
 
-class SpatialAttention:
-    """Attention within a frame, rows (items · frames, tokens, channels)."""
+def match(edited: Video, source: Video, threshold: float = THRESHOLD) -> Matched:
+    """The matched attention of two videos (`attention`), by the quickest implementation for the tensors' device.
 
-    def __init__(self, control: Control) -> None:
+    Scores and distances are float32 whatever the tensors' dtype: half-precision scores move M across the threshold,
+    where it jumps."""
+    if edited.query.is_cuda and _has_triton():
+        from paintover_engine.diffusion.attention_triton import match_fused
+
+        return match_fused(edited, source, threshold)
+    return match_tiled(edited, source, threshold)
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+class SpatialAttention:
+    """Attention within a frame, on hidden states (items · frames, tokens, channels)."""
+
+    def __init__(self, control: AttentionControl) -> None:
         self._control = control
 
     def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         edited, source = self._control.edited, self._control.source
         query, key, value = _project(attn, hidden_states, self._control.items)
         if edited is None or source is None:
-            return _finish(attn, _attend(query, key, value))
+            return _output(attn, _attend(query, key, value))
         out = torch.empty_like(query)
         for item in set(range(self._control.items)) - {edited, source}:
             out[item] = scaled_dot_product_attention(query[item], key[item], value[item])
-        one, other = (Video(query[item], key[item], value[item]) for item in (edited, source))
-        matched = match(one, other, self._control.threshold)
+        edit, original = (Video(query[item], key[item], value[item]) for item in (edited, source))
+        matched = match(edit, original, self._control.threshold)
         out[edited], out[source] = matched.edited, matched.source
-        return _finish(attn, out)
+        return _output(attn, out)
 
 
 class TemporalAttention:
-    """Attention along time, rows (items · pixels, frames, channels). name: of its block. coarse: its grid is."""
+    """Attention along time, on hidden states (items · pixels, frames, channels).
 
-    def __init__(self, control: Control, name: str, coarse: bool) -> None:
+    name: of the temporal block. coarse: whether the block is one of `coarse_blocks`."""
+
+    def __init__(self, control: AttentionControl, name: str, coarse: bool) -> None:
         self._control, self._name, self._coarse = control, name, coarse
 
     def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         control = self._control
         query, key, value = _project(attn, hidden_states, control.items)
-        if control.follow:
-            first_key, first_value = control.kept[self._name]
+        if control.attend_recorded:
+            first_key, first_value = control.recorded[self._name]
             key, value = torch.cat([first_key, key], dim=3), torch.cat([first_value, value], dim=3)
-        elif control.remember:
-            control.kept[self._name] = key.detach(), value.detach()
-        if control.edited is not None and control.source is not None and self._takes_the_source():
+        elif control.record:
+            control.recorded[self._name] = key.detach(), value.detach()
+        if control.edited is not None and control.source is not None and self._takes_source_map():
             query, key = query.clone(), key.clone()
             query[control.edited], key[control.edited] = query[control.source], key[control.source]
-        return _finish(attn, _attend(query, key, value))
+        return _output(attn, _attend(query, key, value))
 
-    def _takes_the_source(self) -> bool:
+    def _takes_source_map(self) -> bool:
         return self._control.temporal == "all" or (self._control.temporal == "coarse" and self._coarse)
 
 
@@ -156,11 +188,11 @@ def _project(attn: Any, hidden_states: Tensor, items: int) -> tuple[Tensor, Tens
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention of all items; (items, rows, heads, tokens, d)."""
-    found = scaled_dot_product_attention(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1))
-    return found.reshape(query.shape)
+    attended = scaled_dot_product_attention(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1))
+    return attended.reshape(query.shape)
 
 
-def _finish(attn: Any, found: Tensor) -> Tensor:
+def _output(attn: Any, attended: Tensor) -> Tensor:
     """Heads joined and projected: (items · rows, tokens, channels)."""
-    joined: Tensor = attn.to_out[0](found.transpose(2, 3).flatten(3).flatten(0, 1))
+    joined: Tensor = attn.to_out[0](attended.transpose(2, 3).flatten(3).flatten(0, 1))
     return joined

@@ -32,7 +32,8 @@ RESERVE = 1.2
 
 
 CUDA_BASE = 0.6 * GB
-"""What a CUDA program takes before its first tensor; already gone from what a GPU says is free."""
+"""Bytes that a CUDA program takes before its first tensor; already subtracted from the free memory that a GPU
+reports."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,10 @@ class Tiered:
 
     def _bring(self, part: str) -> None:
         for name, modules in self._parts.items():
-            home = self.device if name == part or not self.tier.offload else torch.device("cpu")
+            device = self.device if name == part or not self.tier.offload else torch.device("cpu")
             for module in modules:
-                if next(module.parameters()).device != home:
-                    module.to(home)
+                if next(module.parameters()).device != device:
+                    module.to(device)
 
     def _shrink(self) -> None:
         """Drops one tier. Raises PaintoverError in the last."""
@@ -172,7 +173,7 @@ _broken = ""
 
 @contextlib.contextmanager
 def gpu() -> Iterator[None]:
-    """Around work on a GPU: tells its failures in one sentence.
+    """Around work on a GPU: raises PaintoverError with one sentence where it fails.
 
     A failure leaves CUDA unusable in its process. So what comes here next ends the process: the engine starts another
     worker, which goes on from the last finished stage."""
@@ -214,12 +215,12 @@ def owner(device: torch.device) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what a library says, without its full stop."""
+    """The first line of a library's error, without its full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def live_bytes(work: Callable[[], Any]) -> int:
-    """The most bytes of tensors that are alive at once while `work` runs, those made before it left out."""
+    """The most bytes of tensors that are alive at once while `work` runs, without those that existed before."""
     meter = _Meter()
     with torch.no_grad(), _FusedAttention(), meter:
         work()
@@ -236,8 +237,8 @@ class _Meter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         before = _storages((*args, *(kwargs or {}).values()))
-        made = func(*args, **(kwargs or {}))
-        for storage in _storage_objects(made):
+        output = func(*args, **(kwargs or {}))
+        for storage in _storage_objects(output):
             key = storage._cdata
             if key not in self._known and key not in before:
                 self._known.add(key)
@@ -245,7 +246,7 @@ class _Meter(TorchDispatchMode):
                 self._now += size
                 self.peak = max(self.peak, self._now)
                 weakref.finalize(storage, self._gone, key, size)
-        return made
+        return output
 
     def _gone(self, key: int, size: int) -> None:
         self._known.discard(key)

@@ -1,8 +1,8 @@
 """What I2VEdit takes in memory and on disk, from shapes alone.
 
-Painting is counted from one item's work (`svd.VideoModel.needs`): a step has three items at once, and the first
-window's keys and values where windows follow it. Training runs once on tensors without contents, with its adapters and
-its backward pass.
+Denoising is counted from one item's work (`svd.VideoModel.needs`): a step has three items at once, and the first
+window's keys and values where later windows attend to it. Training runs once on meta tensors, with its adapters and its
+backward pass.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from paintover_engine.diffusion import lora, memory
 from paintover_engine.diffusion.matching import attention_blocks, halvings
 from paintover_engine.diffusion.memory import GB, RESERVE, TIERS, Needs, Tier
 from paintover_engine.diffusion.models import read_json
-from paintover_engine.diffusion.svd import fold_cross_attention
+from paintover_engine.diffusion.svd import bare_needs, fold_cross_attention
 
 CHECKPOINT = 6
 """Bytes of a training's checkpoint for each weight: the weight and two moments, in half precision."""
-
 
 BASE = int(0.6 * GB)
 """What a program takes of a GPU before its first tensor."""
@@ -34,8 +33,9 @@ BASE = int(0.6 * GB)
 
 @dataclass(frozen=True)
 class Shape:
-    """frames of a window; grid, trained: rows and columns of its latents, and of those it is trained on; rank (0: no
-    adapters) and placement of adapters; matches, follows: with attention matching, with skip-interval attention."""
+    """frames: of a window. grid, trained: (rows, columns) of its latents, and of those it is trained on. rank,
+    placement: of the motion adapter; rank 0: none. matches, follows: with attention matching, with skip-interval
+    attention."""
 
     frames: int
     grid: tuple[int, int]
@@ -44,6 +44,22 @@ class Shape:
     placement: lora.Placement
     matches: bool
     follows: bool
+
+
+def requirements(
+    folder: Path, shape: Shape, *, steps: int, size: tuple[int, int], picture: tuple[int, int]
+) -> dict[str, Any]:
+    """Of one window with a model in bfloat16: `tiers`, bytes of GPU memory at most by the tier's name; `files`, bytes
+    on disk by kind; `checkpoint`, bytes of its training's.
+
+    steps: noise levels. size, picture: (width, height) of the model's pictures and of the plate."""
+    dtype = torch.bfloat16
+    needs = with_image_encoder(bare_needs(folder, dtype, shape.frames, size[1], size[0]), folder, dtype)
+    return {
+        "tiers": peaks(folder, dtype, needs, shape),
+        "files": dict(files(folder, shape, steps=steps, dtype=dtype, picture=picture)),
+        "checkpoint": CHECKPOINT * (adapter_weights(folder, shape.rank, shape.placement) if shape.rank else 0),
+    }
 
 
 def peaks(folder: Path, dtype: torch.dtype, needs: Needs, shape: Shape) -> dict[str, int]:
@@ -58,8 +74,8 @@ def _peak(folder: Path, dtype: torch.dtype, needs: Needs, shape: Shape, tier: Ti
     adapters = adapter_weights(folder, shape.rank, shape.placement) if shape.rank else 0
     whole = tier.batched and not (shape.follows and tier.offload)
     items = 2 + shape.matches if whole else 1 + shape.matches
-    kept = items * _keys_and_values(folder, dtype, shape) if shape.follows else 0
-    painting = items * needs.work["unet"] + kept + 4 * adapters * (1 + shape.follows)
+    recorded = items * _keys_and_values(folder, dtype, shape) if shape.follows else 0
+    painting = items * needs.work["unet"] + recorded + 4 * adapters * (1 + shape.follows)
     training = _training(folder, dtype, shape, tier is not TIERS[0]) if shape.rank else 0
     return max(needs.peak(tier), weights + int(RESERVE * max(painting, training)))
 
@@ -141,10 +157,10 @@ def _training(folder: Path, dtype: torch.dtype, shape: Shape, checkpointed: bool
 
 
 def _product(attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Stands for fused attention: keeps as many tensors of the same shapes for the backward pass, and no map."""
+    """In place of fused attention: holds as many tensors of the same shapes for the backward pass, and no map."""
     product: Tensor = attn.to_q(hidden_states) * attn.to_k(hidden_states) * attn.to_v(hidden_states)
-    found: Tensor = attn.to_out[0](product)
-    return found
+    output: Tensor = attn.to_out[0](product)
+    return output
 
 
 def _unet(folder: Path, dtype: torch.dtype) -> Any:

@@ -29,24 +29,29 @@ def start_index(steps: int, strength: float) -> int:
     return steps - max(1, int(steps * strength))
 
 
+def ascending(sigmas: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """(next, current) for each step of an inversion: neighbouring noise levels, from the lowest pair up."""
+    return list(zip(sigmas[:-1].flip(0), sigmas[1:].flip(0), strict=True))
+
+
 def c_in(sigma: Sigma) -> Tensor:
-    """What the noisy latents are multiplied by before the network sees them."""
+    """1/√(σ² + 1), the factor of the noisy latents in the network's input."""
     return (_level(sigma) ** 2 + 1) ** -0.5
 
 
 def c_skip(sigma: Sigma) -> Tensor:
-    """The noisy latents' share in the denoised ones."""
+    """1/(σ² + 1), the factor of the noisy latents in the denoised estimate."""
     return 1 / (_level(sigma) ** 2 + 1)
 
 
 def c_out(sigma: Sigma) -> Tensor:
-    """What the network's output is multiplied by."""
+    """-σ/√(σ² + 1), the factor of the network's output in the denoised estimate."""
     level = _level(sigma)
     return -level * (level**2 + 1) ** -0.5
 
 
 def c_noise(sigma: Sigma) -> Tensor:
-    """The time step that tells the network the noise level."""
+    """The time step that the network is conditioned on for a noise level."""
     return 0.25 * _level(sigma).log()
 
 

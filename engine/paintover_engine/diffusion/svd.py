@@ -26,7 +26,7 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from paintover_engine.diffusion import memory, schedule
-from paintover_engine.diffusion.denoiser import Denoiser, demand_pictures, guide
+from paintover_engine.diffusion.denoiser import Denoiser, guide, require_finite_pictures
 from paintover_engine.diffusion.memory import GB, Needs, Result, Tier, Tiered
 from paintover_engine.diffusion.models import VideoShape, read_json, video_shape
 from paintover_engine.diffusion.schedule import Sigma
@@ -35,7 +35,7 @@ from paintover_engine.errors import Code, PaintoverError
 log = logging.getLogger(__name__)
 
 MOTION = (6.0, 127.0)
-"""Frames a second less one, and motion bucket, that the model is told: SVD's own defaults."""
+"""Frames a second less one, and motion bucket, that the network is conditioned on: SVD's own defaults."""
 
 _BLOCKS = (BasicTransformerBlock, TemporalBasicTransformerBlock)
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -58,8 +58,8 @@ class ModelConfig(VideoShape):
 
 @dataclass(frozen=True)
 class Condition:
-    """What the network is told beside the noise: token (1, 1, width), the CLIP embedding of a picture; latent
-    (1, 4, h, w), its unscaled VAE latents; time_ids (1, 3)."""
+    """The network's conditioning on a picture. token: (1, 1, width), its CLIP embedding. latent: (1, 4, h, w), its
+    unscaled VAE latents. time_ids: (1, 3), frames a second less one, motion bucket, and `noise_aug`."""
 
     token: Tensor
     latent: Tensor
@@ -82,8 +82,8 @@ class OneTokenAttention:
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
         rows = encoder_hidden_states.shape[0] // self.items
-        found: Tensor = attn.to_out[0](attn.to_v(encoder_hidden_states[::rows]))
-        return found.repeat_interleave(rows, dim=0)
+        output: Tensor = attn.to_out[0](attn.to_v(encoder_hidden_states[::rows]))
+        return output.repeat_interleave(rows, dim=0)
 
 
 def fold_cross_attention(unet: torch.nn.Module) -> None:
@@ -162,7 +162,7 @@ class VideoModel(Tiered):
         frames: they are decoded together, or where memory is short, in few equal parts."""
         unscaled = (latents[0] / self.config.scale).to(self.device)
         pictures = self._held("decoder", lambda: [self._decode(part) for part in self._parts_of(unscaled)])
-        return demand_pictures(torch.cat(pictures))
+        return require_finite_pictures(torch.cat(pictures))
 
     def _parts_of(self, latents: Tensor) -> Sequence[Tensor]:
         return latents.tensor_split(-(-len(latents) // self.tier.decode_frames))
@@ -175,7 +175,7 @@ class VideoModel(Tiered):
 
     @torch.no_grad()
     def condition(self, picture: Tensor, *, noise_aug: float, seed: int = 0, latent: Tensor | None = None) -> Condition:
-        """What the network is told about a picture (1, 3, H, W): for inversion, training and denoising alike.
+        """The conditioning on a picture (1, 3, H, W) in -1..1: for inversion, training and denoising alike.
 
         noise_aug: standard deviation of the noise added to the picture for the VAE. seed: of that noise, the same on
         every device. latent: (1, 4, h, w) to take as its unscaled latents instead (a window's handed-over frame)."""

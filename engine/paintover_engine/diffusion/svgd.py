@@ -44,7 +44,7 @@ class Neighbours:
         """(N, C, h, w): each frame's weighted mean over itself and its neighbours, pixel by pixel along the motion."""
         total = self.weights[-1] * frames
         for index, offset in enumerate(self.offsets):
-            total = total + self.weights[index] * _fetched(frames, offset, self.places[index])
+            total = total + self.weights[index] * _sampled(frames, offset, self.places[index])
         return total
 
 
@@ -58,12 +58,12 @@ def neighbours(source: Tensor, ahead: Tensor, back: Tensor) -> Neighbours:
     if not offsets:
         return Neighbours((), source.new_zeros(0), source.new_ones(1, count, 1, height, width))
     ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    home = torch.stack([xs, ys], -1).to(source).expand(count, height, width, 2)
+    pixels = torch.stack([xs, ys], -1).to(source).expand(count, height, width, 2)
     scale = source.new_tensor([2 / width, 2 / height])
-    places = torch.stack([(_followed(home, ahead, back, d) + 0.5) * scale - 1 for d in offsets])
+    places = torch.stack([(_followed(pixels, ahead, back, d) + 0.5) * scale - 1 for d in offsets])
     distance = torch.stack(
         [
-            (_fetched(source, d, place) - source).square().mean(1, keepdim=True)
+            (_sampled(source, d, place) - source).square().mean(1, keepdim=True)
             for d, place in zip(offsets, places, strict=True)
         ]
     )
@@ -139,11 +139,11 @@ def _bandwidth(squares: Tensor, least: float = 1e-3) -> Tensor:
     return apart.median().clamp_min(least**2) / math.log(count + 1)
 
 
-def _followed(home: Tensor, ahead: Tensor, back: Tensor, offset: int) -> Tensor:
+def _followed(pixels: Tensor, ahead: Tensor, back: Tensor, offset: int) -> Tensor:
     """(N, h, w, 2): where each frame's pixels are `offset` frames on, in pixels; at the ends, where they were last."""
-    count = len(home)
-    scale = home.new_tensor([2 / home.shape[2], 2 / home.shape[1]])
-    place = home.clone()
+    count = len(pixels)
+    scale = pixels.new_tensor([2 / pixels.shape[2], 2 / pixels.shape[1]])
+    place = pixels.clone()
     for step in range(abs(offset)):
         for frame in range(count):
             at = frame + step if offset > 0 else frame - step  # the frame that the place is in by now
@@ -156,8 +156,8 @@ def _followed(home: Tensor, ahead: Tensor, back: Tensor, offset: int) -> Tensor:
     return place
 
 
-def _fetched(frames: Tensor, offset: int, places: Tensor) -> Tensor:
-    """The frames `offset` on (the ends stand in for what lies beyond) at the given places."""
+def _sampled(frames: Tensor, offset: int, places: Tensor) -> Tensor:
+    """(N, C, h, w): for each frame, the frame `offset` on, sampled at `places`; beyond the ends, the end frame."""
     index = (torch.arange(len(frames), device=frames.device) + offset).clamp(0, len(frames) - 1)
     return grid_sample(frames[index], places, padding_mode="border", align_corners=False)
 

@@ -1,7 +1,9 @@
-"""Training of a motion adapter on one window of frames (I2VEdit, section 3.2).
+"""Training of a motion adapter on one window of frames (I2VEdit, section 4.1).
 
-The loss is the weighted distance of the denoised estimate from the clean latents in its plain form: with
-v-prediction, (1 + σ²)/σ² · |D - z|² = |F - (ε - σ z)/√(1 + σ²)|², F being the network's output.
+The loss is the weighted distance of the denoised estimate D from the clean latents z. With v-prediction it is the plain
+distance of the network's output F from its target, which is what is computed here:
+
+    (1 + σ²)/σ² |D - z|² = |F - (ε - σ z)/√(1 + σ²)|²,    F and D at z + σ ε
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from paintover_engine.diffusion.lora import Adapters
 from paintover_engine.errors import Code, PaintoverError
 
 Array = NDArray[Any]
-Kept = Mapping[str, Array]
+Checkpoint = Mapping[str, Array]
+"""A checkpoint's tensors by name, as `_state` has them."""
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """The network's output (1, F, C, h, w) for noisy latents of that shape at one level, with gradients."""
@@ -50,13 +53,13 @@ class Settings:
 
 @dataclass
 class Progress:
-    """Where a training stands: steps done, and the probes' loss at each checkpoint."""
+    """Steps done, and the mean loss at the levels of `PROBES` at each checkpoint."""
 
     step: int = 0
     losses: list[float] = field(default_factory=list)
 
     def is_flat(self) -> bool:
-        """Whether the last two checkpoints brought little."""
+        """Whether each of the last two checkpoints lowered the loss by less than the share `PLATEAU`."""
         last = self.losses[-3:]
         return len(last) == 3 and all(after > (1 - PLATEAU) * before for before, after in itertools.pairwise(last))
 
@@ -74,12 +77,12 @@ def interpolated_cosine(u: Tensor, *, sigma_data: float = 0.5, lowest: float = 0
 
 
 def target(clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-    """What the network ought to give for clean + sigma · noise."""
+    """(ε - σ z)/√(1 + σ²), the network's target at z + σ ε. clean, noise: z and ε, (1, F, C, h, w)."""
     return (noise - sigma * clean) / torch.sqrt(1 + sigma**2)
 
 
 def loss_of(network: Network, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-    """Mean squared error of the network's output."""
+    """The loss |F - target|², a mean over all elements."""
     return functional.mse_loss(network(clean + sigma * noise, sigma), target(clean, noise, sigma))
 
 
@@ -91,18 +94,18 @@ def train(
     settings: Settings,
     *,
     check: Callable[[], None] = lambda: None,
-    resumed: Kept | None = None,
-    keep: Callable[[dict[str, Array]], None] = lambda state: None,
+    resumed: Checkpoint | None = None,
+    save: Callable[[dict[str, Array]], None] = lambda state: None,
     work: Callable[[Callable[[], float]], float] = lambda step: step(),
 ) -> Progress:
     """Trains the adapter `name`, which acts already, on a window's clean latents (1, F, C, h, w).
 
-    check: asked before every step. resumed: the state that an interrupted training kept last; keep: takes the state at
-    every checkpoint. work: runs a step, and runs it again where memory was short.
+    check: called before every step; raises to stop. resumed: the checkpoint that an interrupted training saved last.
+    save: receives each checkpoint, 6 bytes a weight. work: runs a step, again where memory ran out. Raises
+    PaintoverError where the loss is NaN or infinite.
 
-    Each step draws from a seed of its own, and a checkpoint rounds the state in memory to what it keeps: a resumed
-    training ends where an uninterrupted one does. Half precision of what is kept, 6 bytes a weight, is what makes
-    checkpoints small."""
+    Each step draws from a seed of its own, and a checkpoint rounds the state in memory to the half precision that is
+    saved, so that a resumed training ends with the same weights as an uninterrupted one."""
     parameters = adapters.train(name)
     optimiser = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=settings.decay)
     progress = _restore(resumed, parameters, optimiser) if resumed else Progress()
@@ -121,7 +124,7 @@ def train(
         if progress.step % settings.checkpoint == 0:
             if settings.early:
                 progress.losses.append(_probe(network, clean, settings.seed))
-            keep(_state(progress, parameters, optimiser))
+            save(_state(progress, parameters, optimiser))
     adapters.train(None)
     return progress
 
@@ -129,7 +132,7 @@ def train(
 def _gradients(
     network: Network, adapters: Adapters, clean: Tensor, optimiser: torch.optim.Optimizer, seed: int
 ) -> float:
-    """The gradients for one noise of one level; gives the loss."""
+    """Leaves the gradients for one draw of noise and level in the parameters; returns the loss."""
     optimiser.zero_grad(set_to_none=True)
     sigma, noise = _draw(clean, seed)
     with torch.random.fork_rng(devices=[clean.device] if clean.is_cuda else []):
@@ -152,7 +155,7 @@ def _probe(network: Network, clean: Tensor, seed: int) -> float:
 
 
 def _draw(clean: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """A noise level and noise, the same on every device."""
+    """A noise level and noise of the latents' shape; the same on every device."""
     generator = torch.Generator().manual_seed(seed)
     sigma = interpolated_cosine(torch.rand((), generator=generator))
     return sigma.to(clean.device), torch.randn(clean.shape, generator=generator).to(clean.device)
@@ -161,7 +164,8 @@ def _draw(clean: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 def _state(
     progress: Progress, parameters: list[torch.nn.Parameter], optimiser: torch.optim.Optimizer
 ) -> dict[str, Array]:
-    """What a checkpoint keeps; rounds the live state to it. Moments are bfloat16, kept as their bits."""
+    """A checkpoint: `step` (1,), `losses`, and for each parameter its weight as float16 and AdamW's two moments as the
+    bits of bfloat16, int16. Rounds the parameters and moments in memory to that precision."""
     state: dict[str, Array] = {
         "step": np.array([progress.step], np.int64),
         "losses": np.array(progress.losses, np.float64),
@@ -177,15 +181,17 @@ def _state(
     return state
 
 
-def _restore(kept: Kept, parameters: list[torch.nn.Parameter], optimiser: torch.optim.Optimizer) -> Progress:
-    """Back to where `_state` was."""
-    step = int(kept["step"][0])
+def _restore(
+    checkpoint: Checkpoint, parameters: list[torch.nn.Parameter], optimiser: torch.optim.Optimizer
+) -> Progress:
+    """Sets parameters and moments to those of a checkpoint from `_state`."""
+    step = int(checkpoint["step"][0])
     with torch.no_grad():
         for index, parameter in enumerate(parameters):
-            parameter.copy_(torch.from_numpy(kept[f"{index}.weight"].copy()))
+            parameter.copy_(torch.from_numpy(checkpoint[f"{index}.weight"].copy()))
             moments: dict[str, Tensor] = {"step": torch.tensor(float(step))}
             for name in ("exp_avg", "exp_avg_sq"):
-                bits = torch.from_numpy(kept[f"{index}.{name}"].copy())
+                bits = torch.from_numpy(checkpoint[f"{index}.{name}"].copy())
                 moments[name] = bits.view(torch.bfloat16).to(parameter.device, parameter.dtype)
             optimiser.state[parameter] = moments
-    return Progress(step, [float(loss) for loss in kept["losses"]])
+    return Progress(step, [float(loss) for loss in checkpoint["losses"]])

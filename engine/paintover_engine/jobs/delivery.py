@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
 
 from paintover_engine.compose.composite import composite
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.jobs import outputs
+from paintover_engine.jobs import outputs, publication
 from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.store import StoredFrame
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.mattes import open_matte_sink
+from paintover_engine.media.mattes import MatteSink, open_matte_sink
 from paintover_engine.media.plate import Plate
-from paintover_engine.media.sink import open_sink
+from paintover_engine.media.sink import Sink, failed, open_sink
 
 _POLL_SECONDS = 0.05  # between two checks of what is waited for
 
@@ -27,6 +28,7 @@ class Delivery:
     """Writes one result in a thread of its own, started while the stages that compute it still run.
 
     plate, painted: give a frame by its number; `painted` gives None while that frame is not computed.
+    record: the file that makes publishing repeatable (`jobs.publication`); None: it is not.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class Delivery:
         info: SourceInfo,
         plate: Callable[[int], Plate],
         painted: Callable[[int], StoredFrame | None],
+        record: Path | None = None,
     ) -> None:
         self._output = output
         self._info = info
         self._plate = plate
         self._painted = painted
+        self._record = record
         self._complete = threading.Event()  # all frames are computed: the output may appear
         self._abandoned = threading.Event()
         self._written = 0
@@ -69,6 +73,8 @@ class Delivery:
 
     def _write(self) -> tuple[str, ...]:
         info, output = self._info, self._output
+        if self._record and (notes := publication.resume(self._record)) is not None:
+            return notes
         with (
             open_sink(output.path, info, output.overwrite, output.paintings) as sink,
             open_matte_sink(output.mattes, info, output.overwrite, output.paintings) as mattes,
@@ -89,10 +95,18 @@ class Delivery:
                     before.result()
             while not self._complete.wait(_POLL_SECONDS):
                 self._check()
-            if mattes:
-                mattes.commit()
-            sink.commit()
+            self._publish(sink, mattes)
             return tuple(sink.notes)
+
+    def _publish(self, sink: Sink, mattes: MatteSink | None) -> None:
+        renames = [*(mattes.stage() if mattes else []), *sink.stage()]
+        try:
+            publication.publish(renames, self._record, sink.notes, self._output.overwrite)
+        except OSError as error:
+            raise failed(sink.path, error) from error
+        sink.abort()
+        if mattes:
+            mattes.abort()
 
     def _awaited(self, number: int) -> StoredFrame:
         """Waits for a frame of the result. UNAVAILABLE where it was computed but removed since."""

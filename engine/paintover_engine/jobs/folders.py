@@ -16,7 +16,8 @@ from paintover_engine.errors import Code, PaintoverError
 class DataFolder:
     """The data folder and the names inside it.
 
-    What must survive is `database`, `records`, `keyframes`, `uploads` and `results`; the rest can be computed again.
+    What must survive is `database`, `records`, `publications`, `keyframes`, `uploads` and `results`; the rest can be
+    computed again.
     """
 
     root: Path
@@ -46,6 +47,11 @@ class DataFolder:
         return self.root / "records"
 
     @property
+    def publications(self) -> Path:
+        """One JSON file per job that published an output: by it the job, run again, recognises its files."""
+        return self.root / "publications"
+
+    @property
     def keyframes(self) -> Path:
         """Keyframes as the engine read them, one file per digest."""
         return self.root / "keyframes"
@@ -70,7 +76,8 @@ class DataFolder:
 
     @property
     def monitor(self) -> Path:
-        """The port of the monitor page, so that an open page finds the next daemon."""
+        """The port of the queue's page (0: it is not served), that of the daemon before, and the key that signs its
+        cookies: so an open page finds the next daemon."""
         return self.root / "monitor.json"
 
     @property
@@ -91,17 +98,22 @@ class DataFolder:
             if os.name == "posix":
                 self.root.chmod(0o700)
             for folder in (
-                self.cache, self.results, self.views, self.records, self.keyframes, self.uploads, self.temporary,
+                self.cache, self.results, self.views, self.records, self.keyframes, self.uploads, self.publications,
+                self.temporary,
             ):  # fmt: skip
                 folder.mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=self.temporary):
                 pass  # mode bits do not show that a disk is mounted read-only
         except OSError as error:
-            raise PaintoverError(
-                Code.PERMISSION_DENIED,
-                f"The data folder {self.root} cannot be written ({error.strerror}); "
-                "free it or choose another with --data-dir.",
-            ) from error
+            raise self.unwritable(error) from error
+
+    def unwritable(self, error: OSError) -> PaintoverError:
+        """What to say where the folder cannot be made or written."""
+        return PaintoverError(
+            Code.PERMISSION_DENIED,
+            f"The data folder {self.root} cannot be written ({error.strerror}); "
+            "free it or choose another with --data-dir.",
+        )
 
 
 def default_data_folder() -> Path:

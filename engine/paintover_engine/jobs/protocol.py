@@ -101,13 +101,14 @@ class ProbeRequest(Request[ProbeReply]):
 
     first, last: the range of frames, inclusive; None: from the first, to the last that there is.
     colorspace: an OpenColorIO name; "": as the file says. stream: the number of a video's stream in its file; None:
-    the default one."""
+    the default one. layer: of an EXR file; "": its beauty."""
 
     path: str
     first: int | None
     last: int | None
     colorspace: str
     stream: int | None = None
+    layer: str = ""
 
 
 class CheckOutputsRequest(Request[Empty]):

@@ -167,11 +167,13 @@ class Queue:
     def restore_keyframe(self, keyframe: StoredKeyframe) -> None:
         """Adds a keyframe that is missing. It is current only where it was and its frame has no current one."""
         self._db.rows(
-            "INSERT OR IGNORE INTO keyframes VALUES (?, ?, ?, ?, ?, ?, ? AND NOT EXISTS "
-            "(SELECT 1 FROM keyframes WHERE shot = ? AND frame = ? AND current), ?)",
+            "INSERT OR IGNORE INTO keyframes (id, shot, frame, digest, has_matte, notes, current, created, files) "
+            "VALUES (?, ?, ?, ?, ?, ?, ? AND NOT EXISTS "
+            "(SELECT 1 FROM keyframes WHERE shot = ? AND frame = ? AND current), ?, ?)",
             (
                 keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
                 json.dumps(keyframe.notes), keyframe.current, keyframe.shot, keyframe.frame, time.time(),
+                json.dumps(keyframe.files),
             ),
         )  # fmt: skip
 
@@ -232,6 +234,7 @@ class Queue:
     def take_damaged_jobs(self) -> dict[int, dict[str, object]]:
         """Deletes jobs whose rows cannot be read; returns what is left of them by their numbers."""
         self._db.rows("UPDATE keyframes SET notes = '[]' WHERE NOT json_valid(notes)")
+        self._db.rows("UPDATE keyframes SET files = '[]' WHERE NOT json_valid(files)")
         self._db.rows("UPDATE jobs SET progress = '{}' WHERE NOT json_valid(progress)")
         damaged = {}
         for row in self._db.rows(_JOBS):

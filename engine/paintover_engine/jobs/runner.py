@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -52,6 +53,7 @@ class Runner:
     cancelled: called once a frame; True ends the stage with `Cancelled`.
     model: its name, for methods that take one; "": the method's default.
     output: where the result is written; the writing starts with the first frame, while the other stages still run.
+    publication: the file that records what of the output was published, for a job that is run again.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Runner:
         cancelled: Callable[[], bool] = lambda: False,
         model: str = "",
         output: Output | None = None,
+        publication: Path | None = None,
     ) -> None:
         self.info = info
         self.store = store
@@ -79,6 +82,7 @@ class Runner:
             for number in range(stage.frames[0], stage.frames[1] + 1)
         }
         self._output = output
+        self._publication = publication
         self._source = open_source(info)
         self._keyframes: dict[str, Keyframe] = {}
         self._slots = 1 if spec.takes_model else 2
@@ -248,7 +252,7 @@ class Runner:
 
     def _start_delivery(self) -> Delivery:
         assert self._output
-        return Delivery(self._output, self.info, self.plate, self._painted)
+        return Delivery(self._output, self.info, self.plate, self._painted, self._publication)
 
     def _painted(self, number: int) -> StoredFrame | None:
         """A frame of the result; None while it is not computed."""

@@ -17,6 +17,7 @@ from paintover_engine.errors import Code, PaintoverError, nearest
 CONFIG = "studio-config-v2.2.0_aces-v1.3_ocio-v2.4"  # pinned: a job's pixels must not change with the library
 WORKING = "sRGB Encoded Rec.709 (sRGB)"
 SCENE_LINEAR = "Linear Rec.709 (sRGB)"
+_LARGEST = 65504.0  # of half floats
 
 # CIE xy of red, green, blue as EXR files state them, and the linear space that they mean.
 _CHROMATICITIES = {
@@ -86,8 +87,18 @@ def _convert(rgb: NDArray[np.float32], source: str, target: str) -> NDArray[np.f
 
 
 def to_working(rgb: NDArray[np.float32], colorspace: str) -> NDArray[np.float32]:
-    """(H, W, 3) in `colorspace` to sRGB-encoded Rec.709, unclamped. Returns `rgb` itself where colorspace is ""."""
-    return rgb if not colorspace else _convert(rgb, colorspace, WORKING)
+    """(H, W, 3) in `colorspace` to sRGB-encoded Rec.709, unclamped but finite. Returns `rgb` itself where it is
+    that already."""
+    rgb = finite(rgb)
+    return rgb if not colorspace else finite(_convert(rgb, colorspace, WORKING))
+
+
+def finite(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W, 3) within what a half float holds: 0 for what is no number, the largest for what is infinite. Returns
+    `rgb` itself where it is so already. Renders hold such pixels, and no method can compute with them."""
+    if not rgb.size or (rgb.max() <= _LARGEST and rgb.min() >= -_LARGEST):  # neither holds of what is no number
+        return rgb
+    return np.clip(np.nan_to_num(rgb, nan=0.0, posinf=_LARGEST, neginf=-_LARGEST), -_LARGEST, _LARGEST)
 
 
 def from_working(working: NDArray[np.float32], colorspace: str) -> NDArray[np.float32]:

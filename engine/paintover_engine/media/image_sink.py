@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import struct
 from collections import deque
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import sequence, timecode
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.plate import ImagePlate, Pixels, Plate, VideoPlate, encoded, unit
+from paintover_engine.media.plate import ImagePlate, Pixels, Plate, VideoPlate, Window, encoded, unit
 from paintover_engine.media.sink import IMAGES, LOCK, Sink, failed
 
 _WORKERS = 2  # OpenImageIO releases the interpreter's lock while it compresses
@@ -57,6 +58,8 @@ class ImageSink(Sink):
         self._say_what_is_lost()
 
     def write(self, plate: Plate) -> None:
+        if self._info.is_held(plate.number):
+            return
         pixels, spec = self._image(plate)
         name = self._names.name(plate.number)
         self._waiting.append(self._pool.submit(write_image, self._staging / name, self.path, pixels, spec))
@@ -71,14 +74,13 @@ class ImageSink(Sink):
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._waiting.clear()
 
-    def _move(self) -> None:
+    def _renames(self) -> list[tuple[Path, Path]]:
         folder = self._names.folder
         staged = sorted(name for name in os.listdir(self._staging) if name != LOCK)
         if not self._overwrite and any((folder / name).exists() for name in staged):
             raise PaintoverError(Code.ALREADY_EXISTS, f"'{self.path}' exists; add --overwrite or choose another name.")
         folder.mkdir(exist_ok=True)
-        for name in staged:
-            os.replace(self._staging / name, folder / name)
+        return [(self._staging / name, folder / name) for name in staged]
 
     def _say_what_is_lost(self) -> None:
         info, name = self._info, self._suffix.lstrip(".").upper()
@@ -93,7 +95,15 @@ class ImageSink(Sink):
         """Samples as the format holds them, and their header."""
         holds, most = _HOLDS[self._suffix]
         if isinstance(plate, ImagePlate) and _fits(plate, holds, most):
-            return plate.pixels, self._header(plate, plate.pixels, plate.alpha_channel)
+            if plate.data is None or not self._same_format():
+                self._say_what_is_cut(plate)
+                return plate.pixels, self._header(plate, plate.pixels, plate.alpha_channel)
+            pixels, window = plate.stored()
+            if window != plate.window:
+                self.note("Some paint lies outside the data window of its frame, which is made larger to hold it.")
+            return pixels, self._header(plate, pixels, plate.alpha_channel, window)
+        if isinstance(plate, ImagePlate):
+            self._say_what_is_cut(plate)
         pixels, straight = _colour_samples(plate, holds)
         alpha = plate.alpha()
         if alpha is not None:
@@ -103,7 +113,14 @@ class ImageSink(Sink):
             self.note(f"{self._suffix.lstrip('.').upper()} holds colour and alpha only; further channels are left out.")
         return pixels, self._header(plate, pixels, pixels.shape[2] - 1 if pixels.shape[2] in (2, 4) else None)
 
-    def _header(self, plate: Plate, pixels: Pixels, alpha_channel: int | None) -> oiio.ImageSpec:
+    def _say_what_is_cut(self, plate: ImagePlate) -> None:
+        if plate.data is not None:
+            self.note(f"{self._suffix.lstrip('.').upper()} holds what the source shows; pixels around that are cut.")
+
+    def _header(
+        self, plate: Plate, pixels: Pixels, alpha_channel: int | None, window: Window | None = None
+    ) -> oiio.ImageSpec:
+        """window: where the pixels lie in what the plate shows; None: they are that."""
         source = plate.spec if isinstance(plate, ImagePlate) else None
         height, width, channels = pixels.shape
         kind = oiio.TypeDesc(next(name for name, dtype in _TYPES.items() if dtype == pixels.dtype))
@@ -112,6 +129,9 @@ class ImageSink(Sink):
             spec = oiio.ImageSpec(source)
             if not spec.channelformats:
                 spec.format = kind
+            if window is not None:
+                spec.x, spec.y = source.full_x + window[0], source.full_y + window[1]
+                spec.width, spec.height = window[2:]
         else:
             spec = oiio.ImageSpec(width, height, channels, kind)
             if source is not None:
@@ -122,10 +142,24 @@ class ImageSink(Sink):
             spec.alpha_channel = alpha_channel
             if self._suffix != ".exr" and (source is None or not same_format):
                 spec["oiio:UnassociatedAlpha"] = 1
-        _compression(spec, self._suffix, source, same_format)
+        self._compress(spec, source, same_format)
         if self._suffix == ".dpx" and self._info.bits in (10, 12):
             spec["oiio:BitsPerSample"] = self._info.bits
         return spec
+
+    def _compress(self, spec: oiio.ImageSpec, source: oiio.ImageSpec | None, same_format: bool) -> None:
+        if self._suffix == ".png":
+            spec["png:compressionLevel"], spec["png:filter"] = 1, 64  # fast; the difference in size is a few per cent
+        elif self._suffix in (".tif", ".tiff") and (source is None or not same_format):
+            spec["compression"] = "zip"
+        elif source is not None and same_format:
+            own = source.get_string_attribute("compression").split(":")[0].lower()
+            if own and own not in _LOSSLESS and not (own == "pxr24" and _within_24_bits(source)):
+                spec["compression"] = "zip"
+                self.note(
+                    f"The source's {own.upper()} compression would change pixels that are not painted; "
+                    "the result is written with ZIP, which changes none."
+                )
 
     def _same_format(self) -> bool:
         source = "." + self._info.format.split()[0]
@@ -145,7 +179,7 @@ class ImageSink(Sink):
 def output_names(path: Path, is_pattern: bool, info: SourceInfo) -> sequence.ImageSequence:
     """How the files of an output are named: by its pattern, or in its folder as the source's are."""
     pattern = sequence.parse_pattern(str(path)) if is_pattern else None
-    return pattern or _names(path, info)
+    return _signed(pattern, info) if pattern else _names(path, info)
 
 
 def _names(folder: Path, info: SourceInfo) -> sequence.ImageSequence:
@@ -156,7 +190,14 @@ def _names(folder: Path, info: SourceInfo) -> sequence.ImageSequence:
         return sequence.ImageSequence(folder, "", suffix, 8, ())
     source = sequence.find(info.path)
     stem = source.suffix[: source.suffix.rindex(".")]
-    return sequence.ImageSequence(folder, source.prefix, stem + suffix, source.padding, ())
+    return dataclasses.replace(source, folder=folder, suffix=stem + suffix, numbers=())
+
+
+def _signed(pattern: sequence.ImageSequence, info: SourceInfo) -> sequence.ImageSequence:
+    """A pattern that writes numbers below 0 as the source's names do."""
+    if info.kind != "sequence" or info.first >= 0:
+        return pattern
+    return dataclasses.replace(pattern, sign_is_padding=sequence.find(info.path).sign_is_padding)
 
 
 def _fits(plate: ImagePlate, holds: tuple[str, ...], most: int) -> bool:
@@ -189,6 +230,17 @@ def _with_alpha(pixels: Pixels, alpha: NDArray[np.float32], straight: bool, asso
     return np.dstack([pixels, alpha.astype(pixels.dtype)])
 
 
+_LOSSLESS = (
+    "none", "rle", "zip", "zips", "piz", "htj2k", "htj2k256", "htj2k32",  # EXR
+    "lzw", "deflate", "packbits", "zstd", "lzma", "ccittrle", "ccitt_t4", "ccitt_t6", "next", "thunderscan",  # TIFF
+)  # fmt: skip
+
+
+def _within_24_bits(spec: oiio.ImageSpec) -> bool:
+    """Whether no channel is a 32-bit float, of which PXR24 keeps 24 bits."""
+    return "float" not in {str(kind) for kind in (spec.channelformats or [spec.format])}
+
+
 # Attributes that say how the source's file holds its samples; they are wrong in another format.
 _OF_FILE = ("compression", "CompressionQuality", "planarconfig", "oiio:BitsPerSample", "oiio:subimages", "Orientation")
 _OF_FORMAT = ("png:", "tiff:", "openexr:", "dpx:", "jpeg:", "oiio:", "Exif:", "bmp:", "targa:")
@@ -202,13 +254,6 @@ def _carry(source: oiio.ImageSpec, target: oiio.ImageSpec) -> None:
             target.attribute(name, attribute.type, attribute.value)
     if source.get_string_attribute("oiio:ColorSpace") and target.format == source.format:
         target["oiio:ColorSpace"] = source.get_string_attribute("oiio:ColorSpace")
-
-
-def _compression(spec: oiio.ImageSpec, suffix: str, source: oiio.ImageSpec | None, same_format: bool) -> None:
-    if suffix == ".png":
-        spec["png:compressionLevel"], spec["png:filter"] = 1, 64  # fast; the difference in size is a few per cent
-    elif suffix in (".tif", ".tiff") and (source is None or not same_format):
-        spec["compression"] = "zip"
 
 
 def write_image(path: Path, out: Path, pixels: Pixels, spec: oiio.ImageSpec) -> None:

@@ -15,7 +15,7 @@ class SourceInfo:
     path: absolute; a video file, a folder, a pattern, or a folder of uploaded frames.
     kind: "video", "sequence" or "frames" (uploaded arrays).
     first, last: frame numbers of the range, inclusive; a video counts from 0.
-    width, height: upright, in pixels.
+    width, height: upright, in pixels; of an EXR file's display window.
     sample: "uint8", "uint10", "uint12", "uint16", "half" or "float".
     channels: of one frame, alpha and further EXR channels included.
     rate: frames per second, None where nothing says; what most frames have where `variable_rate`.
@@ -24,8 +24,11 @@ class SourceInfo:
     pixel_aspect: width of a pixel over its height, upright.
     timecode: of frame `first`, "" where there is none.
     notes: sentences that the user should read.
-    fingerprint: hex digest of what the range's pixels depend on: path, sizes, times of change, colour space.
+    fingerprint: hex digest of what the range's pixels depend on: path, sizes, times of change, colour space, stream,
+    layer.
+    step: how far apart the numbers of a sequence's files are: each picture is held until the next (2: "on twos").
     stream: the number of a video's stream in its file; None for what is no video.
+    layer: the name of the channels that are the picture, of an EXR file with several; else "".
     """
 
     path: str
@@ -47,6 +50,12 @@ class SourceInfo:
     notes: tuple[str, ...]
     fingerprint: str
     stream: int | None = None
+    layer: str = ""
+    step: int = 1
+
+    def is_held(self, number: int) -> bool:
+        """Whether a frame shows the picture of one before it, and has no file of its own."""
+        return (number - self.first) % self.step != 0
 
     @property
     def count(self) -> int:

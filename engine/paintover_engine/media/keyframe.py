@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
 from psd_tools import PSDImage
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.media import colour, layers, sequence
+from paintover_engine.media import colour, layers, profiles
 from paintover_engine.media.export import plate_profile
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.plate import ImagePlate, Plate, straight, unit
+from paintover_engine.media.picture import (
+    PHOTOSHOP,
+    Picture,
+    check_file,
+    picture_sizes,
+    read_flattened,
+    read_picture,
+    unreadable,
+)
+from paintover_engine.media.placement import Placement, check_size, other_size, place
+from paintover_engine.media.plate import ImagePlate, Plate, overlap
 
-_PHOTOSHOP = (".psd", ".psb")
-_LARGEST = 16  # times the plate's pixels; a larger picture is refused before it is read
+_EVERYWHERE = 0.5  # share of the pixels outside a data window from which a picture is no paint there
 _ANOTHER_PLATE = 0.5  # share of changed pixels from which a plate's layer is no longer this plate, painted on
-_SMALLEST = 1 / 8  # of the plate's sides; a smaller one is a thumbnail, not a painting
-_PROFILE_STEP = 2.0 / 255.0  # a profile that changes no colour by more than this is sRGB
-_MODES = {
-    "P": "has a palette; it is converted to RGB",
-    "1": "is black and white; it is converted to RGB",
-    "L": "is grey; it is converted to RGB",
-    "LA": "is grey; it is converted to RGB",
-    "I;16": "is grey; it is converted to RGB",
-    "CMYK": "is CMYK; it is converted to RGB",
-    "YCCK": "is CMYK; it is converted to RGB",
-    "LAB": "is L*a*b*; it is converted to RGB",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,21 +51,6 @@ class Keyframe:
     digest: str
 
 
-@dataclass(frozen=True, eq=False)
-class _Picture:
-    """A picture as its file holds it.
-
-    rgb: (H, W, 3) float32, straight; alpha: (H, W) float32 or None.
-    step: size of one step of its samples, 0 for float ones.
-    """
-
-    rgb: NDArray[np.float32]
-    alpha: NDArray[np.float32] | None
-    step: float
-    icc: bytes
-    notes: list[str]
-
-
 def load_keyframe(
     path: str | os.PathLike[str],
     frame: int,
@@ -87,24 +65,22 @@ def load_keyframe(
     matte_path: a picture whose grey (or alpha, where it has one) is the matte: white is where the edit applies.
     Raises PaintoverError where the picture cannot be read, has another shape, or shows no edit.
     """
-    file = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+    file = _absolute(path)
     picture = _read_painting(file, frame, plate, info)
     notes = picture.notes
-    rgb, alpha = picture.rgb, picture.alpha
-    if alpha is not None and _same_alpha(alpha, plate, picture.step):
-        alpha = None
-    rgb, step = _to_srgb(file, picture, plate, notes)
-    rgb = _fitted(file, rgb, plate, notes)
-    matte = None if alpha is None else _fitted(file, alpha, plate, [])
+    alpha = None if picture.alpha is None or _same_alpha(picture, plate) else picture.alpha
+    working, step = _to_working(file, picture, plate, info)
+    placement = place(file, working, plate, plate.working())
+    if placement.words:
+        notes.append(f"'{file.name}' {placement.words}.")
+    _say_what_is_outside(file, working, placement, plate, step, notes)
+    working = _without_what_is_nowhere(file, placement.put(working, plate.working()), plate, step, notes)
+    matte = None if alpha is None else placement.put(alpha, np.zeros((plate.height, plate.width), np.float32))
     if matte_path is not None:
-        matte = _read_matte(Path(os.path.abspath(os.path.expanduser(os.fspath(matte_path)))), plate, notes)
-    elif matte is not None and file.suffix.lower() not in _PHOTOSHOP:  # there, it is what layers are for
+        matte = _read_matte(_absolute(matte_path), plate, notes)
+    elif matte is not None and file.suffix.lower() not in PHOTOSHOP:  # there, it is what layers are for
         notes.append(f"'{file.name}' is partly transparent; its alpha is the matte.")
-    painted_as_seen = picture.step > 0 and info.scene_linear
-    working = rgb if painted_as_seen else colour.to_working(rgb, info.colorspace)
-    if painted_as_seen:
-        notes.append(f"'{file.name}' has integer samples, which are taken as sRGB-encoded: the shot is scene-linear.")
-    working = _unedited_restored(working, plate.working(), step, _plate_step(info), matte)
+    working = _unedited_restored(working, plate, step, _plate_step(info), matte)
     _check_edit(file, frame, working, plate, matte)
     digest = hashlib.sha256(repr((frame, working.shape)).encode())
     digest.update(np.ascontiguousarray(working).data)
@@ -113,29 +89,35 @@ def load_keyframe(
     return Keyframe(frame, working, matte, tuple(notes), digest.hexdigest())
 
 
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+
+
 def _plate_step(info: SourceInfo) -> float:
     return 0.0 if info.sample in ("half", "float") else 1.0 / (2**info.bits - 1)
 
 
 def _unedited_restored(
     working: NDArray[np.float32],
-    plate: NDArray[np.float32],
+    plate: Plate,
     step: float,
     plate_step: float,
     matte: NDArray[np.float32] | None,
 ) -> NDArray[np.float32]:
     """Takes the plate's own values where the picture holds the same as nearly as its samples can.
 
-    That is: within half a step of the coarser samples, and where the picture is clipped at 0 or 1 and the plate is
-    beyond; so values above 1 survive where nobody painted.
-    """
-    same = np.abs(working - plate) <= 0.5 * max(step, plate_step) + 1e-5
+    That is: within half a step of the coarser samples; where the picture is clipped at 0 or 1 and the plate is beyond,
+    so that values above 1 survive where nobody painted; and where the plate itself holds no number, and the picture
+    what some program made of that."""
+    own = plate.working()
+    same = np.abs(working - own) <= 0.5 * max(step, plate_step) + 1e-5
     if step:
-        same |= (working >= 1.0 - 0.5 * step) & (plate >= 1.0)
-        same |= (working <= 0.5 * step) & (plate <= 0.0)
+        same |= (working >= 1.0 - 0.5 * step) & (own >= 1.0)
+        same |= (working <= 0.5 * step) & (own <= 0.0)
+    same |= ~np.isfinite(working) & ~np.isfinite(plate.rgb())
     if matte is not None:
         same |= (matte <= 0.0)[..., None]
-    return np.where(same, plate, working).astype(np.float32)
+    return np.where(same, own, working).astype(np.float32)
 
 
 def _check_edit(
@@ -153,158 +135,89 @@ def _check_edit(
         )
 
 
-def _same_alpha(alpha: NDArray[np.float32], plate: Plate, step: float) -> bool:
+def _say_what_is_outside(
+    file: Path, working: NDArray[np.float32], placement: Placement, plate: Plate, step: float, notes: list[str]
+) -> None:
+    """Whether something is painted around what the shot shows."""
+    if not isinstance(plate, ImagePlate) or plate.data is None:
+        return
+    if (placement.x, placement.y, *placement.size) != plate.window:
+        return
+    own = plate.whole.working()
+    changed = (np.abs(placement.resized(working) - own) > 0.5 * step + 1e-3).any(axis=2)
+    changed[overlap(plate.window, (plate.height, plate.width))[1]] = False
+    if changed.any():
+        notes.append(f"'{file.name}' is painted outside the display window too; that is left out.")
+
+
+def _without_what_is_nowhere(
+    file: Path, working: NDArray[np.float32], plate: Plate, step: float, notes: list[str]
+) -> NDArray[np.float32]:
+    """Takes the plate's own values outside its data window, where the picture shows something else nearly everywhere:
+    then it was rendered for a larger window, and nobody painted there."""
+    if not isinstance(plate, ImagePlate) or plate.data is None:
+        return working
+    outside = np.ones((plate.height, plate.width), bool)
+    outside[overlap(plate.window, (plate.height, plate.width))[0]] = False
+    own = plate.working()
+    changed = (np.abs(working - own) > 0.5 * step + 1e-3).any(axis=2)
+    if not outside.any() or changed[outside].mean() <= _EVERYWHERE:
+        return working
+    notes.append(f"What '{file.name}' shows outside the frame's data window is left out.")
+    return np.where(outside[..., None], own, working)
+
+
+def _same_alpha(picture: Picture, plate: Plate) -> bool:
     """True where an alpha says nothing about the edit: opaque everywhere, or the plate's own."""
-    tolerance = max(step, 1.0 / 255.0) * 0.75
-    if np.all(alpha >= 1.0 - tolerance):
+    alpha, tolerance = picture.alpha, max(picture.step, 1.0 / 255.0) * 0.75
+    if alpha is None or np.all(alpha >= 1.0 - tolerance):
         return True
-    own = plate.alpha()
-    return own is not None and own.shape == alpha.shape and bool(np.abs(own - alpha).max() <= tolerance)
-
-
-def _fitted(file: Path, pixels: NDArray[np.float32], plate: Plate, notes: list[str]) -> NDArray[np.float32]:
-    """Pixels at the plate's size. Raises PaintoverError where their aspect is another."""
-    height, width = pixels.shape[:2]
-    _check_aspect(file, width, height, plate)
-    if (width, height) == (plate.width, plate.height):
-        return pixels
-    notes.append(f"'{file.name}' is {width}x{height}; it is rescaled to the shot's {plate.width}x{plate.height}.")
-    method = cv2.INTER_AREA if width > plate.width else cv2.INTER_CUBIC
-    resized = cv2.resize(pixels, (plate.width, plate.height), interpolation=method)
-    fitted: NDArray[np.float32] = np.clip(resized, pixels.min(), pixels.max())
-    return fitted
-
-
-def _check_aspect(file: Path, width: int, height: int, plate: Plate) -> None:
-    """Accepts what scaling the plate by any one factor, and rounding both sides to whole pixels, can give."""
-    low = max((width - 0.5) / plate.width, (height - 0.5) / plate.height)
-    high = min((width + 0.5) / plate.width, (height + 0.5) / plate.height)
-    if low > high or high < _SMALLEST:
-        raise _other_size(file, width, height, plate)
-
-
-def _other_size(file: Path, width: int, height: int, plate: Plate) -> PaintoverError:
-    return PaintoverError(
-        Code.INVALID_ARGUMENT,
-        f"'{file}' is {width}x{height} but the shot is {plate.width}x{plate.height}; "
-        "save the keyframe at the shot's size.",
+    owns = [plate.alpha()] + ([plate.whole.alpha()] if isinstance(plate, ImagePlate) else [])
+    return any(
+        own is not None and own.shape == alpha.shape and bool(np.nanmax(np.abs(own - alpha)) <= tolerance)
+        for own in owns
     )
 
 
-def _check_file(file: Path) -> None:
-    if not file.exists():
-        raise PaintoverError(Code.NOT_FOUND, f"There is no picture '{file}'; check the path.")
-    if not file.is_file():
-        raise PaintoverError(Code.INVALID_ARGUMENT, f"'{file}' is not a regular file; name a picture.")
-    if not os.access(file, os.R_OK):
-        raise PaintoverError(Code.PERMISSION_DENIED, f"'{file}' may not be read by this user; check its permissions.")
-
-
-def _check_size(file: Path, width: int, height: int, plate: Plate) -> None:
-    """Refuses what would not be used anyway, before memory is taken for it."""
-    if width < 1 or height < 1 or width * height > max(_LARGEST * plate.width * plate.height, 2**24):
-        raise _other_size(file, width, height, plate)
-    _check_aspect(file, width, height, plate)
-
-
-def _read(file: Path, plate: Plate) -> _Picture:
-    _check_file(file)
-    return _read_photoshop(file, plate) if file.suffix.lower() in _PHOTOSHOP else _read_image(file, plate)
-
-
-def _unreadable(file: Path) -> PaintoverError:
-    return PaintoverError(
-        Code.INVALID_ARGUMENT, f"'{file}' cannot be read as a picture: it is damaged or of a kind that is not read."
-    )
-
-
-def _read_image(file: Path, plate: Plate) -> _Picture:
+def _open_photoshop(file: Path) -> PSDImage:
     try:
-        header, _ = sequence.read_header(file)
-        _check_size(file, header.width, header.height, plate)
-        pixels, spec = sequence.read_image(file)
-    except PaintoverError as error:
-        raise _unreadable(file) if error.code is Code.DATA_LOSS else error from error
-    notes = [f"'{file.name}' {_MODES[mode]}." for mode in [_mode(file)] if mode in _MODES]
-    colours, alpha_channel = sequence.channel_layout(spec)
-    image = ImagePlate(0, pixels, colours, alpha_channel, "", spec)
-    if image.grey and not notes:
-        notes.append(f"'{file.name}' is grey; it is converted to RGB.")
-    rgb, alpha = image.rgb(), image.alpha()
-    if pixels.dtype == np.uint16:
-        notes.append(f"'{file.name}' has 16-bit samples; they are kept.")
-    if alpha is not None and not spec.get_int_attribute("oiio:UnassociatedAlpha", 0):
-        rgb = straight(rgb, alpha)
-    bits = spec.get_int_attribute("oiio:BitsPerSample", 0) if header.sample in ("uint10", "uint12") else 0
-    step = 1.0 / (2**bits - 1) if bits else _step(pixels)
-    profile = spec.getattribute("ICCProfile")
-    icc = np.asarray(profile, np.uint8).tobytes() if profile is not None else b""
-    return _Picture(rgb, alpha, step, icc, notes)
-
-
-def _step(pixels: NDArray[Any]) -> float:
-    return 1.0 / np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 0.0
-
-
-def _mode(file: Path) -> str:
-    """The file's own colour mode in Pillow's words, "" where Pillow does not read it; reads only the header."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(file) as image:
-                return image.mode
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return ""
-
-
-def _read_photoshop(file: Path, plate: Plate, document: PSDImage | None = None) -> _Picture:
-    """The flattened picture of a Photoshop file; its layers put together where it was saved without one.
-
-    document: the file, where it is open already."""
-    document = document or _open_photoshop(file, plate)
-    if document.has_preview():
-        return _read_image(file, plate)
-    try:
-        flattened = document.composite(force=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # psd-tools raises many kinds on damaged files
-        raise _unreadable(file) from error
-    pixels = unit(np.asarray(flattened.convert("RGBA")))
-    notes = [f"'{file.name}' was saved without a flattened picture; its layers are put together with 8 bits."]
-    profile = flattened.info.get("icc_profile") or b""
-    return _Picture(np.ascontiguousarray(pixels[..., :3]), pixels[..., 3].copy(), 1.0 / 255.0, profile, notes)
-
-
-def _open_photoshop(file: Path, plate: Plate) -> PSDImage:
-    try:
-        header = layers.read_header(file)
-        _check_size(file, header.width, header.height, plate)
         return layers.open_document(file)
     except layers.Damaged as damage:
-        raise _unreadable(file) from damage
+        raise unreadable(file) from damage
 
 
-def _read_painting(file: Path, frame: int, plate: Plate, info: SourceInfo) -> _Picture:
+def _read(file: Path, plate: Plate, layer: str) -> Picture:
+    """A picture whose size may be that of the plate. layer: the shot's, which an EXR file may have too."""
+    sizes = picture_sizes(file, layer)
+    check_size(file, sizes, plate)
+    if file.suffix.lower() in PHOTOSHOP:
+        return read_flattened(file, _open_photoshop(file))
+    picture = read_picture(file, layer)
+    holds_window = isinstance(plate, ImagePlate) and plate.data is not None and sizes[-1] == plate.window[2:]
+    return picture.whole if picture.whole is not None and holds_window else picture
+
+
+def _read_painting(file: Path, frame: int, plate: Plate, info: SourceInfo) -> Picture:
     """The picture of a keyframe; of a Photoshop file that `export_frame` wrote, what its layers above the plate hold.
 
     Where those cannot stand alone, the flattened picture: then what differs from the plate is the edit."""
-    _check_file(file)
-    if file.suffix.lower() not in _PHOTOSHOP:
-        return _read_image(file, plate)
-    document = _open_photoshop(file, plate)
+    check_file(file)
+    if file.suffix.lower() not in PHOTOSHOP:
+        return _read(file, plate, info.layer)
+    check_size(file, picture_sizes(file), plate)
+    document = _open_photoshop(file)
     try:
         painted = layers.read_layers(document, file, frame, plate, info)
     except layers.Damaged as damage:
-        raise _unreadable(file) from damage
+        raise unreadable(file) from damage
     if painted is None:
-        return _read_photoshop(file, plate, document)
+        return read_flattened(file, document)
     if (document.width, document.height) != (plate.width, plate.height):
-        raise _other_size(file, document.width, document.height, plate)
+        raise other_size(file, document.width, document.height, plate)
     return _of_layers(file, painted, document, plate, info)
 
 
-def _of_layers(file: Path, painted: layers.Layers, document: PSDImage, plate: Plate, info: SourceInfo) -> _Picture:
+def _of_layers(file: Path, painted: layers.Layers, document: PSDImage, plate: Plate, info: SourceInfo) -> Picture:
     empty = painted.alpha is not None and not painted.alpha.any()
     changed = layers.painted_on_plate(painted, plate, info)
     if not painted.plate_shows and (painted.rgb is None or painted.blended):
@@ -312,9 +225,9 @@ def _of_layers(file: Path, painted: layers.Layers, document: PSDImage, plate: Pl
             Code.FAILED_PRECONDITION, f"The plate's layer of '{file.name}' is hidden; show it, opaque, and save again."
         )
     if painted.rgb is None or painted.alpha is None:
-        return _flattened(file, document, plate, painted.reason)
+        return _flattened(file, document, painted.reason)
     if changed > 0 and (empty or changed < _ANOTHER_PLATE):
-        return _flattened(file, document, plate, "its plate layer was painted on")
+        return _flattened(file, document, "its plate layer was painted on")
     if empty:
         raise PaintoverError(
             Code.NOT_FOUND,
@@ -324,76 +237,102 @@ def _of_layers(file: Path, painted: layers.Layers, document: PSDImage, plate: Pl
     if changed > 0:
         notes.append(f"The plate's layer of '{file.name}' shows another picture than the shot does now; it is ignored.")
     if not painted.blended:
-        return _Picture(painted.rgb, painted.alpha, painted.step, painted.icc, notes)
+        return Picture(painted.rgb, painted.alpha, painted.step, painted.icc, notes)
     if changed > 0 or not document.has_preview():
-        return _flattened(file, document, plate, "a layer's blend mode needs it")
+        return _flattened(file, document, "a layer's blend mode needs it")
     # What shows is plate · (1 - alpha) + paint · alpha, whatever the modes: that paint is what the edit is.
-    shown = _read_image(file, plate).rgb
+    shown = read_picture(file).rgb
     cover = np.where(painted.alpha > 0, painted.alpha, 1.0)[..., None]
     paint = np.clip(painted.plate + (shown - painted.plate) / cover, 0.0, 1.0).astype(np.float32)
-    return _Picture(paint, painted.alpha, painted.step, painted.icc, notes)
+    return Picture(paint, painted.alpha, painted.step, painted.icc, notes)
 
 
-def _flattened(file: Path, document: PSDImage, plate: Plate, reason: str) -> _Picture:
+def _flattened(file: Path, document: PSDImage, reason: str) -> Picture:
     """The flattened picture, opaque, and why it is taken."""
-    picture = _read_photoshop(file, plate, document)
+    picture = read_flattened(file, document)
     picture.notes.append(f"The edit in '{file.name}' is what differs from the plate: {reason}.")
     return replace(picture, alpha=None)
 
 
-def _to_srgb(file: Path, picture: _Picture, plate: Plate, notes: list[str]) -> tuple[NDArray[np.float32], float]:
-    """Colours converted from the picture's own profile to sRGB, and the step of the result.
-
-    Nothing is done where the profile is sRGB, or the plate's own: then both mean the same.
-    """
-    if not picture.icc or picture.icc == plate_profile(plate):
-        return picture.rgb, picture.step
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.icc))
-        name = (ImageCms.getProfileDescription(profile) or "unnamed").strip()
-        transform = _srgb_transform(profile)
-        if transform is None:
-            return picture.rgb, picture.step
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        notes.append(f"'{file.name}' has a colour profile that cannot be used; its values are taken as sRGB.")
-        return picture.rgb, picture.step
-    if picture.step < 1.0 / 255.0:
-        notes.append(
-            f"'{file.name}' has more than 8 bits and the colour profile '{name}', which is converted for 8 bits only; "
-            "its values are taken as they are."
+def _to_working(file: Path, picture: Picture, plate: Plate, info: SourceInfo) -> tuple[NDArray[np.float32], float]:
+    """(h, w, 3) in the encoding of `Plate.working`, at the picture's size, and the step of the result. Adds to the
+    picture's notes."""
+    if not picture.step:
+        return _float_to_working(file, picture, plate, info), 0.0
+    rgb = _by_profile(file, picture, plate, info)
+    if info.scene_linear:
+        picture.notes.append(
+            f"'{file.name}' has integer samples, which are taken as sRGB-encoded: the shot is scene-linear."
         )
-        return picture.rgb, picture.step
-    notes.append(f"'{file.name}' is converted from its colour profile '{name}' to sRGB.")
-    image = Image.fromarray(np.rint(np.clip(picture.rgb, 0.0, 1.0) * 255.0).astype(np.uint8), "RGB")
-    converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None
-    return unit(np.asarray(converted)), _PROFILE_STEP
+        return rgb, picture.step
+    return colour.to_working(rgb, info.colorspace), picture.step
 
 
-def _srgb_transform(profile: ImageCms.ImageCmsProfile) -> ImageCms.ImageCmsTransform | None:
-    """A transform from an RGB profile to sRGB, None where it would change nothing worth it."""
-    transform = ImageCms.buildTransform(
-        profile,
-        ImageCms.createProfile("sRGB"),
-        "RGB",
-        "RGB",
-        ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
-    levels = np.linspace(0, 255, 9, dtype=np.uint8)
-    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(9, 81, 3)
-    converted = ImageCms.applyTransform(Image.fromarray(cube, "RGB"), transform)
-    if converted is None or np.abs(np.asarray(converted).astype(int) - cube).max() <= _PROFILE_STEP * 255.0:
-        return None
-    return transform
+def _by_profile(file: Path, picture: Picture, plate: Plate, info: SourceInfo) -> NDArray[np.float32]:
+    """Colours converted from the picture's own profile to the plate's, or to sRGB where it has none; exactly the
+    plate's wherever they come from those. Nothing is done where both mean the same."""
+    target = b"" if info.scene_linear else plate_profile(plate)
+    if not picture.icc or picture.icc == target:
+        return picture.rgb
+    into, name = profiles.srgb(), "sRGB"
+    try:
+        profile = profiles.read_profile(picture.icc)
+        if target and (own := profiles.read_profile(target)).space == "rgb":
+            into, name = target, f"the shot's '{own.name}'"
+        rgb, original = picture.rgb, picture.original
+        if not profiles.same(profile, into):
+            samples = rgb[..., :1] if profile.space == "gray" else rgb
+            rgb = np.clip(profiles.convert(samples, profile, into), 0.0, 1.0)
+            tolerance = np.full(samples.shape[2], max(1.01 * picture.step, 1e-4), np.float32)
+            original = original or profiles.Original(samples, profile, tolerance)
+            picture.notes.append(f"'{file.name}' is converted from its colour profile '{profile.name}' to {name}.")
+        if original is None or picture.size != (plate.width, plate.height):
+            return rgb
+        colours = np.clip(plate.working() if info.scene_linear else colour.finite(plate.rgb()), 0.0, 1.0)
+        return np.where(original.holds(colours, into)[..., None], colours, rgb)
+    except profiles.Unusable:
+        picture.notes.append(f"'{file.name}' has a colour profile that cannot be used; its values are taken as {name}.")
+        return picture.rgb
+
+
+def _float_to_working(file: Path, picture: Picture, plate: Plate, info: SourceInfo) -> NDArray[np.float32]:
+    """Float samples: of a scene-linear shot in its space, unless the file names another; of a display-encoded one
+    scene-linear too, by the convention of all formats that hold them, unless they plainly agree with the plate as they
+    are (a result that Paintover itself wrote as EXR)."""
+    finite = np.isfinite(picture.rgb)
+    stated = picture.colorspace
+    if info.scene_linear:
+        space = stated if stated and colour.is_scene_linear(stated) else info.colorspace
+    else:
+        space = stated or colour.SCENE_LINEAR
+        as_it_is = colour.to_working(picture.rgb, info.colorspace)
+        linear = colour.to_working(picture.rgb, space)
+        own = plate.working()
+        if _difference_from(as_it_is, own, file, plate) <= _difference_from(linear, own, file, plate):
+            space = info.colorspace
+    if space != info.colorspace:
+        picture.notes.append(f"'{file.name}' is converted from {space} to the encoding of the shot.")
+    return np.where(finite, colour.to_working(picture.rgb, space), np.nan).astype(np.float32)
+
+
+def _difference_from(picture: NDArray[np.float32], own: NDArray[np.float32], file: Path, plate: Plate) -> float:
+    """The median difference between a picture and the plate, both as small pictures."""
+    size = (min(256, plate.width), min(256, plate.height))
+    small, reference = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (picture, own))
+    return float(np.median(np.abs(small - reference)))
 
 
 def _read_matte(file: Path, plate: Plate, notes: list[str]) -> NDArray[np.float32]:
     """(H, W) 0..1 from a picture's alpha where that says anything, else from its grey."""
-    picture = _read(file, plate)
+    picture = _read(file, plate, "")
     alpha = picture.alpha
     if alpha is not None and np.ptp(alpha) > 0:
         matte = alpha
     else:
         matte = picture.rgb.mean(axis=2, dtype=np.float32)
-    return np.clip(_fitted(file, np.ascontiguousarray(matte), plate, notes), 0.0, 1.0)
+    # What it is compared with does not tell a matte's place: the display window counts, where both are of its size.
+    placement = place(file, np.repeat(matte[..., None], 3, axis=2), plate, plate.working())
+    if placement.words:
+        notes.append(f"'{file.name}' {placement.words}.")
+    placed = placement.put(np.ascontiguousarray(matte), np.zeros((plate.height, plate.width), np.float32))
+    return np.clip(placed, 0.0, 1.0)

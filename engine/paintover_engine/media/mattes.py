@@ -56,9 +56,13 @@ class MatteSink:
         matte[y : y + height, x : x + width, 0] = np.ceil(painted[..., 3].astype(np.float32) * 65535)  # > 0 stays > 0
         self._sink.write(ImagePlate(number, matte, (0, 0, 0), None, ""))
 
-    def commit(self) -> None:
-        """Makes the mattes appear, whole."""
-        self._sink.commit()
+    def stage(self) -> list[tuple[pathlib.Path, pathlib.Path]]:
+        """Finishes the files and returns them with their final paths, as a sink does."""
+        return self._sink.stage()
+
+    def abort(self) -> None:
+        """Removes the staged files that were not renamed."""
+        self._sink.abort()
 
     def __enter__(self) -> MatteSink:
         return self

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 import av
@@ -15,6 +17,7 @@ from paintover_engine.media import colour
 from paintover_engine.media.video_picture import VideoPicture, read_only, rgb_of
 
 Pixels = NDArray[Any]
+Window = tuple[int, int, int, int]  # x, y, width, height
 
 
 class Plate(Protocol):
@@ -39,6 +42,11 @@ class Plate(Protocol):
     @property
     def colorspace(self) -> str:
         """An OpenColorIO name; "" for display-encoded as it is."""
+        ...
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel over its height, upright."""
         ...
 
     @property
@@ -88,10 +96,12 @@ def unit(samples: Pixels) -> NDArray[np.float32]:
 class ImagePlate:
     """A frame of a sequence: its array as the file holds it, and the file's header.
 
-    pixels: (H, W, C) uint8, uint16, float16 or float32.
+    pixels: (H, W, C) uint8, uint16, float16 or float32: what the picture shows, 0 where the file holds nothing.
     colours: the three channels that are red, green and blue (one channel three times for grey).
     alpha_channel: its index, None where there is none.
     spec: the file's header, None for uploaded frames.
+    data: (h, w, C), all pixels of the file, where they are others than what the picture shows; else None.
+    window: where `data` lies: x, y, w, h from the top left of `pixels`.
     """
 
     number: int
@@ -100,9 +110,13 @@ class ImagePlate:
     alpha_channel: int | None
     colorspace: str
     spec: oiio.ImageSpec | None = None
+    data: Pixels | None = None
+    window: Window = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", read_only(self.pixels))
+        if self.data is not None:
+            object.__setattr__(self, "data", read_only(self.data))
 
     @property
     def width(self) -> int:
@@ -114,12 +128,46 @@ class ImagePlate:
 
     @property
     def nbytes(self) -> int:
-        return int(self.pixels.nbytes)
+        return int(self.pixels.nbytes) + (0 if self.data is None else int(self.data.nbytes))
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        stated = self.spec.get_float_attribute("PixelAspectRatio", 1.0) if self.spec is not None else 1.0
+        return Fraction(stated or 1.0).limit_denominator(1000)
 
     @property
     def grey(self) -> bool:
         """True where one channel holds the picture."""
         return len(set(self.colours)) == 1
+
+    @property
+    def whole(self) -> ImagePlate:
+        """All pixels of the file as a picture of their own; the plate itself where those are what it shows."""
+        return self if self.data is None else dataclasses.replace(self, pixels=self.data, data=None)
+
+    def stored(self) -> tuple[Pixels, Window]:
+        """The pixels to write, and where they lie (x, y, w, h from the top left of `pixels`): the file's own window,
+        made larger only where something outside it is painted."""
+        if self.data is None:
+            return self.pixels, (0, 0, self.width, self.height)
+        x, y, width, height = self.window
+        shown, held = overlap(self.window, (self.height, self.width))
+        outside: NDArray[np.bool_] = (self.pixels != 0).any(axis=2)
+        outside[shown] = False
+        if not outside.any():
+            data = self.data.copy()
+            data[held] = self.pixels[shown]
+            return data, self.window
+        rows, columns = np.flatnonzero(outside.any(axis=1)), np.flatnonzero(outside.any(axis=0))
+        left, top = min(x, int(columns[0])), min(y, int(rows[0]))
+        right, bottom = max(x + width, int(columns[-1]) + 1), max(y + height, int(rows[-1]) + 1)
+        window = (left, top, right - left, bottom - top)
+        data = np.zeros((bottom - top, right - left, self.data.shape[2]), self.data.dtype)
+        data[y - top : y - top + height, x - left : x - left + width] = self.data
+        shown, held = overlap(window, (self.height, self.width))
+        inside = data[held]
+        np.copyto(inside, self.pixels[shown])
+        return data, window
 
     def native_rgb(self) -> Pixels:
         """(H, W, 3) in the file's own samples; a view where the channels stand side by side."""
@@ -140,6 +188,18 @@ class ImagePlate:
 
     def alpha(self) -> NDArray[np.float32] | None:
         return None if self.alpha_channel is None else unit(self.pixels[..., self.alpha_channel])
+
+
+Region = tuple[slice, slice]  # rows, columns
+
+
+def overlap(window: Window, shape: tuple[int, int]) -> tuple[Region, Region]:
+    """Where a window (x, y, w, h) lies in a picture of a shape (H, W): the region of the picture, and that of the
+    window."""
+    x, y, width, height = window
+    left, top = min(max(x, 0), shape[1]), min(max(y, 0), shape[0])
+    right, bottom = max(min(x + width, shape[1]), left), max(min(y + height, shape[0]), top)
+    return np.s_[top:bottom, left:right], np.s_[top - y : bottom - y, left - x : right - x]
 
 
 def straight(rgb: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -198,6 +258,7 @@ class VideoPlate:
     picture: VideoPicture
     orientation: Orientation
     colorspace: str
+    pixel_aspect: Fraction = Fraction(1)
 
     @property
     def width(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -14,24 +15,19 @@ from typing import Any
 
 import fileseq
 import numpy as np
-import OpenImageIO as oiio
 from safetensors import SafetensorError, safe_open
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.media import colour
-from paintover_engine.media.plate import ImagePlate, Pixels
+from paintover_engine.media.image import Header, read_image
+from paintover_engine.media.plate import ImagePlate, overlap
 
 EXTENSIONS = frozenset({
     ".bmp", ".cin", ".dpx", ".exr", ".hdr", ".jp2", ".jpeg", ".jpg", ".jxl", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
     ".sgi", ".tga", ".tif", ".tiff", ".webp",
 })  # fmt: skip
-FRAMES = "%08d.safetensors"  # names of uploaded frames
-MAX_PIXELS = 2**29  # four times 16K by 8K; what is larger is damaged or hostile
-_DTYPES = {"uint8": np.uint8, "uint16": np.uint16, "half": np.float16, "float": np.float32}
-_CONFIG = oiio.ImageSpec()
-_CONFIG["oiio:UnassociatedAlpha"] = 1  # straight alpha stays straight, so that samples come back bit for bit
 
-oiio.attribute("limits:imagesize_MB", 16384)
+
+_WIDEST_STEP = 16  # between numbers; what is farther apart shows no motion
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,8 @@ class ImageSequence:
     folder, prefix, suffix: the parts around the number; suffix holds the extension.
     padding: digits that numbers are padded to with zeros.
     numbers: those on disk, ascending.
+    sign_is_padding: a minus counts as one of the digits, as in C ("-004" beside "0004"); else it comes before them
+        ("-0004", Blender).
     """
 
     folder: Path
@@ -48,6 +46,7 @@ class ImageSequence:
     suffix: str
     padding: int
     numbers: tuple[int, ...]
+    sign_is_padding: bool = True
 
     @property
     def extension(self) -> str:
@@ -57,7 +56,8 @@ class ImageSequence:
     def name(self, number: int) -> str:
         """File name of a frame."""
         sign = "-" if number < 0 else ""
-        return f"{self.prefix}{sign}{abs(number):0{max(self.padding - len(sign), 1)}d}{self.suffix}"
+        digits = self.padding - len(sign) if self.sign_is_padding else self.padding
+        return f"{self.prefix}{sign}{abs(number):0{max(digits, 1)}d}{self.suffix}"
 
     def path(self, number: int) -> Path:
         """File of a frame."""
@@ -74,41 +74,82 @@ def _from_fileseq(found: fileseq.FileSequence) -> ImageSequence:
     return ImageSequence(Path(found.dirname()), found.basename(), found.extension(), found.zfill(), numbers)
 
 
+def _is_sign(prefix: str, numbers: Sequence[int]) -> bool:
+    """Whether a minus before numbers is their sign: beside numbers without one, or after a separator.
+
+    `frame-0001.png` alone is frame 1 behind a dash."""
+    return numbers[-1] >= 0 or not prefix or prefix[-1] in "._-"
+
+
 def _without_minus(found: ImageSequence) -> ImageSequence:
-    """`frame-0001.png` is frame 1 behind a dash, not frame -1."""
-    if found.numbers[-1] < 0 and found.prefix:
-        numbers = tuple(-number for number in reversed(found.numbers))
-        return ImageSequence(found.folder, found.prefix + "-", found.suffix, found.padding - 1, numbers)
-    return found
+    if _is_sign(found.prefix, found.numbers):
+        return found
+    numbers = tuple(-number for number in reversed(found.numbers))
+    return ImageSequence(found.folder, found.prefix + "-", found.suffix, found.padding - 1, numbers)
+
+
+def _with_negatives(found: list[ImageSequence]) -> list[ImageSequence]:
+    """Puts numbers below zero ("-0004") to those from zero on of the same name ("0004"): fileseq takes the minus for a
+    digit, so that they come apart."""
+    below = {(s.prefix, s.suffix, s.padding - 1): s for s in found if s.numbers[-1] < 0}
+    merged = []
+    for each in found:
+        negative = below.get((each.prefix, each.suffix, each.padding)) if each.numbers[-1] >= 0 else None
+        if negative is not None and each.numbers[0] >= 0:
+            found_below = below.pop((each.prefix, each.suffix, each.padding))
+            each = dataclasses.replace(each, numbers=found_below.numbers + each.numbers, sign_is_padding=False)
+        merged.append(each)
+    left = {id(s) for s in below.values()}
+    return [_without_minus(s) for s in merged if s.numbers[-1] >= 0 or id(s) in left]
 
 
 def in_folder(folder: Path) -> list[ImageSequence]:
     """The sequences of images in a folder, by name; files without a number are left out."""
     found = fileseq.findSequencesOnDisk(str(folder), pad_style=fileseq.PAD_STYLE_HASH1)
-    images = (f for f in found if f.frameSet() and f.extension().lower() in EXTENSIONS)
-    return sorted((_without_minus(_from_fileseq(f)) for f in images), key=lambda s: s.pattern)
+    images = [_from_fileseq(f) for f in found if f.frameSet() and f.extension().lower() in EXTENSIONS]
+    return sorted(_with_negatives(images), key=lambda s: s.pattern)
+
+
+_NUMBER = re.compile(r"%(?:0(?P<digits>\d+))?d|#+|@+")
 
 
 def parse_pattern(path: str) -> ImageSequence | None:
     """A sequence pattern without its numbers ("shot.%05d.exr", "shot.####.exr", "shot.@@@.exr"); None if it is none."""
+    return next(iter(_readings(path)), None)
+
+
+def _readings(path: str) -> list[ImageSequence]:
+    """What a pattern may mean, the likeliest first: a name may itself hold %, # or @ ("take#2.####.exr").
+
+    A padded printf form is meant before a run of signs, that before %d, that before a single sign; of equals, the
+    last."""
     folder, name = os.path.split(path)
-    match = re.fullmatch(r"(?P<prefix>[^%#@]*)(?:%(?:0(?P<digits>\d+))?d|(?P<run>#+|@+))(?P<suffix>[^%#@]*)", name)
-    if match is None:
-        return None
-    padding = int(match["digits"] or 1) if match["run"] is None else len(match["run"])
-    return ImageSequence(Path(folder or "."), match["prefix"], match["suffix"], padding, ())
+    found = [(match["digits"], match[0], match.start(), match.end()) for match in _NUMBER.finditer(name)]
+    found.sort(key=lambda place: (place[0] is not None, place[1][:2] in ("##", "@@"), place[1] == "%d", place[2]))
+    found.reverse()
+    return [
+        ImageSequence(
+            Path(folder or "."), name[:start], name[end:], int(digits or 1) if sign[0] == "%" else len(sign), ()
+        )
+        for digits, sign, start, end in found
+    ]
 
 
 def on_disk(pattern: ImageSequence) -> ImageSequence:
     """A pattern with the numbers of its files that are there."""
-    escaped = re.escape(pattern.prefix), re.escape(pattern.suffix)
-    name = re.compile(rf"{escaped[0]}(\d+){escaped[1]}")
-    numbers = []
+    name = re.compile(rf"{re.escape(pattern.prefix)}(-?\d+){re.escape(pattern.suffix)}")
+    styles = {style: dataclasses.replace(pattern, sign_is_padding=style) for style in (True, False)}
+    numbers: dict[bool, set[int]] = {True: set(), False: set()}
     for entry in os.scandir(pattern.folder):
         match = name.fullmatch(entry.name)
-        if match and entry.name == pattern.name(int(match[1])):
-            numbers.append(int(match[1]))
-    return ImageSequence(pattern.folder, pattern.prefix, pattern.suffix, pattern.padding, tuple(sorted(numbers)))
+        for style, names in styles.items():
+            if match and entry.name == names.name(int(match[1])):
+                numbers[style].add(int(match[1]))
+    style = len(numbers[True]) >= len(numbers[False])
+    found = tuple(sorted(numbers[style]))
+    if found and not _is_sign(pattern.prefix, found):
+        found = ()
+    return dataclasses.replace(styles[style], numbers=found)
 
 
 def find(path: str) -> ImageSequence:
@@ -118,21 +159,23 @@ def find(path: str) -> ImageSequence:
     """
     if os.path.isdir(path):
         return _only(path, in_folder(Path(path)))
-    pattern = parse_pattern(path)
-    if pattern is None:
+    readings = _readings(path)
+    if not readings:
         raise _not_numbered(path)
+    pattern = readings[0]
     if not pattern.folder.is_dir():
         raise PaintoverError(Code.NOT_FOUND, f"There is no folder '{pattern.folder}'; check the path of '{path}'.")
     if pattern.extension not in EXTENSIONS:
         raise PaintoverError(
             Code.INVALID_ARGUMENT, f"'{path}' is no pattern of images that can be read; valid: {_extension_names()}."
         )
-    found = on_disk(pattern)
-    if not found.numbers:
-        others = [s.pattern for s in in_folder(pattern.folder)][:5]
-        hint = f" The folder holds {', '.join(others)}." if others else ""
-        raise PaintoverError(Code.NOT_FOUND, f"No file matches the pattern '{path}'.{hint}")
-    return found
+    for reading in readings:
+        found = on_disk(reading)
+        if found.numbers:
+            return found
+    others = [s.pattern for s in in_folder(pattern.folder)][:5]
+    hint = f" The folder holds {', '.join(others)}." if others else ""
+    raise PaintoverError(Code.NOT_FOUND, f"No file matches the pattern '{path}'.{hint}")
 
 
 def _only(path: str, found: list[ImageSequence]) -> ImageSequence:
@@ -169,173 +212,53 @@ def runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield run[0], run[-1]
 
 
+def step_of(numbers: Sequence[int]) -> int:
+    """How far apart ascending numbers are, all alike ("on twos": 2); 1 where they are not, or too few to tell."""
+    apart = {after - before for before, after in itertools.pairwise(numbers)}
+    return apart.pop() if len(apart) == 1 and len(numbers) > 2 and max(apart) <= _WIDEST_STEP else 1
+
+
 def written(run: tuple[int, int]) -> str:
     """ "4" or "4-9"."""
     return str(run[0]) if run[0] == run[1] else f"{run[0]}-{run[1]}"
 
 
-@dataclass(frozen=True)
-class Header:
-    """What all frames of a sequence must share, read without their pixels.
-
-    sample: "uint8", "uint10", "uint12", "uint16", "half" or "float".
-    """
-
-    width: int
-    height: int
-    channels: int
-    sample: str
-
-
-def _open(path: Path) -> oiio.ImageInput:
-    if not path.is_file():  # a fifo or a device would block or never end
-        raise PaintoverError(Code.NOT_FOUND, f"The image '{path}' is missing or is no regular file.")
-    image = oiio.ImageInput.open(str(path), _CONFIG)
-    if image is None:
-        raise PaintoverError(Code.DATA_LOSS, f"The image '{path}' cannot be read: {_reason(oiio.geterror())}.")
-    spec = image.spec()
-    if spec.deep:
-        raise PaintoverError(Code.INVALID_ARGUMENT, f"'{path}' is a deep image; flatten it first.")
-    if spec.width * spec.height > MAX_PIXELS or spec.nchannels < 1 or spec.depth > 1:
-        raise PaintoverError(
-            Code.INVALID_ARGUMENT, f"'{path}' says that it is {spec.width}x{spec.height} pixels, which is too large."
-        )
-    return image
-
-
-def _reason(text: str) -> str:
-    return " ".join(text.split()).rstrip(".") or "its format is not known"
-
-
-def sample_of(spec: oiio.ImageSpec) -> str:
-    """ "uint8", "uint10", "uint12", "uint16", "half" or "float": the samples of an image's file."""
-    bits = spec.get_int_attribute("oiio:BitsPerSample", 0)
-    name = str(spec.format)
-    if spec.channelformats:  # channels of several types are held in the one that holds them all
-        name = "float" if len({str(f) for f in spec.channelformats}) > 1 else str(spec.channelformats[0])
-    if name in ("uint16", "int16") and bits in (10, 12):
-        return f"uint{bits}"
-    return {"uint8": "uint8", "int8": "uint8", "uint16": "uint16", "int16": "uint16", "half": "half"}.get(name, "float")
-
-
-def read_header(path: Path) -> tuple[Header, oiio.ImageSpec]:
-    """Size and samples of an image file, and its whole header. Raises PaintoverError where it cannot be read."""
-    image = _open(path)
-    spec = oiio.ImageSpec(image.spec())
-    image.close()
-    width, height = _canvas(spec)[2:]
-    if spec.get_int_attribute("Orientation", 1) >= 5:
-        width, height = height, width
-    return Header(width, height, spec.nchannels, sample_of(spec)), spec
-
-
-def _canvas(spec: oiio.ImageSpec) -> tuple[int, int, int, int]:
-    """x, y, width, height of what a frame shows: its display window, or all its pixels where they reach beyond it."""
-    inside = (
-        spec.x >= spec.full_x
-        and spec.y >= spec.full_y
-        and spec.x + spec.width <= spec.full_x + spec.full_width
-        and spec.y + spec.height <= spec.full_y + spec.full_height
-    )
-    if inside and spec.full_width and spec.full_height:
-        return spec.full_x, spec.full_y, spec.full_width, spec.full_height
-    return spec.x, spec.y, spec.width, spec.height
-
-
-def read_image(path: Path) -> tuple[Pixels, oiio.ImageSpec]:
-    """An image file's samples (H, W, C) uint8, uint16, float16 or float32, upright, and its header made to fit them.
-
-    Raises PaintoverError where the file cannot be read or ends early.
-    """
-    image = _open(path)
-    spec = oiio.ImageSpec(image.spec())
-    dtype = _DTYPES.get(sample_of(spec), np.uint16)
-    pixels = image.read_image(0, 0, 0, spec.nchannels, oiio.TypeDesc(np.dtype(dtype).name.replace("float16", "half")))
-    failed = image.has_error
-    reason = image.geterror()
-    image.close()
-    if pixels is None or failed:
-        raise PaintoverError(Code.DATA_LOSS, f"The image '{path}' is damaged: {_reason(reason)}.")
-    pixels = np.asarray(pixels, dtype=dtype).reshape(spec.height, spec.width, spec.nchannels)
-    return _upright(*_on_canvas(pixels, spec))
-
-
-def _on_canvas(pixels: Pixels, spec: oiio.ImageSpec) -> tuple[Pixels, oiio.ImageSpec]:
-    """Pads a cropped EXR to its display window."""
-    x, y, width, height = _canvas(spec)
-    if (x, y, width, height) == (spec.x, spec.y, spec.width, spec.height):
-        return pixels, spec
-    canvas = np.zeros((height, width, pixels.shape[2]), pixels.dtype)
-    left, top = spec.x - x, spec.y - y
-    canvas[top : top + spec.height, left : left + spec.width] = pixels
-    spec.x, spec.y, spec.width, spec.height = x, y, width, height
-    return canvas, spec
-
-
-def _upright(pixels: Pixels, spec: oiio.ImageSpec) -> tuple[Pixels, oiio.ImageSpec]:
-    """Applies a camera's orientation tag (EXIF, 1 to 8)."""
-    orientation = spec.get_int_attribute("Orientation", 1)
-    if not 2 <= orientation <= 8:
-        return pixels, spec
-    if orientation >= 5:
-        pixels = pixels.transpose(1, 0, 2)
-        spec.width, spec.height = spec.height, spec.width
-        spec.full_width, spec.full_height = spec.full_height, spec.full_width
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    spec["Orientation"] = 1
-    return np.ascontiguousarray(pixels), spec
-
-
-def channel_layout(spec: oiio.ImageSpec) -> tuple[tuple[int, int, int], int | None]:
-    """The indices of red, green and blue (one index three times for grey), and of alpha or None."""
-    names = [name.upper() for name in spec.channelnames]
-    alpha = spec.alpha_channel if spec.alpha_channel >= 0 else (names.index("A") if "A" in names else None)
-    if {"R", "G", "B"} <= set(names):
-        return (names.index("R"), names.index("G"), names.index("B")), alpha
-    colours = [index for index in range(spec.nchannels) if index != alpha]
-    if len(colours) >= 3 and "Y" not in names:
-        return (colours[0], colours[1], colours[2]), alpha
-    grey = names.index("Y") if "Y" in names else colours[0] if colours else 0
-    return (grey, grey, grey), alpha
-
-
-def guess_colorspace(spec: oiio.ImageSpec, sample: str) -> str:
-    """Float samples are scene-linear, in the primaries that the file states; integers are display-encoded ("")."""
-    if sample not in ("half", "float"):
-        return ""
-    stated = spec.get_string_attribute("oiio:ColorSpace")
-    chromaticities = spec.getattribute("chromaticities")
-    if chromaticities is not None and len(chromaticities) >= 6:
-        found = colour.from_chromaticities(tuple(float(value) for value in chromaticities))
-        if found is not None:
-            return found
-    if colour.known(stated) and stated.lower() not in ("linear", "scene_linear"):
-        return colour.check_colorspace(stated)
-    return colour.SCENE_LINEAR
-
-
 class SequenceReader:
-    """Reads frames of a sequence of image files."""
+    """Reads frames of a sequence of image files. layer: the name of the one that is the picture."""
 
-    def __init__(self, sequence: ImageSequence, header: Header, colorspace: str) -> None:
+    def __init__(self, sequence: ImageSequence, header: Header, colorspace: str, layer: str = "") -> None:
         self._sequence = sequence
         self._header = header
         self._colorspace = colorspace
+        self._layer = layer
 
     def read_to(self, number: int) -> Iterator[ImagePlate]:
         """Yields the frame. Raises PaintoverError where it is missing, damaged or of another size."""
-        path = self._sequence.path(number)
-        pixels, spec = read_image(path)
-        if pixels.shape[:2] != (self._header.height, self._header.width):
-            raise differs(path, pixels.shape[1], pixels.shape[0], self._header)
-        colours, alpha = channel_layout(spec)
-        yield ImagePlate(number, pixels, colours, alpha, self._colorspace, spec)
+        yield read_plate(self._sequence.path(number), number, self._header, self._colorspace, self._layer)
 
     def close(self) -> None:
         """Nothing is held open between frames."""
+
+
+def read_plate(
+    path: Path, number: int = 0, expected: Header | None = None, colorspace: str = "", layer: str = ""
+) -> ImagePlate:
+    """An image file as a plate. expected: what the other frames have. Raises PaintoverError where the file is missing,
+    damaged or of another size."""
+    data, stored = read_image(path, layer)
+    width, height = stored.header.width, stored.header.height
+    if expected is not None and (width, height) != (expected.width, expected.height):
+        raise differs(path, width, height, expected)
+    colours, alpha = stored.layer.colours, stored.layer.alpha
+    if stored.window == (0, 0, width, height):
+        return ImagePlate(number, data, colours, alpha, colorspace, stored.spec)
+    shown, held = overlap(stored.window, (height, width))
+    if data[held].shape[:2] == (height, width):
+        pixels = data[held]
+    else:
+        pixels = np.zeros((height, width, data.shape[2]), data.dtype)
+        pixels[shown] = data[held]
+    return ImagePlate(number, pixels, colours, alpha, colorspace, stored.spec, data, stored.window)
 
 
 def differs(path: Path, width: int, height: int, expected: Header) -> PaintoverError:

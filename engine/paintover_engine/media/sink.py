@@ -16,6 +16,7 @@ from types import TracebackType
 
 import filelock
 
+from paintover_engine.durable import replace_files
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import sequence
 from paintover_engine.media.info import SourceInfo
@@ -60,28 +61,35 @@ class Sink(ABC):
         """Lets go of files and threads, without finishing."""
 
     @abstractmethod
-    def _move(self) -> None:
-        """Moves the staged files to their final place."""
+    def _renames(self) -> list[tuple[Path, Path]]:
+        """The staged files and their final paths, whose folder exists. Raises PaintoverError where one is taken."""
 
     def note(self, sentence: str) -> None:
         """Adds a sentence to `notes` once."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def commit(self) -> None:
-        """Makes the output appear, whole. Raises PaintoverError, and leaves nothing, where that fails."""
+    def stage(self) -> list[tuple[Path, Path]]:
+        """Finishes the files and returns them with their final paths, for whoever renames them; then call `abort`."""
         try:
             self._finish()
             self._close()
             self._guard()
-            self._move()
+            return self._renames()
+        except OSError as error:
+            raise failed(self.path, error) from error
+
+    def commit(self) -> None:
+        """Makes the output appear. Raises PaintoverError, and leaves nothing, where that fails."""
+        try:
+            replace_files(self.stage())
         except OSError as error:
             raise failed(self.path, error) from error
         finally:
             self.abort()
 
     def abort(self) -> None:
-        """Removes what was written and not committed; nothing after a commit."""
+        """Removes the staged files that were not renamed."""
         self._close()
         self._lock.release()
         shutil.rmtree(self._staging, ignore_errors=True)
@@ -116,6 +124,8 @@ def _clear_abandoned(path: Path) -> None:
 
 def failed(path: Path, error: Exception | str) -> PaintoverError:
     """The error for an output that cannot be written."""
+    if _virtual(path.parent):
+        return PaintoverError(Code.INVALID_ARGUMENT, f"'{path.parent}' takes no files; choose another place.")
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT) or _full(path):
         message = f"The disk that '{path}' is written to is full; make room there."
@@ -124,6 +134,14 @@ def failed(path: Path, error: Exception | str) -> PaintoverError:
         return PaintoverError(Code.PERMISSION_DENIED, f"'{path.parent}' cannot be written to; choose another place.")
     reason = os.strerror(number) if number else " ".join(str(error).split()).rstrip(".")
     return PaintoverError(Code.INTERNAL, f"'{path}' cannot be written: {reason}.")
+
+
+def _virtual(folder: Path) -> bool:
+    """Whether a folder is of a file system without any room, such as /proc."""
+    try:
+        return shutil.disk_usage(folder).total == 0
+    except OSError:
+        return False
 
 
 def _full(path: Path) -> bool:
@@ -171,6 +189,8 @@ def check_output(
     parent = out.parent
     if not parent.is_dir():
         raise PaintoverError(Code.NOT_FOUND, f"There is no folder '{parent}' to write '{out.name}' to; make it first.")
+    if _virtual(parent):
+        raise failed(out, "")
     for folder in (parent, out):
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             message = f"'{folder}' cannot be written to; choose another place."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -18,6 +20,8 @@ import OpenImageIO as oiio
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import colour, sequence, timecode, video
 from paintover_engine.media.container import Description, describe
+from paintover_engine.media.exr_layers import listed
+from paintover_engine.media.image import Stored, converted_from, guess_colorspace, read_stored
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.plate import ImagePlate, Orientation, Plate, VideoPlate
 from paintover_engine.media.video_index import VideoIndex, index_video
@@ -52,6 +56,10 @@ class Source:
                 Code.INVALID_ARGUMENT,
                 f"Frame {number} is not in the shot, which has frames {self.info.first} to {self.info.last}.",
             )
+        if self.info.is_held(number):
+            own = self.read(number - (number - self.info.first) % self.info.step)
+            assert isinstance(own, ImagePlate)
+            return dataclasses.replace(own, number=number)
         with self._lock:
             if number in self._kept:
                 self._kept.move_to_end(number)
@@ -91,6 +99,7 @@ def probe(
     last: int | None = None,
     colorspace: str = "",
     stream: int | None = None,
+    layer: str = "",
 ) -> SourceInfo:
     """Looks at a source and checks all that can be checked without decoding it whole.
 
@@ -98,6 +107,7 @@ def probe(
     first, last: the range, inclusive; None means the source's own first and last frame.
     colorspace: an OpenColorIO name; "" guesses.
     stream: the number of a video's stream in its file, as ffprobe tells it; None: the default one.
+    layer: which of an EXR file's layers is the picture; "": its beauty.
     Raises PaintoverError with one sentence for whatever is wrong.
     """
     name = os.path.abspath(os.path.expanduser(os.fspath(path)))
@@ -111,14 +121,29 @@ def probe(
         frames = sequence.uploaded(Path(name))
         if frames is not None:
             return _probe_uploaded(name, frames, first, last, colorspace)
-        return _probe_sequence(name, first, last, colorspace)
+        return _probe_sequence(name, first, last, colorspace, layer)
     if not os.path.exists(name):
-        if sequence.parse_pattern(name) is None:
-            raise PaintoverError(Code.NOT_FOUND, f"There is no file or folder '{name}'; check the path.")
-        return _probe_sequence(name, first, last, colorspace)
+        if sequence.parse_pattern(name) is None or _of_windows(os.fspath(path)):
+            raise _not_there(name, os.fspath(path))
+        return _probe_sequence(name, first, last, colorspace, layer)
     if is_image:
-        return _probe_sequence(name, first, last, colorspace)
+        return _probe_sequence(name, first, last, colorspace, layer)
+    if layer:
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"'{name}' is a video, which has no layers; leave out --layer.")
     return _probe_video(name, first, last, colorspace, stream)
+
+
+def _of_windows(path: str) -> bool:
+    """Whether a path is written as Windows writes it, and this is no Windows."""
+    return os.sep == "/" and ("\\" in path or re.match(r"[A-Za-z]:", path) is not None)
+
+
+def _not_there(name: str, given: str) -> PaintoverError:
+    if _of_windows(given):
+        written = re.sub(r"^.*/(?=[A-Za-z]:|\\\\)", "", given)  # without the folder that a client put before it
+        message = f"'{written}' is a path of Windows; give the path under which this machine sees those files."
+        return PaintoverError(Code.NOT_FOUND, message)
+    return PaintoverError(Code.NOT_FOUND, f"There is no file or folder '{name}'; check the path.")
 
 
 def open_source(info: SourceInfo) -> Source:
@@ -135,9 +160,10 @@ def open_source(info: SourceInfo) -> Source:
         reader = sequence.UploadedReader(frames, header, info.colorspace)
     else:
         frames = sequence.find(info.path)
-        header = sequence.read_header(frames.path(info.first))[0]
-        reader = sequence.SequenceReader(frames, header, info.colorspace)
-    _check_unchanged(info, _sequence_fingerprint(frames, info.first, info.last, info.colorspace))
+        header = read_stored(frames.path(info.first), info.layer).header
+        reader = sequence.SequenceReader(frames, header, info.colorspace, info.layer)
+    numbers = range(info.first, info.last + 1, info.step)
+    _check_unchanged(info, _sequence_fingerprint(frames, numbers, info.colorspace, info.layer))
     return Source(info, reader)
 
 
@@ -160,15 +186,15 @@ def _video_fingerprint(path: str, colorspace: str, stream: int | None) -> str:
     return _digest("video", path, status.st_size, status.st_mtime_ns, colorspace, *([] if stream is None else [stream]))
 
 
-def _sequence_fingerprint(frames: sequence.ImageSequence, first: int, last: int, colorspace: str) -> str:
+def _sequence_fingerprint(frames: sequence.ImageSequence, numbers: range, colorspace: str, layer: str = "") -> str:
     files = []
-    for number in range(first, last + 1):
+    for number in numbers:
         try:
             status = os.stat(frames.path(number))
         except OSError as error:
             raise PaintoverError(Code.NOT_FOUND, f"The frame '{frames.path(number)}' is missing.") from error
         files.append((number, status.st_size, status.st_mtime_ns))
-    return _digest("sequence", str(frames.folder), frames.pattern, files, colorspace)
+    return _digest("sequence", str(frames.folder), frames.pattern, files, colorspace, *filter(None, [layer]))
 
 
 def _check_count(path: str, first: int, last: int) -> None:
@@ -198,12 +224,23 @@ def _whole_range(path: str, frames: sequence.ImageSequence, first: int | None, l
         missing = [sequence.written(run) for run in sequence.runs([n for n in range(start, end + 1) if n not in held])]
         listed = ", ".join(missing[:12]) + (", …" if len(missing) > 12 else "")
         longest = max(sequence.runs(present), key=lambda run: run[1] - run[0], default=None)
-        advice = f"; the longest unbroken range is --range {longest[0]}-{longest[1]}" if longest else ""
+        advice = "; number its files without gaps"
+        if longest and longest[1] > longest[0]:
+            advice = f"; the longest unbroken range is --range {longest[0]}-{longest[1]}"
         raise PaintoverError(
             Code.INVALID_ARGUMENT, f"'{frames.folder / frames.pattern}' has gaps: {listed} missing{advice}."
         )
     _check_count(path, start, end)
     return start, end
+
+
+def _stepped(path: str, frames: sequence.ImageSequence, first: int | None, last: int | None) -> sequence.ImageSequence:
+    """A stepped sequence's files within the asked range."""
+    start, end = _range(path, first, last, (frames.numbers[0], frames.numbers[-1]))
+    numbers = tuple(number for number in frames.numbers if start <= number <= end)
+    if not numbers:
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"'{path}' has no file in the range {start}-{end}.")
+    return dataclasses.replace(frames, numbers=numbers)
 
 
 def _probe_uploaded(
@@ -235,21 +272,34 @@ def _probe_uploaded(
         timecode="",
         has_audio=False,
         notes=(),
-        fingerprint=_sequence_fingerprint(frames, start, end, colorspace),
+        fingerprint=_sequence_fingerprint(frames, range(start, end + 1), colorspace),
     )
 
 
-def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: str) -> SourceInfo:
+def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: str, layer: str) -> SourceInfo:
     frames = sequence.find(path)
-    start, end = _whole_range(path, frames, first, last)
-    header, spec = sequence.read_header(frames.path(start))
-    for number in range(start + 1, end + 1):
-        other = sequence.read_header(frames.path(number))[0]
+    step = sequence.step_of(frames.numbers)
+    if step > 1:
+        frames = _stepped(path, frames, first, last)
+        start, end = frames.numbers[0], frames.numbers[-1]
+        _check_count(path, start, end)
+    else:
+        start, end = _whole_range(path, frames, first, last)
+    numbers = range(start, end + 1, step)
+    stored = read_stored(frames.path(start), layer)
+    header, spec, layer = stored.header, stored.spec, stored.layer.name
+    if converted_from(spec):
+        kind = converted_from(spec)
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT, f"'{frames.path(start)}' is {kind}, which no result can keep; save it as RGB."
+        )
+    for number in numbers[1:]:
+        other = read_stored(frames.path(number), layer).header
         if (other.width, other.height) != (header.width, header.height):
             raise sequence.differs(frames.path(number), other.width, other.height, header)
     # One frame is read whole, so that a file of a kind that is only half understood fails here and not in the queue.
-    plate = next(sequence.SequenceReader(frames, header, "").read_to(start))
-    colorspace = colorspace or sequence.guess_colorspace(spec, header.sample)
+    plate = next(sequence.SequenceReader(frames, header, "", layer).read_to(start))
+    colorspace = colorspace or guess_colorspace(spec, header.sample)
     return SourceInfo(
         path=path,
         kind="sequence",
@@ -267,16 +317,35 @@ def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: 
         pixel_aspect=Fraction(spec.get_float_attribute("PixelAspectRatio", 1.0) or 1.0).limit_denominator(1000),
         timecode=spec.get_string_attribute("smpte:TimeCode"),
         has_audio=False,
-        notes=tuple(_sequence_notes(plate, frames)),
-        fingerprint=_sequence_fingerprint(frames, start, end, colorspace),
+        notes=tuple(_sequence_notes(plate, stored, frames, step)),
+        fingerprint=_sequence_fingerprint(frames, numbers, colorspace, layer),
+        layer=layer,
+        step=step,
     )
 
 
-def _sequence_notes(plate: ImagePlate, frames: sequence.ImageSequence) -> Iterator[str]:
-    spec = plate.spec
-    if spec is not None and spec.get_int_attribute("oiio:subimages", 1) > 1:
-        parts = spec.get_int_attribute("oiio:subimages", 1)
-        yield f"'{frames.pattern}' has {parts} parts in a file; the first is edited and written, the others are not."
+def _sequence_notes(plate: ImagePlate, stored: Stored, frames: sequence.ImageSequence, step: int) -> Iterator[str]:
+    if step > 1:
+        yield (
+            f"'{frames.pattern}' counts in steps of {step}: each picture is held until the next, and images "
+            "are written for the same numbers."
+        )
+    coloured = [each for each in stored.layers if not each.grey]
+    if len(coloured) > 1 or stored.layer.name:
+        named = stored.layer.name or "RGB"
+        others = listed([each for each in stored.layers if each is not stored.layer])
+        advice = f"; --layer takes another of its layers ({others})" if others else ""
+        yield f"The layer '{named}' of '{frames.pattern}' is edited{advice}."
+    parts = stored.spec.get_int_attribute("oiio:subimages", 1)
+    if parts > 1:
+        which = "the first" if stored.layer.part == 0 else f"part {stored.layer.part + 1}"
+        yield f"'{frames.pattern}' has {parts} parts in a file; {which} is edited and written, the others are not."
+    if stored.window != (0, 0, plate.width, plate.height):
+        x, y, width, height = stored.window
+        yield (
+            f"'{frames.pattern}' has a data window of {width}x{height} at ({x}, {y}) of its display window of "
+            f"{plate.width}x{plate.height}; what that shows is edited, and all pixels are written."
+        )
     if plate.grey:
         yield f"'{frames.pattern}' is grey; only the lightness of what is painted is kept."
 
@@ -302,7 +371,6 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
         plate = list(reader.read_to(start))[-1]
         if other := video.size_change(reader, plate, end):
             raise _another_size(path, other, plate.width, plate.height, start)
-    aspect = described.pixel_aspect
     return SourceInfo(
         path=path,
         kind="video",
@@ -317,7 +385,7 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
         format=f"{described.codec} {plate.picture.pix_fmt}",
         colorspace=colorspace,
         scene_linear=colour.is_scene_linear(colorspace),
-        pixel_aspect=1 / aspect if plate.orientation.turns % 2 else aspect,
+        pixel_aspect=plate.pixel_aspect,
         timecode=timecode.add(described.tags.get("timecode", ""), start, index.rate),
         has_audio=described.has_audio,
         notes=tuple(_video_notes(path, plate, index, described)),
@@ -362,8 +430,10 @@ def _video_notes(path: str, plate: VideoPlate, index: VideoIndex, described: Des
         yield f"'{name}' has a variable frame rate; a video that is written keeps every frame's time."
     if not index.timed:
         yield f"'{name}' states no times for its frames; they are counted, and reading backward is slow."
-    if described.field_order:
+    if described.fields:
         yield f"'{name}' is interlaced; its frames are edited as they are, both fields woven: motion is one a frame."
+    if described.pix_fmt.startswith("xyz"):
+        yield f"'{name}' holds X'Y'Z' samples, as digital cinema does; they are converted to RGB, and so is the result."
     if plate.orientation != Orientation():
         size = f"{plate.width}x{plate.height}"
         yield f"'{name}' is stored turned or mirrored; frames are upright as players show them ({size})."

@@ -85,7 +85,7 @@ class _Parameters(BaseModel):
 
 
 class DraftParameters(_Parameters):
-    """What an artist may set of the draft method; the defaults find out by themselves."""
+    """The parameters of the draft; the defaults are chosen from the keyframe."""
 
     mode: Literal["auto", "colour", "paint", "grade"] = Field(
         default="auto",
@@ -101,7 +101,7 @@ class DraftParameters(_Parameters):
 
 
 class VideoshopParameters(_Parameters):
-    """What may be set of Videoshop. The defaults are the paper's, or what the model's makers found best for it."""
+    """The parameters of Videoshop. The defaults are the paper's, or the ones in the model's `paintover.json`."""
 
     strength: float = Field(
         default=0.0,
@@ -198,7 +198,7 @@ class VideoshopParameters(_Parameters):
 
 
 class I2VEditParameters(_Parameters):
-    """What an artist may set of I2VEdit; the defaults are the authors', or what their paper and code agree on best."""
+    """The parameters of I2VEdit; the defaults are the authors'."""
 
     preset: Literal["auto", "local", "style", "shape"] = Field(
         default="auto",
@@ -319,7 +319,7 @@ class I2VEditParameters(_Parameters):
 
 
 class VP4Parameters(_Parameters):
-    """What may be set of VP4. The defaults are the paper's; where it is silent or its wording fails, ours, with the
+    """The parameters of VP4. The defaults are the paper's; where it is silent or its wording fails, ours, with the
     literal reading as a choice (docs/methods/vp4.md)."""
 
     strength: float = Field(

@@ -4,7 +4,7 @@ The shot's frames lie on a grid: its first frame, every (length - 1)th after it,
 the grid lie two windows, one forward that starts on the left, one backward that starts on the right. Which windows
 there are depends on the shot alone, so what is computed of the plate in them serves every keyframe.
 
-From a keyframe the shot is walked outward both ways, each window starting on a frame that the one before has given.
+From a keyframe the shot is walked outward both ways, each window starting on a frame that the one before has repainted.
 A keyframe between two frames of the grid takes one window of its own on each side, up to the next frame of the grid, or
 to the shot's end where that lies in it. A last stretch that is shorter than a window has its window moved back to full
 length. In shots shorter than a window, and where a keyframe's own window does not fit, frames are reflected at the
@@ -56,18 +56,18 @@ class Grid:
     last: int
     length: int
 
-    def posts(self) -> list[int]:
-        """The frames of the grid, ascending."""
+    def anchors(self) -> list[int]:
+        """The frames of the grid, ascending: the ends of its windows."""
         return [*range(self.first, self.last, self.length - 1), self.last]
 
     def chunks(self) -> list[tuple[int, int]]:
-        """First and last frame of each stretch from a post to before the next; the shot's last frame by itself."""
-        posts = self.posts()
-        return [*((left, right - 1) for left, right in itertools.pairwise(posts)), (self.last, self.last)]
+        """First and last frame of each stretch from an anchor to before the next; the shot's last frame by itself."""
+        anchors = self.anchors()
+        return [*((left, right - 1) for left, right in itertools.pairwise(anchors)), (self.last, self.last)]
 
     def windows(self) -> list[Window]:
         """All windows of the grid, forward ones first."""
-        pairs = list(itertools.pairwise(self.posts()))
+        pairs = list(itertools.pairwise(self.anchors()))
         return [self._on_grid(pair, 1) for pair in pairs] + [self._on_grid(pair, -1) for pair in reversed(pairs)]
 
     def walk(self, key: int, end: int) -> Iterator[Window]:
@@ -89,8 +89,10 @@ class Grid:
 
     def _around(self, start: int, step: int) -> tuple[int, int]:
         """The stretch of the grid that a walk in a direction enters at a frame."""
-        posts = self.posts()
-        return next((a, b) for a, b in itertools.pairwise(posts) if a <= start <= b and start != (b if step > 0 else a))
+        anchors = self.anchors()
+        return next(
+            (a, b) for a, b in itertools.pairwise(anchors) if a <= start <= b and start != (b if step > 0 else a)
+        )
 
     def _on_grid(self, stretch: tuple[int, int], step: int) -> Window:
         left, right = stretch

@@ -77,6 +77,7 @@ def shot_message(shot: Shot) -> shot_pb2.Shot:
     message.notes.extend(info.notes)
     if info.stream is not None:
         message.stream = info.stream
+    message.layer = info.layer
     return message
 
 

@@ -136,6 +136,7 @@ class ShotServicer(shot_pb2_grpc.ShotServiceServicer):
                 request.range.last if given else None,
                 request.colorspace,
                 request.stream if request.HasField("stream") else None,
+                request.layer,
             )
         return shot_pb2.CreateShotResponse(shot=messages.shot_message(shot))
 

@@ -34,7 +34,7 @@ def flips(one: Matched, other: Matched) -> int:
 
 
 @pytest.mark.parametrize("tile", [70, 1000, 10**6])
-def test_tiles_of_any_size_give_what_the_equations_give(tile: int) -> None:
+def test_tiled_matching_equals_the_equations(tile: int) -> None:
     edited, source = videos()
     dense, tiled = match_dense(edited, source), match_tiled(edited, source, tile=tile)
     crossed = float((dense.mask == 1).float().mean())
@@ -47,7 +47,7 @@ def test_tiles_of_any_size_give_what_the_equations_give(tile: int) -> None:
     assert tiled.mask.max() <= 1
 
 
-def test_no_threshold_is_crossed_at_the_size_of_a_real_layer() -> None:
+def test_tiling_flips_no_query_at_svd_layer_size() -> None:
     edited, source = videos(frames=1, heads=2, tokens=1152, width=64)
     dense, tiled = match_dense(edited, source), match_tiled(edited, source)
     assert 0.1 < float((dense.mask == 1).float().mean()) < 0.9
@@ -55,7 +55,7 @@ def test_no_threshold_is_crossed_at_the_size_of_a_real_layer() -> None:
     torch.testing.assert_close(tiled.edited, dense.edited, atol=1e-5, rtol=0)
 
 
-def test_scores_of_half_precision_inputs_are_taken_in_single() -> None:
+def test_half_precision_inputs_are_scored_in_float32() -> None:
     edited, source = (Video(video.query.bfloat16(), video.key.bfloat16(), video.value.bfloat16()) for video in videos())
     singles = [Video(v.query.float(), v.key.float(), v.value.float()) for v in (edited, source)]
     tiled, exact = match_tiled(edited, source), match_dense(*singles)
@@ -73,14 +73,14 @@ def test_the_same_video_twice_is_left_to_its_source() -> None:
     torch.testing.assert_close(matched.edited, expected, atol=1e-6, rtol=0)
 
 
-def test_above_the_threshold_nothing_of_the_source_is_left() -> None:
+def test_above_threshold_attention_is_the_edits() -> None:
     edited, source = videos()
     free = match(edited, source, threshold=0.0)
     expected = torch.nn.functional.scaled_dot_product_attention(edited.query, edited.key, edited.value)
     torch.testing.assert_close(free.edited, expected, atol=1e-5, rtol=0)
 
 
-def test_the_mean_over_heads_is_taken_of_distances_not_of_maps() -> None:
+def test_head_mean_is_of_distances_not_of_maps() -> None:
     """Two heads that differ in opposite ways: their mean maps agree, their distances do not."""
     query = torch.zeros(1, 2, 1, 2)
     query[..., 0] = 8.0
@@ -109,7 +109,7 @@ for frames, heads, tokens, width in ((1, 2, 70, 16), (2, 3, 64, 24)):
 """
 
 
-def test_the_kernel_gives_what_the_equations_give_in_tritons_interpreter() -> None:
+def test_triton_kernel_equals_equations_when_interpreted() -> None:
     pytest.importorskip("triton")
     subprocess.run(
         [sys.executable, "-c", KERNEL.replace("DEVICE", "'cpu'")],
@@ -120,7 +120,7 @@ def test_the_kernel_gives_what_the_equations_give_in_tritons_interpreter() -> No
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_the_kernel_gives_what_the_equations_give_on_a_gpu() -> None:
+def test_triton_kernel_equals_the_equations_on_a_gpu() -> None:
     subprocess.run([sys.executable, "-c", KERNEL.replace("DEVICE", "'cuda'")], check=True, timeout=100)
     edited, source = (
         Video(video.query.cuda(), video.key.cuda(), video.value.cuda())

@@ -25,12 +25,12 @@ def embeddings(seed: int) -> Tensor:
     return torch.randn(3, 8, generator=torch.Generator().manual_seed(seed))
 
 
-def test_two_equal_pictures_are_the_empty_prompt_exactly() -> None:
+def test_equal_pictures_give_the_empty_prompt() -> None:
     towards = clip_direction.direction(embeddings(2), embeddings(2))
     assert torch.equal(clip_direction.prompt(towards, SPACE, 0.7), SPACE.hidden.expand(3, -1, -1))
 
 
-def test_the_offset_moves_the_prompts_own_embedding_by_the_direction_and_no_token_before_its_end() -> None:
+def test_offset_moves_only_tokens_from_the_end_token_on() -> None:
     towards = clip_direction.direction(embeddings(2), embeddings(3))
     found = clip_direction.prompt(towards, SPACE, 0.7)
     assert torch.equal(found[:, :2], SPACE.hidden[:, :2].expand(3, -1, -1))
@@ -38,19 +38,19 @@ def test_the_offset_moves_the_prompts_own_embedding_by_the_direction_and_no_toke
     assert torch.allclose(embedded - empty, 0.7 * empty.norm() * towards, atol=1e-3)
 
 
-def test_directions_do_not_depend_on_the_length_of_embeddings() -> None:
+def test_direction_ignores_embedding_length() -> None:
     towards = clip_direction.direction(embeddings(2), embeddings(3))
     assert torch.allclose(clip_direction.direction(5 * embeddings(2), embeddings(3)), towards, atol=1e-6)
 
 
-def test_the_literal_reading_puts_the_direction_on_every_token() -> None:
+def test_literal_prompt_is_the_direction_on_every_token() -> None:
     towards = clip_direction.direction(embeddings(2), embeddings(3))
     found = clip_direction.prompt(towards, SPACE, 0.7, "literal")
     assert torch.allclose(found, (0.7 * towards)[:, None].expand(-1, 6, -1))
 
 
 @pytest.mark.skipif("small-inpaint" not in models.found("inpaint"), reason="the small model is not in this checkout")
-def test_the_small_clip_tells_edits_apart_by_their_direction() -> None:
+def test_small_clip_separates_edits_by_direction() -> None:
     model = small_model()
     rng = np.random.default_rng(77)
     names, found = [], []

@@ -50,7 +50,7 @@ def test_pictures_survive_the_code() -> None:
 
 
 @needs_model
-def test_cells_are_coded_alike_whatever_lies_beside_them() -> None:
+def test_cells_are_encoded_independently() -> None:
     together, alone = small_model().encode(pictures(3)), small_model().encode(pictures(3)[1:2])
     assert torch.allclose(together[1:2], alone, atol=1e-5)
 
@@ -64,7 +64,7 @@ def test_an_unedited_pair_is_told_by_the_empty_prompt() -> None:
 
 
 @needs_model
-def test_the_network_takes_out_the_noise_that_was_added() -> None:
+def test_network_predicts_the_added_noise() -> None:
     model, (source, edited) = small_model(), (pictures(2), pictures(2, edited=True))
     cells = [model.encode(cell) for cell in (source, edited, source, edited)]
     whole = inpaint.grid(*cells)
@@ -74,14 +74,14 @@ def test_the_network_takes_out_the_noise_that_was_added() -> None:
     for t in (100, 500, 900):
         a = float(model.alphas[t])
         z = a**0.5 * whole + (1 - a) ** 0.5 * noise
-        found = model.noise(z, t, masked, model.text.hidden.expand(2, -1, -1))
-        clean = ddim.consistent(z, found, a)
+        predicted = model.noise(z, t, masked, model.text.hidden.expand(2, -1, -1))
+        clean = ddim.consistent(z, predicted, a)
         assert (clean - whole).square().mean() < 0.3 * whole.square().mean()
     assert model.evaluations - before == 6
 
 
 @needs_model
-def test_a_model_that_predicts_noise_itself_is_read_too(tmp_path: Path) -> None:
+def test_epsilon_prediction_models_are_supported(tmp_path: Path) -> None:
     folder = copy_of_the_model(tmp_path / "model")
     path = folder / "scheduler" / "scheduler_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "prediction_type": "epsilon"}))
@@ -94,7 +94,7 @@ def test_a_model_that_predicts_noise_itself_is_read_too(tmp_path: Path) -> None:
 
 
 @needs_model
-def test_when_memory_runs_out_fewer_grids_go_at_once_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_lowers_the_batch_and_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     model, generator = small_model(), torch.Generator().manual_seed(2)
     monkeypatch.setattr(model, "tier", memory.TIERS[0])
     monkeypatch.setattr(model, "notes", [])
@@ -110,10 +110,10 @@ def test_when_memory_runs_out_fewer_grids_go_at_once_and_it_is_said(monkeypatch:
 
     handle = model.unet.register_forward_pre_hook(more_than_two)
     try:
-        found = model.noise(z, 500, masked, prompt)
+        predicted = model.noise(z, 500, masked, prompt)
     finally:
         handle.remove()
-    assert torch.allclose(found, expected, atol=1e-4)
+    assert torch.allclose(predicted, expected, atol=1e-4)
     assert sizes == [6, 3, 1, 1, 1, 1, 1, 1]
     assert model.evaluations - before == 6
     assert model.notes[-1] == "The computer's memory ran out; going on in the tier for 16 GB."
@@ -121,7 +121,7 @@ def test_when_memory_runs_out_fewer_grids_go_at_once_and_it_is_said(monkeypatch:
 
 @needs_model
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_memory_that_runs_out_in_the_smallest_tier_is_told(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_in_smallest_tier_is_an_error(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model()
     monkeypatch.setattr(model, "tier", memory.TIERS[-1])
     monkeypatch.setattr(model, "notes", [])
@@ -135,7 +135,7 @@ def test_memory_that_runs_out_in_the_smallest_tier_is_told(part: str, monkeypatc
 
 
 @needs_model
-def test_pictures_are_coded_alike_in_every_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_tier_encodes_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model()
     latents = model.encode(pictures(5))
     decoded = model.decode(latents)
@@ -144,27 +144,28 @@ def test_pictures_are_coded_alike_in_every_tier(monkeypatch: pytest.MonkeyPatch)
     assert torch.allclose(model.decode(latents), decoded, atol=1e-4)
 
 
-def test_quarters_of_a_grid_are_its_cells() -> None:
+def test_quarters_are_the_cells_tokens() -> None:
     cells = torch.arange(24).reshape(4, 6)
-    for found, part in zip(
+    for predicted, part in zip(
         quarters(24, 4, 6), (cells[:2, :3], cells[:2, 3:], cells[2:, :3], cells[2:, 3:]), strict=True
     ):
-        assert torch.equal(found, part.flatten())
+        assert torch.equal(predicted, part.flatten())
     assert [len(part) for part in quarters(6 * 9, 24, 36)] == [3 * 4] * 4  # an odd row is left out
 
 
 def test_cloned_scores_are_the_exemplars() -> None:
     scores = torch.randn(1, 2, 16, 16)
-    found = Cloning(1.3, 4, 4).cloned(scores.clone())
+    predicted = Cloning(1.3, 4, 4).cloned(scores.clone())
     source, edited, question, answer = quarters(16, 4, 4)
-    expected = 1.3 * scores[..., edited[:, None], source]
-    assert torch.equal(found[..., answer[:, None], question], expected)
-    assert torch.equal(found[..., question[:, None], answer], 1.3 * scores[..., source[:, None], edited])
-    assert torch.equal(found[..., answer[:, None], answer], scores[..., answer[:, None], answer])
+    expected = scores.clone()
+    expected[..., answer[:, None], edited] = 1.3 * scores[..., question[:, None], source]
+    expected[..., edited[:, None], answer] = 1.3 * scores[..., source[:, None], question]
+    assert torch.equal(predicted, expected)
+    assert torch.equal(predicted[..., answer[:, None], answer], scores[..., answer[:, None], answer])
 
 
 @needs_model
-def test_cloning_changes_the_estimate_and_goes_away_again() -> None:
+def test_cloning_changes_the_estimate_until_removed() -> None:
     model = small_model()
     z = torch.randn(1, 4, 24, 24, generator=torch.Generator().manual_seed(2))
     plain = model.noise(z, 500, z, model.text.hidden)
@@ -174,7 +175,7 @@ def test_cloning_changes_the_estimate_and_goes_away_again() -> None:
     assert torch.allclose(model.noise(z, 500, z, model.text.hidden), plain, atol=1e-5)
 
 
-def test_what_is_missing_is_told_with_size_licence_and_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_model_error_names_size_licence_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAINTOVER_DATA", str(tmp_path))
     monkeypatch.setenv("PAINTOVER_MODELS", "")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
@@ -186,7 +187,7 @@ def test_what_is_missing_is_told_with_size_licence_and_place(tmp_path: Path, mon
 
 
 @needs_model
-def test_a_damaged_network_is_named(tmp_path: Path) -> None:
+def test_damaged_network_is_named(tmp_path: Path) -> None:
     folder = copy_of_the_model(tmp_path / "model")
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut short")
     with pytest.raises(PaintoverError, match=r"model is damaged \(unet"):
@@ -194,7 +195,7 @@ def test_a_damaged_network_is_named(tmp_path: Path) -> None:
 
 
 @needs_model
-def test_a_model_that_is_not_for_inpainting_is_refused(tmp_path: Path) -> None:
+def test_four_channel_model_is_refused(tmp_path: Path) -> None:
     from diffusers import UNet2DConditionModel
 
     folder = copy_of_the_model(tmp_path / "model")

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from paintover_engine.diffusion import inversion, sampling, schedule
-from paintover_engine.diffusion.denoiser import Denoiser, Guided, Watched, guide
+from paintover_engine.diffusion import i2vedit, inversion, sampling, schedule, videoshop
+from paintover_engine.diffusion.denoiser import CheckedDenoiser, Denoiser, Guided, guide
 from paintover_engine.errors import PaintoverError
 from torch import Tensor
 
@@ -37,43 +37,43 @@ def round_trip_error(states: list[Tensor], x0: Tensor) -> float:
     return float((back - x0).square().mean().sqrt())
 
 
-def test_the_inverse_step_undoes_an_euler_step_exactly_where_the_network_was_asked_there() -> None:
+def test_inverse_step_undoes_an_euler_step() -> None:
     sigma, lower = SIGMAS[3], SIGMAS[4]
     above = data() + sigma * noise()
     denoised = gaussian(above, sigma)
     below = sampling.euler_step(above, denoised, sigma, lower)
-    assert float((inversion.inverse_euler_step(below, above, denoised, lower, sigma) - above).abs().max()) < 1e-12
+    assert float((videoshop.inverse_euler_step(below, above, denoised, lower, sigma) - above).abs().max()) < 1e-12
 
 
 @pytest.mark.parametrize(
     ("name", "expected"), [("naive", 0.069), ("lower_level", 0.050), ("extrapolated", 0.034), ("threshold", 0.132)]
 )
-def test_round_trips_of_gaussian_data_miss_by_what_the_formulas_say(name: str, expected: float) -> None:
+def test_gaussian_round_trip_errors_match_the_formulas(name: str, expected: float) -> None:
     x0 = data()
     states = {
-        "naive": lambda: inversion.naive(gaussian, x0, SIGMAS),
-        "lower_level": lambda: inversion.lower_level(gaussian, x0, SIGMAS),
-        "extrapolated": lambda: inversion.extrapolated(gaussian, x0, SIGMAS, noise(), threshold=0.0),
+        "naive": lambda: videoshop.naive(gaussian, x0, SIGMAS),
+        "lower_level": lambda: i2vedit.lower_level(gaussian, x0, SIGMAS),
+        "extrapolated": lambda: videoshop.extrapolated(gaussian, x0, SIGMAS, noise(), threshold=0.0),
         # Of unit variance, as where the latents are normalised: these are not.
-        "threshold": lambda: inversion.extrapolated(gaussian, x0, SIGMAS, noise() / DEVIATION, threshold=1.0),
+        "threshold": lambda: videoshop.extrapolated(gaussian, x0, SIGMAS, noise() / DEVIATION, threshold=1.0),
     }[name]()
     assert round_trip_error(states, x0) == pytest.approx(expected, rel=0.1)
 
 
-def test_every_refinement_at_least_halves_what_the_round_trip_misses() -> None:
+def test_each_refinement_halves_the_round_trip_error() -> None:
     x0 = data()
     errors = [
-        round_trip_error(inversion.extrapolated(gaussian, x0, SIGMAS, noise(), 0.0, refinements), x0)
+        round_trip_error(videoshop.extrapolated(gaussian, x0, SIGMAS, noise(), 0.0, refinements), x0)
         for refinements in range(4)
     ]
     assert all(better < 0.5 * worse for worse, better in itertools.pairwise(errors))
 
 
-def test_states_stand_at_the_levels_from_the_noisiest_to_the_clean_latents() -> None:
+def test_states_descend_to_the_clean_latents() -> None:
     x0 = data()
     for states in (
-        inversion.extrapolated(gaussian, x0, SIGMAS, noise()),
-        inversion.naive(gaussian, x0, SIGMAS),
+        videoshop.extrapolated(gaussian, x0, SIGMAS, noise()),
+        videoshop.naive(gaussian, x0, SIGMAS),
         inversion.bdia(gaussian, x0, SIGMAS),
         inversion.noised(x0, SIGMAS, noise()),
     ):
@@ -83,43 +83,43 @@ def test_states_stand_at_the_levels_from_the_noisiest_to_the_clean_latents() -> 
         assert spread == sorted(spread, reverse=True)
 
 
-def test_bdia_comes_back_exactly() -> None:
+def test_bdia_round_trip_is_exact() -> None:
     x0 = data()
     states = inversion.bdia(gaussian, x0, SIGMAS)
     back = sampling.bdia(gaussian, states[0], states[1], SIGMAS)
     assert float((back - x0).abs().max()) < 1e-9
 
 
-def test_without_a_threshold_the_first_step_divides_nothing_by_nothing() -> None:
-    states = inversion.extrapolated(gaussian, data(), SIGMAS, noise(), threshold=-1)
+def test_negative_threshold_gives_nan() -> None:
+    states = videoshop.extrapolated(gaussian, data(), SIGMAS, noise(), threshold=-1)
     assert not torch.isfinite(states[0]).any()
 
 
-def test_a_watched_denoiser_asks_first_counts_and_names_the_step_where_numbers_end() -> None:
-    asked: list[int] = []
-    watched = Watched(gaussian, lambda: asked.append(1), "inverting frames 0 to 5", "less guidance")
-    inversion.extrapolated(watched, data(), SIGMAS, noise())
-    assert watched.calls == len(asked) == 13
-    broken = Watched(gaussian, lambda: None, "inverting frames 0 to 5", "less guidance")
+def test_checked_denoiser_counts_and_names_nan_step() -> None:
+    checks: list[int] = []
+    checked = CheckedDenoiser(gaussian, lambda: checks.append(1), "inverting frames 0 to 5", "less guidance")
+    videoshop.extrapolated(checked, data(), SIGMAS, noise())
+    assert checked.calls == len(checks) == 13
+    broken = CheckedDenoiser(gaussian, lambda: None, "inverting frames 0 to 5", "less guidance")
     with pytest.raises(PaintoverError, match="While inverting frames 0 to 5.*at call 1 .*noise level 0.002"):
-        inversion.extrapolated(broken, data(), SIGMAS, noise(), threshold=-1)
+        videoshop.extrapolated(broken, data(), SIGMAS, noise(), threshold=-1)
 
 
-def test_a_watched_denoiser_ends_between_two_calls() -> None:
+def test_checked_denoiser_stops_between_two_calls() -> None:
     class StopError(Exception):
         pass
 
     def check() -> None:
-        if watched.calls == 3:
+        if checked.calls == 3:
             raise StopError
 
-    watched = Watched(gaussian, check, "painting frames 0 to 5", "less guidance")
+    checked = CheckedDenoiser(gaussian, check, "painting frames 0 to 5", "less guidance")
     with pytest.raises(StopError):
-        sampling.euler(watched, data(), SIGMAS)
-    assert watched.calls == 3
+        sampling.euler(checked, data(), SIGMAS)
+    assert checked.calls == 3
 
 
-def test_guidance_may_differ_from_frame_to_frame() -> None:
+def test_guidance_scale_may_differ_by_frame() -> None:
     low: Denoiser = lambda x, sigma: torch.zeros_like(x)  # noqa: E731
     high: Denoiser = lambda x, sigma: torch.ones_like(x)  # noqa: E731
     scale = torch.tensor([1.0, 2.0, 3.0])

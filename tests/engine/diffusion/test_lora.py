@@ -51,7 +51,7 @@ def weighty(adapters: lora.Adapters, name: str, seed: int) -> None:
     )
 
 
-def test_of_192_linear_layers_of_svd_those_that_can_learn_get_an_adapter() -> None:
+def test_adapters_sit_on_svd_layers_that_can_learn() -> None:
     with torch.device("meta"):
         unet = diffusers.UNetSpatioTemporalConditionModel(
             num_attention_heads=(5, 10, 20, 20), cross_attention_dim=1024, num_frames=14
@@ -90,9 +90,7 @@ def test_an_adapter_acts_on_its_items_alone(model: Any, adapters: lora.Adapters,
     assert not torch.allclose(first, adapted, atol=1e-3)
 
 
-def test_the_network_is_as_before_when_adapters_are_off_and_when_they_are_gone(
-    model: Any, clean: Any, condition: Any
-) -> None:
+def test_network_is_unchanged_without_acting_adapters(model: Any, clean: Any, condition: Any) -> None:
     before, names = model.raw(clean, 2.0, [condition]), list(model.unet.state_dict())
     with lora.Adapters(model.unet, rank=4) as adapters:
         weighty(adapters, "window", 1)
@@ -143,9 +141,7 @@ def test_noise_levels_are_the_interpolated_cosine_ones() -> None:
     torch.testing.assert_close(ends, torch.tensor([0.002, 700.0]).double(), rtol=1e-6, atol=0)
 
 
-def test_the_plain_loss_is_the_weighted_distance_of_the_denoised_estimate(
-    model: Any, condition: Any, clean: Any
-) -> None:
+def test_plain_loss_equals_weighted_denoising_loss(model: Any, condition: Any, clean: Any) -> None:
     noise = torch.randn_like(clean)
     for level in (0.05, 0.7, 20.0):
         sigma = torch.tensor(level)
@@ -157,7 +153,7 @@ def test_the_plain_loss_is_the_weighted_distance_of_the_denoised_estimate(
         assert float(plain) == pytest.approx(float(weighted), rel=1e-4)
 
 
-def test_training_lowers_the_loss_on_its_window_and_moves_every_layer(model: Any, condition: Any, clean: Any) -> None:
+def test_training_lowers_the_loss_and_moves_each_layer(model: Any, condition: Any, clean: Any) -> None:
     settings = training.Settings(steps=12, rate=1e-2, checkpoint=4, early=True)
     with lora.Adapters(model.unet, rank=4) as adapters:
         adapters.add("window", seed=1)
@@ -169,25 +165,25 @@ def test_training_lowers_the_loss_on_its_window_and_moves_every_layer(model: Any
     assert all(moved)
 
 
-def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(model: Any, condition: Any, clean: Any) -> None:
+def test_resumed_training_equals_uninterrupted_one(model: Any, condition: Any, clean: Any) -> None:
     states: list[Any] = []
-    whole = trained(model, condition, clean, keep=states.append)
+    whole = trained(model, condition, clean, save=states.append)
     calls = iter(range(100))
 
     def stop() -> None:
         if next(calls) == 3:
             raise KeyboardInterrupt
 
-    kept: list[Any] = []
+    saved: list[Any] = []
     with pytest.raises(KeyboardInterrupt):
-        trained(model, condition, clean, check=stop, keep=kept.append)
-    assert [int(state["step"][0]) for state in kept] == [2]
-    resumed = trained(model, condition, clean, resumed=kept[-1])
+        trained(model, condition, clean, check=stop, save=saved.append)
+    assert [int(state["step"][0]) for state in saved] == [2]
+    resumed = trained(model, condition, clean, resumed=saved[-1])
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert [int(state["step"][0]) for state in states] == [2, 4, 6]
 
 
-def test_training_stops_on_a_plateau_unless_told_not_to(model: Any, condition: Any, clean: Any) -> None:
+def test_training_stops_early_on_a_plateau(model: Any, condition: Any, clean: Any) -> None:
     def steps(early: bool) -> int:
         with lora.Adapters(model.unet, rank=4) as adapters:
             adapters.add("window", seed=1)

@@ -12,11 +12,11 @@ diffusers = pytest.importorskip("diffusers")
 
 from paintover_engine.diffusion.attention import THRESHOLD  # noqa: E402
 from paintover_engine.diffusion.matching import (  # noqa: E402
-    Control,
+    AttentionControl,
     attention_blocks,
     coarse_blocks,
     controlled,
-    replaced,
+    replaced_maps,
 )
 from paintover_engine.diffusion.svd import load  # noqa: E402
 
@@ -40,17 +40,17 @@ def batch(model: Any) -> tuple[Any, Any, list[Any]]:
     return torch.cat([edit, edit, source]), levels, [edited.unconditional(), edited, plain]
 
 
-def run(model: Any, batch: Any, control: Control, items: slice = slice(None)) -> Any:
+def run(model: Any, batch: Any, control: AttentionControl, items: slice = slice(None)) -> Any:
     latents, levels, conditions = batch
     with torch.no_grad(), controlled(model.unet, control):
         return model.raw(latents[items], levels[items], conditions[items])
 
 
 class Record:
-    """Keeps the queries and keys of each self-attention, or applies the paper's equations to those kept."""
+    """Records each self-attention's map, or applies the paper's equations to the map recorded."""
 
     def __init__(self, attention: Any, temporal: bool) -> None:
-        self.temporal, self.kept = temporal, None
+        self.temporal, self.recorded = temporal, None
         attention.set_processor(self)
 
     def __call__(self, attn: Any, hidden_states: Any, *args: Any, **kwargs: Any) -> Any:
@@ -59,19 +59,19 @@ class Record:
             for projection in (attn.to_q, attn.to_k, attn.to_v)
         )
         own = torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, -1)
-        if self.kept is None:
-            self.kept = own
+        if self.recorded is None:
+            self.recorded = own
         elif self.temporal:
-            own = self.kept
+            own = self.recorded
         else:
-            distance = (self.kept - own).abs().mean(1).sum(-1).clamp(0, 2) / 2
+            distance = (self.recorded - own).abs().mean(1).sum(-1).clamp(0, 2) / 2
             mask = torch.where(distance >= THRESHOLD, torch.ones_like(distance), distance)[:, None, :, None]
-            own = (1 - mask) * self.kept + mask * own
+            own = (1 - mask) * self.recorded + mask * own
         return attn.to_out[0]((own @ value).transpose(1, 2).flatten(2))
 
 
-def test_the_joint_batch_gives_what_a_pass_that_reads_records_gives(model: Any, batch: Any) -> None:
-    control = Control(items=3, edited=EDITED, source=SOURCE, temporal="all")
+def test_joint_batch_equals_recorded_source_pass(model: Any, batch: Any) -> None:
+    control = AttentionControl(items=3, edited=EDITED, source=SOURCE, temporal="all")
     joint = run(model, batch, control)
     latents, levels, conditions = batch
     given = {}
@@ -90,22 +90,22 @@ def test_the_joint_batch_gives_what_a_pass_that_reads_records_gives(model: Any, 
             attention.set_processor(processor)
     torch.testing.assert_close(joint[[SOURCE]], source, atol=1e-5, rtol=0)
     torch.testing.assert_close(joint[[EDITED]], edited, atol=1e-5, rtol=0)
-    alone = run(model, batch, Control(items=1), slice(EDITED, EDITED + 1))
+    alone = run(model, batch, AttentionControl(items=1), slice(EDITED, EDITED + 1))
     assert float((joint[[EDITED]] - alone).abs().max()) > 1e-3  # matching did something
 
 
-def test_items_that_are_not_matched_are_as_if_they_were_alone(model: Any, batch: Any) -> None:
-    joint = run(model, batch, Control(items=3, edited=EDITED, source=SOURCE, temporal="all"))
+def test_unmatched_items_are_as_if_alone(model: Any, batch: Any) -> None:
+    joint = run(model, batch, AttentionControl(items=3, edited=EDITED, source=SOURCE, temporal="all"))
     for item in (UNCONDITIONAL, SOURCE):
-        alone = run(model, batch, Control(items=1), slice(item, item + 1))
+        alone = run(model, batch, AttentionControl(items=1), slice(item, item + 1))
         torch.testing.assert_close(joint[[item]], alone, atol=1e-5, rtol=0)
 
 
-def test_without_anything_to_match_the_processors_are_diffusers_own_attention(model: Any, batch: Any) -> None:
+def test_processors_without_matching_equal_diffusers(model: Any, batch: Any) -> None:
     latents, levels, conditions = batch
     with torch.no_grad():
         plain = model.raw(latents, levels, conditions)
-    torch.testing.assert_close(run(model, batch, Control(items=3)), plain, atol=1e-5, rtol=0)
+    torch.testing.assert_close(run(model, batch, AttentionControl(items=3)), plain, atol=1e-5, rtol=0)
     with torch.no_grad():
         assert torch.equal(model.raw(latents, levels, conditions), plain)  # and they are gone again
 
@@ -113,7 +113,7 @@ def test_without_anything_to_match_the_processors_are_diffusers_own_attention(mo
 def test_an_edit_that_is_its_source_stays_it(model: Any, batch: Any) -> None:
     latents, levels, conditions = batch
     same = (latents[[0, 2, 2]], levels[[2, 2, 2]], [conditions[0], conditions[2], conditions[2]])
-    joint = run(model, same, Control(items=3, edited=EDITED, source=SOURCE, temporal="all"))
+    joint = run(model, same, AttentionControl(items=3, edited=EDITED, source=SOURCE, temporal="all"))
     torch.testing.assert_close(joint[EDITED], joint[SOURCE], atol=1e-5, rtol=0)
 
 
@@ -127,11 +127,11 @@ def test_an_edit_that_is_its_source_stays_it(model: Any, batch: Any) -> None:
 def test_temporal_maps_are_replaced_in_three_stages(
     bounds: tuple[float, float], everywhere: int, coarse: int, left: int
 ) -> None:
-    stages = [replaced(step, 25, bounds) for step in range(25)]
+    stages = [replaced_maps(step, 25, bounds) for step in range(25)]
     assert stages == ["all"] * everywhere + ["coarse"] * coarse + ["none"] * left
 
 
-def test_the_coarse_layers_of_svd_are_those_on_a_quarter_of_the_grid() -> None:
+def test_svd_coarse_layers_are_on_a_quarter_grid() -> None:
     with torch.device("meta"):
         unet = diffusers.UNetSpatioTemporalConditionModel(num_attention_heads=(5, 10, 20, 20))
     blocks = attention_blocks(unet)
@@ -142,10 +142,10 @@ def test_the_coarse_layers_of_svd_are_those_on_a_quarter_of_the_grid() -> None:
     assert set(coarse_blocks(unet)) - set(coarse_blocks(unet, "reference")) == {blocks[9]}
 
 
-def test_in_the_coarse_stage_only_coarse_layers_take_the_sources_maps(model: Any, batch: Any) -> None:
+def test_coarse_stage_replaces_coarse_layers_only(model: Any, batch: Any) -> None:
     outputs = {}
     for temporal in ("all", "coarse", "none"):
-        control = Control(items=3, edited=EDITED, source=SOURCE, temporal=temporal)
+        control = AttentionControl(items=3, edited=EDITED, source=SOURCE, temporal=temporal)
         outputs[temporal] = run(model, batch, control)[EDITED]
     for one, other in (("all", "coarse"), ("coarse", "none"), ("all", "none")):
         assert float((outputs[one] - outputs[other]).abs().max()) > 1e-5
@@ -154,38 +154,38 @@ def test_in_the_coarse_stage_only_coarse_layers_take_the_sources_maps(model: Any
 # Skip-interval attention.
 
 
-def follow(model: Any, first: Any, batch: Any, **given: Any) -> Any:
+def attending_first(model: Any, first: Any, batch: Any, **given: Any) -> Any:
     """A call on `batch` after one on the first window's items."""
-    control = Control(items=len(batch[0]), remember=True, **given)
+    control = AttentionControl(items=len(batch[0]), record=True, **given)
     with torch.no_grad(), controlled(model.unet, control):
         model.raw(*first)
-        control.remember, control.follow = False, True
+        control.record, control.attend_recorded = False, True
         return model.raw(*batch)
 
 
-def test_a_first_window_that_is_the_window_itself_changes_nothing(model: Any, batch: Any) -> None:
+def test_own_window_as_first_window_changes_nothing(model: Any, batch: Any) -> None:
     """Every key and value twice: softmax halves each weight, and the sum is what it was. Exact at every layer."""
     given = {"edited": EDITED, "source": SOURCE, "temporal": "coarse"}
-    plain = run(model, batch, Control(items=3, **given))
-    torch.testing.assert_close(follow(model, batch, batch, **given), plain, atol=1e-5, rtol=0)
+    plain = run(model, batch, AttentionControl(items=3, **given))
+    torch.testing.assert_close(attending_first(model, batch, batch, **given), plain, atol=1e-5, rtol=0)
 
 
-def test_another_first_window_is_seen_by_every_item(model: Any, batch: Any) -> None:
+def test_other_first_window_changes_every_item(model: Any, batch: Any) -> None:
     latents, levels, conditions = batch
     first = (latents + torch.randn_like(latents), levels, conditions)
-    plain, following = run(model, batch, Control(items=3)), follow(model, first, batch)
+    plain, following = run(model, batch, AttentionControl(items=3)), attending_first(model, first, batch)
     assert float((plain - following).abs().amax((1, 2, 3, 4)).min()) > 1e-4
 
 
-def test_twice_the_keys_are_the_first_windows_and_then_its_own(model: Any, batch: Any) -> None:
+def test_keys_are_the_first_windows_then_the_own(model: Any, batch: Any) -> None:
     """Against attention over both, written out for one layer."""
     torch.manual_seed(6)
     block = model.unet.mid_block.attentions[0].temporal_transformer_blocks[0].attn1
     first, rows = torch.randn(8, FRAMES, 64), torch.randn(8, FRAMES, 64)
-    control = Control(items=2, remember=True)
+    control = AttentionControl(items=2, record=True)
     with torch.no_grad(), controlled(model.unet, control):
         block(first)
-        control.remember, control.follow = False, True
+        control.record, control.attend_recorded = False, True
         found = block(rows)
         query = block.to_q(rows).unflatten(-1, (block.heads, -1)).transpose(1, 2)
         both = torch.cat([first, rows], dim=1)
@@ -195,9 +195,9 @@ def test_twice_the_keys_are_the_first_windows_and_then_its_own(model: Any, batch
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
-def test_nothing_is_kept_after_the_block(model: Any, batch: Any) -> None:
-    control = Control(items=3, remember=True)
+def test_recorded_keys_are_freed_after_the_block(model: Any, batch: Any) -> None:
+    control = AttentionControl(items=3, record=True)
     with torch.no_grad(), controlled(model.unet, control):
         model.raw(*batch)
-        assert len(control.kept) == len(attention_blocks(model.unet))
-    assert not control.kept
+        assert len(control.recorded) == len(attention_blocks(model.unet))
+    assert not control.recorded

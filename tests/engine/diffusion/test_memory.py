@@ -30,7 +30,7 @@ def test_every_tier_takes_less_than_the_one_before() -> None:
     assert peaks == sorted(set(peaks), reverse=True)
 
 
-def test_what_is_alive_at_once_is_counted_and_what_is_gone_is_not() -> None:
+def test_live_bytes_counts_what_is_alive_at_once() -> None:
     x = torch.empty(1000, device="meta")
 
     def work() -> torch.Tensor:

@@ -33,7 +33,7 @@ def make(folder: Path, kind: str = "StableVideoDiffusionPipeline") -> Path:
     return folder
 
 
-def test_a_model_is_found_by_shipped_name_folder_and_hub_id(places: Path) -> None:
+def test_model_is_found_by_name_folder_and_hub_id(places: Path) -> None:
     made = [make(places / where) for where in ("shipped/small", "own/mine", "data/models/org/model")]
     names = ["small", str(places / "own" / "mine"), "org/model"]
     assert [models.locate(name, "svd").path for name in names] == made
@@ -41,7 +41,7 @@ def test_a_model_is_found_by_shipped_name_folder_and_hub_id(places: Path) -> Non
     assert models.found("inpaint") == []
 
 
-def test_a_folder_of_models_may_be_named_by_the_environment(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_folder_comes_from_the_environment(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make(places / "elsewhere" / "org" / "model")
     monkeypatch.setenv("PAINTOVER_MODELS", str(places / "elsewhere"))
     assert models.locate("org/model", "svd").path == made
@@ -57,7 +57,7 @@ def test_a_hub_id_is_found_where_it_was_downloaded(places: Path, monkeypatch: py
     assert models.locate("org/model", "svd").path == made
 
 
-def test_a_missing_model_gets_a_sentence_with_size_licence_and_place() -> None:
+def test_missing_model_error_names_size_and_place() -> None:
     with pytest.raises(PaintoverError) as caught:
         models.locate("stabilityai/stable-video-diffusion-img2vid", "svd")
     for part in (
@@ -109,7 +109,7 @@ def test_the_digest_changes_with_the_weights_alone(places: Path) -> None:
     assert models.locate("small", "svd").digest != before
 
 
-def test_the_shape_of_stable_video_diffusion_is_read_off_its_configuration(places: Path) -> None:
+def test_svd_shape_is_read_from_its_configuration(places: Path) -> None:
     shape = models.video_shape(make(places / "shipped" / "small"))
     assert (shape.frames, shape.factor, shape.multiple, shape.area) == (14, 8, 64, 1024 * 576)
 

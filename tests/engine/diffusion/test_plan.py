@@ -28,7 +28,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_windows_files_take_at_most_150_megabytes_at_full_size(full: Path) -> None:
+def test_files_of_a_full_size_window_under_150_mb(full: Path) -> None:
     files = plan.files(full, FULL, steps=25, dtype=torch.bfloat16, picture=(1024, 576))
     assert files["motion adapter"] == 2 * 16_099_328
     assert files["source at every noise level"] == 25 * 14 * 4 * 72 * 128 * 2 + 14 * 4 * 72 * 128 * 4
@@ -42,7 +42,7 @@ def test_the_first_windows_keys_and_values_are_counted(full: Path) -> None:
     assert plan._keys_and_values(full, torch.float32, FULL) == pytest.approx(2.91e9, rel=0.01)
 
 
-def test_a_smaller_tier_never_takes_more_than_the_largest(tiny_svd: Path) -> None:
+def test_smaller_tiers_take_no_more_memory(tiny_svd: Path) -> None:
     shape = plan.Shape(6, (16, 16), (16, 16), 4, "block", matches=True, follows=True)
     needs = Needs(
         {"unet": 10**6, "encoder": 10**5, "decoder": 10**5}, {"unet": 10**6, "encoder": 10**5, "decoder": 10**5}

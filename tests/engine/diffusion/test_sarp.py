@@ -13,7 +13,7 @@ def test_a_flat_picture_is_smooth_up_to_its_border() -> None:
     assert bool(smooth_mask(torch.full((2, 3, 12, 16), 0.4)).all())
 
 
-def test_white_gets_two_sided_noise_of_the_given_strength() -> None:
+def test_white_gets_two_sided_noise_of_the_strength() -> None:
     white = torch.ones(2, 3, 64, 64)
     noise = perturb(white, seed=3) - white
     assert noise.std().item() == pytest.approx(0.005, rel=0.02)
@@ -22,7 +22,7 @@ def test_white_gets_two_sided_noise_of_the_given_strength() -> None:
     assert not torch.equal(noise[:, 0], noise[:, 1])
 
 
-def test_clamped_noise_on_white_is_one_sided_as_in_the_authors_code() -> None:
+def test_clamped_noise_on_white_is_one_sided() -> None:
     white = torch.ones(1, 3, 64, 64)
     clamped = perturb(white, seed=3, clamp=True)
     assert clamped.max() == 1
@@ -35,7 +35,7 @@ def test_a_textured_picture_is_left_as_it_is() -> None:
     assert torch.equal(perturb(textured, seed=3), textured)
 
 
-def test_only_the_flat_part_changes_and_every_channel_shares_the_mask() -> None:
+def test_only_flat_areas_change_in_every_channel() -> None:
     picture = torch.zeros(1, 3, 32, 32)
     picture[:, 0, :, 16:] = torch.rand(32, 16)  # one channel's texture counts for all
     changed = (perturb(picture, seed=3) != picture)[0]

@@ -13,7 +13,7 @@ LEVELS = [
 ]  # fmt: skip
 
 
-def test_the_levels_are_those_of_stable_video_diffusion() -> None:
+def test_karras_levels_are_svds() -> None:
     found = schedule.karras_sigmas()
     assert found.dtype == torch.float32
     assert found.tolist() == pytest.approx(LEVELS, rel=6e-4)
@@ -28,13 +28,13 @@ def test_a_strength_is_a_topmost_noise_level(strength: float, top: float) -> Non
     assert float(schedule.karras_sigmas()[schedule.start_index(25, strength)]) == pytest.approx(top, rel=5e-3)
 
 
-def test_at_the_papers_strength_eight_steps_take_random_noise_and_five_extrapolate() -> None:
+def test_strength_055_has_8_random_and_5_extrapolated() -> None:
     sigmas = schedule.karras_sigmas()[schedule.start_index(25, 0.55) :]
     lower = sigmas[1:]
     assert (int((lower <= 1.0).sum()), int((lower > 1.0).sum())) == (8, 5)
 
 
-def test_the_scalings_keep_noisy_data_of_unit_variance_at_unit_variance() -> None:
+def test_scalings_preserve_unit_variance() -> None:
     for sigma in (0.01, 1.0, 30.0):
         x = torch.randn(1, 2, 4, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         # v-prediction: the network's output at the truth is alpha · noise - sigma' · data, of unit variance.

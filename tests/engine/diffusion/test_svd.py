@@ -41,9 +41,7 @@ def as_tensor(picture: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in the library's scheduler
-def test_a_few_steps_give_what_the_pipeline_of_diffusers_gives(
-    tiny_svd: Path, model: VideoModel, picture: np.ndarray
-) -> None:
+def test_sampling_equals_the_diffusers_pipeline(tiny_svd: Path, model: VideoModel, picture: np.ndarray) -> None:
     pipeline = diffusers.StableVideoDiffusionPipeline.from_pretrained(tiny_svd)
     pipeline.set_progress_bar_config(disable=True)
     noise = torch.randn((1, FRAMES, 4, SIDE // 2, SIDE // 2), generator=torch.Generator().manual_seed(1))
@@ -68,7 +66,7 @@ def test_a_few_steps_give_what_the_pipeline_of_diffusers_gives(
     assert torch.allclose(ours, theirs, atol=1e-4)
 
 
-def test_folding_the_one_token_of_cross_attention_changes_nothing(tiny_svd: Path, model: VideoModel) -> None:
+def test_folded_cross_attention_changes_nothing(tiny_svd: Path, model: VideoModel) -> None:
     plain = diffusers.UNetSpatioTemporalConditionModel.from_pretrained(tiny_svd / "unet").eval()
     generator = torch.Generator().manual_seed(4)
     x = torch.randn((2, FRAMES, 8, 16, 12), generator=generator)
@@ -103,7 +101,7 @@ def test_one_item_at_a_time_gives_what_a_batch_gives(model: VideoModel, picture:
         assert torch.allclose(denoiser(x, 2.0), batched, atol=1e-5)
 
 
-def test_without_guidance_the_unconditional_item_is_left_out(
+def test_guidance_of_one_skips_the_unconditional_item(
     model: VideoModel, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items: list[int] = []
@@ -116,7 +114,7 @@ def test_without_guidance_the_unconditional_item_is_left_out(
     assert items == [1, 2]
 
 
-def test_encoding_in_parts_changes_nothing_and_decoding_in_parts_little(model: VideoModel) -> None:
+def test_coding_in_parts_changes_little(model: VideoModel) -> None:
     frames = torch.rand((FRAMES, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(4)) * 2 - 1
     latents = model.encode(frames)
     assert latents.shape == (1, FRAMES, 4, SIDE // 2, SIDE // 2)
@@ -128,7 +126,7 @@ def test_encoding_in_parts_changes_nothing_and_decoding_in_parts_little(model: V
     assert (parts - whole).std() < 0.5 * whole.std()
 
 
-def test_the_vae_encodes_in_full_precision_whatever_the_rest_computes_in(tiny_svd: Path, picture: np.ndarray) -> None:
+def test_vae_encodes_in_float32(tiny_svd: Path, picture: np.ndarray) -> None:
     half = VideoModel(tiny_svd, torch.device("cpu"), torch.bfloat16)
     assert next(half.unet.parameters()).dtype == next(half.vae.decoder.parameters()).dtype == torch.bfloat16
     assert next(half.vae.encoder.parameters()).dtype == torch.float32
@@ -140,13 +138,13 @@ def test_the_vae_encodes_in_full_precision_whatever_the_rest_computes_in(tiny_sv
     assert torch.isfinite(half.decode(latents)).all()
 
 
-def test_noise_on_the_condition_comes_from_its_seed_alone(model: VideoModel, picture: np.ndarray) -> None:
+def test_condition_noise_depends_on_its_seed_only(model: VideoModel, picture: np.ndarray) -> None:
     first, same, other = (model.condition(as_tensor(picture), noise_aug=0.2, seed=seed).latent for seed in (1, 1, 2))
     assert torch.equal(first, same)
     assert not torch.allclose(first, other)
 
 
-def test_when_memory_runs_out_the_next_tier_goes_on_and_it_is_said(model: VideoModel, picture: np.ndarray) -> None:
+def test_out_of_memory_drops_a_tier_and_is_noted(model: VideoModel, picture: np.ndarray) -> None:
     denoiser = model.denoiser(model.condition(as_tensor(picture), noise_aug=0.1), 2.0)
     x = torch.randn((1, FRAMES, 4, 16, 16), generator=torch.Generator().manual_seed(4))
     expected = denoiser(x, 2.0)
@@ -178,7 +176,7 @@ def test_when_memory_runs_out_the_next_tier_goes_on_and_it_is_said(model: VideoM
         RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
     ],
 )
-def test_a_gpu_that_failed_is_told_and_the_next_call_ends_the_process_so_that_another_goes_on(
+def test_gpu_failure_is_an_error_then_ends_the_process(
     model: VideoModel, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     monkeypatch.setattr(memory, "_broken", "")
@@ -191,9 +189,7 @@ def test_a_gpu_that_failed_is_told_and_the_next_call_ends_the_process_so_that_an
         model.decode(torch.zeros((1, FRAMES, 4, 16, 16)))
 
 
-def test_a_pytorch_that_does_not_know_the_gpu_is_not_tried_again(
-    model: VideoModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpu_without_kernel_image_is_not_retried(model: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_broken", "")
     failure = torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device")
     with failing(model.vae.decoder, failure), pytest.raises(PaintoverError, match="not built for this GPU") as told:
@@ -210,7 +206,7 @@ def test_a_pytorch_that_does_not_know_the_gpu_is_not_tried_again(
         RuntimeError("[enforce fail at alloc_cpu.cpp:114] err == 0. DefaultCPUAllocator: can't allocate memory"),
     ],
 )
-def test_every_way_to_say_that_memory_ran_out_is_understood(model: VideoModel, failure: Exception) -> None:
+def test_every_out_of_memory_message_is_recognised(model: VideoModel, failure: Exception) -> None:
     latents = torch.zeros((1, FRAMES, 4, 16, 16))
     with tier_of(model, memory.TIERS[0]):
         with failing(model.vae.decoder, failure, {1}):
@@ -219,7 +215,7 @@ def test_every_way_to_say_that_memory_ran_out_is_understood(model: VideoModel, f
         assert model.notes == ["The computer's memory ran out; going on in the tier for 24 GB."]
 
 
-def test_a_mistake_of_the_program_is_not_taken_for_one_of_the_machine(model: VideoModel) -> None:
+def test_programming_errors_are_not_gpu_failures(model: VideoModel) -> None:
     with (
         failing(model.vae.decoder, RuntimeError("shapes cannot be multiplied")),
         pytest.raises(RuntimeError, match="^s"),
@@ -232,7 +228,7 @@ def test_pictures_that_are_no_numbers_are_told(model: VideoModel) -> None:
         model.decode(torch.full((1, FRAMES, 4, 16, 16), torch.nan))
 
 
-def test_too_little_memory_is_said_before_anything_starts(model: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_refused_at_the_start(model: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "free", lambda: 1e6)
     with pytest.raises(PaintoverError, match=r"6 frames of 32x32 take 0\.0 GB .* 0\.0 GB are free; close other"):
         model.fit(FRAMES, SIDE, SIDE)

@@ -44,7 +44,7 @@ def test_flicker_falls_and_the_edit_stays(seed: int) -> None:
     assert (left - edit).square().mean() < 0.5 * (sampled - source - edit).square().mean()
 
 
-def test_the_literal_reading_draws_the_edit_back_and_leaves_the_flicker() -> None:
+def test_literal_svgd_erases_the_edit_keeps_flicker() -> None:
     source, edit, sampled = toy(0)
     left = svgd.literal(sampled, source) - source
     assert (left.mean(0) * edit).sum() / edit.square().sum() < 0.5
@@ -57,7 +57,7 @@ def test_frames_without_an_edit_come_back_bit_for_bit() -> None:
     assert torch.equal(svgd.smoothed(source, source, around, held()), source)
 
 
-def test_a_held_frame_stays_bit_for_bit_and_its_neighbours_come_towards_it() -> None:
+def test_held_frame_stays_and_neighbours_approach() -> None:
     source, edit, _ = toy(2)
     sampled = source + 0.5 * edit
     sampled[0] = source[0] + edit
@@ -105,7 +105,7 @@ def test_stretches_of_few_frames_work(count: int) -> None:
     assert torch.isfinite(svgd.literal(sampled, source)).all()
 
 
-def test_weights_sum_to_one_and_repulsion_keeps_particles_apart() -> None:
+def test_weights_sum_to_one_and_particles_repel() -> None:
     source, _, _ = toy(4)
     around = svgd.neighbours(source, still(source), still(source))
     assert torch.allclose(around.weights.sum(0), torch.ones(()), atol=1e-5)

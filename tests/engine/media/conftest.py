@@ -8,9 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import OpenImageIO as oiio
 import pytest
+from paintover_engine.jobs import outputs
+from paintover_engine.jobs.delivery import Output
+from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.runner import Runner
+from paintover_engine.jobs.store import Store
+from paintover_engine.media.keyframe import load_keyframe
+from paintover_engine.media.source import SourceInfo, open_source, probe
+from paintover_engine.methods.parameters import DraftParameters
+from paintover_engine.methods.stage import KeyframeRef
 
 
 def level(number: int) -> int:
@@ -148,5 +158,39 @@ def noise() -> Callable[..., np.ndarray]:
         if np.issubdtype(dtype, np.integer):
             return generator.integers(0, np.iinfo(dtype).max + 1, (height, width, channels)).astype(dtype)
         return generator.uniform(-0.1, 8.0, (height, width, channels)).astype(dtype)
+
+    return make
+
+
+@pytest.fixture
+def propagate(tmp_path: Path) -> Callable[..., tuple[SourceInfo, list[str]]]:
+    """propagate(source, {frame: picture}, out, layer=""): a draft, written; gives the shot and all notes."""
+
+    def run(source: Path, keys: dict[int, Path], out: Path, layer: str = "") -> tuple[SourceInfo, list[str]]:
+        folder = DataFolder(tmp_path / "data")
+        folder.create()
+        info = probe(source, layer=layer)
+        notes, refs = list(info.notes), []
+        with open_source(info) as frames:
+            for number, picture in keys.items():
+                keyframe = load_keyframe(picture, number, frames.read(number), info)
+                outputs.save_keyframe(folder.keyframes / f"{keyframe.digest}.safetensors", keyframe)
+                notes += keyframe.notes
+                refs.append(KeyframeRef(number, keyframe.digest))
+        with Runner(Store(folder), info, "draft", DraftParameters(), refs, output=Output(str(out), True)) as runner:
+            runner.run_all()
+            return info, notes + list(runner.deliver())
+
+    return run
+
+
+@pytest.fixture
+def scene() -> Callable[..., np.ndarray]:
+    """scene(number, width, height): (H, W, 3) float32 0..1, a soft texture that moves 2 pixels a frame."""
+
+    def make(number: int, width: int = 96, height: int = 64) -> np.ndarray:
+        coarse = np.random.default_rng(4).uniform(0.1, 0.8, (height // 6 + 9, width // 6 + 20, 3)).astype(np.float32)
+        whole = cv2.resize(coarse, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC).clip(0.05, 0.95)
+        return np.ascontiguousarray(whole[8 : 8 + height, 16 + 2 * number : 16 + 2 * number + width])
 
     return make

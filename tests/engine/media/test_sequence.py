@@ -12,7 +12,9 @@ import OpenImageIO as oiio
 import pytest
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media.plate import ImagePlate
+from paintover_engine.media.sink import open_sink
 from paintover_engine.media.source import SourceInfo, open_source, probe
+from PIL import Image
 from safetensors.numpy import save_file
 
 Make = Callable[..., Path]
@@ -65,12 +67,97 @@ def test_a_number_inside_a_name_is_found_by_pattern(make_sequence: Make, noise: 
     assert probe(folder / "x##_left.png").last == 3
 
 
+BELOW_ZERO = {
+    "Blender": ["a.-0002.png", "a.-0001.png", "a.0000.png", "a.0001.png"],
+    "C": ["a.-002.png", "a.-001.png", "a.0000.png", "a.0001.png"],
+    "all below": ["a.-0012.png", "a.-0011.png", "a.-0010.png"],
+    "unpadded": ["f-2.png", "f-1.png", "f0.png", "f1.png"],
+    "no name": ["-0001.png", "0000.png"],
+}
+
+
+@pytest.mark.parametrize("kind", BELOW_ZERO)
+def test_numbers_below_zero_are_as_they_are(kind: str, tmp_path: Path, make_image: Make, noise: Noise) -> None:
+    names = BELOW_ZERO[kind]
+    numbers = [int(name.removeprefix("a.").removeprefix("f").removesuffix(".png")) for name in names]
+    (tmp_path / "plate").mkdir()
+    for name, number in zip(names, numbers, strict=True):
+        make_image(tmp_path / "plate" / name, noise(4, 4, 3, np.uint8, number + 20))
+    prefix = names[0][: names[0].index("-")]
+    padding = "%d" if kind == "unpadded" else "%04d"
+    for source in (tmp_path / "plate", tmp_path / "plate" / f"{prefix}{padding}.png"):
+        info = probe(source)
+        assert (info.first, info.last) == (numbers[0], numbers[-1])
+        with open_source(info) as frames, open_sink(tmp_path / f"out_{source.name}", info) as sink:
+            for number in range(info.first, info.last + 1):
+                plate = frames.read(number)
+                assert isinstance(plate, ImagePlate)
+                assert np.array_equal(plate.pixels, noise(4, 4, 3, np.uint8, number + 20))
+                sink.write(plate)
+            sink.commit()
+    assert sorted(path.name for path in (tmp_path / "out_plate").iterdir()) == sorted(names)
+    written = {path.name.removeprefix("out_") for path in tmp_path.glob("out_*.png")}
+    assert written == set(names)
+
+
+@pytest.mark.parametrize("name", ["shot-%04d.png", "shot-%d.png"])
+def test_a_dash_before_numbers_is_no_sign(name: str, make_sequence: Make, noise: Noise) -> None:
+    folder = make_sequence(name, {n: noise(3, 3, 3, np.uint8) for n in (1, 2, 3)})
+    assert (probe(folder).first, probe(folder / name).last) == (1, 3)
+    assert "holds shot-" in refusal(folder / name.replace("-", "")).message
+
+
+@pytest.mark.parametrize("prefix", ["take#2_", "100%_", "me@home.", "a%20b#.", "50%d_", "##.@"])
+@pytest.mark.parametrize("number", ["%04d", "####"])
+def test_a_name_may_hold_what_stands_for_numbers(
+    number: str, prefix: str, tmp_path: Path, make_sequence: Make, noise: Noise
+) -> None:
+    frames = {n: noise(3, 3, 3, np.uint8, n) for n in (7, 8)}
+    folder = make_sequence(prefix.replace("%", "%%") + "%04d.png", frames)
+    (tmp_path / "out").mkdir()
+    info = probe(folder / f"{prefix}{number}.png")
+    with open_source(info) as source, open_sink(tmp_path / "out" / f"{prefix}{number}.png", info) as sink:
+        for n in (7, 8):
+            sink.write(source.read(n))
+        sink.commit()
+    names = [f"{prefix}0007.png", f"{prefix}0008.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+
+
+@pytest.mark.skipif(os.sep != "/", reason="there, these are paths")
+@pytest.mark.parametrize(
+    "path", [r"C:\shots\sh 010\f.%04d.exr", r"\\server\share\f.####.exr", "plate\\f.####.png", "D:/f.mov"]
+)
+def test_a_path_of_windows_is_told(path: str) -> None:
+    assert refusal(path).message.startswith(f"'{path}' is a path of Windows")
+
+
+def test_a_stepped_sequence_is_held_and_keeps_its_numbers(
+    tmp_path: Path, make_sequence: Make, make_image: Make, scene: Make, propagate: Make
+) -> None:
+    frames = {n: np.rint(scene((n - 1000) // 3) * 255).astype(np.uint8) for n in range(1000, 1010, 3)}
+    folder = make_sequence("f.%04d.png", frames)
+    key = frames[1003].copy()
+    key[20:40, 30:60] = (220, 20, 30)
+    info, notes = propagate(folder, {1003: make_image(tmp_path / "key.png", key)}, tmp_path / "out")
+    assert (info.first, info.last, info.step) == (1000, 1009, 3)
+    assert any("steps of 3" in note for note in notes)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"f.{n}.png" for n in frames]
+    written = np.asarray(Image.open(tmp_path / "out" / "f.1009.png"))
+    assert 400 < (written != frames[1009]).any(axis=2).sum() < 900
+    assert np.array_equal(read(info, 1005).pixels, frames[1003])
+    assert (probe(folder, 1001, 1008).first, probe(folder, 1001, 1008).last) == (1003, 1006)
+    assert "no file in the range" in refusal(folder, 1004, 1005).message
+
+
 def test_gaps_are_named_with_the_range_that_works(make_sequence: Make, noise: Noise) -> None:
     folder = make_sequence("f.%04d.png", {n: noise(3, 3, 3, np.uint8) for n in [1, 2, 5, 6, 7, 8, 10]})
     message = refusal(folder).message
     assert "3-4, 9 missing" in message
     assert "--range 5-8" in message
     assert probe(folder, 5, 8).count == 4
+    uneven = make_sequence("g.%04d.png", {n: noise(3, 3, 3, np.uint8) for n in [1, 3, 6]}, folder="uneven")
+    assert refusal(uneven).message.endswith("2, 4-5 missing; number its files without gaps.")
 
 
 def test_frames_of_other_sizes_are_named(make_sequence: Make, noise: Noise) -> None:
@@ -210,6 +297,17 @@ def test_uploaded_frames_are_a_source(dtype: Any, tmp_path: Path, noise: Noise) 
     assert "00000091" in refusal(tmp_path).message
     (tmp_path / "00000091.safetensors").unlink()
     assert "91 missing" in refusal(tmp_path).message
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "LAB"])
+def test_frames_that_no_result_can_keep_are_refused(mode: str, tmp_path: Path) -> None:
+    for number in (1, 2):
+        rgb = Image.new("RGB", (8, 6), (200, 30, 60))
+        converted = rgb.convert("CMYK") if mode == "CMYK" else Image.frombytes("LAB", (8, 6), rgb.tobytes())
+        converted.save(tmp_path / f"f.{number}.tif")
+    message = refusal(tmp_path).message
+    assert mode in message.replace("L*a*b*", "LAB")
+    assert "save it as RGB" in message
 
 
 def test_camera_orientation_is_applied(tmp_path: Path, noise: Noise) -> None:

@@ -16,7 +16,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 
-from paintover_engine.diffusion import editing, lora, svd, training  # noqa: E402
+from paintover_engine.diffusion import i2vedit as algorithm  # noqa: E402
+from paintover_engine.diffusion import lora, svd, training  # noqa: E402
 from paintover_engine.diffusion.memory import TIERS  # noqa: E402
 from paintover_engine.errors import PaintoverError  # noqa: E402
 from paintover_engine.jobs import outputs  # noqa: E402
@@ -25,7 +26,7 @@ from paintover_engine.jobs.runner import Cancelled, Runner  # noqa: E402
 from paintover_engine.jobs.store import Store  # noqa: E402
 from paintover_engine.media.keyframe import load_keyframe  # noqa: E402
 from paintover_engine.media.source import open_source, probe  # noqa: E402
-from paintover_engine.methods import i2vedit  # noqa: E402
+from paintover_engine.methods import i2vedit, i2vedit_stages, pictures  # noqa: E402
 from paintover_engine.methods.parameters import I2VEditParameters  # noqa: E402
 from paintover_engine.methods.stage import KeyframeRef, Stage  # noqa: E402
 
@@ -50,10 +51,10 @@ def sigmas(model: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def source(model: Any, sigmas: Any) -> editing.Source:
+def source(model: Any, sigmas: Any) -> algorithm.Source:
     clean = torch.randn(1, FRAMES, 4, 16, 16, generator=torch.Generator().manual_seed(8))
     condition = model.condition(torch.full((1, 3, 32, 32), 0.2), noise_aug=0.02)
-    return editing.Source(editing.invert(model, clean, condition, sigmas), condition)
+    return algorithm.Source(algorithm.invert(model, clean, condition, sigmas), condition)
 
 
 @pytest.fixture(scope="module")
@@ -64,118 +65,115 @@ def edited(model: Any) -> Any:
 @contextlib.contextmanager
 def adapted(model: Any, *names: str) -> Iterator[lora.Adapters]:
     """Equal adapters of those names, whose output matters."""
-    with lora.Adapters(model.unet, rank=2) as made:
+    with lora.Adapters(model.unet, rank=2) as adapters:
         for name in names:
-            made.add(name)
+            adapters.add(name)
             generator = torch.Generator().manual_seed(1)
-            for weight in made.train(name):
+            for weight in adapters.train(name):
                 weight.data.copy_(0.1 * torch.randn(weight.shape, generator=generator))
-        made.train(None)
-        yield made
+        adapters.train(None)
+        yield adapters
 
 
 @pytest.fixture(scope="module")
-def plain(model: Any, sigmas: Any, source: editing.Source, edited: Any) -> Any:
-    """The window painted by itself."""
-    return editing.paint(model, source, edited, sigmas, editing.Style())
+def plain(model: Any, sigmas: Any, source: algorithm.Source, edited: Any) -> Any:
+    """The edited window by itself, with the default settings."""
+    return algorithm.denoise(model, source, edited, sigmas, algorithm.EditSettings())
 
 
 def far(one: Any, other: Any) -> float:
     return float((one - other).abs().max())
 
 
-def test_a_window_whose_first_window_is_itself_is_inverted_as_if_alone(
-    model: Any, sigmas: Any, source: editing.Source
-) -> None:
+def test_inversion_with_itself_as_first_is_unchanged(model: Any, sigmas: Any, source: algorithm.Source) -> None:
     """Skip-interval attention exactly: every key and value stands there twice, which no softmax notices."""
-    following = editing.invert(model, source.states[-1:], source.condition, sigmas, first=source)
-    scale = (editing.levels(sigmas) ** 2 + 1).sqrt()[:, None, None, None, None]
+    following = algorithm.invert(model, source.states[-1:], source.condition, sigmas, first=source)
+    scale = (algorithm.levels(sigmas) ** 2 + 1).sqrt()[:, None, None, None, None]
     torch.testing.assert_close(following / scale, source.states / scale, atol=1e-4, rtol=0)
 
 
-def test_a_window_whose_first_window_is_itself_is_painted_as_if_alone(
-    model: Any, sigmas: Any, source: editing.Source, edited: Any
+def test_denoising_with_itself_as_first_is_unchanged(
+    model: Any, sigmas: Any, source: algorithm.Source, edited: Any
 ) -> None:
     with adapted(model, "window", "first") as adapters:
-        alone = editing.paint(model, source, edited, sigmas, editing.Style(), adapters=adapters)
-        first = editing.Painted(source, edited, alone)
-        following = editing.paint(model, source, edited, sigmas, editing.Style(), first=first, adapters=adapters)
+        alone = algorithm.denoise(model, source, edited, sigmas, algorithm.EditSettings(), adapters=adapters)
+        first = algorithm.EditedWindow(source, edited, alone)
+        following = algorithm.denoise(
+            model, source, edited, sigmas, algorithm.EditSettings(), first=first, adapters=adapters
+        )
     assert far(alone[-1], source.states[-1]) > 0.1
     torch.testing.assert_close(following[-1], alone[-1], atol=2e-3, rtol=0)
 
 
-def test_another_first_window_is_noticed(
-    model: Any, sigmas: Any, source: editing.Source, edited: Any, plain: Any
+def test_other_first_window_changes_the_edit(
+    model: Any, sigmas: Any, source: algorithm.Source, edited: Any, plain: Any
 ) -> None:
-    other = editing.Painted(editing.Source(source.states.flip(1), source.condition), edited, plain.flip(1) + 0.5)
-    following = editing.paint(model, source, edited, sigmas, editing.Style(), first=other)
+    other = algorithm.EditedWindow(
+        algorithm.Source(source.states.flip(1), source.condition), edited, plain.flip(1) + 0.5
+    )
+    following = algorithm.denoise(model, source, edited, sigmas, algorithm.EditSettings(), first=other)
     assert far(following[-1], plain[-1]) > 1e-2
 
 
-def test_the_parts_of_a_batch_one_by_one_give_what_the_batch_gives(
-    model: Any, sigmas: Any, source: editing.Source, edited: Any, monkeypatch: pytest.MonkeyPatch
+def test_unbatched_network_calls_equal_the_batch(
+    model: Any, sigmas: Any, source: algorithm.Source, edited: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = editing.Painted(source, edited, source.states)
+    first = algorithm.EditedWindow(source, edited, source.states)
     with adapted(model, "window", "first") as adapters:
         given: dict[str, Any] = {"adapters": adapters, "first": first}
-        whole = editing.paint(model, source, edited, sigmas[:2], editing.Style(), **given)
+        whole = algorithm.denoise(model, source, edited, sigmas[:2], algorithm.EditSettings(), **given)
         monkeypatch.setattr(model, "tier", TIERS[-1])
-        parts = editing.paint(model, source, edited, sigmas[:2], editing.Style(), **given)
+        parts = algorithm.denoise(model, source, edited, sigmas[:2], algorithm.EditSettings(), **given)
     torch.testing.assert_close(parts[-1], whole[-1], atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize(
     "style",
     [
-        editing.Style(matches=False),
-        editing.Style(bounds=(0.0, 0.0)),
-        editing.Style(threshold=0.0),
-        editing.Style(lower=True),
-        editing.Style(guidance=(1.0, 1.0)),
+        algorithm.EditSettings(matching=False),
+        algorithm.EditSettings(bounds=(0.0, 0.0)),
+        algorithm.EditSettings(threshold=0.0),
+        algorithm.EditSettings(lower_source_level=True),
+        algorithm.EditSettings(guidance=(1.0, 1.0)),
     ],
     ids=["no matching", "no temporal maps", "edit alone", "lower level", "no guidance"],
 )
-def test_every_switch_of_the_painting_changes_it(
-    model: Any, sigmas: Any, source: editing.Source, edited: Any, plain: Any, style: editing.Style
+def test_every_edit_setting_changes_the_edit(
+    model: Any, sigmas: Any, source: algorithm.Source, edited: Any, plain: Any, style: algorithm.EditSettings
 ) -> None:
-    assert far(editing.paint(model, source, edited, sigmas, style)[-1], plain[-1]) > 1e-5
+    assert far(algorithm.denoise(model, source, edited, sigmas, style)[-1], plain[-1]) > 1e-5
 
 
-def test_an_adapter_and_where_it_acts_change_the_painting(
-    model: Any, sigmas: Any, source: editing.Source, edited: Any, plain: Any
+def test_adapter_and_where_it_acts_change_the_edit(
+    model: Any, sigmas: Any, source: algorithm.Source, edited: Any, plain: Any
 ) -> None:
     with adapted(model, "window") as adapters:
         some, everywhere = (
-            editing.paint(model, source, edited, sigmas, editing.Style(adapted_source=share), adapters=adapters)
+            algorithm.denoise(
+                model, source, edited, sigmas, algorithm.EditSettings(adapted_source=share), adapters=adapters
+            )
             for share in (False, True)
         )
     assert far(some[-1], plain[-1]) > 1e-3
     assert far(some[-1], everywhere[-1]) > 1e-5
 
 
-def test_what_is_painted_without_an_edit_is_the_same_with_and_without_matching(
-    model: Any, sigmas: Any, source: editing.Source
-) -> None:
+def test_matching_without_an_edit_changes_nothing(model: Any, sigmas: Any, source: algorithm.Source) -> None:
     """The edit's own attention is the source's where both are one and the same, step by step."""
-    free = editing.Style(guidance=(1.0, 1.0), matches=False)
-    held = editing.Style(guidance=(1.0, 1.0), bounds=(1.0, 1.0))
-    state = editing.paint(model, source, source.condition, sigmas[:2], free)
+    free = algorithm.EditSettings(guidance=(1.0, 1.0), matching=False)
+    held = algorithm.EditSettings(guidance=(1.0, 1.0), bounds=(1.0, 1.0))
+    state = algorithm.denoise(model, source, source.condition, sigmas[:2], free)
     torch.testing.assert_close(
-        editing.paint(model, source, source.condition, sigmas[:2], held), state, atol=1e-2, rtol=0
+        algorithm.denoise(model, source, source.condition, sigmas[:2], held), state, atol=1e-2, rtol=0
     )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_kept_states_come_back(model: Any, sigmas: Any, source: editing.Source, dtype: Any) -> None:
-    class Half:
-        pass
-
-    stand_in: Any = Half()
-    stand_in.dtype, stand_in.config = dtype, model.config
-    kept = i2vedit._kept(stand_in, source.states, sigmas)
-    restored = i2vedit._restored(stand_in, kept, source.states[-1:], STEPS)
-    assert kept["states"].dtype == (np.float32 if dtype == torch.float32 else np.float16)
-    scale = (editing.levels(sigmas) ** 2 + 1).sqrt()[:, None, None, None, None]
+def test_unpack_inverts_pack(sigmas: Any, source: algorithm.Source, dtype: Any) -> None:
+    packed, start = algorithm.pack(source.states, sigmas, dtype)
+    restored = algorithm.unpack((packed, start), source.states[-1:], sigmas)
+    assert packed.dtype == (torch.float32 if dtype == torch.float32 else torch.float16)
+    scale = (algorithm.levels(sigmas) ** 2 + 1).sqrt()[:, None, None, None, None]
     tolerance = 1e-6 if dtype == torch.float32 else 4e-3
     torch.testing.assert_close(restored / scale, source.states / scale, atol=tolerance, rtol=0)
     assert torch.equal(restored[0], source.states[0])
@@ -224,13 +222,33 @@ def of(stages: list[Stage], function: str) -> list[Stage]:
     return [stage for stage in stages if stage.name == function]
 
 
-def test_every_frame_is_painted_once(done: tuple[Job, list[Stage]]) -> None:
+def test_every_frame_is_published_once(done: tuple[Job, list[Stage]]) -> None:
     job, stages = done
     numbers = [frame.number for stage in stages if stage.publishes for frame in job.store.frames(stage.key)]
     assert sorted(numbers) == list(range(11))
 
 
-def test_inversion_and_training_are_of_the_plate_alone_and_prepared(done: tuple[Job, list[Stage]]) -> None:
+def test_stages_equal_the_algorithm_bit_for_bit(done: tuple[Job, list[Stage]], model: Any) -> None:
+    job, stages = done
+    first = of(stages, "paint")[0]
+    view, window = first.parameters.view, first.parameters.window
+    with job.runner(QUICK, job.ref) as runner:
+        frames = torch.cat([pictures.plate(runner, view, number) for number in window])
+        edited = pictures.keyframe(runner, view, job.ref.digest)
+        kind = i2vedit_stages.KINDS[runner.load(of(stages, "choose")[0]).kind[0]]
+        expected = torch.from_numpy(np.array(runner.load(first).latents))
+    settings = algorithm.Settings(
+        steps=STEPS,
+        rank=2,
+        training=training.Settings(steps=2, early=False),
+        edit=algorithm.EditSettings(bounds=i2vedit_stages.BOUNDS[kind]),
+    )
+    result = algorithm.edit(model, frames, edited, settings, number=window[0])
+    assert torch.equal(result.states[-1], expected)
+    assert far(result.states[-1], result.source.states[-1]) > 0.1
+
+
+def test_inversion_and_training_are_prepared(done: tuple[Job, list[Stage]]) -> None:
     job, stages = done
     with job.runner(QUICK) as prepared:
         keys = {stage.key for stage in prepared.stages}
@@ -239,7 +257,7 @@ def test_inversion_and_training_are_of_the_plate_alone_and_prepared(done: tuple[
         assert stage.key in keys
 
 
-def test_another_edit_trains_nothing_again(done: tuple[Job, list[Stage]], tmp_path: Path) -> None:
+def test_second_edit_trains_nothing_again(done: tuple[Job, list[Stage]], tmp_path: Path) -> None:
     job, _ = done
     picture = cv2.imread(str(job.shot.keyframe))
     cv2.imwrite(str(tmp_path / "again.png"), 255 - picture)
@@ -249,7 +267,7 @@ def test_another_edit_trains_nothing_again(done: tuple[Job, list[Stage]], tmp_pa
     assert "paint" in functions
 
 
-def test_no_queries_keys_or_maps_are_kept(done: tuple[Job, list[Stage]]) -> None:
+def test_no_queries_keys_or_maps_are_stored(done: tuple[Job, list[Stage]]) -> None:
     """All that is kept of a window's source are its latents at every level."""
     job, stages = done
     for stage in of(stages, "invert"):
@@ -260,15 +278,15 @@ def test_no_queries_keys_or_maps_are_kept(done: tuple[Job, list[Stage]]) -> None
     assert painted == [{"latents", "states", "start"}, {"latents"}]
 
 
-def test_later_windows_look_at_the_first_one(done: tuple[Job, list[Stage]]) -> None:
+def test_later_windows_attend_to_the_first(done: tuple[Job, list[Stage]]) -> None:
     stages = done[1]
     first, second = of(stages, "paint")
-    assert first.parameters["first"] is None
-    assert second.parameters["first"] == first.parameters["window"]
+    assert first.parameters.first is None
+    assert second.parameters.first == first.parameters.window
     assert first.key in {needed.key for needed in second.inputs}
 
 
-def test_a_motion_adapter_is_a_file_that_peft_reads(
+def test_motion_adapter_is_a_file_that_peft_reads(
     done: tuple[Job, list[Stage]], tmp_path: Path, tiny_svd: Path
 ) -> None:
     import diffusers
@@ -296,10 +314,10 @@ def test_stages_that_use_a_model_run_alone(tmp_path: Path, tiny_svd: Path, monke
     assert begun == [first]  # closing waits for whatever else was begun
 
 
-def test_an_interrupted_training_goes_on_from_its_checkpoint(
+def test_interrupted_training_resumes_from_checkpoint(
     done: tuple[Job, list[Stage]], tmp_path: Path, tiny_svd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(i2vedit, "CHECKPOINT", 1)
+    monkeypatch.setattr(i2vedit_stages, "CHECKPOINT", 1)
     job = Job(tmp_path, tiny_svd, count=6)
     asked: list[int] = []
 
@@ -331,7 +349,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(
     assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
 
 
-def test_the_job_tells_how_it_took_the_edit(done: tuple[Job, list[Stage]]) -> None:
+def test_job_notes_the_kind_of_edit(done: tuple[Job, list[Stage]]) -> None:
     job, stages = done
     with job.runner(QUICK, job.ref) as runner:
         told = i2vedit.notes(runner, stages)
@@ -339,12 +357,12 @@ def test_the_job_tells_how_it_took_the_edit(done: tuple[Job, list[Stage]]) -> No
     assert told[0].startswith("Frame 0 was taken as the preset 'shape': it changes 13% of the frame ")
 
 
-def test_a_preset_that_was_chosen_is_taken_and_not_told(tmp_path: Path, tiny_svd: Path) -> None:
+def test_chosen_preset_is_used_without_a_note(tmp_path: Path, tiny_svd: Path) -> None:
     job = Job(tmp_path, tiny_svd, count=6)
     with job.runner(QUICK.model_copy(update={"preset": "style"}), job.ref) as runner:
         choose = next(stage for stage in runner.stages if stage.name == "choose")
         runner.run(choose)
-        assert i2vedit.KINDS[runner.load(choose)["kind"][0]] == "style"
+        assert i2vedit_stages.KINDS[runner.load(choose).kind[0]] == "style"
         assert i2vedit.notes(runner, [choose]) == []
 
 
@@ -354,7 +372,7 @@ def test_a_preset_that_was_chosen_is_taken_and_not_told(tmp_path: Path, tiny_svd
 @pytest.mark.parametrize(
     ("part", "function"), [("unet", "train"), ("vae.encoder", "encode"), ("vae.decoder", "result")]
 )
-def test_memory_that_ran_out_in_any_stage_is_told_at_the_end(
+def test_out_of_memory_in_any_stage_is_noted(
     tmp_path: Path, tiny_svd: Path, model: Any, monkeypatch: pytest.MonkeyPatch, part: str, function: str
 ) -> None:
     """Among them the last decoding, which belongs to a stage that keeps frames alone, and training, whose output is
@@ -375,10 +393,10 @@ def test_memory_that_ran_out_in_any_stage_is_told_at_the_end(
     assert notes[1:] == ["The computer's memory ran out; going on in the tier for 24 GB."]
 
 
-def test_a_training_whose_optimiser_finds_no_memory_goes_on_from_its_checkpoint(
+def test_out_of_memory_in_optimiser_resumes_training(
     tmp_path: Path, tiny_svd: Path, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(i2vedit, "CHECKPOINT", 1)
+    monkeypatch.setattr(i2vedit_stages, "CHECKPOINT", 1)
     monkeypatch.setattr(model, "tier", TIERS[0])
     monkeypatch.setattr(model, "notes", [])
     job, steps = Job(tmp_path, tiny_svd, count=6), []
@@ -406,8 +424,8 @@ def test_a_training_whose_optimiser_finds_no_memory_goes_on_from_its_checkpoint(
     assert all(np.allclose(found[name], expected[name], atol=1e-4) for name in found)
 
 
-def test_latents_that_are_no_numbers_stop_the_window_and_the_step_is_named(
-    model: Any, sigmas: Any, source: editing.Source, edited: Any
+def test_nan_latents_stop_the_window_and_name_the_step(
+    model: Any, sigmas: Any, source: algorithm.Source, edited: Any
 ) -> None:
     calls: list[int] = []
 
@@ -418,20 +436,18 @@ def test_latents_that_are_no_numbers_stop_the_window_and_the_step_is_named(
     handle = model.unet.register_forward_hook(spoil)
     try:
         with pytest.raises(PaintoverError, match="While inverting frames 0 to 5.* at call 3 of the network"):
-            editing.invert(model, source.states[-1:], source.condition, sigmas, frames="frames 0 to 5")
+            algorithm.invert(model, source.states[-1:], source.condition, sigmas, frames="frames 0 to 5")
         calls.clear()
         with pytest.raises(PaintoverError, match="While painting frames 0 to 5.* at step 3 of 4"):
-            editing.paint(model, source, edited, sigmas, editing.Style(), frames="frames 0 to 5")
+            algorithm.denoise(model, source, edited, sigmas, algorithm.EditSettings(), frames="frames 0 to 5")
     finally:
         handle.remove()
 
 
-def test_a_motion_that_cannot_be_learned_is_told_and_the_step_is_named(
-    model: Any, sigmas: Any, source: editing.Source
-) -> None:
+def test_nan_loss_stops_training_and_names_the_step(model: Any, sigmas: Any, source: algorithm.Source) -> None:
     settings = training.Settings(steps=3, early=False)
     with adapted(model, "window") as adapters, pytest.raises(PaintoverError, match="at step 1; a lower learning_rate"):
-        editing.train(model, adapters, source.states[-1:] * torch.nan, source.condition, settings, sigmas=sigmas)
+        algorithm.train(model, adapters, source.states[-1:] * torch.nan, source.condition, settings, sigmas=sigmas)
 
 
 # What a plan holds.
@@ -447,35 +463,35 @@ def test_without_adapters_nothing_is_trained(tmp_path: Path, tiny_svd: Path) -> 
     assert not of(planned(tmp_path, tiny_svd, adapters=False), "train")
 
 
-def test_without_skip_interval_no_window_needs_the_first_one(tmp_path: Path, tiny_svd: Path) -> None:
+def test_without_skip_interval_first_is_not_needed(tmp_path: Path, tiny_svd: Path) -> None:
     stages = planned(tmp_path, tiny_svd, skip_interval=False)
-    assert all(stage.parameters["first"] is None for stage in (*of(stages, "invert"), *of(stages, "train")))
+    assert all(stage.parameters.first is None for stage in (*of(stages, "invert"), *of(stages, "train")))
     painted = of(stages, "paint")
-    assert not any(stage.parameters["kept"] for stage in painted)
+    assert not any(stage.parameters.states for stage in painted)
     assert painted[0].key not in {needed.key for needed in painted[2].inputs}
 
 
-def test_a_source_with_adapters_is_inverted_after_its_training(tmp_path: Path, tiny_svd: Path) -> None:
+def test_adapted_source_is_inverted_after_training(tmp_path: Path, tiny_svd: Path) -> None:
     stages = planned(tmp_path, tiny_svd, adapted_source=True)
     functions = [stage.name for stage in stages]
     assert functions.index("train") < functions.index("invert")
 
 
-def test_motion_is_learned_at_a_smaller_size_where_asked(tmp_path: Path, tiny_svd: Path) -> None:
+def test_training_size_small_trains_at_a_smaller_size(tmp_path: Path, tiny_svd: Path) -> None:
     stages = planned(tmp_path, tiny_svd, training_size="small")
-    assert {tuple(stage.parameters["size"]) for stage in of(stages, "paint")} == {(32, 32)}
-    assert {tuple(stage.parameters["size"]) for stage in of(stages, "train")} == {(16, 16)}
-    sizes = [tuple(stage.parameters["size"]) for stage in of(stages, "invert")]
+    assert {tuple(stage.parameters.view.size) for stage in of(stages, "paint")} == {(32, 32)}
+    assert {tuple(stage.parameters.view.size) for stage in of(stages, "train")} == {(16, 16)}
+    sizes = [tuple(stage.parameters.view.size) for stage in of(stages, "invert")]
     assert sizes.count((16, 16)) == 1  # the first window's, which the others' training looks at
 
 
-def test_two_keyframes_meet(tmp_path: Path, tiny_svd: Path) -> None:
+def test_results_between_two_keyframes_have_two_sides(tmp_path: Path, tiny_svd: Path) -> None:
     job = Job(tmp_path, tiny_svd)
     cv2.imwrite(str(tmp_path / "last.png"), 255 - job.shot.plate(10))
     last = job.add(tmp_path / "last.png", 10)
     with job.runner(QUICK, job.ref, last) as runner:
         spans = [stage.frames for stage in of(runner.stages, "result")]
-        sides = [len(stage.parameters["sides"]) for stage in of(runner.stages, "result")]
+        sides = [len(stage.parameters.sides) for stage in of(runner.stages, "result")]
     frames = [number for first, end in spans for number in range(first, end + 1)]
     assert sorted(frames) == list(range(1, 10))
     assert set(sides) == {2}

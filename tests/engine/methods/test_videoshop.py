@@ -18,8 +18,9 @@ pytest.importorskip("diffusers")
 
 import torch
 from paintover_engine.diffusion import memory, sampling, svd
+from paintover_engine.diffusion import videoshop as algorithm
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.methods import draft, repaint, videoshop
+from paintover_engine.methods import draft, pictures, videoshop
 from paintover_engine.methods.parameters import DraftParameters, VideoshopParameters
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
 
@@ -58,7 +59,7 @@ class Shot(MemoryShot):
 
 @pytest.mark.parametrize("count", [2, 5, 6, 7, 13])
 @pytest.mark.parametrize("place", ["first", "inside", "last", "two"])
-def test_a_plan_lists_inputs_first_and_publishes_every_frame_once(tiny_svd: Path, count: int, place: str) -> None:
+def test_plan_orders_inputs_and_publishes_once(tiny_svd: Path, count: int, place: str) -> None:
     keys = {"first": (0,), "inside": (count // 2,), "last": (count - 1,), "two": (0, count - 1)}[place]
     stages = Shot(tiny_svd, count, keys).plan()
     known: set[str] = set()
@@ -70,7 +71,7 @@ def test_a_plan_lists_inputs_first_and_publishes_every_frame_once(tiny_svd: Path
     assert sorted(published) == list(range(count))
 
 
-def test_what_is_prepared_needs_no_keyframe_and_serves_any_but_for_a_window_on_each_side(tiny_svd: Path) -> None:
+def test_prepared_stages_serve_any_keyframe(tiny_svd: Path) -> None:
     prepared = Shot(tiny_svd, 13, ()).plan()
     assert not any(stage.needs_keyframe or stage.publishes for stage in prepared)
     known = {stage.key for stage in prepared}
@@ -79,7 +80,7 @@ def test_what_is_prepared_needs_no_keyframe_and_serves_any_but_for_a_window_on_e
         assert sum(stage.key not in known for stage in inverted) == own
 
 
-def test_a_second_edit_starts_at_denoising(tiny_svd: Path) -> None:
+def test_second_edit_starts_at_denoising(tiny_svd: Path) -> None:
     shot = Shot(tiny_svd, 5, ())
     shot.run()
     again = Shot(tiny_svd, 5, (4,), kept=dict(shot.kept))
@@ -90,7 +91,7 @@ def test_a_second_edit_starts_at_denoising(tiny_svd: Path) -> None:
     assert not ran.keys() & {"encode", "reconstruct", "invert", "flow"}
 
 
-def test_outside_the_tracked_matte_every_bit_is_the_plates(tiny_svd: Path) -> None:
+def test_outside_the_matte_the_plate_is_untouched(tiny_svd: Path) -> None:
     shot = Shot(tiny_svd, 7, (3,))
     frames = shot.run()
     assert np.array_equal(composed(shot.plates[3], frames[3]), shot.painted[3])
@@ -104,23 +105,23 @@ def test_outside_the_tracked_matte_every_bit_is_the_plates(tiny_svd: Path) -> No
     assert changed > 100
 
 
-def test_the_draft_of_the_same_shot_shares_flow_and_matte(tiny_svd: Path) -> None:
+def test_flow_and_matte_are_shared_with_the_draft(tiny_svd: Path) -> None:
     shot = Shot(tiny_svd, 7, (0,))
     ours = {stage.key for stage in shot.plan()}
     theirs = draft.plan(shot.info, [KeyframeRef(0, "key0")], DraftParameters())
     assert {stage.key for stage in theirs if stage.name in ("flow", "matte", "learn", "propagate")} <= ours
 
 
-def test_the_model_says_what_suits_it_where_the_user_does_not(tiny_svd: Path) -> None:
+def test_model_settings_apply_where_the_user_sets_none(tiny_svd: Path) -> None:
     def denoising(**parameters: Any) -> Stage:
         return next(stage for stage in Shot(tiny_svd, 5, (0,)).plan(**parameters) if stage.name == "denoise")
 
-    assert denoising().parameters["strength"] == 0.3
-    assert denoising().parameters["guidance"] == 2.0
-    assert denoising(strength=0.8, guidance=5).parameters["strength"] == 0.8
-    assert denoising().parameters["normalisation"] == "frame"
-    assert denoising().parameters["rescaling"] == "match"  # the paper's: the model says nothing
-    assert denoising(normalisation="none").parameters["normalisation"] == "none"
+    assert denoising().parameters.inversion.strength == 0.3
+    assert denoising().parameters.guidance == 2.0
+    assert denoising(strength=0.8, guidance=5).parameters.inversion.strength == 0.8
+    assert denoising().parameters.inversion.normalisation == "frame"
+    assert denoising().parameters.rescaling == "match"  # the paper's: the model says nothing
+    assert denoising(normalisation="none").parameters.inversion.normalisation == "none"
 
 
 @pytest.mark.parametrize(
@@ -141,13 +142,13 @@ def test_the_model_says_what_suits_it_where_the_user_does_not(tiny_svd: Path) ->
     ],
     ids=lambda parameters: " ".join(f"{name}={value}" for name, value in parameters.items()),
 )
-def test_every_switch_gives_numbers_in_every_frame(tiny_svd: Path, parameters: dict[str, Any]) -> None:
+def test_every_switch_gives_finite_frames(tiny_svd: Path, parameters: dict[str, Any]) -> None:
     frames = Shot(tiny_svd, 3, (0,)).run(**parameters)
     assert sorted(frames) == [0, 1, 2]
     assert all(np.isfinite(frame.painted).all() for frame in frames.values())
 
 
-def test_without_a_threshold_the_window_stops_and_the_step_is_named(tiny_svd: Path) -> None:
+def test_nan_latents_stop_the_window_and_name_the_step(tiny_svd: Path) -> None:
     with pytest.raises(PaintoverError, match="inverting frames 0 to .* call 1 of the network.*threshold"):
         Shot(tiny_svd, 5, (0,)).run(threshold=-1, strength=1)
 
@@ -162,9 +163,7 @@ def model(tiny_svd: Path, monkeypatch: pytest.MonkeyPatch) -> svd.VideoModel:
 
 
 @pytest.mark.parametrize(("part", "call"), [("unet", 3), ("vae.encoder", 2), ("vae.decoder", 1), ("vae.decoder", 2)])
-def test_a_job_tells_that_memory_ran_out_wherever_it_did_and_the_next_one_does_not(
-    tiny_svd: Path, model: svd.VideoModel, part: str, call: int
-) -> None:
+def test_out_of_memory_is_noted_for_this_job_only(tiny_svd: Path, model: svd.VideoModel, part: str, call: int) -> None:
     """The decoder's second call is the last of the model."""
     shot = Shot(tiny_svd, 3, (0,))
     with failing(operator.attrgetter(part)(model), torch.OutOfMemoryError("CUDA out of memory."), {call}):
@@ -176,7 +175,7 @@ def test_a_job_tells_that_memory_ran_out_wherever_it_did_and_the_next_one_does_n
     assert videoshop.notes(again, again.ran) == []
 
 
-def test_a_stage_is_done_again_where_memory_runs_out_between_calls_of_the_model(
+def test_stage_is_repeated_after_out_of_memory(
     tiny_svd: Path, model: svd.VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, short = Shot(tiny_svd, 3, (0,)).run(strength=1), Shot(tiny_svd, 3, (0,))
@@ -196,7 +195,7 @@ def test_a_stage_is_done_again_where_memory_runs_out_between_calls_of_the_model(
     assert all(np.array_equal(frames[n].painted, expected[n].painted) for n in frames)
 
 
-def test_a_gpu_that_fails_outside_of_the_models_calls_is_told_too(
+def test_gpu_failure_between_calls_is_an_error(
     tiny_svd: Path, model: svd.VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kernels run later than they are called, so a failure comes out anywhere."""
@@ -206,14 +205,14 @@ def test_a_gpu_that_fails_outside_of_the_models_calls_is_told_too(
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(sampling, "euler", fail)
-    with pytest.raises(PaintoverError, match="an illegal memory access.*retry: finished stages are kept") as told:
+    with pytest.raises(PaintoverError, match="an illegal memory access.*retry: finished stages are kept") as raised:
         Shot(tiny_svd, 3, (0,)).run(strength=1)
-    assert told.value.code is Code.UNAVAILABLE
+    assert raised.value.code is Code.UNAVAILABLE
     with pytest.raises(SystemExit, match="an illegal memory access"):
         Shot(tiny_svd, 3, (0,)).run(strength=1)
 
 
-def test_the_switches_for_parity_do_what_the_published_code_does_step_by_step(tiny_svd: Path) -> None:
+def test_parity_switches_equal_the_published_code(tiny_svd: Path) -> None:
     """Written anew from the description of the code, on the network itself: no function of ours but the model's."""
     shot = Shot(tiny_svd, 6, (0,))
     shot.run(
@@ -229,7 +228,9 @@ def test_the_switches_for_parity_do_what_the_published_code_does_step_by_step(ti
     model, scale, seed = svd.load(tiny_svd), 0.18215, 42
 
     def seen(pictures: list[Frame]) -> torch.Tensor:
-        framed = [repaint.framing(shot, ran["denoise"]).to_model(p.astype(np.float32) / 255) for p in pictures]
+        framed = [
+            ran["denoise"].parameters.view.framing(shot.info).to_model(p.astype(np.float32) / 255) for p in pictures
+        ]
         return torch.from_numpy(np.stack(framed)).permute(0, 3, 1, 2) * 2 - 1
 
     def draw(shape: tuple[int, ...]) -> torch.Tensor:
@@ -262,11 +263,11 @@ def test_the_switches_for_parity_do_what_the_published_code_does_step_by_step(ti
             x = (high * x + (low - high) * c_out * output) / ((low - high) * (1 - c_skip) + high)
         assert torch.allclose(torch.from_numpy(shot.kept[ran["invert"].key]["states"][0]), x[0], atol=1e-3 * levels[0])
 
-        told = model.condition(edited, noise_aug=0.2)
+        edited_condition = model.condition(edited, noise_aug=0.2)
         latent = mode(edited + 0.2 * draw(edited.shape))
         for high, low in itertools.pairwise(levels):
-            cond = network(x, latent, told.token, high)
-            uncond = network(x, torch.zeros_like(latent), torch.zeros_like(told.token), high)
+            cond = network(x, latent, edited_condition.token, high)
+            uncond = network(x, torch.zeros_like(latent), torch.zeros_like(edited_condition.token), high)
             output = uncond + 4 * (cond - uncond)
             clean = x / (high**2 + 1) - output * high / (high**2 + 1) ** 0.5
             x = x + (low - high) * (x - clean) / high
@@ -279,6 +280,22 @@ def test_the_switches_for_parity_do_what_the_published_code_does_step_by_step(ti
     assert torch.allclose(ours, x[0], atol=3e-4)
 
 
+def test_stages_equal_the_algorithm_bit_for_bit(tiny_svd: Path) -> None:
+    shot, model = Shot(tiny_svd, 6, (0,)), svd.load(tiny_svd)
+    shot.run(strength=0.8, guidance=3, threshold=2, refinements=1, noise_aug=0.2, normalisation="frame", seed=5)
+    ran = {stage.name: stage for stage in shot.ran}
+    view = ran["denoise"].parameters.view
+    encoded = [torch.from_numpy(shot.kept[stage.key]["latents"]) for stage in ran["invert"].inputs]
+    settings = algorithm.Settings(
+        steps=4, strength=0.8, guidance=3, threshold=2, refinements=1, noise_aug=0.2, normalisation="frame", seed=5
+    )
+    z = torch.cat(encoded)[None]
+    first, edited = pictures.plate(shot, view, 0), pictures.keyframe(shot, view, "key0")
+    latents = algorithm.edit(model, z, first, edited, settings)
+    assert torch.equal(latents[0], torch.from_numpy(shot.kept[ran["denoise"].key]["latents"]))
+    assert not torch.allclose(latents, z, atol=0.1)
+
+
 def test_results_stream_window_by_window(tiny_svd: Path) -> None:
     functions = [stage.name for stage in Shot(tiny_svd, 16, (0,)).plan()]
     assert functions.count("denoise") == functions.count("result") == 3
@@ -289,21 +306,21 @@ def test_results_stream_window_by_window(tiny_svd: Path) -> None:
 
 @dataclass
 class Handed:
-    """What the second of two windows was handed, (1, 4, h, w) scaled latents each."""
+    """The frame that the second of two windows starts on, (1, 4, h, w) scaled latents each."""
 
-    told: torch.Tensor  # by what the network was told, the noise that the plate's frame carries taken off
+    condition: torch.Tensor  # in the condition, less the noise on the plate's frame
     painted: torch.Tensor
     plate: torch.Tensor
 
 
 def handed(model: Path, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> Handed:
-    told: list[torch.Tensor] = []
-    condition = svd.VideoModel.condition
+    latents: list[torch.Tensor] = []
+    original = svd.VideoModel.condition
 
     def spied(model: svd.VideoModel, picture: torch.Tensor, **given: Any) -> svd.Condition:
         if given.get("latent") is not None:
-            told.append(given["latent"])
-        return condition(model, picture, **given)
+            latents.append(given["latent"])
+        return original(model, picture, **given)
 
     monkeypatch.setattr(svd.VideoModel, "condition", spied)
     shot = Shot(model, 11, (0,))
@@ -313,31 +330,27 @@ def handed(model: Path, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> H
     painted = torch.from_numpy(shot.kept[first.key]["latents"][-1:])
     plate = torch.from_numpy(shot.kept[second.inputs[1].key]["latents"][:1])
     noisy = torch.from_numpy(shot.kept[second.inputs[0].key]["noisy_anchor"])
-    assert second.parameters["window"][0] == first.parameters["window"][-1] == second.inputs[1].frames[0]
-    assert len(told) == 1
-    return Handed((told[0] - noisy) * scale + plate, painted, plate)
+    assert second.parameters.window[0] == first.parameters.window[-1] == second.inputs[1].frames[0]
+    assert len(latents) == 1
+    return Handed((latents[0] - noisy) * scale + plate, painted, plate)
 
 
-def test_a_window_starts_on_the_latents_that_the_one_before_gave_with_the_plates_noise_on_them(
-    tiny_svd: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_next_window_starts_on_handed_over_latents(tiny_svd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for parameters in ({"handover": "latents"}, {"matte": "whole"}):
         found = handed(tiny_svd, monkeypatch, **parameters)
-        np.testing.assert_allclose(found.told, found.painted, atol=1e-5)
+        np.testing.assert_allclose(found.condition, found.painted, atol=1e-5)
 
 
-def test_around_the_edit_a_window_starts_on_the_plates_own_latents(
-    tiny_svd: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_anchored_handover_keeps_the_plate_around(tiny_svd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = handed(tiny_svd, monkeypatch)
-    from_plate, from_paint = ((found.told - other).abs().amax(1) < 1e-5 for other in (found.plate, found.painted))
+    from_plate, from_paint = ((found.condition - other).abs().amax(1) < 1e-5 for other in (found.plate, found.painted))
     assert from_paint.any() and from_plate.float().mean() > 0.5
     assert not (from_plate & from_paint).any()
     middle, corner = (from_paint.shape[1] // 2, from_paint.shape[2] // 2), (0, 0)
     assert not from_plate[0][middle] and from_plate[0][corner]  # a disc is painted in the middle
 
 
-def test_a_job_ends_between_two_calls_of_the_network(tiny_svd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancel_takes_effect_between_network_calls(tiny_svd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class CancelledError(Exception):
         pass
 

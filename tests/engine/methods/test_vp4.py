@@ -18,12 +18,15 @@ pytest.importorskip("diffusers")
 
 import torch
 from paintover_engine.diffusion import inpaint, memory, models
+from paintover_engine.diffusion import vp4 as algorithm
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.methods import draft, vp4
+from paintover_engine.methods import draft, pictures, vp4
 from paintover_engine.methods.parameters import DraftParameters, VP4Parameters
 from paintover_engine.methods.planning import CHUNK
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
+from paintover_engine.methods.tensors import to_tensors
+from paintover_engine.methods.tracking import flow
 from paintover_evaluation import grids
 from paintover_evaluation.grids import GridEdit
 
@@ -99,7 +102,7 @@ def explained(shot: Shot, out: list[Frame]) -> float:
 
 @pytest.mark.parametrize("count", [2, 7, 8, 9, 17, 26])
 @pytest.mark.parametrize("place", ["first", "inside", "last", "two"])
-def test_a_plan_lists_inputs_first_and_publishes_every_frame_once(count: int, place: str) -> None:
+def test_plan_orders_inputs_and_publishes_once(count: int, place: str) -> None:
     keys = {"first": (0,), "inside": (count // 2,), "last": (count - 1,), "two": (0, count - 1)}[place]
     known: set[str] = set()
     stages = Shot(count, keys).plan()
@@ -111,7 +114,7 @@ def test_a_plan_lists_inputs_first_and_publishes_every_frame_once(count: int, pl
     assert sorted(published) == list(range(count))
 
 
-def test_what_is_prepared_needs_no_keyframe_and_serves_any() -> None:
+def test_prepared_stages_serve_any_keyframe() -> None:
     prepared = Shot(20, ()).plan()
     assert not any(stage.needs_keyframe or stage.publishes for stage in prepared)
     known = {stage.key for stage in prepared}
@@ -120,10 +123,10 @@ def test_what_is_prepared_needs_no_keyframe_and_serves_any() -> None:
         assert {s.key for s in planned if s.name in ("encode", "flow")} <= known
 
 
-def test_a_stage_looks_at_no_more_of_a_long_shot_than_of_a_short_one() -> None:
+def test_stretches_do_not_grow_with_the_shot() -> None:
     def widest(count: int) -> int:
         return max(
-            stage.parameters["stretch"][1] - stage.parameters["stretch"][0]
+            stage.parameters.stretch[1] - stage.parameters.stretch[0]
             for stage in Shot(count).plan()
             if stage.name == "consistency"
         )
@@ -131,7 +134,7 @@ def test_a_stage_looks_at_no_more_of_a_long_shot_than_of_a_short_one() -> None:
     assert widest(200) == widest(40) < 3 * CHUNK
 
 
-def test_the_draft_of_the_same_shot_shares_flow_and_matte() -> None:
+def test_flow_and_matte_are_shared_with_the_draft() -> None:
     shot = Shot(9)
     ours = {stage.key for stage in shot.plan()}
     theirs = draft.plan(shot.info, [KeyframeRef(0, "key0")], DraftParameters())
@@ -139,7 +142,7 @@ def test_the_draft_of_the_same_shot_shares_flow_and_matte() -> None:
 
 
 @pytest.mark.parametrize("kind", [GridEdit.RECOLOUR, GridEdit.TINT])
-def test_the_shown_edit_is_applied_to_the_frames_after_it(kind: GridEdit) -> None:
+def test_shown_edit_is_applied_to_later_frames(kind: GridEdit) -> None:
     shot = Shot(4, kind=kind)
     out = shot.results()
     assert np.abs(out[0].astype(int) - shot.painted[0]).mean() < 0.5  # all but the palest of the paint
@@ -150,13 +153,13 @@ def test_the_shown_edit_is_applied_to_the_frames_after_it(kind: GridEdit) -> Non
         assert np.array_equal(out[number][far], shot.plates[number][far])
 
 
-def test_an_unedited_keyframe_changes_nothing_that_a_picture_could_hold() -> None:
+def test_unedited_keyframe_changes_nothing() -> None:
     shot = Shot(4)
     shot.painted = shot.plates.copy()
     assert np.abs(shot.changes()).max() < 1e-4  # rounding, for the two branches lie at different places of a batch
 
 
-def test_without_content_consistency_the_source_is_held_less() -> None:
+def test_content_consistency_preserves_the_source() -> None:
     def error(**parameters: str) -> float:
         found = []
         for seed in (901, 904, 907):
@@ -170,7 +173,7 @@ def test_without_content_consistency_the_source_is_held_less() -> None:
     assert error(sampling="plain") > 1.1 * error()
 
 
-def test_temporal_consistency_takes_flicker_away_and_samples_nothing_anew() -> None:
+def test_temporal_consistency_reduces_flicker() -> None:
     flicker: dict[str, float] = {}
     for seed, kind in ((902, GridEdit.RECOLOUR), (903, GridEdit.TINT), (904, GridEdit.MARK)):
         shot = Shot(5, seed=seed, kind=kind, side=96)
@@ -182,7 +185,21 @@ def test_temporal_consistency_takes_flicker_away_and_samples_nothing_anew() -> N
     assert flicker["residual"] < 0.9 * flicker["none"]
 
 
-def test_passes_through_the_network_are_counted() -> None:
+def test_stages_equal_the_algorithm_bit_for_bit(model: inpaint.InpaintModel) -> None:
+    shot = Shot(4)
+    shot.run(whole=False, steps=5, guidance=3, cloning=1.2, seed=7)
+    ran = {stage.name: stage for stage in shot.ran}
+    view, stretch = ran["sample"].parameters.view, ran["consistency"]
+    z = torch.from_numpy(shot.kept[ran["encode"].key]["latents"][1:])
+    pair = pictures.plate(shot, view, 0), pictures.keyframe(shot, view, "key0")
+    motion = vp4._motion(shot, stretch.parameters, stretch.inputs_of(flow), (z.shape[3], z.shape[2]))
+    settings = algorithm.Settings(steps=5, strength=0.9, guidance=3, cloning=1.2, seed=7)
+    edited = algorithm.edit(model, pair, z, motion, settings)
+    assert torch.equal(edited, torch.from_numpy(shot.kept[stretch.key]["latents"]))
+    assert not torch.allclose(edited, z, atol=0.1)
+
+
+def test_network_passes_are_counted() -> None:
     def passes(**parameters: Any) -> int:
         shot = Shot(3)
         shot.run(whole=False, **parameters)
@@ -193,7 +210,7 @@ def test_passes_through_the_network_are_counted() -> None:
     assert passes(steps=4, guidance=2) == 2 * 3 * 3
 
 
-def test_between_two_keyframes_both_are_heeded() -> None:
+def test_frames_between_two_keyframes_use_both() -> None:
     shot = Shot(5, keys=(0, 4))
     out = shot.results(steps=4)
     counted = Counter(stage.name for stage in shot.ran)
@@ -203,7 +220,7 @@ def test_between_two_keyframes_both_are_heeded() -> None:
     assert explained(shot, out) > 0.4
 
 
-def test_the_same_seed_gives_the_same_frames_and_another_another() -> None:
+def test_frames_depend_on_the_seed() -> None:
     one, same, other = (Shot(2).changes(steps=4, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
@@ -221,7 +238,7 @@ def test_the_same_seed_gives_the_same_frames_and_another_another() -> None:
     ],
     ids=lambda parameters: " ".join(f"{name}={value}" for name, value in parameters.items()),
 )
-def test_every_switch_gives_numbers_in_every_frame(parameters: dict[str, Any]) -> None:
+def test_every_switch_gives_finite_frames(parameters: dict[str, Any]) -> None:
     whole = "matte" in parameters
     shot = Shot(3)
     frames = shot.run(whole, steps=3, **parameters)
@@ -229,13 +246,13 @@ def test_every_switch_gives_numbers_in_every_frame(parameters: dict[str, Any]) -
     assert np.isfinite(shot.changes(steps=3, **parameters)).all()
 
 
-def test_a_cancel_is_heard_between_two_passes() -> None:
+def test_cancel_takes_effect_between_passes() -> None:
     shot = Shot(5)
     with pytest.raises(PaintoverError, match="cancelled"):
         for stage in shot.plan(steps=20):
             if stage.name == "sample":
                 shot.stop_after = 5
-            shot.kept[stage.key] = {} if stage.publishes else stage.function(shot, stage)
+            shot.kept[stage.key] = {} if stage.publishes else to_tensors(stage.function(shot, stage))
     assert shot.stop_after == -1
 
 
@@ -260,9 +277,7 @@ def calls_of(module: torch.nn.Module, shot: Shot) -> int:
 
 @pytest.mark.parametrize("part", ["unet", "vae.encoder", "vae.decoder"])
 @pytest.mark.parametrize("place", ["first", "last"])
-def test_a_job_tells_that_memory_ran_out_and_paints_the_same(
-    model: inpaint.InpaintModel, part: str, place: str
-) -> None:
+def test_out_of_memory_is_noted_and_output_equal(model: inpaint.InpaintModel, part: str, place: str) -> None:
     module = operator.attrgetter(part)(model)
     expected, short = Shot(3), Shot(3)
     calls = calls_of(module, expected)
@@ -273,7 +288,7 @@ def test_a_job_tells_that_memory_ran_out_and_paints_the_same(
     np.testing.assert_allclose(changes, expected.changes(steps=4), atol=2e-3)
 
 
-def test_latents_that_are_no_numbers_stop_the_window_and_the_step_is_named(model: inpaint.InpaintModel) -> None:
+def test_nan_latents_stop_the_job_and_name_the_step(model: inpaint.InpaintModel) -> None:
     def spoil(_: object, __: object, output: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return (output[0] * torch.nan,)
 
@@ -294,7 +309,7 @@ def test_cells_keep_the_shots_aspect(width: int, height: int) -> None:
         "shot", "frames", 0, 1, width, height, "uint8", 3, None, False, "", "", False, 1, "", False, (), "plate"
     )
     stage = vp4.plan(info, shot.keys and [KeyframeRef(0, "key0")], VP4Parameters(), MODEL)[-1]
-    (wide, high), inner = stage.parameters["size"], stage.parameters["inner"]
+    (wide, high), inner = stage.parameters.view.size, stage.parameters.view.inner
     assert inner[0] / inner[1] == pytest.approx(width / height, rel=0.06)
     assert wide % 4 == high % 4 == 0
     assert 20 <= min(wide, high) <= 28

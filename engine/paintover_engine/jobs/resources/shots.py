@@ -24,12 +24,20 @@ class Shots:
         self._queue = state.queue
 
     async def create(
-        self, path: str, first: int | None, last: int | None, colorspace: str, stream: int | None = None
+        self,
+        path: str,
+        first: int | None,
+        last: int | None,
+        colorspace: str,
+        stream: int | None = None,
+        layer: str = "",
     ) -> Shot:
-        """The shot of a source on disk, probed anew; the same source, range, colour space and stream give the same."""
+        """The shot of a source on disk, probed anew; the same source, range, colour space, stream and layer give the
+        same."""
         self._state.roots.check(path, "The source")
-        info = await self._probe(path, first, last, colorspace, stream)
-        shot = Shot(_shot_id(path, first, last, colorspace, stream), path, first, last, colorspace, False, info)
+        info = await self._probe(path, first, last, colorspace, stream, layer)
+        shot_id = _shot_id(path, first, last, colorspace, stream, layer)
+        shot = Shot(shot_id, path, first, last, colorspace, False, info)
         self._queue.put_shot(shot)
         return shot
 
@@ -77,9 +85,17 @@ class Shots:
         return shot, shot.info
 
     async def _probe(
-        self, path: str, first: int | None, last: int | None, colorspace: str, stream: int | None = None
+        self,
+        path: str,
+        first: int | None,
+        last: int | None,
+        colorspace: str,
+        stream: int | None = None,
+        layer: str = "",
     ) -> SourceInfo:
-        request = protocol.ProbeRequest(path=path, first=first, last=last, colorspace=colorspace, stream=stream)
+        request = protocol.ProbeRequest(
+            path=path, first=first, last=last, colorspace=colorspace, stream=stream, layer=layer
+        )
         return (await self._state.media.call(request)).info
 
     def delete(self, shot_id: str) -> None:
@@ -88,6 +104,15 @@ class Shots:
         shutil.rmtree(self._state.folder.uploads / shot_id, ignore_errors=True)
 
 
-def _shot_id(source: str, first: int | None, last: int | None, colorspace: str, stream: int | None = None) -> str:
-    named = [source, first, last, colorspace, *([] if stream is None else [stream])]
-    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]
+def _shot_id(
+    source: str, first: int | None, last: int | None, colorspace: str, stream: int | None = None, layer: str = ""
+) -> str:
+    chosen = {"stream": stream, "layer": layer or None}
+    identity = [
+        source,
+        first,
+        last,
+        colorspace,
+        *([name, value] for name, value in chosen.items() if value is not None),
+    ]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]

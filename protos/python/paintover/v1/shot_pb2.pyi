@@ -82,6 +82,7 @@ class Shot(_message.Message):
     HAS_AUDIO_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"shots/<id>"."""
     source: _builtins.str
@@ -100,6 +101,8 @@ class Shot(_message.Message):
     has_audio: _builtins.bool
     stream: _builtins.int
     """The number of a video's stream in its file; absent for what is no video."""
+    layer: _builtins.str
+    """Of an EXR file with several layers, the one that is the picture."""
     @_builtins.property
     def range(self) -> Global___FrameRange:
         """Frame numbers: those in a sequence's file names; from 0 for a video."""
@@ -126,10 +129,11 @@ class Shot(_message.Message):
         has_audio: _builtins.bool = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
         stream: _builtins.int | None = ...,
+        layer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "range", b"range", "stream", b"stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "colorspace", b"colorspace", "format", b"format", "has_audio", b"has_audio", "height", b"height", "name", b"name", "notes", b"notes", "pixel_aspect", b"pixel_aspect", "range", b"range", "rate_denominator", b"rate_denominator", "rate_numerator", b"rate_numerator", "source", b"source", "stream", b"stream", "timecode", b"timecode", "variable_frame_rate", b"variable_frame_rate", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "colorspace", b"colorspace", "format", b"format", "has_audio", b"has_audio", "height", b"height", "layer", b"layer", "name", b"name", "notes", b"notes", "pixel_aspect", b"pixel_aspect", "range", b"range", "rate_denominator", b"rate_denominator", "rate_numerator", b"rate_numerator", "source", b"source", "stream", b"stream", "timecode", b"timecode", "variable_frame_rate", b"variable_frame_rate", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__stream: _TypeAlias = _typing.Literal["stream"]  # noqa: Y015
     _WhichOneofArgType__stream: _TypeAlias = _typing.Literal["_stream", b"_stream"]  # noqa: Y015
@@ -146,12 +150,15 @@ class CreateShotRequest(_message.Message):
     RANGE_FIELD_NUMBER: _builtins.int
     COLORSPACE_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """A video file, a folder of numbered images, or a pattern ("shot.%05d.exr", "shot.####.exr")."""
     colorspace: _builtins.str
     """An OpenColorIO colour space name; empty: from the file's tags."""
     stream: _builtins.int
     """The number of a video's stream in its file, as ffprobe tells it; absent: the default one."""
+    layer: _builtins.str
+    """Which of an EXR file's layers is the picture; empty: its beauty."""
     @_builtins.property
     def frames_follow(self) -> Global___FramesFollow:
         """The frames come by UploadFrames."""
@@ -166,10 +173,11 @@ class CreateShotRequest(_message.Message):
         range: Global___FrameRange | None = ...,
         colorspace: _builtins.str = ...,
         stream: _builtins.int | None = ...,
+        layer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "frames_follow", b"frames_follow", "from", b"from", "path", b"path", "range", b"range", "stream", b"stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "colorspace", b"colorspace", "frames_follow", b"frames_follow", "from", b"from", "path", b"path", "range", b"range", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stream", b"_stream", "colorspace", b"colorspace", "frames_follow", b"frames_follow", "from", b"from", "layer", b"layer", "path", b"path", "range", b"range", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__stream: _TypeAlias = _typing.Literal["stream"]  # noqa: Y015
     _WhichOneofArgType__stream: _TypeAlias = _typing.Literal["_stream", b"_stream"]  # noqa: Y015

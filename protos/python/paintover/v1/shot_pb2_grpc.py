@@ -70,7 +70,7 @@ class ShotServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def CreateShot(self, request, context):
-        """The same source, range, colour space and stream give the same shot again.
+        """The same source, range, colour space, stream and layer give the same shot again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

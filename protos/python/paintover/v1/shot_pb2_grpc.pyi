@@ -32,7 +32,7 @@ class ShotServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ShotServiceAsyncStub: ...
     CreateShot: _grpc.UnaryUnaryMultiCallable[_shot_pb2.CreateShotRequest, _shot_pb2.CreateShotResponse]
-    """The same source, range, colour space and stream give the same shot again."""
+    """The same source, range, colour space, stream and layer give the same shot again."""
     UploadFrames: _grpc.StreamUnaryMultiCallable[_shot_pb2.UploadFramesRequest, _shot_pb2.UploadFramesResponse]
     """Frames of a shot made with `frames_follow`: for each frame its header, then its bytes in chunks."""
     GetShot: _grpc.UnaryUnaryMultiCallable[_shot_pb2.GetShotRequest, _shot_pb2.GetShotResponse]
@@ -46,7 +46,7 @@ class ShotServiceStub:
 class ShotServiceAsyncStub(ShotServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateShot: _aio.UnaryUnaryMultiCallable[_shot_pb2.CreateShotRequest, _shot_pb2.CreateShotResponse]  # type: ignore[assignment]
-    """The same source, range, colour space and stream give the same shot again."""
+    """The same source, range, colour space, stream and layer give the same shot again."""
     UploadFrames: _aio.StreamUnaryMultiCallable[_shot_pb2.UploadFramesRequest, _shot_pb2.UploadFramesResponse]  # type: ignore[assignment]
     """Frames of a shot made with `frames_follow`: for each frame its header, then its bytes in chunks."""
     GetShot: _aio.UnaryUnaryMultiCallable[_shot_pb2.GetShotRequest, _shot_pb2.GetShotResponse]  # type: ignore[assignment]
@@ -63,7 +63,7 @@ class ShotServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shot_pb2.CreateShotRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shot_pb2.CreateShotResponse, _abc.Awaitable[_shot_pb2.CreateShotResponse]]:
-        """The same source, range, colour space and stream give the same shot again."""
+        """The same source, range, colour space, stream and layer give the same shot again."""
 
     @_abc_1.abstractmethod
     def UploadFrames(

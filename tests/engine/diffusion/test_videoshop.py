@@ -1,19 +1,11 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 import torch
-from paintover_engine.diffusion.latents import (
-    MARGIN,
-    Normalisation,
-    Standard,
-    anchored,
-    rescaled,
-    standardised_condition,
-)
+from paintover_engine.diffusion.videoshop import Normalisation, Normaliser, rescaled, standardised_condition
 from torch import Tensor
 
 
@@ -25,28 +17,28 @@ def clip() -> Tensor:
     return noise * channels + 2 * channels + torch.linspace(0, 4, 6)[:, None, None, None]
 
 
-@pytest.mark.parametrize("standard", ["channel", "none"])
-def test_an_edit_that_changes_nothing_comes_back_as_it_was(clip: Tensor, standard: Standard) -> None:
-    normalisation = Normalisation.of(clip, standard)
+@pytest.mark.parametrize("normaliser", ["channel", "none"])
+def test_unchanged_edit_returns_the_latents(clip: Tensor, normaliser: Normaliser) -> None:
+    normalisation = Normalisation.of(clip, normaliser)
     even = normalisation.apply(clip)
     assert torch.allclose(rescaled(even, clip[:, 0], normalisation, "match"), clip, atol=1e-4)
     assert torch.allclose(rescaled(even, clip[:, 0], normalisation, "undo"), clip, atol=1e-4)
 
 
-def test_each_channel_is_brought_to_mean_0_and_deviation_1_over_the_window(clip: Tensor) -> None:
+def test_channel_normalisation_standardises_channels(clip: Tensor) -> None:
     even = Normalisation.of(clip, "channel").apply(clip)
     assert even.mean((1, 3, 4)).abs().max() < 1e-5
     assert (even.std((1, 3, 4)) - 1).abs().max() < 1e-3
 
 
-def test_the_codes_axes_take_a_fade_away_for_good(clip: Tensor) -> None:
+def test_frame_normalisation_loses_a_fade(clip: Tensor) -> None:
     normalisation = Normalisation.of(clip, "frame")
     back = rescaled(normalisation.apply(clip), clip[:, 0], normalisation, "match")
     fade = (clip[:, -1] - clip[:, 0]).mean()
     assert abs(float((back[:, -1] - back[:, 0]).mean())) < 0.2 * float(fade)
 
 
-def test_the_first_frame_gets_the_edited_frames_range(clip: Tensor) -> None:
+def test_rescaling_matches_the_edited_frames_range(clip: Tensor) -> None:
     edited = clip[:, 0] * 1.5 + 2
     normalisation = Normalisation.of(clip, "channel")
     found = rescaled(normalisation.apply(clip), edited, normalisation, "match")
@@ -56,28 +48,18 @@ def test_the_first_frame_gets_the_edited_frames_range(clip: Tensor) -> None:
     assert not torch.allclose(printed[:, 0].mean((2, 3)), edited.mean((2, 3)), atol=1e-1)
 
 
-@pytest.mark.parametrize("standard", ["channel", "frame", "none"])
+@pytest.mark.parametrize("normaliser", ["channel", "frame", "none"])
 @pytest.mark.parametrize("how", ["match", "paper", "undo", "none"])
-def test_a_flat_window_gives_numbers(standard: Standard, how: str) -> None:
+def test_flat_window_stays_finite(normaliser: Normaliser, how: str) -> None:
     flat = torch.full((1, 6, 4, 8, 8), 0.7)
-    normalisation = Normalisation.of(flat, standard)
+    normalisation = Normalisation.of(flat, normaliser)
     assert torch.isfinite(rescaled(normalisation.apply(flat), flat[:, 0], normalisation, how)).all()
     assert torch.isfinite(standardised_condition(flat[:, 0], 0.18215)).all()
 
 
-def test_a_condition_is_normalised_as_the_video_is(clip: Tensor) -> None:
+def test_consistent_condition_is_normalised_as_video(clip: Tensor) -> None:
     scale = 0.18215
     normalisation = Normalisation.of(clip, "channel")
     condition = normalisation.apply_to_condition(clip[:, 0] / scale, scale)
     assert torch.allclose(condition * scale, normalisation.apply(clip)[:, 0], atol=1e-4)
     assert float(standardised_condition(clip[:, 0], scale).std()) == pytest.approx(1 / scale, rel=1e-3)
-
-
-def test_anchored_latents_are_the_painted_ones_in_the_matte_and_the_plates_around_it() -> None:
-    painted, plate = torch.ones(1, 4, 9, 12), torch.zeros(1, 4, 9, 12)
-    matte = torch.zeros(1, 1, 18, 24)
-    matte[..., 9, 11] = 0.5  # one soft pixel of the latent at (4, 5)
-    found = anchored(painted, plate, matte)
-    around = np.s_[:, :, 4 - MARGIN : 5 + MARGIN, 5 - MARGIN : 6 + MARGIN]
-    assert (found[around] == 0.5).all()
-    assert found.sum() == found[around].sum()

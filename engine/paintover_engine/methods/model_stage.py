@@ -1,0 +1,93 @@
+"""Stages that compute with a model: they load it, go on in less memory where memory runs out, and report that."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from paintover_engine.diffusion import models
+from paintover_engine.methods.pictures import ModelView, ViewParameters
+from paintover_engine.methods.stage import Context, Stage
+
+if TYPE_CHECKING:
+    from paintover_engine.diffusion.inpaint import InpaintModel
+    from paintover_engine.diffusion.memory import Tiered
+    from paintover_engine.diffusion.svd import VideoModel
+
+Model = TypeVar("Model", bound="Tiered")
+Parameters = TypeVar("Parameters", bound=ViewParameters)
+Output = TypeVar("Output")
+
+
+def video_model(view: ModelView) -> VideoModel:
+    """The view's image-to-video model, in the memory tier that its windows fit in."""
+    import torch
+
+    from paintover_engine.diffusion import svd
+
+    folder = models.locate(view.model, "svd").path
+    model = svd.load(folder, dtype=view.precision if torch.cuda.is_available() else "auto")
+    width, height = view.size
+    model.fit(model.config.frames, height, width)
+    return model
+
+
+def inpaint_model(view: ModelView) -> InpaintModel:
+    """The view's inpainting model, with its CLIP."""
+    from paintover_engine.diffusion import inpaint
+
+    folder = models.locate(view.model, "inpaint")
+    return inpaint.load(folder.path, models.locate_clip(folder))
+
+
+def any_model(view: ModelView) -> VideoModel | InpaintModel:
+    """The view's model, of its kind."""
+    return video_model(view) if view.kind == "svd" else inpaint_model(view)
+
+
+def with_model(
+    load: Callable[[ModelView], Model],
+) -> Callable[
+    [Callable[[Context, Stage[Parameters, Output], Model], Output]],
+    Callable[[Context, Stage[Parameters, Output]], Output],
+]:
+    """Makes a stage's function of one that computes with the model of the stage's view. Where memory runs out outside
+    of the calls that the model itself repeats, the whole stage is computed again, one memory tier lower; `memory_notes`
+    reports it.
+
+    load: returns the view's model. Raises PaintoverError where the GPU fails, with what to do."""
+
+    def decorated(
+        function: Callable[[Context, Stage[Parameters, Output], Model], Output],
+    ) -> Callable[[Context, Stage[Parameters, Output]], Output]:
+        @functools.wraps(function)
+        def computed(context: Context, stage: Stage[Parameters, Output]) -> Output:
+            from paintover_engine.diffusion.memory import gpu
+
+            with gpu():
+                model = load(stage.parameters.view)
+            model.notes.clear()
+            output = model.persist(lambda: function(context, stage, model))
+            if model.notes:
+                note = np.frombuffer(model.notes[-1].encode(), np.uint8)
+                context.keep_checkpoint(_note_of(stage), {"note": note})
+            return output
+
+        return computed
+
+    return decorated
+
+
+def memory_notes(context: Context, stages: Sequence[Stage]) -> list[str]:
+    """Sentences for a finished job: that memory ran out in some of its stages, and how it went on."""
+    stored = (context.checkpoint(_note_of(stage)) for stage in stages)
+    return list(dict.fromkeys(bytes(tensors["note"]).decode() for tensors in stored if tensors is not None))
+
+
+def _note_of(stage: Stage) -> Stage:
+    """A stage under whose key the note of `stage` is stored: `stage`'s own output may have no place for text."""
+    return dataclasses.replace(stage, roots=(*stage.roots, "note"))
