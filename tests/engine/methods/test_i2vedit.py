@@ -89,7 +89,8 @@ def test_inversion_with_itself_as_first_is_unchanged(model: Any, sigmas: Any, so
     """Skip-interval attention exactly: every key and value stands there twice, which no softmax notices."""
     following = algorithm.invert(model, source.states[-1:], source.condition, sigmas, first=source)
     scale = (algorithm.levels(sigmas) ** 2 + 1).sqrt()[:, None, None, None, None]
-    torch.testing.assert_close(following / scale, source.states / scale, atol=1e-4, rtol=0)
+    # Relative as well: float32's error grows with the values, and differs between processors.
+    torch.testing.assert_close(following / scale, source.states / scale, atol=1e-4, rtol=1e-4)
 
 
 def test_denoising_with_itself_as_first_is_unchanged(
