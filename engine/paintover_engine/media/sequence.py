@@ -209,6 +209,18 @@ def runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield run[0], run[-1]
 
 
+def gaps(numbers: Sequence[int], first: int, last: int) -> Iterator[tuple[int, int]]:
+    """First and last of every run of numbers in `first`..`last` that the ascending numbers leave out. Takes no time for
+    how long those are: a name may end in a time of day, and so may the next."""
+    after = first
+    for start, end in runs(numbers):
+        if start > after:
+            yield after, start - 1
+        after = end + 1
+    if after <= last:
+        yield after, last
+
+
 def written(run: tuple[int, int]) -> str:
     """ "4" or "4-9"."""
     return str(run[0]) if run[0] == run[1] else f"{run[0]}-{run[1]}"
