@@ -27,6 +27,9 @@ EXTENSIONS = frozenset({
 })  # fmt: skip
 
 
+_WIDEST_STEP = 16  # between numbers; what is farther apart shows no motion
+
+
 @dataclass(frozen=True)
 class ImageSequence:
     """Files of one folder that share a name but for a number.
@@ -219,6 +222,12 @@ def gaps(numbers: Sequence[int], first: int, last: int) -> Iterator[tuple[int, i
         after = end + 1
     if after <= last:
         yield after, last
+
+
+def step_of(numbers: Sequence[int]) -> int:
+    """How far apart ascending numbers are, all alike ("on twos": 2); 1 where they are not, or too few to tell."""
+    apart = {after - before for before, after in itertools.pairwise(numbers)}
+    return apart.pop() if len(apart) == 1 and len(numbers) > 2 and max(apart) <= _WIDEST_STEP else 1
 
 
 def written(run: tuple[int, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import threading
@@ -46,6 +47,10 @@ class Source:
                 Code.INVALID_ARGUMENT,
                 f"Frame {number} is not in the shot, which has frames {self.info.first} to {self.info.last}.",
             )
+        if self.info.is_held(number):
+            own = self.read(number - (number - self.info.first) % self.info.step)
+            assert isinstance(own, ImagePlate)
+            return dataclasses.replace(own, number=number)
         with self._lock:
             if number in self._kept:
                 self._kept.move_to_end(number)
@@ -157,7 +162,7 @@ def check_unchanged(info: SourceInfo) -> SourceFiles:
         fingerprint = _video_fingerprint(files, info.path, info.colorspace, info.stream)
     else:
         frames = _uploaded(info.path) if info.kind == "frames" else sequence.find(info.path)
-        files = _sequence_files(info.path, frames, info.first, info.last)
+        files = _sequence_files(info.path, frames, range(info.first, info.last + 1, info.step))
         fingerprint = _sequence_fingerprint(files, frames, info.colorspace, info.layer)
     if fingerprint != info.fingerprint:
         raise changed(info.path)
@@ -171,8 +176,8 @@ def _uploaded(path: str) -> sequence.ImageSequence:
     return frames
 
 
-def _sequence_files(path: str, frames: sequence.ImageSequence, first: int, last: int) -> SourceFiles:
-    return SourceFiles(path, {number: frames.path(number) for number in range(first, last + 1)})
+def _sequence_files(path: str, frames: sequence.ImageSequence, numbers: range) -> SourceFiles:
+    return SourceFiles(path, {number: frames.path(number) for number in numbers})
 
 
 def _video_fingerprint(files: SourceFiles, path: str, colorspace: str, stream: int | None) -> str:
@@ -209,7 +214,9 @@ def _whole_range(path: str, frames: sequence.ImageSequence, first: int | None, l
         missing = [sequence.written(gap) for gap in sequence.gaps(present, start, end)]
         listed = ", ".join(missing[:12]) + (", …" if len(missing) > 12 else "")
         longest = max(sequence.runs(present), key=lambda run: run[1] - run[0], default=None)
-        advice = f"; the longest unbroken range is --range {longest[0]}-{longest[1]}" if longest else ""
+        advice = "; number its files without gaps"
+        if longest and longest[1] > longest[0]:
+            advice = f"; the longest unbroken range is --range {longest[0]}-{longest[1]}"
         raise PaintoverError(
             Code.INVALID_ARGUMENT, f"'{frames.folder / frames.pattern}' has gaps: {listed} missing{advice}."
         )
@@ -217,11 +224,20 @@ def _whole_range(path: str, frames: sequence.ImageSequence, first: int | None, l
     return start, end
 
 
+def _stepped(path: str, frames: sequence.ImageSequence, first: int | None, last: int | None) -> sequence.ImageSequence:
+    """A stepped sequence's files within the asked range."""
+    start, end = _range(path, first, last, (frames.numbers[0], frames.numbers[-1]))
+    numbers = tuple(number for number in frames.numbers if start <= number <= end)
+    if not numbers:
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"'{path}' has no file in the range {start}-{end}.")
+    return dataclasses.replace(frames, numbers=numbers)
+
+
 def _probe_uploaded(
     path: str, frames: sequence.ImageSequence, first: int | None, last: int | None, colorspace: str
 ) -> SourceInfo:
     start, end = _whole_range(path, frames, first, last)
-    files = _sequence_files(path, frames, start, end)
+    files = _sequence_files(path, frames, range(start, end + 1))
     header = sequence.uploaded_header(frames.path(start))
     for number in range(start + 1, end + 1):
         other = sequence.uploaded_header(frames.path(number))
@@ -253,8 +269,15 @@ def _probe_uploaded(
 
 def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: str, layer: str) -> SourceInfo:
     frames = sequence.find(path)
-    start, end = _whole_range(path, frames, first, last)
-    files = _sequence_files(path, frames, start, end)
+    step = sequence.step_of(frames.numbers)
+    if step > 1:
+        frames = _stepped(path, frames, first, last)
+        start, end = frames.numbers[0], frames.numbers[-1]
+        _check_count(path, start, end)
+    else:
+        start, end = _whole_range(path, frames, first, last)
+    numbers = range(start, end + 1, step)
+    files = _sequence_files(path, frames, numbers)
     stored = read_stored(frames.path(start), layer)
     header, spec, layer = stored.header, stored.spec, stored.layer.name
     if converted_from(spec):
@@ -262,7 +285,7 @@ def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: 
         raise PaintoverError(
             Code.INVALID_ARGUMENT, f"'{frames.path(start)}' is {kind}, which no result can keep; save it as RGB."
         )
-    for number in range(start + 1, end + 1):
+    for number in numbers[1:]:
         other = read_stored(frames.path(number), layer).header
         if (other.width, other.height) != (header.width, header.height):
             raise sequence.differs(frames.path(number), other.width, other.height, header)
@@ -286,13 +309,19 @@ def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: 
         pixel_aspect=Fraction(spec.get_float_attribute("PixelAspectRatio", 1.0) or 1.0).limit_denominator(1000),
         timecode=spec.get_string_attribute("smpte:TimeCode"),
         has_audio=False,
-        notes=tuple(_sequence_notes(plate, stored, frames)),
+        notes=tuple(_sequence_notes(plate, stored, frames, step)),
         fingerprint=_sequence_fingerprint(files, frames, colorspace, layer),
         layer=layer,
+        step=step,
     )
 
 
-def _sequence_notes(plate: ImagePlate, stored: Stored, frames: sequence.ImageSequence) -> Iterator[str]:
+def _sequence_notes(plate: ImagePlate, stored: Stored, frames: sequence.ImageSequence, step: int) -> Iterator[str]:
+    if step > 1:
+        yield (
+            f"'{frames.pattern}' counts in steps of {step}: each picture is held until the next, and images "
+            "are written for the same numbers."
+        )
     coloured = [each for each in stored.layers if not each.grey]
     if len(coloured) > 1 or stored.layer.name:
         named = stored.layer.name or "RGB"
@@ -335,7 +364,6 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
         plate = list(reader.read_to(start))[-1]
         if other := video.size_change(reader, plate, end):
             raise _another_size(path, other, plate.width, plate.height, start)
-    aspect = described.pixel_aspect
     return SourceInfo(
         path=path,
         kind="video",
@@ -350,7 +378,7 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
         format=f"{described.codec} {plate.picture.pix_fmt}",
         colorspace=colorspace,
         scene_linear=colour.is_scene_linear(colorspace),
-        pixel_aspect=1 / aspect if plate.orientation.turns % 2 else aspect,
+        pixel_aspect=plate.pixel_aspect,
         timecode=timecode.add(described.tags.get("timecode", ""), start, index.rate),
         has_audio=described.has_audio,
         notes=tuple(_video_notes(path, plate, index, described)),
@@ -395,8 +423,10 @@ def _video_notes(path: str, plate: VideoPlate, index: VideoIndex, described: Des
         yield f"'{name}' has a variable frame rate; a video that is written keeps every frame's time."
     if not index.timed:
         yield f"'{name}' states no times for its frames; they are counted, and reading backward is slow."
-    if described.field_order:
+    if described.fields:
         yield f"'{name}' is interlaced; its frames are edited as they are, both fields woven: motion is one a frame."
+    if described.pix_fmt.startswith("xyz"):
+        yield f"'{name}' holds X'Y'Z' samples, as digital cinema does; they are converted to RGB, and so is the result."
     if plate.orientation != Orientation():
         size = f"{plate.width}x{plate.height}"
         yield f"'{name}' is stored turned or mirrored; frames are upright as players show them ({size})."

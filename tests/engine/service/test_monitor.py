@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -123,6 +124,28 @@ def test_requests_without_the_cookie_are_refused(stranger: Browser, path: str, c
     assert b"<html" not in answer.body
 
 
+ASK = """
+import os, socket, sys
+port, path, cookie, user = sys.argv[1:]
+os.setuid(int(user))
+connection = socket.socket()
+connection.connect((b"127.0.0.1", int(port)))
+connection.sendall(f"GET {path} HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\nCookie: {cookie}\\r\\n\\r\\n".encode())
+print(connection.recv(100).split()[1].decode())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("path", ["/", "/open?link=x"])
+def test_a_stolen_cookie_is_worth_nothing_to_another_user(browser: Browser, path: str) -> None:
+    def ask(user: int) -> str:
+        command = [sys.executable, "-c", ASK, str(browser.port), path, browser.cookie, str(user)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    assert ask(0) == ("200\n" if path == "/" else "401\n")
+    assert ask(54321) == "403\n"
+
+
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "", "localhost.evil:{port}"]
 )
@@ -171,7 +194,8 @@ def test_oversized_request_is_refused(browser: Browser, job: job_pb2.Job) -> Non
 @pytest.mark.parametrize(
     "body",
     [
-        b"[]", b"{", b'{"priority": "high"}', b'{"priority": true}', b'{"priority": 1e99}', b"{}", b'{"priority": "\xff"}',
+        b"[]", b"{", b'{"priority": "high"}', b'{"priority": true}', b'{"priority": 1e99}', b"{}",
+        b'{"priority": "\xff"}',
         b"[" * 4000, b'{"a":' * 800 + b"1" + b"}" * 800,
     ],
 )  # fmt: skip
