@@ -40,7 +40,7 @@ def half_of_memory() -> int:
 @dataclass(frozen=True)
 class Limits:
     """memory: bytes that all workers may have resident together. stalled_seconds: that a call may go on without reading
-    or writing anything; a long sequence on a slow disk is read for as long as it takes."""
+    or writing anything, or altogether where the system does not tell what a process reads; a long sequence on a slow disk is read for as long as it takes."""
 
     memory: int = field(default_factory=half_of_memory)
     stalled_seconds: float = 180.0
@@ -158,10 +158,11 @@ def _load(pid: int | None) -> _Load | None:
     try:
         process = psutil.Process(pid)
         resident, transferred = process.memory_info().rss, 0
-        if hasattr(process, "io_counters"):  # not on macOS
-            counters = process.io_counters()
-            read = getattr(counters, "read_chars", counters.read_bytes)  # Linux: from the page cache too
-            transferred = read + getattr(counters, "write_chars", counters.write_bytes)
+        if hasattr(process, "io_counters"):  # not on macOS: there the time since the call began is limited
+            with contextlib.suppress(psutil.AccessDenied):
+                counters = process.io_counters()
+                read = getattr(counters, "read_chars", counters.read_bytes)  # Linux: from the page cache too
+                transferred = read + getattr(counters, "write_chars", counters.write_bytes)
     except psutil.Error:
         return None
     return _Load(resident, transferred)
