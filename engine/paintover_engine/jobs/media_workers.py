@@ -28,22 +28,24 @@ CANCELLED_SECONDS = 3.0  # that a call whose client has left may still take
 _CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def half_of_memory() -> int:
-    """Half of the bytes of memory that this machine, or the container, has."""
+def memory_for_media() -> int:
+    """Three quarters of the bytes of memory that this machine, or the container, has. A keyframe of 16K by 8K takes 13
+    GiB."""
     total = psutil.virtual_memory().total
     for path in _CONTAINER_LIMITS:
         with contextlib.suppress(OSError, ValueError):  # "max": none
             total = min(total, int(Path(path).read_text()))
-    return int(total // 2)
+    return int(total * 3 // 4)
 
 
 @dataclass(frozen=True)
 class Limits:
     """memory: bytes that all workers may have resident together. stalled_seconds: that a call may go on without reading
-    or writing anything, or altogether where the system does not tell what a process reads; a long sequence on a slow disk is read for as long as it takes."""
+    or writing anything, or altogether where the system does not tell what a process reads; a long sequence on a slow
+    disk is read for as long as it takes."""
 
-    memory: int = field(default_factory=half_of_memory)
-    stalled_seconds: float = 180.0
+    memory: int = field(default_factory=memory_for_media)
+    stalled_seconds: float = 600.0  # a keyframe of 16K by 8K may compute for minutes
 
 
 class MediaWorkers:
@@ -135,7 +137,7 @@ class MediaWorkers:
         if resident > self._limits.memory:
             return PaintoverError(
                 Code.RESOURCE_EXHAUSTED,
-                f"{file} is too large to open: it takes more than {limit} of memory, half of what there is.",
+                f"{file} is too large to open: it takes more than {limit} of memory, three quarters of what there is.",
             )
         return PaintoverError(
             Code.RESOURCE_EXHAUSTED,
@@ -172,7 +174,7 @@ def _file_of(request: Request[ReplyT]) -> str:
     """What a call reads, as a sentence names it."""
     info = getattr(request, "info", None)
     path = getattr(request, "path", "") or getattr(request, "model", "") or (info.path if info else "")
-    return f"'{path}'" if path else "The source"
+    return f"'{path}'" if path else "The model"
 
 
 def _too_slow(file: str, seconds: float) -> PaintoverError:
@@ -190,4 +192,4 @@ def _crash(file: str, death: WorkerDied) -> PaintoverError:
             f"{file} could not be opened: the system killed the process that read it, most likely for want of memory; "
             "close other programs and try again.",
         )
-    return PaintoverError(Code.INTERNAL, f"Reading {file} crashed the media worker ({death}); the file may be damaged.")
+    return PaintoverError(Code.INTERNAL, f"{file} crashed the worker that read it ({death}); the file may be damaged.")
