@@ -356,3 +356,23 @@ def test_clock_jumps_do_not_disturb_jobs(
         made = [client.get_job(job.name).create_time for job in jobs]
         assert abs(made[0] - made[1]) > 3600 or abs(made[0] - time.time()) > 3600  # the clock did jump
         client.stop_engine(when_idle=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells no time of change")
+def test_source_rendered_again_fails_the_job_under_way(
+    slow: Client, shot: str, small_shot: SmallShot, tmp_path: Path
+) -> None:
+    given = {"seconds": "0.5"}
+    job = slow.create_job(shot, method="slow-draft", parameters=given, output=tmp_path / "out.mkv")
+    wait_until(lambda: running(slow, job, 2))
+    frame = small_shot.source / "00000.png"  # composited by now: nothing reads it again
+    before, content = frame.stat(), bytearray(frame.read_bytes())
+    content[-20] ^= 1
+    with open(frame, "r+b") as opened:
+        opened.write(content)
+    os.utime(frame, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert slow.wait_until_finished(job.name, SECONDS)
+    failed = slow.get_job(job.name)
+    assert failed.state == FAILED
+    assert failed.message == f"'{small_shot.source}' has changed since the shot was made; make the shot anew."
+    assert not (tmp_path / "out.mkv").exists()

@@ -323,3 +323,11 @@ def test_camera_orientation_is_applied(tmp_path: Path, noise: Noise) -> None:
     info = probe(tmp_path)
     assert (info.width, info.height) == (48, 32)
     assert np.array_equal(read(info, 1).pixels, upright)
+
+
+@pytest.mark.parametrize("last", ["1764340000", "99999999999999999999"])
+def test_files_named_by_the_time_of_day_are_gaps_at_once(last: str, tmp_path: Path, make_image: Make) -> None:
+    for number in ("1732800000", last):
+        make_image(tmp_path / f"shot.{number}.png", np.zeros((4, 4, 3), np.uint8))
+    message = refusal(tmp_path).message
+    assert f"has gaps: 1732800001-{int(last) - 1} missing" in message
