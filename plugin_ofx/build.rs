@@ -9,7 +9,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     link_the_unwinder()?;
     let set = protox::compile(files, [&protos])?;
-    tonic_prost_build::configure().build_server(false).build_transport(false).compile_fds(set)?;
+    let mut builder = tonic_prost_build::configure().build_server(false).build_transport(false);
+    for message in ["paintover.v1.Method", "paintover.v1.Parameter"] {
+        builder = builder.type_attribute(message, "#[derive(serde::Deserialize)] #[serde(default)]");
+    }
+    builder.compile_fds(set)?;
     Ok(())
 }
 

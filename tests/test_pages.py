@@ -24,3 +24,14 @@ def test_the_readme_names_only_commands_that_make_has() -> None:
         text = (ROOT / page).read_text(encoding="utf-8")
         named = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, flags=re.MULTILINE))
         assert named <= targets, page
+
+
+def test_each_promise_names_tests_that_exist() -> None:
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    }
+    for page in ("security.md",):
+        named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / page).read_text(encoding="utf-8")))
+        assert named and named <= defined, sorted(named - defined)

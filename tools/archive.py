@@ -58,11 +58,9 @@ def copy_bundle(folder: Path, platform: str) -> bool:
     for name in LIBRARIES[platform]:
         if (BUNDLE / "Contents" / name).is_dir():
             shutil.copytree(BUNDLE / "Contents" / name, contents / name)
-            resources = contents / "Resources"
-            resources.mkdir(exist_ok=True)
-            shutil.copy2(BUNDLE / "Contents" / "Resources" / f"THIRD-PARTY-NOTICES.{name}.txt", resources)
     if not contents.is_dir():
         return False
+    shutil.copytree(BUNDLE / "Contents" / "Resources", contents / "Resources")
     shutil.copy2(BUNDLE / "Contents" / "Info.plist", contents)
     return True
 

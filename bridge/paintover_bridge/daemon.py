@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -18,7 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from paintover_local.private_files import TRUSTED, NotPrivate, claim_folder, read_private
 from paintover_local.processes import detached, module_command
+from paintover_local.proof import CHALLENGE, PROOF, is_proof, new_challenge
 
 from paintover_bridge.errors import ClientError, unavailable
 
@@ -27,6 +30,7 @@ FOLDER_TAKEN = 75  # the engine's exit status when another one has the data fold
 _ENGINE_SAYS = "paintover-engine: "
 _POLL_SECONDS = 0.02
 _FOLDER_TAKEN_SECONDS = 0.5
+_FULL_DISK_BYTES = 10**5
 _HEALTH_SECONDS = 2.0
 
 
@@ -64,7 +68,9 @@ def read_token(folder: Path) -> str:
     Raises ClientError when it is missing or belongs to another user."""
     path = folder / "token"
     try:
-        return path.read_text("ascii").strip()
+        return read_private(path).decode("ascii").strip()
+    except NotPrivate as error:
+        raise ClientError("PERMISSION_DENIED", str(error)) from error
     except PermissionError as error:
         raise ClientError(
             "PERMISSION_DENIED",
@@ -79,7 +85,7 @@ def read_token(folder: Path) -> str:
 def read_endpoint(folder: Path) -> Endpoint | None:
     """The endpoint of `engine.json`; None without one, and where its process is gone, as after a crash."""
     try:
-        record = json.loads((folder / "engine.json").read_text("utf-8"))
+        record = json.loads(read_private(folder / "engine.json", TRUSTED))
         endpoint = Endpoint(str(record["address"]), int(record["pid"]), folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -98,30 +104,35 @@ def _may_be_alive(pid: int) -> bool:
     return True
 
 
-def is_serving(address: str, seconds: float = _HEALTH_SECONDS) -> bool:
-    """Whether grpc.health.v1 answers SERVING at an address. Encodes the two messages by hand, so that no generated code
-    is
-    loaded: an empty request, and a response whose field 1 is 1."""
+def is_serving(endpoint: Endpoint, seconds: float = _HEALTH_SECONDS) -> bool:
+    """Whether grpc.health.v1 answers SERVING there, and proves to be the folder's engine: another program may have its
+    port. Encodes the two messages by hand, so that no generated code is loaded: an empty request, and a response whose
+    field 1 is 1.
+
+    Raises ClientError where the token that proves it cannot be read."""
     import grpc
 
     from paintover_bridge.channel import OPTIONS
 
-    with grpc.insecure_channel(address, OPTIONS) as channel:
+    challenge = new_challenge()
+    with grpc.insecure_channel(endpoint.address, OPTIONS) as channel:
         check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=bytes,
             response_deserializer=bytes,
         )
         try:
-            return check(b"", timeout=seconds) == b"\x08\x01"
+            answer, call = check.with_call(b"", timeout=seconds, metadata=((CHALLENGE, challenge),))
+            proof = dict(call.initial_metadata()).get(PROOF, "")
         except grpc.RpcError:
             return False
+    return answer == b"\x08\x01" and is_proof(proof, read_token(endpoint.folder), endpoint.address, challenge)
 
 
 def find(folder: Path) -> Endpoint | None:
     """The endpoint of the engine that runs on this data folder; None if none answers."""
     endpoint = read_endpoint(folder)
-    return endpoint if endpoint and is_serving(endpoint.address) else None
+    return endpoint if endpoint and is_serving(endpoint) else None
 
 
 def engine_command() -> list[str]:
@@ -140,22 +151,25 @@ def engine_command() -> list[str]:
 
 
 def service_command(folder: Path, listen: str, ephemeral: bool) -> list[str]:
-    """The command line of an engine on this data folder. ephemeral: it ends when it has no client and no job left."""
+    """The command line of an engine on this data folder. ephemeral: it ends when it has no client and no job left.
+
+    listen: "127.0.0.1:PORT", "unix:PATH", or "" for a socket in the data folder (a free port on Windows)."""
     return [
         *engine_command(),
-        *("--data-dir", str(folder), "--listen", listen),
+        *("--data-dir", str(folder)),
+        *(["--listen", listen] if listen else []),
         *(["--ephemeral"] if ephemeral else []),
     ]
 
 
-def start(folder: Path, *, ephemeral: bool, listen: str = "127.0.0.1:0", seconds: float = START_SECONDS) -> Endpoint:
+def start(folder: Path, *, ephemeral: bool, listen: str = "", seconds: float = START_SECONDS) -> Endpoint:
     """Starts an engine that outlives this process, and returns once it answers.
 
     Another process may be starting one at the same moment: whichever answers first is returned.
     Raises ClientError when it dies (with the last line of its log) or does not answer within `seconds`."""
     command, log = service_command(folder, listen, ephemeral), log_path(folder)
     deadline = time.monotonic() + seconds
-    log_offset, process = _spawn(command, log)
+    log_offset, process = _spawn(command, folder)
     while time.monotonic() < deadline:
         status = process.poll()  # read before `find`, or an engine that answers between the two would be missed
         endpoint = find(folder)
@@ -164,20 +178,25 @@ def start(folder: Path, *, ephemeral: bool, listen: str = "127.0.0.1:0", seconds
         if status == FOLDER_TAKEN:  # by one that starts, and will answer, or one that stops, and makes room
             time.sleep(_FOLDER_TAKEN_SECONDS)
             if find(folder) is None:
-                log_offset, process = _spawn(command, log)
+                log_offset, process = _spawn(command, folder)
         elif status is not None:
             raise unavailable(_startup_failure(log, status, log_offset))
         time.sleep(_POLL_SECONDS)
     raise unavailable(f"The engine did not answer within {seconds:.0f} s of starting; see {log}.")
 
 
-def _spawn(command: list[str], log: Path) -> tuple[int, subprocess.Popen[bytes]]:
+def _spawn(command: list[str], folder: Path) -> tuple[int, subprocess.Popen[bytes]]:
     """Starts the engine's process; returns the length of its log before that, in bytes, and the process."""
+    log = log_path(folder)
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        claim_folder(folder)
+        log.parent.mkdir(exist_ok=True)
         with open(log, "ab") as sink:
             log_offset = sink.tell()
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, **detached())
+    except NotPrivate as error:
+        raise ClientError("PERMISSION_DENIED", str(error)) from error
     except OSError as error:
         raise unavailable(f"The engine cannot be started ({error}); see `paintover doctor`.") from error
     # Reaps the process, or in a long-lived host the zombie would look like a running engine.
@@ -192,6 +211,8 @@ def _startup_failure(log: Path, status: int, log_offset: int) -> str:
     with open(log, "rb") as file:
         file.seek(log_offset)
         lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    if not lines and shutil.disk_usage(log.parent).free < _FULL_DISK_BYTES:
+        return f"The disk of {log.parent.parent} is full, and the engine's log with it; make room there and try again."
     last = lines[-1] if lines else f"exit status {status}"
     if last.startswith(_ENGINE_SAYS):
         return last[len(_ENGINE_SAYS) :]
@@ -227,7 +248,7 @@ def wait_until_gone(endpoint: Endpoint, seconds: float) -> bool:
     """Waits for the engine's process to end and its data folder to be free; returns whether it did within `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if not _may_be_alive(endpoint.pid) or (os.name != "posix" and not is_serving(endpoint.address)):
+        if not _may_be_alive(endpoint.pid) or (os.name != "posix" and not is_serving(endpoint)):
             return True
         time.sleep(_POLL_SECONDS)
     return False

@@ -23,7 +23,14 @@ from paintover_bridge.errors import FAILED, INTERRUPTED, OK, ClientError, bad_in
 from paintover_bridge.job_request import JobRequest
 from paintover_bridge.output import CommandOutput
 from paintover_bridge.progress import duration, frame_record, progress_record
-from paintover_bridge.propagate import CANCEL_SECONDS, create_shot, done_record, interrupts_held, write_timeline
+from paintover_bridge.propagate import (
+    CANCEL_SECONDS,
+    create_shot,
+    done_record,
+    interrupts_held,
+    located,
+    write_timeline,
+)
 from paintover_bridge.records import as_record, job_number
 from paintover_bridge.save_watcher import PICTURES, SaveWatcher
 
@@ -70,7 +77,7 @@ class PaintSession:
         output: CommandOutput,
     ) -> None:
         self._client = client
-        self._request = request
+        self._request = located(client, request, output)
         self._options = options
         self._editor = editor
         self._data_folder = data_folder
@@ -224,8 +231,12 @@ class PaintSession:
             return
         with contextlib.suppress(ClientError):  # it may have finished meanwhile
             self._client.cancel_job(self._job.name)
-            self._output.event("outdated", {"job": self._job.name})
-            self._output.say(f"{self._job.name} is cancelled: this save outdates it.")
+        self._client.wait_until_finished(self._job.name, CANCEL_SECONDS)
+        if self._client.get_job(self._job.name).state == job_pb2.JOB_STATE_DONE:  # before it could be cancelled
+            self._request = replace(self._request, overwrite=True)
+            return
+        self._output.event("outdated", {"job": self._job.name})
+        self._output.say(f"{self._job.name} is cancelled: this save outdates it.")
 
     def _submit(self, keyframe: str) -> None:
         names = [keyframe] if self._options.only else []

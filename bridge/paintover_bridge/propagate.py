@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -19,7 +20,7 @@ from paintover_bridge.job_request import JobRequest
 from paintover_bridge.output import CommandOutput
 from paintover_bridge.progress import display_for, duration
 from paintover_bridge.records import as_record, job_number
-from paintover_bridge.timeline import check_rate, write_result
+from paintover_bridge.timeline import check_rate, from_timecode, write_result
 
 CANCEL_SECONDS = 10.0
 
@@ -40,6 +41,19 @@ def create_shot(client: Client, request: JobRequest, output: CommandOutput) -> s
     if request.clip is not None:
         check_rate(request.clip, shot.rate_numerator / (shot.rate_denominator or 1))
     return shot
+
+
+def located(client: Client, request: JobRequest, output: CommandOutput) -> JobRequest:
+    """The request with the frames of its timeline's clip counted as the video counts them; where that takes the video's
+    timecode, the frames are printed."""
+    if request.clip is None or request.clip.placed:
+        return request
+    shot = client.create_shot(request.source, colorspace=request.colorspace, stream=request.stream)
+    clip = from_timecode(request.clip, shot.timecode, shot.range.last)
+    if clip != request.clip:
+        first, last = clip.frames
+        output.say(f"By the video's timecode, which starts at {shot.timecode}, these are its frames {first} to {last}.")
+    return replace(request, clip=clip, frames=clip.frames)
 
 
 def submit(
@@ -73,6 +87,7 @@ def follow(client: Client, name: str, output: CommandOutput) -> int:
 def run(client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], output: CommandOutput) -> int:
     """Submits a job and follows it to its end; returns the exit status. Ctrl-C (or SIGTERM) cancels the job; a second
     one leaves at once."""
+    request = located(client, request, output)
     job = submit(client, request, keyframes, output)
     status = until_done(client, job.name, output)
     if status == OK:
@@ -94,7 +109,7 @@ def write_timeline(request: JobRequest, media: str, output: CommandOutput) -> No
 
 def prepare_shot(client: Client, request: JobRequest, output: CommandOutput) -> job_pb2.Job:
     """Creates the job that computes what needs no keyframe of a request's shot."""
-    shot = create_shot(client, request, output)
+    shot = create_shot(client, located(client, request, output), output)
     with interrupts_held():
         name = client.prepare_shot(shot.name, request.method, parameters=request.parameters, model=request.model)
         job = client.get_job(name)

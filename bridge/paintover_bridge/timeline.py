@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -37,6 +37,7 @@ class ClipMedia:
 
     path: a video file or a pattern. frames: first and last number as the source counts, transitions included.
     start, rate: the time of `first` in the media's own time, in frames at so many a second.
+    placed: the timeline says where the media's time begins; else `frames` may count from its timecode.
     """
 
     file: str
@@ -46,6 +47,7 @@ class ClipMedia:
     start: float
     rate: float
     sequence: bool
+    placed: bool = True
 
 
 def is_clip(source: str) -> bool:
@@ -88,6 +90,18 @@ def _free(timeline: Path, media: ClipMedia) -> str:
     if str(timeline) == media.file or (timeline.exists() and timeline.samefile(media.file)):
         raise bad_input(f"The result would replace the timeline {timeline}, which is read; name the output otherwise.")
     return str(timeline)
+
+
+def from_timecode(media: ClipMedia, timecode: str, last: int) -> ClipMedia:
+    """The clip with its frames counted from a video's timecode; unchanged where they lie in the video as they are, or
+    do not either way.
+
+    timecode: of the video's frame 0, "" where it has none. last: the number of its last frame."""
+    if media.frames[1] <= last or not timecode:
+        return media
+    origin = _otio().opentime.from_timecode(timecode, media.rate).to_frames()
+    first, end = (number - origin for number in media.frames)
+    return replace(media, frames=(first, end)) if 0 <= first <= end <= last else media
 
 
 def check_rate(media: ClipMedia, rate: float) -> None:
@@ -252,9 +266,9 @@ def _media(clip: Any, file: str, wanted: str) -> ClipMedia:
     count = _frames(shown.duration, rate, wanted)
     first = round(start - origin) + (numbered_from or 0)
     _whole(start - origin, wanted)
-    return ClipMedia(
-        file, wanted, path, (first, first + round(count) - 1), start, rate, sequence=numbered_from is not None
-    )
+    frames = (first, first + round(count) - 1)
+    sequence = numbered_from is not None
+    return ClipMedia(file, wanted, path, frames, start, rate, sequence, placed=sequence or available is not None)
 
 
 def _available(reference: Any) -> Any:

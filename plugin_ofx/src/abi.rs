@@ -2,7 +2,7 @@
 //!
 //! Every function of a host's suite is an `Option`: hosts leave some of them NULL.
 
-use std::ffi::{CStr, c_char, c_double, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_double, c_float, c_int, c_uint, c_void};
 
 pub type Status = c_int;
 
@@ -11,7 +11,7 @@ pub const FAILED: Status = 1;
 pub const ERR_MISSING_HOST_FEATURE: Status = 6;
 pub const REPLY_DEFAULT: Status = 14;
 
-/// An opaque thing of the host's, told apart from the others by its type.
+/// An opaque handle of the host's, with a type of its own.
 macro_rules! handle {
     ($name:ident) => {
         #[repr(transparent)]
@@ -24,6 +24,7 @@ macro_rules! handle {
                 Self(std::ptr::null_mut())
             }
 
+            #[allow(dead_code)]
             pub fn is_null(self) -> bool {
                 self.0.is_null()
             }
@@ -36,6 +37,7 @@ handle!(EffectHandle);
 handle!(ClipHandle);
 handle!(ParamSetHandle);
 handle!(ParamHandle);
+handle!(InteractHandle);
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -151,6 +153,52 @@ pub struct TimeLineSuite {
     pub get_time_bounds: Option<unsafe extern "C" fn(*mut c_void, *mut c_double, *mut c_double) -> Status>,
 }
 
+#[repr(C)]
+pub struct InteractSuite {
+    pub swap_buffers: Option<unsafe extern "C" fn(InteractHandle) -> Status>,
+    pub redraw: Option<unsafe extern "C" fn(InteractHandle) -> Status>,
+    pub get_property_set: Option<unsafe extern "C" fn(InteractHandle, *mut PropertySetHandle) -> Status>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PointD {
+    pub x: c_double,
+    pub y: c_double,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RgbaColour {
+    pub r: c_float,
+    pub g: c_float,
+    pub b: c_float,
+    pub a: c_float,
+}
+
+/// `kOfxStandardColourOverlayActive` and `kOfxDrawPrimitiveLines`.
+pub const STANDARD_COLOUR_ACTIVE: c_int = 1;
+pub const DRAW_LINES: c_int = 0;
+
+#[repr(C)]
+pub struct DrawSuite {
+    pub get_colour: Option<unsafe extern "C" fn(*mut c_void, c_int, *mut RgbaColour) -> Status>,
+    pub set_colour: Option<unsafe extern "C" fn(*mut c_void, *const RgbaColour) -> Status>,
+    pub set_line_width: Option<unsafe extern "C" fn(*mut c_void, c_float) -> Status>,
+    pub set_line_stipple: Option<unsafe extern "C" fn(*mut c_void, c_int) -> Status>,
+    pub draw: Option<unsafe extern "C" fn(*mut c_void, c_int, *const PointD, c_int) -> Status>,
+    pub draw_text: Option<unsafe extern "C" fn(*mut c_void, *const c_char, *const PointD, c_int) -> Status>,
+}
+
+/// Version 2 of the message suite. `message` and `set_persistent` take printf arguments after the format.
+#[repr(C)]
+pub struct MessageSuite {
+    pub message: Option<unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, *const c_char, ...) -> Status>,
+    pub set_persistent:
+        Option<unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, *const c_char, ...) -> Status>,
+    pub clear_persistent: Option<unsafe extern "C" fn(*mut c_void) -> Status>,
+}
+
 /// The standard's names, as C strings.
 pub mod name {
     use super::CStr;
@@ -167,6 +215,10 @@ pub mod name {
         SUITE_PARAMETER = c"OfxParameterSuite";
         SUITE_PROGRESS = c"OfxProgressSuite";
         SUITE_TIME_LINE = c"OfxTimeLineSuite";
+        SUITE_INTERACT = c"OfxInteractSuite";
+        SUITE_DRAW = c"OfxDrawSuite";
+        SUITE_MESSAGE = c"OfxMessageSuite";
+        MESSAGE_ERROR = c"OfxMessageError";
 
         ACTION_LOAD = c"OfxActionLoad";
         ACTION_UNLOAD = c"OfxActionUnload";
@@ -180,12 +232,15 @@ pub mod name {
         ACTION_END_SEQUENCE_RENDER = c"OfxImageEffectActionEndSequenceRender";
         ACTION_RENDER = c"OfxImageEffectActionRender";
         ACTION_IS_IDENTITY = c"OfxImageEffectActionIsIdentity";
+        ACTION_OUTPUT_COLOURSPACE = c"OfxImageEffectActionGetOutputColourspace";
+        ACTION_REGION_OF_DEFINITION = c"OfxImageEffectActionGetRegionOfDefinition";
         ACTION_CLIP_PREFERENCES = c"OfxImageEffectActionGetClipPreferences";
 
         CONTEXT_FILTER = c"OfxImageEffectContextFilter";
         CONTEXT_GENERAL = c"OfxImageEffectContextGeneral";
 
         COMPONENT_RGBA = c"OfxImageComponentRGBA";
+        COMPONENT_RGB = c"OfxImageComponentRGB";
         COMPONENT_ALPHA = c"OfxImageComponentAlpha";
         DEPTH_BYTE = c"OfxBitDepthByte";
         DEPTH_SHORT = c"OfxBitDepthShort";
@@ -194,6 +249,18 @@ pub mod name {
         PREMULTIPLIED = c"OfxImageAlphaPremultiplied";
 
         PROP_NAME = c"OfxPropName";
+        OVERLAY_V2 = c"OfxImageEffectPluginPropOverlayInteractV2";
+        ACTION_DRAW = c"OfxInteractActionDraw";
+        ACTION_PEN_DOWN = c"OfxInteractActionPenDown";
+        ACTION_PEN_MOTION = c"OfxInteractActionPenMotion";
+        ACTION_PEN_UP = c"OfxInteractActionPenUp";
+        PROP_EFFECT_INSTANCE = c"OfxPropEffectInstance";
+        PEN_POSITION = c"OfxInteractPropPenPosition";
+        PIXEL_SCALE = c"OfxInteractPropPixelScale";
+        DRAW_CONTEXT = c"OfxInteractPropDrawContext";
+        PROP_ICON = c"OfxPropIcon";
+        PROP_VERSION = c"OfxPropVersion";
+        PROP_VERSION_LABEL = c"OfxPropVersionLabel";
         PROP_LABEL = c"OfxPropLabel";
         PROP_SHORT_LABEL = c"OfxPropShortLabel";
         PROP_LONG_LABEL = c"OfxPropLongLabel";
@@ -220,6 +287,10 @@ pub mod name {
         PIXEL_DEPTH = c"OfxImageEffectPropPixelDepth";
         COMPONENTS = c"OfxImageEffectPropComponents";
         PREMULTIPLICATION = c"OfxImageEffectPropPreMultiplication";
+        RENDER_SCALE = c"OfxImageEffectPropRenderScale";
+        REGION_OF_DEFINITION = c"OfxImageEffectPropRegionOfDefinition";
+        PROJECT_SIZE = c"OfxImageEffectPropProjectSize";
+        PROJECT_OFFSET = c"OfxImageEffectPropProjectOffset";
         RENDER_WINDOW = c"OfxImageEffectPropRenderWindow";
         INTERACTIVE = c"OfxImageEffectPropInteractiveRenderStatus";
         // Of DaVinci Resolve, on the instance and in a render's arguments.
@@ -231,11 +302,18 @@ pub mod name {
         CLIP_MATTE = c"Matte";
         CLIP_OPTIONAL = c"OfxImageClipPropOptional";
         CLIP_IS_MASK = c"OfxImageClipPropIsMask";
+        CLIP_COLOURSPACE = c"OfxImageClipPropColourspace";
+        COLOUR_STYLE = c"OfxImageEffectPropColourManagementStyle";
+        COLOUR_CONFIGS = c"OfxImageEffectPropColourManagementAvailableConfigs";
+        COLOUR_CORE = c"OfxImageEffectColourManagementCore";
+        COLOUR_CONFIG_NATIVE = c"ofx-native-v1.5_aces-v1.3_ocio-v2.3";
+        COLOUR_OF_SOURCE = c"OfxColourspace_Source";
         CLIP_CONNECTED = c"OfxImageClipPropConnected";
 
         IMAGE_DATA = c"OfxImagePropData";
         IMAGE_BOUNDS = c"OfxImagePropBounds";
         IMAGE_REGION_OF_DEFINITION = c"OfxImagePropRegionOfDefinition";
+        IMAGE_PIXEL_ASPECT = c"OfxImagePropPixelAspectRatio";
         IMAGE_ROW_BYTES = c"OfxImagePropRowBytes";
 
         PARAM_INTEGER = c"OfxParamTypeInteger";
@@ -262,6 +340,7 @@ pub mod name {
         PARAM_PROP_PERSISTENT = c"OfxParamPropPersistant";
         PARAM_PROP_SCRIPT_NAME = c"OfxParamPropScriptName";
         PARAM_PROP_SECRET = c"OfxParamPropSecret";
+        STRING_IS_MULTI_LINE = c"OfxParamStringIsMultiLine";
         PARAM_PROP_STRING_MODE = c"OfxParamPropStringMode";
         PARAM_PROP_FILE_EXISTS = c"OfxParamPropStringFilePathExists";
         STRING_IS_FILE_PATH = c"OfxParamStringIsFilePath";
@@ -277,7 +356,7 @@ mod tests {
     const WORD: usize = size_of::<*const c_void>();
 
     #[test]
-    fn handles_and_optional_functions_are_pointers() {
+    fn handles_and_functions_are_pointers() {
         assert_eq!(size_of::<PropertySetHandle>(), WORD);
         assert_eq!(size_of::<Option<unsafe extern "C" fn(ParamHandle, ...) -> Status>>(), WORD);
         assert_eq!(size_of::<Host>(), 2 * WORD);
@@ -285,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plugin_lies_as_in_the_standard() {
+    fn plugin_layout() {
         assert_eq!(offset_of!(Plugin, api), 0);
         assert_eq!(offset_of!(Plugin, api_version), WORD);
         assert_eq!(offset_of!(Plugin, identifier), 2 * WORD);
@@ -297,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn suites_have_their_functions_at_the_standards_places() {
+    fn suite_layouts() {
         assert_eq!(size_of::<PropertySuite>(), 18 * WORD);
         assert_eq!(offset_of!(PropertySuite, get_pointer), 8 * WORD);
         assert_eq!(offset_of!(PropertySuite, get_dimension), 17 * WORD);
@@ -310,6 +389,10 @@ mod tests {
         assert_eq!(offset_of!(ParameterSuite, edit_end), 17 * WORD);
         assert_eq!(size_of::<ProgressSuite>(), 3 * WORD);
         assert_eq!(size_of::<TimeLineSuite>(), 3 * WORD);
+        assert_eq!(size_of::<MessageSuite>(), 3 * WORD);
+        assert_eq!(size_of::<InteractSuite>(), 3 * WORD);
+        assert_eq!(size_of::<DrawSuite>(), 6 * WORD);
+        assert_eq!(offset_of!(DrawSuite, draw), 4 * WORD);
         assert_eq!((size_of::<RectD>(), align_of::<RectD>()), (32, align_of::<c_double>()));
     }
 }

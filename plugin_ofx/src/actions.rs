@@ -1,17 +1,17 @@
 //! The plugin's entry point: the host's actions. Nothing but a status leaves it.
 
 use std::ffi::{CStr, c_char, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::abi::{ERR_MISSING_HOST_FEATURE, EffectHandle, FAILED, OK, PropertySetHandle, REPLY_DEFAULT, Status, name};
 use crate::buttons;
 use crate::connection;
 use crate::describe;
 use crate::file_log;
+use crate::guard::guarded;
 use crate::host::{self, Effect, Properties, Suites};
+use crate::identity;
 use crate::instance::Instance;
-use crate::params::Settings;
-use crate::propagate;
+use crate::params::{self, Settings};
 use crate::render;
 
 /// Every action. See the standard's "Actions".
@@ -41,11 +41,6 @@ pub unsafe extern "C" fn main_entry(
     })
 }
 
-/// Turns a panic into a failed action.
-fn guarded(action: impl FnOnce() -> Status) -> Status {
-    catch_unwind(AssertUnwindSafe(action)).unwrap_or(FAILED)
-}
-
 fn act(action: &CStr, suites: &Suites, effect: &Effect, in_args: &Properties, out_args: &Properties) -> Status {
     match action {
         _ if action == name::ACTION_UNLOAD => OK,
@@ -53,6 +48,7 @@ fn act(action: &CStr, suites: &Suites, effect: &Effect, in_args: &Properties, ou
         _ if action == name::ACTION_DESCRIBE_IN_CONTEXT => describe::describe_in_context(suites, effect, in_args),
         _ if action == name::ACTION_CREATE_INSTANCE => {
             Instance::attach(effect);
+            params::show_method(effect, &Settings::read(effect, 0.0).method);
             OK
         }
         _ if action == name::ACTION_DESTROY_INSTANCE => destroy(effect),
@@ -62,12 +58,18 @@ fn act(action: &CStr, suites: &Suites, effect: &Effect, in_args: &Properties, ou
             status
         }
         _ if action == name::ACTION_IS_IDENTITY => identity(effect, in_args, out_args),
+        _ if action == name::ACTION_OUTPUT_COLOURSPACE => {
+            out_args.set_string(name::CLIP_COLOURSPACE, name::COLOUR_OF_SOURCE);
+            OK
+        }
         _ if action == name::ACTION_CLIP_PREFERENCES => {
             out_args.set_int(name::FRAME_VARYING, 1);
             OK
         }
         _ if action == name::ACTION_INSTANCE_CHANGED => buttons::instance_changed(effect, in_args),
-        _ if action == name::ACTION_BEGIN_SEQUENCE_RENDER || action == name::ACTION_END_SEQUENCE_RENDER => OK,
+        _ if action == name::ACTION_BEGIN_SEQUENCE_RENDER => render::begin_sequence(effect, in_args),
+        _ if action == name::ACTION_END_SEQUENCE_RENDER => OK,
+        _ if action == name::ACTION_REGION_OF_DEFINITION => region_of_definition(effect, in_args, out_args),
         _ if action == name::ACTION_PURGE_CACHES => {
             if let Some(engine) = connection::started() {
                 engine.clear_cache();
@@ -81,10 +83,21 @@ fn act(action: &CStr, suites: &Suites, effect: &Effect, in_args: &Properties, ou
 fn destroy(effect: &Effect) -> Status {
     // Safety: it is the destroy action, the last of the effect.
     if let Some(instance) = unsafe { Instance::detach(effect) } {
-        propagate::release_keys(instance.number);
+        identity::release(instance.number);
         if let Some(engine) = connection::started() {
             engine.forget(instance.number);
         }
+    }
+    OK
+}
+
+/// The output covers what the source covers.
+fn region_of_definition(effect: &Effect, in_args: &Properties, out_args: &Properties) -> Status {
+    let time = in_args.double(name::PROP_TIME).unwrap_or(0.0);
+    let source = effect.clip(name::CLIP_SOURCE).and_then(|clip| clip.region_of_definition(time));
+    let Some(region) = source else { return REPLY_DEFAULT };
+    for (index, side) in (0..).zip([region.x1, region.y1, region.x2, region.y2]) {
+        out_args.set_double_at(name::REGION_OF_DEFINITION, index, side);
     }
     OK
 }
@@ -104,13 +117,6 @@ fn identity(effect: &Effect, in_args: &Properties, out_args: &Properties) -> Sta
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn panic_is_a_failed_action() {
-        file_log::install();
-        assert_eq!(guarded(|| panic!("on purpose")), FAILED);
-        assert_eq!(guarded(|| OK), OK);
-    }
 
     #[test]
     fn actions_before_load_fail() {

@@ -1,7 +1,7 @@
 //! The output of one render: the plate, and paint blended over it.
 
-use crate::composite::{Blend, Paint, Placement, Scratch};
-use crate::image::Image;
+use crate::composite::{Blend, CHANNELS, Depth, Paint, Placement, Scratch, encode};
+use crate::image::{Image, rgb};
 
 /// The pixels that a render must write. If dropped unfinished, by an error or a panic, it fills them with the plate.
 pub struct Canvas {
@@ -79,16 +79,28 @@ impl Canvas {
         self.done = true;
     }
 
+    /// Copies the plate, if nothing was written yet.
+    pub fn finish(&mut self) {
+        if !self.done {
+            self.fill();
+        }
+    }
+
     /// Fills with the plate, and the paint over it left of `right`.
     pub fn paint(&mut self, paint: &Paint, place: &Placement, blend: Blend, right: i32, holdout: Option<&Image>) {
         let [x1, y1, x2, y2] = self.window;
         let right = right.clamp(x1, x2);
         let painted = right.abs_diff(x1) as usize * self.output.pixel_bytes();
         let rows = |from: i32, to: i32| {
-            let (mut scratch, mut mattes, mut samples) = (Scratch::default(), Vec::new(), Vec::new());
+            let (mut scratch, mut mattes, mut samples, mut rgba) =
+                (Scratch::default(), Vec::new(), Vec::new(), Vec::new());
             for y in from..to {
                 // Safety: every row is taken once, by one thread.
-                if holdout.is_none() && right == x2 && unsafe { self.row_from_plate(y, paint, place, blend) } {
+                if holdout.is_none()
+                    && right == x2
+                    && self.output.channels == CHANNELS
+                    && unsafe { self.row_from_plate(y, paint, place, blend) }
+                {
                     continue;
                 }
                 let row = unsafe { self.row(y) };
@@ -96,7 +108,14 @@ impl Canvas {
                     holdout.alpha_row(x1, right, y, &mut mattes, &mut samples);
                     &mattes[..]
                 });
-                blend.row(&mut row[..painted], (x1, y), paint, place, holdout, &mut scratch);
+                let row = &mut row[..painted];
+                if self.output.channels == 3 {
+                    add_alpha(row, blend.depth, &mut rgba);
+                    blend.row(&mut rgba, (x1, y), paint, place, holdout, &mut scratch);
+                    row.copy_from_slice(&rgb(&rgba, blend.depth, CHANNELS));
+                } else {
+                    blend.row(row, (x1, y), paint, place, holdout, &mut scratch);
+                }
             }
         };
         if !self.is_empty() {
@@ -108,9 +127,19 @@ impl Canvas {
 
 impl Drop for Canvas {
     fn drop(&mut self) {
-        if !self.done {
-            self.fill();
-        }
+        self.finish();
+    }
+}
+
+/// RGB pixels as RGBA ones of alpha 1.
+fn add_alpha(rgb: &[u8], depth: Depth, rgba: &mut Vec<u8>) {
+    let mut opaque = [0; 4];
+    let opaque = &mut opaque[..depth.sample_bytes()];
+    encode(depth, &[depth.white()], opaque);
+    rgba.clear();
+    for pixel in rgb.chunks_exact(3 * depth.sample_bytes()) {
+        rgba.extend_from_slice(pixel);
+        rgba.extend_from_slice(opaque);
     }
 }
 

@@ -14,6 +14,7 @@ use tonic::{Code, Request as Call, Status};
 
 use crate::composite::{Bounds, Depth};
 use crate::frame::{Frame, Pixels};
+use crate::keyframes::Keyframe;
 use crate::launch::{self, Endpoint};
 use crate::methods;
 use crate::requests::{Propagate, ShotSource};
@@ -129,47 +130,83 @@ impl Client {
         Ok(answer.into_inner().frames_stored)
     }
 
-    /// Creates the job, its shot and keyframe first. Returns one sentence for the user.
-    pub async fn propagate(&self, work: Propagate) -> Result<String, Status> {
-        let shot = match work.shot {
-            ShotSource::Existing(name) => name,
-            ShotSource::Create(request) => self.create_shot(request).await?.name,
-        };
-        if let Some((frame, path)) = work.keyframe {
-            let mut keyframes = wire::keyframe_service_client::KeyframeServiceClient::new(self.channel.clone());
-            let picture = wire::Picture { from: Some(picture::From::Path(path)) };
-            let request = wire::PutKeyframeRequest { shot: shot.clone(), frame, picture: Some(picture), matte: None };
-            within(READ_FILES, keyframes.put_keyframe(self.call(request))).await?;
+    async fn shot_name(&self, shot: ShotSource) -> Result<String, Status> {
+        match shot {
+            ShotSource::Existing(name) => Ok(name),
+            ShotSource::Create(request) => Ok(self.create_shot(request).await?.name),
         }
-        let mut jobs = wire::job_service_client::JobServiceClient::new(self.channel.clone());
-        let spec = wire::JobSpec { shot, method: work.method, parameters: work.parameters, ..wire::JobSpec::default() };
-        let request = wire::CreateJobRequest { spec: Some(spec), ..Default::default() };
-        let answer = within(READ_FILES, jobs.create_job(self.call(request))).await?.into_inner();
-        let name = answer.job.map(|job| job.name).unwrap_or_default();
-        Ok(format!("Job {} is queued.", name.trim_start_matches("jobs/")))
     }
 
-    /// One result frame: mapped where the engine's files are this machine's, else sent.
-    pub async fn frame(&self, job: &str, number: i64) -> Result<Frame, String> {
+    async fn put_keyframe(&self, shot: &str, keyframe: &Keyframe) -> Result<String, Status> {
+        let picture = |path: &String| wire::Picture { from: Some(picture::From::Path(path.clone())) };
+        let request = wire::PutKeyframeRequest {
+            shot: shot.to_owned(),
+            frame: keyframe.frame,
+            picture: Some(picture(&keyframe.path)),
+            matte: (!keyframe.matte.is_empty()).then(|| picture(&keyframe.matte)),
+        };
+        let mut keyframes = wire::keyframe_service_client::KeyframeServiceClient::new(self.channel.clone());
+        let answer = within(READ_FILES, keyframes.put_keyframe(self.call(request))).await?.into_inner();
+        answer.keyframe.map(|found| found.name).ok_or_else(|| Status::internal("The engine stored no keyframe."))
+    }
+
+    /// Creates the job, its shot and keyframes first; returns its name.
+    pub async fn propagate(&self, work: Propagate) -> Result<String, Status> {
+        let shot = self.shot_name(work.shot).await?;
+        let mut keyframes = Vec::new();
+        for keyframe in work.keyframes.iter() {
+            keyframes.push(self.put_keyframe(&shot, keyframe).await?);
+        }
+        let mut jobs = wire::job_service_client::JobServiceClient::new(self.channel.clone());
+        let spec = wire::JobSpec {
+            shot,
+            keyframes,
+            method: work.method,
+            model: work.model,
+            parameters: work.parameters,
+            owner: work.owner,
+            ..wire::JobSpec::default()
+        };
+        let request = wire::CreateJobRequest { spec: Some(spec), ..Default::default() };
+        let answer = within(READ_FILES, jobs.create_job(self.call(request))).await?.into_inner();
+        answer.job.map(|job| job.name).ok_or_else(|| Status::internal("The engine made no job."))
+    }
+
+    /// Writes a frame of the plate to a file, unless the file exists.
+    pub async fn export_frame(&self, shot: ShotSource, frame: i64, path: String) -> Result<(), Status> {
+        let shot = self.shot_name(shot).await?;
+        let mut keyframes = wire::keyframe_service_client::KeyframeServiceClient::new(self.channel.clone());
+        let request = wire::ExportFrameRequest { shot, frame, path, overwrite: false };
+        within(READ_FILES, keyframes.export_frame(self.call(request))).await.map(|_| ())
+    }
+
+    /// One frame of a job's result, or of a shot's plate: mapped where the engine's files are this machine's, else sent.
+    pub async fn frame(&self, parent: &str, number: i64, view: wire::View) -> Result<Frame, String> {
         if self.local {
-            match self.get_frame(job, number, wire::Transport::Mapped).await {
+            match self.get_frame(parent, number, view, wire::Transport::Mapped).await {
                 Err(FrameError::Unmapped(reason)) => log::warn!("{reason}"),
                 Err(FrameError::Refused(status)) => return Err(sentence(&status)),
                 Ok(frame) => return Ok(frame),
             }
         }
-        self.get_frame(job, number, wire::Transport::Inline).await.map_err(|error| match error {
+        self.get_frame(parent, number, view, wire::Transport::Inline).await.map_err(|error| match error {
             FrameError::Refused(status) => sentence(&status),
             FrameError::Unmapped(reason) => reason,
         })
     }
 
-    async fn get_frame(&self, job: &str, number: i64, transport: wire::Transport) -> Result<Frame, FrameError> {
+    async fn get_frame(
+        &self,
+        parent: &str,
+        number: i64,
+        view: wire::View,
+        transport: wire::Transport,
+    ) -> Result<Frame, FrameError> {
         let mut frames = wire::frame_service_client::FrameServiceClient::new(self.channel.clone());
         let request = wire::GetFrameRequest {
-            parent: job.into(),
+            parent: parent.into(),
             number,
-            view: wire::View::Result.into(),
+            view: view.into(),
             transport: transport.into(),
             final_only: false,
         };
@@ -230,6 +267,7 @@ fn whole_frame(header: &wire::Frame, pixels: Pixels) -> Option<Frame> {
         bounds,
         is_final: header.r#final,
         pixels,
+        shot: String::new(),
     };
     (header.channels as usize * 2 == Depth::Half.pixel_bytes() && frame.paint().is_some()).then_some(frame)
 }

@@ -2,6 +2,7 @@
 
 use crate::abi::name;
 use crate::host::{Effect, Properties};
+use crate::image::Image;
 
 /// The number of the source's frame at the host's time.
 pub fn frame_number(in_args: &Properties, time: f64, offset: i64) -> i64 {
@@ -31,4 +32,16 @@ pub fn frame_range(effect: &Effect) -> Option<(i64, i64)> {
     let (first, last) = (found.double_at(name::FRAME_RANGE, 0)?, found.double_at(name::FRAME_RANGE, 1)?);
     let sane = first <= last && last - first < MAX && first.abs() < MAX && last.abs() < MAX;
     sane.then_some((first.round() as i64, last.round() as i64))
+}
+
+/// The number of the source's frame at a time that no action's arguments belong to.
+pub fn nearest_frame(time: f64, offset: i64) -> i64 {
+    (time.round() as i64).saturating_add(offset)
+}
+
+/// The project's format as x1, y1, x2, y2 in an image's pixels, where the host gives it.
+pub fn project_format(effect: &Effect, image: &Image) -> Option<[f64; 4]> {
+    let found = effect.properties();
+    let size = found.pair(name::PROJECT_SIZE).filter(|size| size.0 > 0.0 && size.1 > 0.0)?;
+    Some(image.pixels_of(found.pair(name::PROJECT_OFFSET).unwrap_or((0.0, 0.0)), size))
 }

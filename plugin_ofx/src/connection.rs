@@ -1,6 +1,8 @@
 //! The process's connection: a thread that finds the engine, follows its jobs, fetches frames and executes orders.
 
+use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -9,15 +11,18 @@ use tonic::Status;
 
 use crate::client::{Client, sentence};
 use crate::data_folder::data_folder;
+use crate::desktop;
 use crate::engine_state::{ConnectionState, EngineState};
 use crate::launch::{self, Endpoint};
-use crate::requests::{Order, Request, Work};
+use crate::requests::{Order, Propagate, Request, Work};
 use crate::residency;
 use crate::wire;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// For calls that the engine answers from memory.
 const ANSWER: Duration = Duration::from_secs(2);
+/// For the call in which the engine decodes a frame.
+const READ_PLATE: Duration = Duration::from_secs(20);
 /// How long a lost engine is looked for before it counts as absent.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long after a start the next one may be tried.
@@ -134,6 +139,9 @@ impl Connection {
         for order in self.orders.extract_if(.., |order| is_late(order)) {
             let sentence = reason.clone().unwrap_or_else(|| "The engine does not answer; try again.".into());
             self.engine.set_outcome(order.instance, Some(sentence.clone()));
+            if let Some(owner) = order.work.owner() {
+                self.engine.set_creating(owner, false);
+            }
             let _ = order.reply.send(Err(sentence));
         }
     }
@@ -142,6 +150,9 @@ impl Connection {
         match request {
             Request::Fetch(job, number) => {
                 self.engine.fetched((job, number), 0, 0, Err("The engine is not connected.".into()));
+            }
+            Request::FetchPlate(shot, _) => {
+                self.engine.plate_fetched(&shot, Err("The engine is not connected.".into()))
             }
             Request::Order(order) => self.orders.push(*order),
             Request::Wake => self.start_requested = true,
@@ -212,12 +223,18 @@ impl Connection {
                 tokio::spawn(async move {
                     let key = (job, number);
                     let (connection, sequence) = engine.version_of(&key);
-                    let frame = timeout(ANSWER, client.frame(&key.0, number)).await;
+                    let frame = timeout(ANSWER, client.frame(&key.0, number, wire::View::Result)).await;
                     if frame.is_err() {
                         engine.set_connection_state(ConnectionState::Silent);
                     }
                     let frame = frame.unwrap_or_else(|_| Err("The engine does not answer.".into()));
                     engine.fetched(key, connection, sequence, frame);
+                });
+            }
+            Request::FetchPlate(shot, number) => {
+                tokio::spawn(async move {
+                    let plate = timeout(READ_PLATE, client.frame(&shot, number, wire::View::Plate)).await;
+                    engine.plate_fetched(&shot, plate.unwrap_or_else(|_| Err("The engine does not answer.".into())));
                 });
             }
             Request::Order(order) => {
@@ -237,25 +254,48 @@ impl Connection {
 
 async fn execute(engine: &'static EngineState, client: Client, order: Order) {
     let instance = order.instance;
+    let owner = order.work.owner().map(str::to_owned);
     let is_last = !matches!(order.work, Work::CreateShot(_));
     let work = async {
         match order.work {
-            Work::Propagate(work) => client.propagate(work).await,
+            Work::Propagate(work) => propagate(engine, &client, *work).await,
             Work::CreateShot(request) => client.create_shot(request).await.map(|shot| shot.name),
-            Work::UploadThen { frames, expected, then } => match client.upload(frames).await {
-                Ok(count) if count < expected => {
-                    Err(Status::aborted(format!("{count} of {expected} frames were sent; nothing was propagated.")))
+            Work::UploadThen { frames, expected, then } => {
+                let count = client.upload(frames).await?;
+                if count < expected.load(Ordering::Acquire) {
+                    return Err(Status::aborted("Not all frames were sent; nothing was propagated."));
                 }
-                Ok(_) => client.propagate(*then).await,
-                Err(status) => Err(status),
-            },
+                propagate(engine, &client, *then).await
+            }
+            Work::ExportFrame { shot, frame, path } => {
+                if !Path::new(&path).exists() {
+                    client.export_frame(shot, frame, path.clone()).await?;
+                }
+                Ok(desktop::paint(&path))
+            }
         }
     };
     let outcome = work.await.map_err(|status| sentence(&status));
+    // A job that was created counts as being created until its first change arrives.
+    if let (Some(owner), Err(_)) = (owner, &outcome) {
+        engine.set_creating(&owner, false);
+    }
     match &outcome {
         Err(reason) => engine.set_outcome(instance, Some(reason.clone())),
         Ok(_) if is_last => engine.set_outcome(instance, None),
         Ok(_) => {}
     }
     let _ = order.reply.send(outcome);
+}
+
+/// Creates the job, and cancels it if the user did so meanwhile. Returns one sentence for the user.
+async fn propagate(engine: &EngineState, client: &Client, work: Propagate) -> Result<String, Status> {
+    let owner = work.owner.clone();
+    let cancelled = || Status::cancelled("Cancelled.");
+    let created = if engine.is_cancelled(&owner) { Err(cancelled()) } else { client.propagate(work).await };
+    match created {
+        Ok(job) if engine.is_cancelled(&owner) => client.cancel(job).await.and(Err(cancelled())),
+        Ok(job) => Ok(format!("Job {} is queued.", job.trim_start_matches("jobs/"))),
+        Err(status) => Err(status),
+    }
 }

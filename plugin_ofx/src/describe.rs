@@ -1,9 +1,10 @@
 //! The describe actions: what the effect supports, its clips and parameters.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 
-use crate::abi::{OK, Status, name};
+use crate::abi::{MainEntry, OK, Status, name};
 use crate::host::{Effect, Properties, Suites};
+use crate::overlay;
 use crate::params::describe as params;
 
 /// The describe action.
@@ -11,6 +12,14 @@ pub fn describe(suites: &Suites, effect: &Effect) -> Status {
     let found = effect.properties();
     for label in [name::PROP_LABEL, name::PROP_SHORT_LABEL, name::PROP_LONG_LABEL] {
         found.set_string(label, c"Paintover");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    for (index, part) in (0..).zip(version.split('.').filter_map(|part| part.parse().ok())) {
+        found.set_int_at(name::PROP_VERSION, index, part);
+    }
+    found.set_text(name::PROP_VERSION_LABEL, version);
+    for (index, icon) in (0..).zip([c"org.paintover.Paintover.svg", c"org.paintover.Paintover.png"]) {
+        found.set_string_at(name::PROP_ICON, index, icon);
     }
     found.set_string(name::GROUPING, c"Paintover");
     found.set_string(
@@ -31,7 +40,21 @@ pub fn describe(suites: &Suites, effect: &Effect) -> Status {
     if reads_other_times(suites) {
         found.set_int(name::TEMPORAL_ACCESS, 1);
     }
+    if suites.draws() {
+        let entry: MainEntry = overlay::main_entry;
+        found.set_pointer(name::OVERLAY_V2, entry as *mut c_void);
+    }
+    if manages_colour(suites) {
+        found.set_string(name::COLOUR_STYLE, name::COLOUR_CORE);
+        found.set_string(name::COLOUR_CONFIGS, name::COLOUR_CONFIG_NATIVE);
+    }
     OK
+}
+
+/// Whether the host has OpenFX 1.5's colour management. Not Nuke's: 17 loses the panel of an effect that asks for it.
+fn manages_colour(suites: &Suites) -> bool {
+    let style = suites.host().string(name::COLOUR_STYLE).unwrap_or_default();
+    !style.is_empty() && style != "OfxImageEffectColourManagementNone" && !suites.host_name().contains("nuke")
 }
 
 fn reads_other_times(suites: &Suites) -> bool {
@@ -49,11 +72,11 @@ pub fn describe_in_context(suites: &Suites, effect: &Effect, in_args: &Propertie
         Ok::<_, Status>(found)
     };
     let described = || {
-        let source = clip(name::CLIP_SOURCE, &[name::COMPONENT_RGBA])?;
+        let source = clip(name::CLIP_SOURCE, &[name::COMPONENT_RGBA, name::COMPONENT_RGB])?;
         if reads_other_times(suites) {
             source.set_int(name::TEMPORAL_ACCESS, 1);
         }
-        clip(name::CLIP_OUTPUT, &[name::COMPONENT_RGBA])?;
+        clip(name::CLIP_OUTPUT, &[name::COMPONENT_RGBA, name::COMPONENT_RGB])?;
         if in_args.is(name::CONTEXT, name::CONTEXT_GENERAL) {
             let matte = clip(name::CLIP_MATTE, &[name::COMPONENT_ALPHA, name::COMPONENT_RGBA])?;
             matte.set_int(name::CLIP_OPTIONAL, 1);

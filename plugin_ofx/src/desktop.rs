@@ -15,3 +15,11 @@ pub fn open(target: &str) -> std::io::Result<()> {
     std::thread::Builder::new().name("paintover-wait".into()).spawn(move || child.wait())?;
     Ok(())
 }
+
+/// Opens a picture to paint on; returns one sentence for the user.
+pub fn paint(path: &str) -> String {
+    match open(path) {
+        Ok(()) => format!("Paint on {path}, save it, and press Propagate."),
+        Err(error) => format!("Open {path} yourself ({error}), paint, save it, and press Propagate."),
+    }
+}

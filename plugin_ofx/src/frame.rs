@@ -12,6 +12,8 @@ pub struct Frame {
     /// No later stage of the job will improve it.
     pub is_final: bool,
     pub pixels: Pixels,
+    /// The name of the shot that it is of.
+    pub shot: String,
 }
 
 /// Half-float RGBA, in a file of the engine's or received.

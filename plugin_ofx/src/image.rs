@@ -16,6 +16,10 @@ pub struct Image {
     pub depth: Depth,
     pub channels: usize,
     pub premultiplied: bool,
+    /// The render scale, across and up: below 1 for a proxy.
+    pub scale: (f64, f64),
+    /// A pixel's width for a height of 1.
+    pub pixel_aspect: f64,
 }
 
 // A render's threads write rows of their own.
@@ -30,6 +34,8 @@ impl Image {
         let depth = depth_of(&found.string(name::PIXEL_DEPTH)?)?;
         let channels = if found.is(name::COMPONENTS, name::COMPONENT_RGBA) {
             CHANNELS
+        } else if found.is(name::COMPONENTS, name::COMPONENT_RGB) {
+            3
         } else if found.is(name::COMPONENTS, name::COMPONENT_ALPHA) {
             1
         } else {
@@ -42,9 +48,11 @@ impl Image {
         let row_bytes = if row_bytes == 0 { least } else { row_bytes };
         let valid = !data.is_null() && width > 0 && height > 0 && (height == 1 || row_bytes.abs() >= least);
         let region = found.rectangle(name::IMAGE_REGION_OF_DEFINITION).filter(|region| is_region(region, &bounds));
+        let scale = found.pair(name::RENDER_SCALE).filter(|scale| scale.0 > 0.0 && scale.1 > 0.0).unwrap_or((1.0, 1.0));
+        let pixel_aspect = found.double(name::IMAGE_PIXEL_ASPECT).filter(|&aspect| aspect > 0.0).unwrap_or(1.0);
         let premultiplied = found.is(name::PREMULTIPLICATION, name::PREMULTIPLIED);
         let region = region.unwrap_or(bounds);
-        valid.then_some(Self { data, bounds, region, row_bytes, depth, channels, premultiplied })
+        valid.then_some(Self { data, bounds, region, row_bytes, depth, channels, premultiplied, scale, pixel_aspect })
     }
 
     pub fn pixel_bytes(&self) -> usize {
@@ -64,6 +72,20 @@ impl Image {
         (left < right && (self.bounds[1]..self.bounds[3]).contains(&y)).then_some((left, right))
     }
 
+    /// The RGB of pixel x, y, not premultiplied, 1 is white; None outside the bounds, and for an image of alpha alone.
+    pub fn pixel(&self, x: i32, y: i32) -> Option<[f32; 3]> {
+        self.span(x, x.checked_add(1)?, y).filter(|_| self.has_colour())?;
+        let mut values = [1.0; CHANNELS];
+        // Safety: inside the bounds.
+        let bytes = unsafe { std::slice::from_raw_parts(self.at(x, y), self.pixel_bytes()) };
+        decode(self.depth, bytes, &mut values[..self.channels]);
+        let white = self.depth.white();
+        let alpha = values[3] / white;
+        let divisor =
+            if self.premultiplied && self.channels == CHANNELS && alpha > 0.0 { white * alpha } else { white };
+        Some(std::array::from_fn(|channel| values[channel] / divisor))
+    }
+
     /// All rows from the top, without padding, as the engine takes frames.
     pub fn packed(&self) -> Vec<u8> {
         let [x1, y1, x2, y2] = self.bounds;
@@ -80,8 +102,26 @@ impl Image {
         (self.bounds[2].abs_diff(self.bounds[0]), self.bounds[3].abs_diff(self.bounds[1]))
     }
 
-    pub fn is_rgba(&self) -> bool {
-        self.channels == CHANNELS
+    /// Whether it is smaller than the clip's own pixels.
+    pub fn is_proxy(&self) -> bool {
+        self.scale.0 < 1.0 || self.scale.1 < 1.0
+    }
+
+    /// A rectangle of canonical coordinates, x, y and width, height, as x1, y1, x2, y2 in its pixels.
+    pub fn pixels_of(&self, (x, y): (f64, f64), (width, height): (f64, f64)) -> [f64; 4] {
+        let across = self.scale.0 / self.pixel_aspect;
+        [x * across, y * self.scale.1, (x + width) * across, (y + height) * self.scale.1]
+    }
+
+    /// A rectangle of its pixels in canonical coordinates, x1, y1, x2, y2 each.
+    pub fn canonical_of(&self, [x1, y1, x2, y2]: [f64; 4]) -> [f64; 4] {
+        let across = self.pixel_aspect / self.scale.0;
+        [x1 * across, y1 / self.scale.1, x2 * across, y2 / self.scale.1]
+    }
+
+    /// RGB or RGBA.
+    pub fn has_colour(&self) -> bool {
+        self.channels >= 3
     }
 
     /// A row's alpha, 0 to 1, from `x1` to `x2`; 0 outside the bounds.
@@ -118,11 +158,11 @@ fn depth_of(text: &str) -> Option<Depth> {
     Some(Depth::ALL[found])
 }
 
-/// The RGB samples of packed RGBA ones.
-pub fn rgb(rgba: &[u8], depth: Depth) -> Vec<u8> {
+/// The RGB samples of packed pixels of 3 or 4 channels.
+pub fn rgb(samples: &[u8], depth: Depth, channels: usize) -> Vec<u8> {
     let size = depth.sample_bytes();
-    let mut rgb = Vec::with_capacity(rgba.len() / CHANNELS * 3);
-    rgba.chunks_exact(CHANNELS * size).for_each(|pixel| rgb.extend_from_slice(&pixel[..3 * size]));
+    let mut rgb = Vec::with_capacity(samples.len() / channels * 3);
+    samples.chunks_exact(channels * size).for_each(|pixel| rgb.extend_from_slice(&pixel[..3 * size]));
     rgb
 }
 
@@ -132,7 +172,7 @@ mod tests {
 
     #[test]
     fn rgb_leaves_alpha_out() {
-        assert_eq!(rgb(&[1, 2, 3, 4, 5, 6, 7, 8], Depth::Byte), [1, 2, 3, 5, 6, 7]);
-        assert_eq!(rgb(&[1, 1, 2, 2, 3, 3, 4, 4], Depth::Short), [1, 1, 2, 2, 3, 3]);
+        assert_eq!(rgb(&[1, 2, 3, 4, 5, 6, 7, 8], Depth::Byte, 4), [1, 2, 3, 5, 6, 7]);
+        assert_eq!(rgb(&[1, 1, 2, 2, 3, 3, 4, 4], Depth::Short, 4), [1, 1, 2, 2, 3, 3]);
     }
 }

@@ -17,6 +17,9 @@ pub struct Instance {
     shown_status: Mutex<String>,
     collector: Mutex<Option<FrameCollector>>,
     last_revision: Mutex<Option<Instant>>,
+    seen_revision: Mutex<Option<i32>>,
+    render_error: Mutex<Option<String>>,
+    frame_region: Mutex<Option<[f64; 4]>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -30,6 +33,9 @@ impl Instance {
             shown_status: Mutex::default(),
             collector: Mutex::default(),
             last_revision: Mutex::default(),
+            seen_revision: Mutex::default(),
+            render_error: Mutex::default(),
+            frame_region: Mutex::default(),
         }
     }
 
@@ -71,5 +77,20 @@ impl Instance {
     /// When a render last changed the revision parameter.
     pub fn last_revision(&self) -> MutexGuard<'_, Option<Instant>> {
         lock(&self.last_revision)
+    }
+
+    /// What the engine had when the revision parameter was last changed: see `EngineState::revision`.
+    pub fn seen_revision(&self) -> MutexGuard<'_, Option<i32>> {
+        lock(&self.seen_revision)
+    }
+
+    /// Why the last render failed, if it did.
+    pub fn render_error(&self) -> MutexGuard<'_, Option<String>> {
+        lock(&self.render_error)
+    }
+
+    /// Where the last render placed the frame: x1, y1, x2, y2 in canonical coordinates.
+    pub fn frame_region(&self) -> MutexGuard<'_, Option<[f64; 4]>> {
+        lock(&self.frame_region)
     }
 }

@@ -9,6 +9,8 @@ pub struct JobView {
     pub shot: String,
     pub method: String,
     pub prepare_only: bool,
+    /// Whose job it is, an effect's text; or empty.
+    pub owner: String,
     pub job: Job,
     /// Each finished frame's number, and the sequence number of the last change to it.
     pub frames: HashMap<i64, u64>,
@@ -17,6 +19,11 @@ pub struct JobView {
 impl JobView {
     pub fn finished(&self) -> bool {
         matches!(self.state, JobState::Done | JobState::Failed | JobState::Cancelled)
+    }
+
+    /// The names of its keyframes.
+    pub fn keyframes(&self) -> &[String] {
+        self.job.spec.as_ref().map_or(&[], |spec| &spec.keyframes)
     }
 
     /// One sentence: how far the job is.

@@ -19,12 +19,13 @@ pub struct Endpoint {
 /// The engine that `engine.json` and `token` describe; None where no engine runs on the folder. The file outlasts a crash, so
 /// an engine at this address is likely, not certain.
 pub fn read(folder: &Path) -> Option<Endpoint> {
+    // The token first: it is made anew at each start, so none is ever shown at the address of an engine before.
+    let token = fs::read_to_string(folder.join("token")).ok()?;
     let record: Value = serde_json::from_slice(&fs::read(folder.join("engine.json")).ok()?).ok()?;
     let address = record.get("address")?.as_str()?;
     if !may_run(record.get("pid")?.as_i64()?) {
         return None;
     }
-    let token = fs::read_to_string(folder.join("token")).ok()?;
     Some(Endpoint {
         address: address.to_owned(),
         token: token.trim().to_owned(),
@@ -87,7 +88,7 @@ pub fn start(folder: &Path, command: &[String]) -> std::io::Result<()> {
         .args(&command[1..])
         .arg("--data-dir")
         .arg(folder)
-        .args(["--listen", "127.0.0.1:0", "--ephemeral"])
+        .arg("--ephemeral")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);

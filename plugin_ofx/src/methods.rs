@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use prost::Message;
 
 use crate::data_folder::data_folder;
-use crate::wire::{ListMethodsResponse, Method, Parameter, ParameterKind};
+use crate::wire::{ListMethodsResponse, Method};
 
 const FILE: &str = "openfx-methods.bin";
 
@@ -43,37 +43,21 @@ pub fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
+/// The methods of the engine that this library was built beside: see tools/ofx_methods.py.
 fn built_in() -> Vec<Method> {
-    let mode = Parameter {
-        name: "mode".into(),
-        title: "Kind of edit".into(),
-        help: "How the edit travels; auto looks at the keyframe and decides.".into(),
-        kind: ParameterKind::Choice.into(),
-        default_value: "auto".into(),
-        choices: ["auto", "colour", "paint", "grade"].map(str::to_owned).to_vec(),
-        basic: true,
-        ..Parameter::default()
-    };
-    let softness = Parameter {
-        name: "softness".into(),
-        title: "Edge softness".into(),
-        help: "Feathers the matte's edge inwards by this much beyond what the keyframe shows.".into(),
-        kind: ParameterKind::Float.into(),
-        default_value: "0.0".into(),
-        minimum: Some(0.0),
-        maximum: Some(50.0),
-        unit: "px".into(),
-        basic: true,
-        ..Parameter::default()
-    };
-    let draft =
-        Method { name: "draft".into(), title: "Draft".into(), parameters: vec![mode, softness], ..Method::default() };
-    vec![draft]
+    serde_json::from_str(include_str!("../methods.json")).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn built_in_methods_are_described() {
+        let methods = built_in();
+        assert_eq!(methods[0].name, "draft");
+        assert!(methods.iter().all(|method| !method.title.is_empty() && !method.parameters.is_empty()));
+    }
 
     #[test]
     fn names_are_ascii_identifiers() {

@@ -9,12 +9,20 @@ use tiff::encoder::{TiffEncoder, colortype};
 use crate::composite::{Depth, decode};
 use crate::image::{Image, rgb};
 
-/// The file on which a clip's frame is painted, one for each frame, in the data folder.
-pub fn path(folder: &Path, clip: &str, frame: i64) -> PathBuf {
+/// The file on which an effect's frame is painted, in the data folder.
+///
+/// effect: the effect's id, so that no two effects paint on one file. clip: what the file's name tells of the clip.
+pub fn path(folder: &Path, effect: &str, clip: &str, frame: i64) -> PathBuf {
     let stem = Path::new(clip).file_stem().map_or_else(|| "clip".into(), |stem| stem.to_string_lossy().into_owned());
     let safe = |letter: char| if letter.is_alphanumeric() || "-_.".contains(letter) { letter } else { '_' };
     let stem: String = stem.chars().map(safe).collect();
-    folder.join("painting").join(format!("{stem}.{frame:05}.tif"))
+    folder.join("painting").join(effect).join(format!("{stem}.{frame:05}.tif"))
+}
+
+/// Makes the folder of a file.
+pub fn make_folder(path: &Path) -> Result<(), String> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}.", folder.display()))
 }
 
 /// Writes the image, RGB at its depth (half as float). Keeps a file that exists: the artist may have painted on it.
@@ -23,7 +31,7 @@ pub fn write(image: &Image, path: &Path) -> Result<(), String> {
         return Ok(());
     }
     let failed = |error: &dyn std::fmt::Display| format!("{} cannot be written: {error}.", path.display());
-    fs::create_dir_all(path.parent().unwrap_or(path)).map_err(|error| failed(&error))?;
+    make_folder(path)?;
     let partial = path.with_extension("partial");
     let file = File::create(&partial).map_err(|error| failed(&error))?;
     encode(image, BufWriter::new(file)).map_err(|error| failed(&error))?;
@@ -32,7 +40,7 @@ pub fn write(image: &Image, path: &Path) -> Result<(), String> {
 
 fn encode(image: &Image, file: BufWriter<File>) -> Result<(), tiff::TiffError> {
     let (width, height) = image.size();
-    let rgb = rgb(&image.packed(), image.depth);
+    let rgb = rgb(&image.packed(), image.depth, image.channels);
     let mut encoder = TiffEncoder::new(file)?;
     match image.depth {
         Depth::Byte => encoder.write_image::<colortype::RGB8>(width, height, &rgb),
@@ -54,7 +62,7 @@ mod tests {
 
     #[test]
     fn file_is_named_by_clip_and_frame() {
-        let named = path(Path::new("data"), "shots/a b:c.mov", 7);
-        assert_eq!(named, Path::new("data/painting/a_b_c.00007.tif"));
+        let named = path(Path::new("data"), "ef", "shots/a b:c.mov", 7);
+        assert_eq!(named, Path::new("data/painting/ef/a_b_c.00007.tif"));
     }
 }

@@ -15,6 +15,8 @@ from paintover.v1 import engine_pb2, engine_pb2_grpc, job_pb2, job_pb2_grpc
 from paintover_bridge import daemon
 from paintover_bridge.client import Client, absolute, connect
 from paintover_bridge.errors import BAD_INPUT, FAILED, NO_RESOURCES, UNAVAILABLE, ClientError
+from paintover_local.private_files import write_private
+from paintover_local.proof import CHALLENGE, PROOF, prove
 
 Script = Callable[..., Any]
 
@@ -28,16 +30,21 @@ class Scripted(engine_pb2_grpc.EngineServiceServicer, job_pb2_grpc.JobServiceSer
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
         engine_pb2_grpc.add_EngineServiceServicer_to_server(self, self._server)
         job_pb2_grpc.add_JobServiceServicer_to_server(self, self._server)
-        health = grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x01")
+        health = grpc.unary_unary_rpc_method_handler(self._check)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": health}),)
         )
-        port = self._server.add_insecure_port("127.0.0.1:0")
+        self._address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "token").write_text("secret\n")
-        (folder / "engine.json").write_text(json.dumps({"address": f"127.0.0.1:{port}", "pid": os.getpid()}))
+        write_private(folder / "token", b"secret")
+        write_private(folder / "engine.json", json.dumps({"address": self._address, "pid": os.getpid()}).encode())
         self._address_file = folder / "engine.json"
+
+    def _check(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        challenge = str(dict(context.invocation_metadata())[CHALLENGE])
+        context.send_initial_metadata(((PROOF, prove("secret", self._address, challenge)),))
+        return b"\x08\x01"
 
     def stop(self) -> None:
         self._address_file.unlink(missing_ok=True)

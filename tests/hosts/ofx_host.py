@@ -14,7 +14,7 @@ import ctypes
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from ctypes import CFUNCTYPE, POINTER, c_char_p, c_double, c_int, c_uint, c_void_p
+from ctypes import CFUNCTYPE, POINTER, c_char_p, c_double, c_float, c_int, c_uint, c_void_p
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-OK, FAILED, ERR_UNKNOWN, ERR_BAD_HANDLE, REPLY_DEFAULT = 0, 1, 3, 9, 14
+OK, FAILED, ERR_UNKNOWN, ERR_UNSUPPORTED, ERR_BAD_HANDLE, REPLY_DEFAULT = 0, 1, 3, 5, 9, 14
+COMPONENTS = {1: "OfxImageComponentAlpha", 3: "OfxImageComponentRGB", 4: "OfxImageComponentRGBA"}
 GUARD = 0xA5  # what memory holds that a render must not touch
 
 DEPTHS = {
@@ -44,6 +45,9 @@ class Quirks:
     missing_suites: names of suites that it does not have. missing_functions: their NULL functions.
     absent: properties that it never gives. origin: where the lower left pixel lies. padding: bytes after each row.
     other_times: "given", "refused", or "ignored" (any time gives the current frame, as MLT does).
+    components: "RGBA" or "RGB". project: the format's width and height, its lower left at (0, 0); None: not given.
+    scale: the images' render scale. colourspace: of the Source clip, by OpenFX 1.5's names; "": it is not said.
+    draws: it has the interact and draw suites. refused_kinds: kinds of parameters that it does not have.
     """
 
     name: str = "org.paintover.testhost"
@@ -60,6 +64,12 @@ class Quirks:
     in_place: bool = False
     keeps_instance_data: bool = True
     frames: tuple[int, int] | None = (0, 11)
+    components: str = "RGBA"
+    project: tuple[float, float] | None = None
+    scale: float = 1.0
+    colourspace: str = ""
+    draws: bool = False
+    refused_kinds: frozenset[str] = frozenset()
     extra_host: dict[str, list[Value]] = field(default_factory=dict)
 
 
@@ -120,6 +130,10 @@ class Host:
         self.released = 0
         self.handed_out = 0
         self.set_values: list[tuple[str, Value, bool]] = []
+        self.persistent: dict[int, str] = {}  # the message that stands at an effect, by its handle
+        self.goes_to: list[float] = []
+        self.lines: list[tuple[tuple[float, float], tuple[float, float]]] = []  # drawn by overlays
+        self.redraws = 0
         self.rendering = threading.local()
         self.properties = Properties(
             {
@@ -163,6 +177,9 @@ class Host:
             default = param.properties.values.get("OfxParamPropDefault", [None])[0]
             effect.params[name] = Param(param.kind, name, Properties(dict(param.properties.values)), default)
         effect.properties.values["OfxImageEffectPropContext"] = [self.quirks.context]
+        if self.quirks.project:
+            effect.properties.values["OfxImageEffectPropProjectSize"] = list(self.quirks.project)
+            effect.properties.values["OfxImageEffectPropProjectOffset"] = [0.0, 0.0]
         for name, value in values.items():
             effect.set(name, value)
         assert effect.action("OfxActionCreateInstance") == OK
@@ -178,6 +195,8 @@ class Host:
             "OfxImageClipPropConnected": [int(connected)],
             "OfxImageEffectPropFrameRate": [24.0],
         }
+        if self.quirks.colourspace:
+            values["OfxImageClipPropColourspace"] = [self.quirks.colourspace]
         if self.quirks.frames:
             values["OfxImageEffectPropFrameRange"] = [float(frame) for frame in self.quirks.frames]
         return Properties({key: value for key, value in values.items() if key not in self.quirks.absent})
@@ -228,7 +247,7 @@ class Host:
                 ("clipGetPropertySet", [handle, out], self._thing_properties),
                 ("clipGetImage", [handle, c_double, c_void_p, out], self._clip_image),
                 ("clipReleaseImage", [handle], self._release_image),
-                ("clipGetRegionOfDefinition", [handle, c_double, out], None),
+                ("clipGetRegionOfDefinition", [handle, c_double, out], self._clip_region),
                 ("abort", [handle], lambda _effect: int(self.aborts)),
                 *[(f"imageMemory{verb}", [handle], None) for verb in ("Alloc", "Free", "Lock", "Unlock")],
             ],
@@ -251,13 +270,31 @@ class Host:
             ],
             ("OfxTimeLineSuite", 1): [
                 ("getTime", [handle, out], lambda _effect, _out: ERR_UNKNOWN),
-                ("gotoTime", [handle, c_double], None),
+                ("gotoTime", [handle, c_double], self._go_to),
                 ("getTimeBounds", [handle, out, out], lambda *_: ERR_UNKNOWN),
+            ],
+            ("OfxInteractSuite", 1): [
+                ("interactSwapBuffers", [handle], None),
+                ("interactRedraw", [handle], self._redraw),
+                ("interactGetPropertySet", [handle, out], None),
+            ],
+            ("OfxDrawSuite", 1): [
+                ("getColour", [handle, c_int, out], lambda *_: OK),
+                ("setColour", [handle, c_void_p], lambda *_: OK),
+                ("setLineWidth", [handle, c_float], lambda *_: OK),
+                ("setLineStipple", [handle, c_int], lambda *_: OK),
+                ("draw", [handle, c_int, c_void_p, c_int], self._draw),
+                ("drawText", [handle], None),
+            ],
+            ("OfxMessageSuite", 2): [
+                ("message", [handle, text, text, text, text], lambda *_: OK),
+                ("setPersistentMessage", [handle, text, text, text, text], self._set_message),
+                ("clearPersistentMessage", [handle], self._clear_message),
             ],
         }
         suites: dict[tuple[str, int], tuple[Any, list[Any]]] = {}
         for (name, version), entries in functions.items():
-            if name in self.quirks.missing_suites:
+            if name in self.quirks.missing_suites or (name in _OVERLAYS and not self.quirks.draws):
                 continue
             made = [
                 CFUNCTYPE(c_int, *types)(self._safe(function))
@@ -344,6 +381,43 @@ class Host:
             del self.objects[handle]
         return OK
 
+    def _clip_region(self, handle: int, time: float, out: int) -> int:
+        clip: Clip = self.objects[handle]
+        assert clip.effect
+        image = clip.effect.image(clip.name, time)
+        if image is None:
+            return FAILED
+        sides = image.properties.values["OfxImagePropRegionOfDefinition"]
+        (c_double * 4).from_address(out)[:] = [side / self.quirks.scale for side in sides]
+        return OK
+
+    # Messages and the time line.
+
+    def _set_message(self, handle: int, kind: bytes, _id: bytes, form: bytes, sentence: bytes) -> int:
+        assert kind in (b"OfxMessageError", b"OfxMessageWarning", b"OfxMessageMessage")
+        assert form == b"%s"
+        self.persistent[handle] = sentence.decode()
+        return OK
+
+    def _clear_message(self, handle: int) -> int:
+        self.persistent.pop(handle, None)
+        return OK
+
+    def _redraw(self, _interact: int) -> int:
+        self.redraws += 1
+        return OK
+
+    def _draw(self, context: int, primitive: int, points: int, count: int) -> int:
+        assert self.objects[context] == "draw context"
+        assert (primitive, count) == (0, 2)  # a line
+        values = (c_double * 4).from_address(points)
+        self.lines.append(((values[0], values[1]), (values[2], values[3])))
+        return OK
+
+    def _go_to(self, _handle: int, time: float) -> int:
+        self.goes_to.append(time)
+        return OK
+
     # Parameters.
 
     def _param_set(self, handle: int, out: int) -> int:
@@ -352,6 +426,8 @@ class Host:
 
     def _param_define(self, handle: int, kind: bytes, name: bytes, out: int) -> int:
         effect: Effect = self.objects[handle]
+        if kind.decode() in self.quirks.refused_kinds:
+            return ERR_UNSUPPORTED
         effect.defined.append(name.decode())
         param = effect.params[name.decode()] = Param(kind.decode(), name.decode(), Properties())
         store(out, c_void_p, self.handle(param.properties))
@@ -447,6 +523,49 @@ class Effect:
     def status(self) -> str:
         return str(self.params["status"].value)
 
+    @property
+    def message(self) -> str:
+        """The persistent message that stands at it; "" for none."""
+        return self.host.persistent.get(self.host.handle(self), "")
+
+    def saved(self) -> dict[str, Value]:
+        """What a project file keeps of it: the values of its persistent parameters."""
+        keeps = lambda param: param.properties.values.get("OfxParamPropPersistant", [1])[0]  # noqa: E731
+        return {name: param.value for name, param in self.params.items() if keeps(param) and param.value is not None}
+
+    def copy(self) -> Effect:
+        """Copy and paste: another instance with the values of this one."""
+        assert self.source
+        return self.host.create(self.saved(), self.source, self.matte)
+
+    def region(self, time: float = 0.0) -> list[float] | None:
+        """What it answers for its region of definition."""
+        out = Properties()
+        arguments = Properties({"OfxPropTime": [time], "OfxImageEffectPropRenderScale": [1.0, 1.0]})
+        status = self.action("OfxImageEffectActionGetRegionOfDefinition", arguments, out)
+        return out.values["OfxImageEffectPropRegionOfDefinition"] if status == OK else None
+
+    def output_colourspace(self) -> str:
+        """Its answer to OpenFX 1.5's GetOutputColourspace."""
+        out = Properties()
+        assert self.action("OfxImageEffectActionGetOutputColourspace", Properties(), out) == OK
+        return str(out.values["OfxImageClipPropColourspace"][0])
+
+    def begin(self, first: float, last: float, *, interactive: bool = False) -> int:
+        """Begins the render of a sequence."""
+        return self.action(
+            "OfxImageEffectActionBeginSequenceRender",
+            Properties(
+                {
+                    "OfxImageEffectPropFrameRange": [first, last],
+                    "OfxImageEffectPropFrameStep": [1.0],
+                    "OfxPropIsInteractive": [int(interactive)],
+                    "OfxImageEffectPropRenderScale": [1.0, 1.0],
+                    "OfxImageEffectPropInteractiveRenderStatus": [int(interactive)],
+                }
+            ),
+        )
+
     def destroy(self) -> int:
         return self.action("OfxActionDestroyInstance")
 
@@ -458,6 +577,8 @@ class Effect:
             return None
         provider = self.matte if clip == "Matte" else self.source
         pixels = provider(self.time if quirks.other_times == "ignored" else time) if provider else None
+        if pixels is not None and clip == "Source" and quirks.components == "RGB":
+            pixels = pixels[..., :3]
         if pixels is None:
             return None
         if quirks.in_place and clip == "Source":
@@ -482,6 +603,8 @@ class Effect:
         self.time = time
         plate = self.source(time)
         assert plate is not None
+        if self.host.quirks.components == "RGB":
+            plate = plate[..., :3]
         image = make_image(np.zeros_like(plate), self.host.quirks, guarded=True)
         before = image.memory.copy()
         bounds = image.properties.values["OfxImagePropBounds"]
@@ -495,7 +618,7 @@ class Effect:
                     {
                         "OfxPropTime": [time],
                         "OfxImageEffectPropRenderWindow": list(window),
-                        "OfxImageEffectPropRenderScale": [1.0, 1.0],
+                        "OfxImageEffectPropRenderScale": [self.host.quirks.scale] * 2,
                         "OfxImageEffectPropFieldToRender": ["OfxFieldNone"],
                         "OfxImageEffectPropInteractiveRenderStatus": [int(interactive)],
                         **(extra or {}),
@@ -512,6 +635,36 @@ class Effect:
         if not self.host.quirks.in_place:
             assert np.array_equal(image.memory, before), "something was written outside the render window"
         return status, picture
+
+
+class Overlay:
+    """An effect's overlay in the viewer, at 1:1."""
+
+    def __init__(self, effect: Effect) -> None:
+        self.effect = effect
+        self.host = effect.host
+        assert self.host.descriptor
+        self._main = ENTRY(self.host.descriptor.properties.values["OfxImageEffectPluginPropOverlayInteractV2"][0])
+        self._number = self.host._number(self)
+        assert self._main(b"OfxActionDescribe", self._number, None, None) == OK
+        assert self._main(b"OfxActionCreateInstance", self._number, None, None) == OK
+
+    def act(self, name: str, pen: tuple[float, float] | None = None) -> int:
+        """One interact action at the effect's time."""
+        context = self.host._number("draw context")
+        arguments = Properties(
+            {
+                "OfxPropEffectInstance": [self.host.handle(self.effect)],
+                "OfxPropTime": [self.effect.time],
+                "OfxInteractPropPixelScale": [1.0, 1.0],
+                "OfxInteractPropDrawContext": [context],
+                **({"OfxInteractPropPenPosition": list(pen)} if pen else {}),
+            }
+        )
+        return self._main(f"OfxInteractAction{name}".encode(), self._number, self.host.handle(arguments), None)
+
+    def destroy(self) -> int:
+        return self._main(b"OfxActionDestroyInstance", self._number, None, None)
 
 
 def make_image(pixels: Pixels, quirks: Quirks, *, guarded: bool = False) -> Image:
@@ -542,7 +695,9 @@ def make_image(pixels: Pixels, quirks: Quirks, *, guarded: bool = False) -> Imag
             "OfxImagePropRegionOfDefinition": list(bounds),
             "OfxImagePropRowBytes": [row_bytes],
             "OfxImageEffectPropPixelDepth": [depth],
-            "OfxImageEffectPropComponents": ["OfxImageComponentRGBA" if channels == 4 else "OfxImageComponentAlpha"],
+            "OfxImageEffectPropComponents": [COMPONENTS[channels]],
+            "OfxImageEffectPropRenderScale": [quirks.scale, quirks.scale],
+            "OfxImagePropPixelAspectRatio": [1.0],
             "OfxImageEffectPropPreMultiplication": [
                 "OfxImageAlphaPremultiplied" if quirks.premultiplied else "OfxImageAlphaUnPremultiplied"
             ],
@@ -558,6 +713,7 @@ def store(address: int, kind: Any, value: Value) -> None:
     kind.from_address(address).value = value
 
 
+_OVERLAYS = ("OfxInteractSuite", "OfxDrawSuite")
 _KINDS: Sequence[str] = ("Pointer", "String", "Double", "Int")
 ENTRY = CFUNCTYPE(c_int, c_char_p, c_void_p, c_void_p, c_void_p)
 

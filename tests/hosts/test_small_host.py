@@ -59,25 +59,50 @@ def test_clips_and_parameters_are_described_once_each_with_ranges(make_host: Mak
     assert parents - {None} <= groups
 
 
-def test_the_built_in_methods_are_the_engines(make_host: MakeHost, client: Client) -> None:
+def test_methods_of_the_first_session_are_the_engines(make_host: MakeHost, client: Client, data_dir: Path) -> None:
+    assert not (data_dir / "openfx-methods.bin").exists()
     effect = make_host().describe()
     methods = {method.name: method for method in client.list_methods()}
-    draft = methods["draft"]
-    assert effect.params["method"].properties.values["OfxParamPropChoiceOption"] == ["draft"]
-    for parameter in draft.parameters:
-        described = effect.params[f"draft_{parameter.name}"].properties.values
-        assert described.get("OfxParamPropChoiceOption", []) == list(parameter.choices)
-        assert described["OfxPropLabel"][0].startswith(parameter.title)
-        if parameter.HasField("maximum"):
-            assert described["OfxParamPropMax"] == [parameter.maximum]
+    assert effect.params["method"].properties.values["OfxParamPropChoiceOption"] == list(methods)
+    for method in methods.values():
+        for parameter in method.parameters:
+            described = effect.params[f"{method.name}_{parameter.name}"].properties.values
+            assert described.get("OfxParamPropChoiceOption", []) == list(parameter.choices)
+            assert described["OfxPropLabel"][0].startswith(parameter.title)
+            assert described["OfxParamPropHint"] == [parameter.help]
+            if parameter.HasField("maximum"):
+                assert described["OfxParamPropMax"] == [parameter.maximum]
 
 
-def test_methods_that_the_engine_told_of_are_described_from_then_on(make_host: MakeHost, painted: Painted) -> None:
+def test_only_the_chosen_methods_parameters_are_shown(make_host: MakeHost, data_dir: Path) -> None:
+    host = make_host()
+    described = host.describe()
+    assert not any(  # described as secret, Nuke never shows them
+        param.properties.values.get("OfxParamPropSecret") for name, param in described.params.items() if "_" in name
+    )
+    effect = host.create({}, grey)
+
+    def shown() -> set[str]:
+        params = [param for name, param in effect.params.items() if "_" in name]
+        secret = [param.properties.values.get("OfxParamPropSecret", [0])[0] for param in params]
+        return {param.name.split("_")[0] for param, hidden in zip(params, secret, strict=True) if not hidden}
+
+    assert shown() == {"draft"}
+    effect.edit("method", "videoshop")
+    assert shown() == {"videoshop"}
+    effect.edit("method", "draft")
+    assert shown() == {"draft"}
+
+
+def test_methods_of_a_newer_engine_are_described_from_then_on(
+    make_host: MakeHost, painted: Painted, data_dir: Path
+) -> None:
     first = make_host()
     assert first.create({"job": painted.job}, painted.plate("byte")).render(0.0)[0] == OK
+    stored = data_dir / "openfx-methods.bin"
+    stored.write_bytes(stored.read_bytes().replace(b"draft", b"drawn"))
     effect = make_host().describe()
-    names = [method.name for method in painted.client.list_methods()]
-    assert effect.params["method"].properties.values["OfxParamPropChoiceOption"] == names
+    assert effect.params["method"].properties.values["OfxParamPropChoiceOption"][0] == "drawn"
 
 
 @pytest.mark.parametrize("suite", ["OfxPropertySuite", "OfxImageEffectSuite", "OfxParameterSuite"])
@@ -251,22 +276,56 @@ def test_a_proxy_shows_the_frame_scaled(make_host: MakeHost, painted: Painted) -
 def test_frames_that_no_job_makes_show_the_plate_or_fail_as_chosen(make_host: MakeHost, painted: Painted) -> None:
     host = make_host()
     plate = painted.plate("byte")
-    for missing, expected in (("Show the plate", OK), ("Wait", OK), ("Fail", FAILED)):
+    for missing, expected in (("Show the plate", OK), ("Wait", FAILED), ("Fail", FAILED)):
         effect = host.create({"job": painted.job, "missing": missing, "waitSeconds": 1.0, "sourceOffset": 1000}, plate)
         status, picture = effect.render(2.0)
         assert status == expected
         assert np.array_equal(picture, plate(2))
+        assert effect.message == ("" if expected == OK else "Frame 1002 is not in the shot (0 to 11).")
+        assert effect.render(2.0, interactive=True)[0] == OK
 
 
 def test_without_an_engine_the_effect_is_the_identity_and_says_why(make_host: MakeHost, data_dir: Path) -> None:
     effect = make_host().create({"job": "1"}, grey)
-    status, picture = effect.render(0.0)
+    status, picture = effect.render(0.0, interactive=True)
     assert status == OK and np.array_equal(picture, grey(0))
     effect.edit("refresh")
     wait_for(lambda: effect.edit("refresh") == OK and "not running and not installed" in effect.status)
     assert str(data_dir) in effect.status
     effect.edit("propagate")
     assert "not installed" in effect.status
+
+
+def test_host_without_string_parameters_still_has_the_effect(make_host: MakeHost) -> None:
+    kinds = frozenset(["OfxParamTypeString", "OfxParamTypeGroup"])
+    effect = make_host(refused_kinds=kinds).create({}, grey)
+    assert "status" not in effect.params and "mix" in effect.params
+    assert effect.is_identity()
+    status, picture = effect.render(0.0)
+    assert status == OK and np.array_equal(picture, grey(0))
+    for button in ("paint", "propagate", "cancel", "refresh", "removeKeyframe", "nextKeyframe", "paintSuggested"):
+        assert effect.edit(button) == OK
+
+
+def test_host_that_has_no_more_than_the_standard_demands(make_host: MakeHost, painted: Painted) -> None:
+    suites = ["OfxProgressSuite", "OfxTimeLineSuite", "OfxMessageSuite"]
+    functions = ["abort", "paramGetValueAtTime", "clipGetRegionOfDefinition", "propReset", "propGetDimension"]
+    properties = [
+        "OfxPropName", "OfxImageEffectPropTemporalClipAccess", "OfxImageClipPropConnected",
+        "OfxImageEffectPropFrameRate", "OfxImageEffectPropFrameRange", "OfxImagePropRegionOfDefinition",
+        "OfxImageEffectPropPreMultiplication",
+        "OfxImageEffectPropRenderScale", "OfxImagePropPixelAspectRatio", "OfxImageEffectPropInteractiveRenderStatus",
+        "OfxPropIsInteractive",
+    ]  # fmt: skip
+    host = make_host(
+        missing_suites=frozenset(suites), missing_functions=frozenset(functions), absent=frozenset(properties)
+    )
+    effect = host.create({"job": painted.job}, painted.plate("byte"))
+    assert effect.begin(0, 11) == OK
+    assert np.array_equal(effect.render(4.0)[1], painted.result("byte", 4))
+    for button in ("cancel", "refresh", "nextKeyframe", "paintSuggested"):
+        assert effect.edit(button) == OK
+    assert effect.region(4.0) is None
 
 
 def test_an_effect_that_is_not_used_never_touches_an_engine(make_host: MakeHost, data_dir: Path) -> None:
@@ -302,7 +361,8 @@ def test_an_effect_that_was_copied_to_another_clip_shows_nothing_of_the_first(
     plate = painted.plate("byte")
     effect = host.create({"job": painted.job, "boundTo": "/media/first.mov"}, plate)
     effect.properties.values["OfxImageEffectPropSrcFilePath"] = ["/media/second.mov"]
-    assert np.array_equal(effect.render(4.0)[1], plate(4))
+    status, picture = effect.render(4.0)
+    assert status == FAILED and np.array_equal(picture, plate(4))
     effect.edit("refresh")
     assert "another clip" in effect.status
     effect.properties.values["OfxImageEffectPropSrcFilePath"] = ["/media/first.mov"]
@@ -320,7 +380,8 @@ def seconds(work: object) -> float:
 
 def test_a_hung_engine_holds_up_no_button_and_no_interactive_render(make_host: MakeHost, painted: Painted) -> None:
     plate = painted.plate("byte")
-    effect = make_host().create({"sourcePath": str(painted.shot.source)}, plate)
+    values = {"sourcePath": str(painted.shot.source), "missing": "Show the plate"}
+    effect = make_host().create(values, plate)
     assert np.array_equal(effect.render(0.0)[1], painted.result("byte", 0))
     wanted = painted.result("byte", 7)
     endpoint = daemon.read_endpoint(painted.client.endpoint.folder)
@@ -339,7 +400,7 @@ def test_a_hung_engine_holds_up_no_button_and_no_interactive_render(make_host: M
 
 def test_an_engine_that_is_killed_and_started_again_is_found_again(make_host: MakeHost, painted: Painted) -> None:
     plate = painted.plate("byte")
-    effect = make_host().create({"job": painted.job}, plate)
+    effect = make_host().create({"job": painted.job, "missing": "Show the plate"}, plate)
     wanted = [painted.result("byte", number) for number in range(3)]
     assert np.array_equal(effect.render(0.0)[1], wanted[0])
     endpoint = daemon.read_endpoint(painted.client.endpoint.folder)
@@ -364,10 +425,19 @@ def test_an_engine_on_a_socket_file_is_found(make_host: MakeHost, painted: Paint
 
 
 def test_an_engine_that_is_not_on_this_machine_sends_its_frames(make_host: MakeHost, painted: Painted) -> None:
-    said = painted.client.endpoint.folder / "engine.json"
-    said.write_text(said.read_text().replace("127.0.0.1:", "LOCALHOST:"))  # by another name: not known to be here
-    status, picture = make_host().create({"job": painted.job}, painted.plate("byte")).render(4.0)
-    assert status == OK and np.array_equal(picture, painted.result("byte", 4))
+    endpoint, wanted = painted.client.endpoint, painted.result("byte", 4)
+    painted.client.stop_engine(when_idle=False)
+    assert daemon.wait_until_gone(endpoint, 10)
+    daemon.start(endpoint.folder, ephemeral=False, listen="127.0.0.1:0")
+    said = endpoint.folder / "engine.json"
+    true = said.read_text()
+    assert "127.0.0.1:" in true
+    said.write_text(true.replace("127.0.0.1:", "LOCALHOST:"))  # by another name: not known to be here
+    try:
+        status, picture = make_host().create({"job": painted.job}, painted.plate("byte")).render(4.0)
+        assert status == OK and np.array_equal(picture, wanted)
+    finally:
+        said.write_text(true)
 
 
 def test_an_installed_engine_is_started(make_host: MakeHost, painted: Painted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,11 +519,9 @@ def test_a_clip_without_a_path_is_sent(
     assert client.wait_until_finished(job, 60)
     painted = Painted(small_shot, job, "", client)
     wait_for(lambda: np.array_equal(effect.render(9.0)[1], painted.result(depth, 9)))
-    copy = host.create({name: effect.params[name].value for name in ("clipKey", "boundTo")}, plate)
-    copy.set("keyframePath", str(small_shot.keyframe))
-    copy.set("keyframeFrame", small_shot.key)
+    copy = effect.copy()
     copy.edit("propagate")
-    assert copy.params["clipKey"].value != effect.params["clipKey"].value
+    assert copy.params["effectId"].value != effect.params["effectId"].value
 
 
 def test_sending_a_clip_can_be_cancelled(make_host: MakeHost, client: Client, small_shot: SmallShot) -> None:
@@ -550,9 +618,9 @@ def test_values_that_no_host_should_hand_over_never_crash(make_host: MakeHost, p
     texts = ["", "jobs/", "jobs/99999999999999999999", "ä" * 5000, "\x01", "1-", "shots/../x", painted.job]
     source = painted.plate("byte")
     for _ in range(300):
-        effect = host.create({"job": painted.job}, source)
+        effect = host.create({"job": painted.job, "waitSeconds": 0.2}, source)
         for param in effect.params.values():
-            if picked.random() < 0.2 and param.name not in ("missing", "waitSeconds"):
+            if picked.random() < 0.2 and param.name != "waitSeconds":
                 kinds = {"OfxParamTypeString": texts, "OfxParamTypeDouble": reals}
                 param.value = picked.choice(kinds.get(param.kind, numbers))
         extra = {

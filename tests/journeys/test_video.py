@@ -29,10 +29,12 @@ def sliding(number: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(texture[:, 2 * number : 2 * number + WIDTH])
 
 
-def make_clip(path: Path, codec: str, pix_fmt: str, options: dict[str, str] | None = None) -> Path:
+def make_clip(path: Path, codec: str, pix_fmt: str, options: dict[str, str] | None = None, timecode: str = "") -> Path:
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=Fraction(24), options=options or {})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+        if timecode:
+            stream.metadata["timecode"] = timecode
         for number in range(COUNT):
             frame = av.VideoFrame.from_ndarray(sliding(number), "rgb24").reformat(format=pix_fmt)
             container.mux(stream.encode(frame))
@@ -74,3 +76,21 @@ def test_a_deep_video_kills_no_worker(kind: str, data_dir: Path, tmp_path: Path)
         column = np.nonzero(red)[1].mean()
         assert red.sum() > 600
         assert abs(column - (WIDTH // 2 + 2 * (KEY - number))) < 4
+
+
+def test_a_clip_is_found_by_its_timecode(data_dir: Path, tmp_path: Path) -> None:
+    otio = pytest.importorskip("opentimelineio")
+    clip = make_clip(tmp_path / "a.mov", "prores_ks", "yuv422p10le", timecode="01:00:00:00")
+    picture = paint(clip, tmp_path / "painted.png")
+    time = otio.opentime.RationalTime
+    shown = otio.opentime.TimeRange(time.from_timecode("01:00:00:02", 24), time(8, 24))
+    media = otio.schema.ExternalReference(target_url=clip.as_uri())  # says nothing of where its time begins
+    track = otio.schema.Track(children=[otio.schema.Clip("sh010", media, shown)])
+    otio.adapters.write_to_file(otio.schema.Timeline("edit", tracks=[track]), str(tmp_path / "edit.otio"))
+    run = paintover(
+        "propagate", f"{tmp_path / 'edit.otio'}#sh010", "--keyframe", f"{KEY}={picture}", "-o", tmp_path / "out.mkv"
+    )
+    assert run.returncode == 0, run.stderr
+    assert "these are its frames 2 to 9" in run.stdout + run.stderr
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert len(list(container.decode(video=0))) == 8

@@ -14,9 +14,8 @@ from paintover_bridge.errors import FAILED, OK, UNAVAILABLE, ClientError
 @click.option(
     "--listen",
     metavar="ADDRESS",
-    default="127.0.0.1:0",
-    show_default=True,
-    help="Loopback address and port (0: any free one), or unix:/path/of/socket.",
+    default="",
+    help="127.0.0.1:PORT (0: any free one), or unix:/path/of/socket.  [default: a socket in the data folder]",
 )
 @click.option("--gpu-memory", metavar="SIZE", help="Use that much of a GPU at most: 8G.  [default: all]")
 @click.option("--cache-size", metavar="SIZE", help="Room on disk for what can be made again.  [default: 50G]")
@@ -161,7 +160,7 @@ def monitor(no_browser: bool) -> int:
     Example:
       paintover monitor
     """
-    import webbrowser
+    from paintover_bridge.browser import open_link
 
     with context.connected(ephemeral=False) as client:
         url = client.open_monitor()
@@ -169,5 +168,5 @@ def monitor(no_browser: bool) -> int:
     output.record({"url": url})
     output.say(url)
     if not no_browser and not output.as_json:
-        webbrowser.open(url)
+        open_link(url, context.data_folder())
     return OK

@@ -105,7 +105,8 @@ def warp(picture: Array, flow: Field) -> Array:
 
 def magnitudes(field: Field) -> Plane:
     """(h, w): the length of a field's vectors."""
-    return np.asarray(cv2.magnitude(*cv2.split(field)))
+    x, y = cv2.split(field)  # not cv2.magnitude: its last bit depends on where in memory its arguments lie
+    return np.asarray(np.sqrt(x * x + y * y))
 
 
 def consistency(forward: Field, backward: Field, bounds: Bounds | None = None) -> Plane:

@@ -7,19 +7,25 @@ folders' modification times, so that it survives a restart. A clock that jumps o
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.folders import DataFolder
 
 log = logging.getLogger(__name__)
 
 DEFAULT_BUDGET = 50 * 10**9  # bytes
+START_BYTES = 4 * 10**6  # the queue's journal, a record of each job that changes, the log
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or in the user's share of it
+_BLOCK = bytes(10**5)
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,37 @@ class Cache:
         if total - freed > budget:
             log.warning("jobs under way need %d MB of cache, more than its budget", (total - freed) // 10**6)
         return freed
+
+    def make_room_to_start(self) -> int:
+        """Removes outputs, least recently used first, until the daemon's own files find room on a full disk; returns
+        how many bytes. For before anything runs: nothing is needed yet.
+
+        Raises PaintoverError where nothing is left to remove."""
+        freed, outputs = 0, None
+        while not self._has_room():
+            outputs = outputs or iter(self.scan()[0].items())
+            path, size = next(outputs, (None, 0))
+            if path is None:
+                raise PaintoverError(
+                    Code.RESOURCE_EXHAUSTED,
+                    f"The disk of the data folder {self._folder.root} is full, and nothing of its cache is left to "
+                    f"remove; free {START_BYTES // 10**6} MB there, or choose another folder with --data-dir.",
+                )
+            if self._remove(path):
+                freed += size
+        return freed
+
+    def _has_room(self) -> bool:
+        try:
+            with tempfile.TemporaryFile(dir=self._folder.root) as probe:
+                for _ in range(START_BYTES // len(_BLOCK)):
+                    probe.write(_BLOCK)
+                probe.flush()
+                return True
+        except OSError as error:
+            if error.errno in FULL:
+                return False
+            raise
 
     def _remove(self, path: Path) -> bool:
         """Removes an output, whole; False where another program has it open (on Windows)."""

@@ -72,6 +72,7 @@ class JobSpec:
     keyframes: ids, in the order of their frames; empty for a job that waits for the shot's first one.
     versioned: the output path that the client gave, of which `output` is this job's numbered version; "" without
         versions.
+    owner: the client's own text for whose job it is; "" for the shot's.
     """
 
     method: str
@@ -84,6 +85,7 @@ class JobSpec:
     prepare_only: bool
     await_keyframe: bool = False
     versioned: str = ""
+    owner: str = ""
 
 
 @dataclass

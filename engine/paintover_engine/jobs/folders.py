@@ -76,7 +76,8 @@ class DataFolder:
 
     @property
     def monitor(self) -> Path:
-        """The port of the monitor page, so that an open page finds the next daemon."""
+        """The port of the queue's page (0: it is not served), that of the daemon before, and the key that signs its
+        cookies: so an open page finds the next daemon."""
         return self.root / "monitor.json"
 
     @property
@@ -104,11 +105,15 @@ class DataFolder:
             with tempfile.TemporaryFile(dir=self.temporary):
                 pass  # mode bits do not show that a disk is mounted read-only
         except OSError as error:
-            raise PaintoverError(
-                Code.PERMISSION_DENIED,
-                f"The data folder {self.root} cannot be written ({error.strerror}); "
-                "free it or choose another with --data-dir.",
-            ) from error
+            raise self.unwritable(error) from error
+
+    def unwritable(self, error: OSError) -> PaintoverError:
+        """What to say where the folder cannot be made or written."""
+        return PaintoverError(
+            Code.PERMISSION_DENIED,
+            f"The data folder {self.root} cannot be written ({error.strerror}); "
+            "free it or choose another with --data-dir.",
+        )
 
 
 def default_data_folder() -> Path:

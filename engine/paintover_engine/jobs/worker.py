@@ -24,6 +24,7 @@ import numpy as np
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs, protocol
+from paintover_engine.jobs.confinement import ROOTS, confine
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
@@ -249,6 +250,8 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = DataFolder(arguments.data_dir)
     os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
+    if roots := os.environ.get(ROOTS):
+        confine([Path(root) for root in roots.split(os.pathsep)], folder.root)
     _choose_gpu(arguments.gpu, arguments.gpu_memory)
 
     # Libraries print to standard output when they please: keep the pipe to ourselves and give them standard error.

@@ -6,15 +6,14 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 import av
 from av.container import InputContainer
 from av.stream import Disposition
-from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.media.fields import Fields, fields_of
 from paintover_engine.media.hdr import Hdr
 
 # Only containers that hold their own media: a playlist (hls, concat, dash) would open other files and addresses.
@@ -119,33 +118,24 @@ def decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.Video
             return
 
 
-# AVFieldOrder: which field of a frame is shown first; its names tell the one that is stored first, too.
-_TOP_FIRST, _BOTTOM_FIRST = (2, 4), (3, 5)
-
-
 @dataclass(frozen=True)
 class Description:
     """What a video's container and its first frame state.
 
     number: of the stream in the file; others: labels of the file's other video streams.
+    pix_fmt: FFmpeg's name of the decoder's pixel format.
     tags: metadata of the file and of the stream, names in lower case.
-    field_order: FFmpeg's AVFieldOrder of interlaced videos, 0 for progressive ones.
     """
 
     number: int
     label: str
     others: tuple[str, ...]
     codec: str
+    pix_fmt: str
     tags: dict[str, str]
-    pixel_aspect: Fraction
     has_audio: bool
-    field_order: int
+    fields: Fields
     hdr: Hdr | None
-
-    @property
-    def top_field_first(self) -> bool:
-        """Of an interlaced video, which field of a frame comes first in time."""
-        return self.field_order in _TOP_FIRST
 
 
 def describe(path: str, number: int | None = None) -> Description:
@@ -161,17 +151,9 @@ def describe(path: str, number: int | None = None) -> Description:
             label=stream_label(stream),
             others=tuple(stream_label(other) for other in video_streams(container) if other.index != stream.index),
             codec=context.name,
+            pix_fmt=frame.format.name,
             tags={key.lower(): value for key, value in (container.metadata | stream.metadata).items()},
-            pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
             has_audio=bool(container.streams.audio),
-            field_order=_field_order(context, frame.interlaced_frame),
+            fields=fields_of(frame),
             hdr=Hdr.of(frame),
         )
-
-
-def _field_order(context: VideoCodecContext, interlaced: bool) -> int:
-    if not interlaced:
-        return 0
-    if context.field_order in _TOP_FIRST + _BOTTOM_FIRST:
-        return int(context.field_order)
-    return _BOTTOM_FIRST[0] if context.name == "dvvideo" else _TOP_FIRST[0]  # what IEC 61834 says, and what is usual

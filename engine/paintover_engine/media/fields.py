@@ -1,35 +1,55 @@
-"""Interlaced video: telling an encoder which field of a frame comes first."""
+"""Interlaced video: which field of a frame comes first in time, read off a frame and told to an encoder.
+
+PyAV has neither; FFmpeg's filters do.
+"""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Literal
 
 import av
 from av.filter import Graph
 
-from paintover_engine.media.container import Description
+Fields = Literal["", "tff", "bff"]  # progressive, top field first, bottom field first
+
+
+def fields_of(frame: av.VideoFrame) -> Fields:
+    """Which field of a decoded frame comes first; "" for a progressive one."""
+    if not frame.interlaced_frame:
+        return ""
+    graph = _graph(frame, "select", r"eq(interlace_type\,TOPFIRST)")
+    graph.vpush(frame)
+    try:
+        graph.vpull()
+    except (av.error.BlockingIOError, av.error.EOFError):  # not selected
+        return "bff"
+    return "tff"
 
 
 class FieldFlags:
-    """Marks frames as interlaced. PyAV has no setter for that: FFmpeg's `setparams` filter does it."""
+    """Marks frames as interlaced. All must agree in size and format."""
 
-    def __init__(self, described: Description) -> None:
-        self._mode = "tff" if described.top_field_first else "bff"
-        self._graph: Graph | None = None
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+        self._marker: Graph | None = None
 
     def set_on(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The frame, marked; all frames must agree in size and format."""
-        if self._graph is None:
-            self._graph = Graph()
-            source = self._graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
-            )
-            marker = self._graph.add("setparams", f"field_mode={self._mode}")
-            sink = self._graph.add("buffersink")
-            source.link_to(marker)
-            marker.link_to(sink)
-            self._graph.configure()
-        self._graph.vpush(frame)
-        marked = self._graph.vpull()
+        """The frame, marked."""
+        if self._marker is None:
+            self._marker = _graph(frame, "setparams", f"field_mode={self._fields}")
+        self._marker.vpush(frame)
+        marked = self._marker.vpull()
         assert isinstance(marked, av.VideoFrame)
         return marked
+
+
+def _graph(like: av.VideoFrame, name: str, arguments: str) -> Graph:
+    """One filter for frames like the given one."""
+    graph = Graph()
+    source = graph.add_buffer(width=like.width, height=like.height, format=like.format, time_base=Fraction(1, 1000))
+    middle, sink = graph.add(name, arguments), graph.add("buffersink")
+    source.link_to(middle)
+    middle.link_to(sink)
+    graph.configure()
+    return graph

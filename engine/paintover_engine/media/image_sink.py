@@ -58,6 +58,8 @@ class ImageSink(Sink):
         self._say_what_is_lost()
 
     def write(self, plate: Plate) -> None:
+        if self._info.is_held(plate.number):
+            return
         pixels, spec = self._image(plate)
         name = self._names.name(plate.number)
         self._waiting.append(self._pool.submit(write_image, self._staging / name, self.path, pixels, spec))

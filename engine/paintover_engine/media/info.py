@@ -26,6 +26,7 @@ class SourceInfo:
     notes: sentences that the user should read.
     fingerprint: hex digest of what the range's pixels depend on: path, sizes, times of change, colour space, stream,
     layer.
+    step: how far apart the numbers of a sequence's files are: each picture is held until the next (2: "on twos").
     stream: the number of a video's stream in its file; None for what is no video.
     layer: the name of the channels that are the picture, of an EXR file with several; else "".
     """
@@ -50,6 +51,11 @@ class SourceInfo:
     fingerprint: str
     stream: int | None = None
     layer: str = ""
+    step: int = 1
+
+    def is_held(self, number: int) -> bool:
+        """Whether a frame shows the picture of one before it, and has no file of its own."""
+        return (number - self.first) % self.step != 0
 
     @property
     def count(self) -> int:

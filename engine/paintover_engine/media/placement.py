@@ -87,7 +87,8 @@ def place(file: Path, picture: Array, plate: Plate, reference: Array) -> Placeme
         return found[0]
     differences = [_difference(each, picture, reference) for each in found]
     best = int(np.argmin(differences))
-    if not _same_shape(width, height, (plate.width, plate.height)) and differences[best] > _ALIKE:
+    certain = any(True for kind in (_exact, _scaled) for _ in kind(width, height, plate))
+    if not certain and differences[best] > _ALIKE:
         raise PaintoverError(
             Code.INVALID_ARGUMENT,
             f"'{file}' is {width}x{height} but the shot is {plate.width}x{plate.height}, and whether it was rescaled "
@@ -124,12 +125,16 @@ def _scaled(width: int, height: int, plate: Plate) -> Iterator[Placement]:
         if _same_shape(width, height, size):
             whole = f"the frame's data window of {size[0]}x{size[1]}" if words else f"the shot's {size[0]}x{size[1]}"
             yield Placement(size, x, y, f"is {width}x{height}; it is rescaled to {whole}")
+    shown = plate.width * float(plate.pixel_aspect)  # which players round to a whole or an even number
+    if plate.pixel_aspect != 1 and _same_shape(width, height, (shown, plate.height), 1.0):
+        words = f"is {width}x{height}, as players show the shot; it is rescaled to {plate.width}x{plate.height}"
+        yield Placement((plate.width, plate.height), 0, 0, words)
 
 
-def _same_shape(width: int, height: int, size: tuple[int, int]) -> bool:
-    """Whether scaling by any one factor, and rounding both sides to whole pixels, makes one size of the other."""
-    low = max((width - 0.5) / size[0], (height - 0.5) / size[1])
-    high = min((width + 0.5) / size[0], (height + 0.5) / size[1])
+def _same_shape(width: int, height: int, size: tuple[float, float], rounding: float = 0.5) -> bool:
+    """Whether scaling a size by any one factor, and rounding its width by so many pixels, gives `width` by `height`."""
+    low = max((width - rounding) / size[0], (height - 0.5) / size[1])
+    high = min((width + rounding) / size[0], (height + 0.5) / size[1])
     return low <= high and high >= _SMALLEST
 
 

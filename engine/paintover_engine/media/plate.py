@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 import av
@@ -41,6 +42,11 @@ class Plate(Protocol):
     @property
     def colorspace(self) -> str:
         """An OpenColorIO name; "" for display-encoded as it is."""
+        ...
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel over its height, upright."""
         ...
 
     @property
@@ -109,6 +115,8 @@ class ImagePlate:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", read_only(self.pixels))
+        if self.data is not None:
+            object.__setattr__(self, "data", read_only(self.data))
 
     @property
     def width(self) -> int:
@@ -121,6 +129,11 @@ class ImagePlate:
     @property
     def nbytes(self) -> int:
         return int(self.pixels.nbytes) + (0 if self.data is None else int(self.data.nbytes))
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        stated = self.spec.get_float_attribute("PixelAspectRatio", 1.0) if self.spec is not None else 1.0
+        return Fraction(stated or 1.0).limit_denominator(1000)
 
     @property
     def grey(self) -> bool:
@@ -245,6 +258,7 @@ class VideoPlate:
     picture: VideoPicture
     orientation: Orientation
     colorspace: str
+    pixel_aspect: Fraction = Fraction(1)
 
     @property
     def width(self) -> int:

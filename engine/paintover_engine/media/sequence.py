@@ -27,6 +27,9 @@ EXTENSIONS = frozenset({
 })  # fmt: skip
 
 
+_WIDEST_STEP = 16  # between numbers; what is farther apart shows no motion
+
+
 @dataclass(frozen=True)
 class ImageSequence:
     """Files of one folder that share a name but for a number.
@@ -207,6 +210,12 @@ def runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
     for _, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
         run = [number for _, number in group]
         yield run[0], run[-1]
+
+
+def step_of(numbers: Sequence[int]) -> int:
+    """How far apart ascending numbers are, all alike ("on twos": 2); 1 where they are not, or too few to tell."""
+    apart = {after - before for before, after in itertools.pairwise(numbers)}
+    return apart.pop() if len(apart) == 1 and len(numbers) > 2 and max(apart) <= _WIDEST_STEP else 1
 
 
 def written(run: tuple[int, int]) -> str:

@@ -124,6 +124,8 @@ def _clear_abandoned(path: Path) -> None:
 
 def failed(path: Path, error: Exception | str) -> PaintoverError:
     """The error for an output that cannot be written."""
+    if _virtual(path.parent):
+        return PaintoverError(Code.INVALID_ARGUMENT, f"'{path.parent}' takes no files; choose another place.")
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT) or _full(path):
         message = f"The disk that '{path}' is written to is full; make room there."
@@ -132,6 +134,14 @@ def failed(path: Path, error: Exception | str) -> PaintoverError:
         return PaintoverError(Code.PERMISSION_DENIED, f"'{path.parent}' cannot be written to; choose another place.")
     reason = os.strerror(number) if number else " ".join(str(error).split()).rstrip(".")
     return PaintoverError(Code.INTERNAL, f"'{path}' cannot be written: {reason}.")
+
+
+def _virtual(folder: Path) -> bool:
+    """Whether a folder is of a file system without any room, such as /proc."""
+    try:
+        return shutil.disk_usage(folder).total == 0
+    except OSError:
+        return False
 
 
 def _full(path: Path) -> bool:
@@ -179,6 +189,8 @@ def check_output(
     parent = out.parent
     if not parent.is_dir():
         raise PaintoverError(Code.NOT_FOUND, f"There is no folder '{parent}' to write '{out.name}' to; make it first.")
+    if _virtual(parent):
+        raise failed(out, "")
     for folder in (parent, out):
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             message = f"'{folder}' cannot be written to; choose another place."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import re
@@ -55,6 +56,10 @@ class Source:
                 Code.INVALID_ARGUMENT,
                 f"Frame {number} is not in the shot, which has frames {self.info.first} to {self.info.last}.",
             )
+        if self.info.is_held(number):
+            own = self.read(number - (number - self.info.first) % self.info.step)
+            assert isinstance(own, ImagePlate)
+            return dataclasses.replace(own, number=number)
         with self._lock:
             if number in self._kept:
                 self._kept.move_to_end(number)
@@ -157,7 +162,8 @@ def open_source(info: SourceInfo) -> Source:
         frames = sequence.find(info.path)
         header = read_stored(frames.path(info.first), info.layer).header
         reader = sequence.SequenceReader(frames, header, info.colorspace, info.layer)
-    _check_unchanged(info, _sequence_fingerprint(frames, info.first, info.last, info.colorspace, info.layer))
+    numbers = range(info.first, info.last + 1, info.step)
+    _check_unchanged(info, _sequence_fingerprint(frames, numbers, info.colorspace, info.layer))
     return Source(info, reader)
 
 
@@ -180,11 +186,9 @@ def _video_fingerprint(path: str, colorspace: str, stream: int | None) -> str:
     return _digest("video", path, status.st_size, status.st_mtime_ns, colorspace, *([] if stream is None else [stream]))
 
 
-def _sequence_fingerprint(
-    frames: sequence.ImageSequence, first: int, last: int, colorspace: str, layer: str = ""
-) -> str:
+def _sequence_fingerprint(frames: sequence.ImageSequence, numbers: range, colorspace: str, layer: str = "") -> str:
     files = []
-    for number in range(first, last + 1):
+    for number in numbers:
         try:
             status = os.stat(frames.path(number))
         except OSError as error:
@@ -220,12 +224,23 @@ def _whole_range(path: str, frames: sequence.ImageSequence, first: int | None, l
         missing = [sequence.written(run) for run in sequence.runs([n for n in range(start, end + 1) if n not in held])]
         listed = ", ".join(missing[:12]) + (", …" if len(missing) > 12 else "")
         longest = max(sequence.runs(present), key=lambda run: run[1] - run[0], default=None)
-        advice = f"; the longest unbroken range is --range {longest[0]}-{longest[1]}" if longest else ""
+        advice = "; number its files without gaps"
+        if longest and longest[1] > longest[0]:
+            advice = f"; the longest unbroken range is --range {longest[0]}-{longest[1]}"
         raise PaintoverError(
             Code.INVALID_ARGUMENT, f"'{frames.folder / frames.pattern}' has gaps: {listed} missing{advice}."
         )
     _check_count(path, start, end)
     return start, end
+
+
+def _stepped(path: str, frames: sequence.ImageSequence, first: int | None, last: int | None) -> sequence.ImageSequence:
+    """A stepped sequence's files within the asked range."""
+    start, end = _range(path, first, last, (frames.numbers[0], frames.numbers[-1]))
+    numbers = tuple(number for number in frames.numbers if start <= number <= end)
+    if not numbers:
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"'{path}' has no file in the range {start}-{end}.")
+    return dataclasses.replace(frames, numbers=numbers)
 
 
 def _probe_uploaded(
@@ -257,13 +272,20 @@ def _probe_uploaded(
         timecode="",
         has_audio=False,
         notes=(),
-        fingerprint=_sequence_fingerprint(frames, start, end, colorspace),
+        fingerprint=_sequence_fingerprint(frames, range(start, end + 1), colorspace),
     )
 
 
 def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: str, layer: str) -> SourceInfo:
     frames = sequence.find(path)
-    start, end = _whole_range(path, frames, first, last)
+    step = sequence.step_of(frames.numbers)
+    if step > 1:
+        frames = _stepped(path, frames, first, last)
+        start, end = frames.numbers[0], frames.numbers[-1]
+        _check_count(path, start, end)
+    else:
+        start, end = _whole_range(path, frames, first, last)
+    numbers = range(start, end + 1, step)
     stored = read_stored(frames.path(start), layer)
     header, spec, layer = stored.header, stored.spec, stored.layer.name
     if converted_from(spec):
@@ -271,7 +293,7 @@ def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: 
         raise PaintoverError(
             Code.INVALID_ARGUMENT, f"'{frames.path(start)}' is {kind}, which no result can keep; save it as RGB."
         )
-    for number in range(start + 1, end + 1):
+    for number in numbers[1:]:
         other = read_stored(frames.path(number), layer).header
         if (other.width, other.height) != (header.width, header.height):
             raise sequence.differs(frames.path(number), other.width, other.height, header)
@@ -295,13 +317,19 @@ def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: 
         pixel_aspect=Fraction(spec.get_float_attribute("PixelAspectRatio", 1.0) or 1.0).limit_denominator(1000),
         timecode=spec.get_string_attribute("smpte:TimeCode"),
         has_audio=False,
-        notes=tuple(_sequence_notes(plate, stored, frames)),
-        fingerprint=_sequence_fingerprint(frames, start, end, colorspace, layer),
+        notes=tuple(_sequence_notes(plate, stored, frames, step)),
+        fingerprint=_sequence_fingerprint(frames, numbers, colorspace, layer),
         layer=layer,
+        step=step,
     )
 
 
-def _sequence_notes(plate: ImagePlate, stored: Stored, frames: sequence.ImageSequence) -> Iterator[str]:
+def _sequence_notes(plate: ImagePlate, stored: Stored, frames: sequence.ImageSequence, step: int) -> Iterator[str]:
+    if step > 1:
+        yield (
+            f"'{frames.pattern}' counts in steps of {step}: each picture is held until the next, and images "
+            "are written for the same numbers."
+        )
     coloured = [each for each in stored.layers if not each.grey]
     if len(coloured) > 1 or stored.layer.name:
         named = stored.layer.name or "RGB"
@@ -343,7 +371,6 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
         plate = list(reader.read_to(start))[-1]
         if other := video.size_change(reader, plate, end):
             raise _another_size(path, other, plate.width, plate.height, start)
-    aspect = described.pixel_aspect
     return SourceInfo(
         path=path,
         kind="video",
@@ -358,7 +385,7 @@ def _probe_video(path: str, first: int | None, last: int | None, colorspace: str
         format=f"{described.codec} {plate.picture.pix_fmt}",
         colorspace=colorspace,
         scene_linear=colour.is_scene_linear(colorspace),
-        pixel_aspect=1 / aspect if plate.orientation.turns % 2 else aspect,
+        pixel_aspect=plate.pixel_aspect,
         timecode=timecode.add(described.tags.get("timecode", ""), start, index.rate),
         has_audio=described.has_audio,
         notes=tuple(_video_notes(path, plate, index, described)),
@@ -403,8 +430,10 @@ def _video_notes(path: str, plate: VideoPlate, index: VideoIndex, described: Des
         yield f"'{name}' has a variable frame rate; a video that is written keeps every frame's time."
     if not index.timed:
         yield f"'{name}' states no times for its frames; they are counted, and reading backward is slow."
-    if described.field_order:
+    if described.fields:
         yield f"'{name}' is interlaced; its frames are edited as they are, both fields woven: motion is one a frame."
+    if described.pix_fmt.startswith("xyz"):
+        yield f"'{name}' holds X'Y'Z' samples, as digital cinema does; they are converted to RGB, and so is the result."
     if plate.orientation != Orientation():
         size = f"{plate.width}x{plate.height}"
         yield f"'{name}' is stored turned or mirrored; frames are upright as players show them ({size})."

@@ -1,8 +1,8 @@
 """A stream's description for libav's muxers, with what PyAV has no setters for.
 
 PyAV makes an output's stream after an input's, and takes over all that the input's container states. So what is to
-be stated (HDR10's mastering display and content light level) is written as the header of a Matroska file in memory,
-without any frame, and read back. Element IDs and types: RFC 9559, section 5.1.4.1.
+be stated (HDR10's mastering display and content light level, the order of fields) is written as the header of a
+Matroska file in memory, without any frame, and read back. Element IDs and types: RFC 9559, section 5.1.4.1.
 """
 
 from __future__ import annotations
@@ -14,18 +14,24 @@ from collections.abc import Iterable
 import av
 from av.container import InputContainer
 
+from paintover_engine.media.fields import Fields
 from paintover_engine.media.hdr import Hdr
 
+_FIELD_ORDERS = {"tff": 1, "bff": 6}  # the field that is shown first is stored first, too
 _CODECS = {"ffv1": "V_FFV1", "prores": "V_PRORES", "h264": "V_MPEG4/ISO/AVC"}
 
 
-def stream_template(codec: str, width: int, height: int, extradata: bytes, hdr: Hdr | None) -> InputContainer:
+def stream_template(
+    codec: str, width: int, height: int, extradata: bytes, hdr: Hdr | None, fields: Fields
+) -> InputContainer:
     """A container whose one video stream is described as given; to be closed by the caller.
 
     codec: "ffv1", "prores" or "h264".
     """
     private = [_element(0x63A2, extradata)] if extradata else []
-    video = _element(0xE0, _uint(0xB0, width), _uint(0xBA, height), *([_colour(hdr)] if hdr else []))
+    interlaced = [_uint(0x9A, 1), _uint(0x9D, _FIELD_ORDERS[fields])] if fields else []
+    colour = [_colour(hdr)] if hdr else []
+    video = _element(0xE0, *interlaced, _uint(0xB0, width), _uint(0xBA, height), *colour)
     track = _element(
         0xAE,
         _uint(0xD7, 1),  # TrackNumber

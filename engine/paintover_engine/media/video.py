@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import cast
 
 import av
@@ -136,6 +137,7 @@ class _Run:
         self.position = -1  # number of the last frame that came out
         self._sought = False  # the decoder started elsewhere than at the file's start
         self._orientation: Orientation | None = None
+        self._aspect = Fraction(1)
 
     def read_to(self, number: int) -> Iterator[VideoPlate]:
         """As the reader's."""
@@ -162,7 +164,9 @@ class _Run:
                 # Once a file, not once a frame: a PyAV frame whose side data was read is held by it in a circle,
                 # and its picture stays in memory until Python looks for circles.
                 self._orientation = Orientation.of(frame)
-            yield VideoPlate(found, picture_of(frame), self._orientation, self._colorspace)
+                stored = self._stream.sample_aspect_ratio or Fraction(1)
+                self._aspect = 1 / stored if self._orientation.turns % 2 else stored
+            yield VideoPlate(found, picture_of(frame), self._orientation, self._colorspace, self._aspect)
             if found == number:
                 return
 

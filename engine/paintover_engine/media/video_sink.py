@@ -14,6 +14,7 @@ from av.container import OutputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from paintover_engine.errors import PaintoverError
 from paintover_engine.media.audio import AudioTracks
@@ -36,7 +37,7 @@ _OPTIONS = {
 _BT709 = 1  # AVColorPrimaries, AVColorTransferCharacteristic and AVColorSpace
 # What a stream's entry in the container states as its encoder does; ProRes has its kind in the tag.
 _SHARED = (
-    "pix_fmt", "framerate", "color_range", "colorspace", "color_primaries", "color_trc", "field_order", "codec_tag",
+    "pix_fmt", "framerate", "color_range", "colorspace", "color_primaries", "color_trc", "codec_tag",
 )  # fmt: skip
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "timecode", "duration"}
 
@@ -51,7 +52,9 @@ class VideoSink(Sink):
         self._audio: AudioTracks | None = None
         self._index = index_video(info.path, info.stream) if info.kind == "video" else None
         self._described = describe(info.path, info.stream) if info.kind == "video" else None
-        self._fields = FieldFlags(self._described) if self._described and self._described.field_order else None
+        self._fields = FieldFlags(self._described.fields) if self._described and self._described.fields else None
+        self._kept = self._kept_times()
+        self._durations: dict[int, int] = {}  # of frames that the encoder holds, by their times
         self._written = 0
         super().__init__(path, overwrite, guard)
         self._staged = self._staging / path.name
@@ -59,9 +62,17 @@ class VideoSink(Sink):
         if info.rate is None:
             self.note("The source states no frame rate; the video plays at 24 frames per second.")
 
-    @property
-    def _keeps_times(self) -> bool:
-        return self._info.variable_rate and self._index is not None and self._index.timed
+    def _kept_times(self) -> tuple[NDArray[np.int64], Fraction] | None:
+        """Every frame's time in the output, and the unit; None for a constant rate."""
+        if not self._info.variable_rate or self._index is None or not self._index.timed:
+            return None
+        pts, time_base = self._index.pts, self._index.time_base
+        if self._suffix != ".mkv":
+            return pts, time_base
+        # Matroska has milliseconds: frames that are nearer together must not fall on one.
+        order = np.arange(len(pts))
+        rounded = np.rint(pts * float(time_base) * 1000).astype(np.int64)
+        return np.maximum.accumulate(rounded - order) + order, Fraction(1, 1000)
 
     def write(self, plate: Plate) -> None:
         try:
@@ -78,15 +89,20 @@ class VideoSink(Sink):
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         assert self._container is not None
+        if frame is not None and frame.pts is not None:
+            self._durations[frame.pts] = frame.duration
         for packet in self._encoder.encode(frame):
             packet.stream = self._stream
+            duration = self._durations.pop(packet.pts or 0, 1)
+            packet.duration = packet.duration or duration  # PyAV 17 forgets it, and the last frame would be cut off
             self._container.mux(packet)
 
     def _time(self, number: int) -> tuple[int, Fraction, int]:
         """Timestamp, time base and duration of a frame in the output."""
-        if self._keeps_times and self._index is not None:
-            pts = self._index.pts
-            return int(pts[number] - pts[self._info.first]), self._index.time_base, self._index.duration(number)
+        if self._kept is not None and self._index is not None:
+            pts, time_base = self._kept
+            duration = self._index.duration(number) * self._index.time_base / time_base
+            return int(pts[number] - pts[self._info.first]), time_base, max(1, round(duration))
         return number - self._info.first, 1 / self._rate, 1
 
     def _elapsed(self, number: int) -> Fraction:
@@ -116,7 +132,7 @@ class VideoSink(Sink):
         assert isinstance(encoder, VideoCodecContext)
         encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, frame.format.name
         encoder.framerate = self._rate
-        encoder.time_base = self._index.time_base if self._keeps_times and self._index else 1 / self._rate
+        encoder.time_base = self._kept[1] if self._kept else 1 / self._rate
         encoder.color_range, encoder.colorspace = frame.color_range, frame.colorspace
         encoder.color_primaries, encoder.color_trc = frame.color_primaries, frame.color_trc
         encoder.flags |= Flags.global_header
@@ -126,9 +142,8 @@ class VideoSink(Sink):
             if min(self._info.width, self._info.height) < 16:
                 encoder.options["slices"] = "1"  # each needs some pixels of every plane; FFV1 does not see to that
         if self._fields is not None:
-            encoder.field_order = self._described.field_order if self._described else 0
             encoder.flags |= Flags.interlaced_dct | Flags.interlaced_me
-            if self._suffix == ".mp4" and self._described and not self._described.top_field_first:
+            if self._suffix == ".mp4" and self._described and self._described.fields == "bff":
                 encoder.options["x264-params"] = "bff=1"
         encoder.open()
         return encoder
@@ -138,8 +153,9 @@ class VideoSink(Sink):
         assert self._container is not None
         encoder = self._encoder
         hdr = self._described.hdr if self._described else None
+        fields = self._described.fields if self._described else ""
         codec = encoder.codec.canonical_name
-        template = stream_template(codec, encoder.width, encoder.height, encoder.extradata or b"", hdr)
+        template = stream_template(codec, encoder.width, encoder.height, encoder.extradata or b"", hdr, fields)
         with template:
             stream = self._container.add_stream_from_template(template.streams.video[0], opaque=True)
         assert isinstance(stream, VideoStream)

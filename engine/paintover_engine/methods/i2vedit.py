@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from paintover_engine.compose.edit_kind import Edit
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
-from paintover_engine.methods import windowed
+from paintover_engine.methods import window_stages
 from paintover_engine.methods.i2vedit_stages import (
     KINDS,
     AdapterLayout,
@@ -34,7 +34,7 @@ from paintover_engine.methods.parameters import I2VEditParameters
 from paintover_engine.methods.pictures import ModelView
 from paintover_engine.methods.repaint import CompositeParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage
-from paintover_engine.methods.windowed import WindowPlanner
+from paintover_engine.methods.window_stages import WindowPlanner
 from paintover_engine.methods.windows import Window
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ class _Planner(WindowPlanner):
     def __init__(
         self, info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: I2VEditParameters, model: ModelFolder
     ) -> None:
-        area = windowed.working_area(info, model, parameters.long_side)
+        area = window_stages.working_area(info, model, parameters.long_side)
         fit, size = parameters.fit, parameters.training_size
-        view = windowed.video_view(info, model, area, fit, precision="bf16")  # whose range gradients need
-        self.trained = windowed.video_view(info, model, _training_area(area, size), fit, precision="bf16")
+        view = window_stages.video_view(info, model, area, fit, precision="bf16")  # whose range gradients need
+        self.trained = window_stages.video_view(info, model, _training_area(area, size), fit, precision="bf16")
         composite = CompositeParameters(matte=parameters.matte, softness=parameters.softness)
         super().__init__(info, keyframes, model, view, composite, result, parameters.handover)
         self._parameters = parameters

@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.edit_kind import EditKind, edit_of
-from paintover_engine.methods import latents, pictures, repaint, windowed
+from paintover_engine.methods import latents, pictures, repaint, window_stages
 from paintover_engine.methods.latents import EncodeParameters, Latents, plate_latents
 from paintover_engine.methods.model_stage import video_model, with_model
 from paintover_engine.methods.repaint import Change, ResultParameters
 from paintover_engine.methods.stage import Context, ResultFrame, Stage, Tensors, stage
-from paintover_engine.methods.windowed import WindowParameters
+from paintover_engine.methods.window_stages import WindowParameters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -334,7 +334,7 @@ def _edited_condition(context: Context, stage: Stage, model: VideoModel, source:
     place = before.parameters.window.index(anchor)
     edited = pictures.tensor(context.load(before).latents[place : place + 1], model.device)
     plate = _latents(context, stage, model, parameters.window)[:, 0]
-    edited = windowed.anchored(context, stage, anchor, edited, plate)
+    edited = window_stages.anchored(context, stage, anchor, edited, plate)
     picture = model.decode(edited[None])
     if parameters.basics.condition_noise == "latent":
         return _latent_condition(stage, model, picture, edited)

@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
-from paintover_engine.methods import pictures, repaint, windowed
+from paintover_engine.methods import pictures, repaint, window_stages
 from paintover_engine.methods.latents import Latents, plate_latents
 from paintover_engine.methods.model_stage import memory_notes, video_model, with_model
 from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.repaint import ChangedPictures, CompositeParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
-from paintover_engine.methods.windowed import WindowParameters, WindowPlanner
+from paintover_engine.methods.window_stages import WindowParameters, WindowPlanner
 from paintover_engine.methods.windows import Window
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ class _Planner(WindowPlanner):
     def __init__(
         self, info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: VideoshopParameters, model: ModelFolder
     ) -> None:
-        area = windowed.working_area(info, model, parameters.long_side)
-        view = windowed.video_view(info, model, area, parameters.fit)
+        area = window_stages.working_area(info, model, parameters.long_side)
+        view = window_stages.video_view(info, model, area, parameters.fit)
         composite = CompositeParameters(matte=parameters.matte, softness=parameters.softness)
         super().__init__(info, keyframes, model, view, composite, repaint.result, parameters.handover)
         self._settings = _inversion_settings(parameters, model)
@@ -313,7 +313,7 @@ def _first_frame(
     anchor = parameters.window[0]
     place = previous.parameters.window.index(anchor)
     edited = pictures.tensor(context.load(previous).latents[place : place + 1], model.device)
-    edited = windowed.anchored(context, stage, anchor, edited, _latents(context, stage, model)[:, 0])
+    edited = window_stages.anchored(context, stage, anchor, edited, _latents(context, stage, model)[:, 0])
     latent = None if condition_noise is None else edited / model.config.scale + condition_noise
     return edited, model.condition(model.decode(edited[None]), latent=latent, **noise)
 

@@ -39,7 +39,7 @@ from paintover_engine.methods.repaint import (
     RepaintedSpan,
 )
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
-from paintover_engine.methods.tracked import TrackedStages
+from paintover_engine.methods.tracked_matte import TrackedStages
 from paintover_engine.methods.tracking import flow
 
 if TYPE_CHECKING:

@@ -9,9 +9,13 @@ import re
 import sys
 from pathlib import Path
 
-from paintover_engine.errors import PaintoverError
-from paintover_engine.jobs.cache import DEFAULT_BUDGET
+from paintover_local.private_files import NotPrivate, claim_folder
+
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs.cache import DEFAULT_BUDGET, FULL
+from paintover_engine.jobs.confinement import ROOTS
 from paintover_engine.jobs.folders import DataFolder, default_data_folder
+from paintover_engine.service.limits import raise_file_limit
 from paintover_engine.service.logs import start_logging
 from paintover_engine.service.server import FolderTaken, serve
 
@@ -21,11 +25,49 @@ TRY_AGAIN = 75  # EX_TEMPFAIL: a client that starts a daemon waits and tries aga
 def main() -> int:
     """Serves until stopped, and returns 0. Where it cannot it prints one sentence and returns 75 (another engine has
     the folder) or 2."""
+    arguments = _parser().parse_args()
+    folder = DataFolder(arguments.data_dir.absolute())
+    os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
+    os.environ[ROOTS] = os.pathsep.join(str(root.resolve()) for root in arguments.root)
+    raise_file_limit()
+    try:
+        _claim(folder)
+        start_logging(folder.logs)
+        asyncio.run(
+            serve(
+                folder,
+                arguments.listen,
+                arguments.ephemeral,
+                arguments.root,
+                arguments.cache_size,
+                arguments.gpu_memory,
+                arguments.metrics,
+            )
+        )
+    except FolderTaken as error:
+        sys.stderr.write(f"paintover-engine: {error.message}\n")
+        return TRY_AGAIN
+    except PaintoverError as error:
+        sys.stderr.write(f"paintover-engine: {error.message}\n")
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        sys.stderr.write(f"paintover-engine: {folder.unwritable(error).message}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="paintover-engine", description="Paintover's engine daemon.")
     parser.add_argument(
         "--data-dir", type=Path, default=default_data_folder(), help="where queue, cache and results lie"
     )
-    parser.add_argument("--listen", default="127.0.0.1:0", help="127.0.0.1:PORT (0: any) or unix:PATH")
+    parser.add_argument(
+        "--listen",
+        default="",
+        help="127.0.0.1:PORT (0: any) or unix:PATH (default: a socket in the data folder; a free port on Windows)",
+    )
     parser.add_argument("--ephemeral", action="store_true", help="end when no job and no client is left")
     parser.add_argument(
         "--root", type=Path, action="append", default=[], help="touch only files below this folder (repeatable)"
@@ -48,29 +90,18 @@ def main() -> int:
     parser.add_argument(
         "--metrics", action="store_true", help="answer /metrics for Prometheus beside the monitor page (with the token)"
     )
-    arguments = parser.parse_args()
-    folder = DataFolder(arguments.data_dir.absolute())
-    os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
-    start_logging(folder.logs)
+    return parser
+
+
+def _claim(folder: DataFolder) -> None:
+    """Makes the data folder this user's alone, before anything is read from it or written into it."""
     try:
-        asyncio.run(
-            serve(
-                folder,
-                arguments.listen,
-                arguments.ephemeral,
-                arguments.root,
-                arguments.cache_size,
-                arguments.gpu_memory,
-                arguments.metrics,
-            )
-        )
-    except FolderTaken as error:
-        sys.stderr.write(f"paintover-engine: {error.message}\n")
-        return TRY_AGAIN
-    except PaintoverError as error:
-        sys.stderr.write(f"paintover-engine: {error.message}\n")
-        return 2
-    return 0
+        folder.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        claim_folder(folder.root)
+    except NotPrivate as error:
+        raise PaintoverError(Code.PERMISSION_DENIED, str(error)) from error
+    except OSError as error:
+        raise folder.unwritable(error) from error
 
 
 def _bytes(text: str) -> int:

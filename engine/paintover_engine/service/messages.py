@@ -104,6 +104,7 @@ def spec_from(message: job_pb2.JobSpec) -> JobSpec:
         prepare_only=message.prepare_only,
         await_keyframe=message.await_keyframe,
         versioned=message.output.path if message.output.versioned else "",
+        owner=message.owner,
     )
 
 
@@ -124,6 +125,7 @@ def job_message(job: Job, frames: list[JobFrame], suggested: list[int]) -> job_p
             ),
             prepare_only=spec.prepare_only,
             await_keyframe=spec.await_keyframe,
+            owner=spec.owner,
         ),
         progress=job_pb2.Progress(
             stages_total=job.progress.stages_total,

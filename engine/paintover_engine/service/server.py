@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
+import secrets
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,20 +31,20 @@ from paintover.v1 import (
 
 from paintover_engine import __version__
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.jobs.cache import DEFAULT_BUDGET
+from paintover_engine.jobs.cache import DEFAULT_BUDGET, Cache
 from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.service import servicers
-from paintover_engine.service.guard import PROTOCOL, Guard, load_token
+from paintover_engine.service.address import bind, check_address, publish, take_address_back
+from paintover_engine.service.guard import PROTOCOL, Guard
 from paintover_engine.service.hosts import host_watchers
+from paintover_engine.service.limits import server_options
 from paintover_engine.service.monitor.lazy import LazyMonitor
 
 log = logging.getLogger(__name__)
 
-MESSAGE_LIMIT = 64 * 2**20  # bytes: a keyframe sent inline
 LINGER_SECONDS = 5.0  # that an ephemeral daemon waits for another client
 GRACE_SECONDS = 2.0
-LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:", "unix:")
 
 
 class FolderTaken(PaintoverError):
@@ -62,18 +62,19 @@ async def serve(
 ) -> None:
     """Runs the daemon until it is stopped.
 
-    listen: "127.0.0.1:0" (0: any free port) or "unix:/path".
+    listen: as for `bind`.
     ephemeral: ends by itself when no job is left and no client has been there for some seconds.
     cache_budget: bytes on disk for what can be made again; gpu_memory: bytes of a GPU to use at most, 0: all.
     with_metrics: the monitor's server runs from the start, and answers /metrics.
     Raises PaintoverError when another daemon has the data folder, the address cannot be had, or the queue's file was
     damaged while it ran.
     """
-    _check_address(listen)
+    check_address(listen)
     folder.create()
     with _locked(folder):
-        engine = Engine(folder, roots, cache_budget, gpu_memory)
-        token = load_token(folder.token)
+        take_address_back(folder)
+        engine = _open_engine(folder, roots, cache_budget, gpu_memory)
+        token = secrets.token_urlsafe(32)  # anew at each start: one that was shown to a stranger is worth nothing
         guard = Guard(token)
         stop = _Stop(ephemeral)
         page = LazyMonitor(engine, folder, token, with_metrics)
@@ -81,20 +82,14 @@ async def serve(
         def is_used() -> bool:  # an open page keeps an engine from ending by itself, not from being stopped
             return guard.active > 0 or engine.busy or (page.is_watched and not stop.requested)
 
-        server = grpc.aio.server(
-            interceptors=[guard],
-            options=[
-                ("grpc.max_receive_message_length", MESSAGE_LIMIT),
-                ("grpc.so_reuseport", 0),  # two daemons never share a port
-            ],
-        )
+        server = grpc.aio.server(interceptors=[guard], options=server_options())
         health_servicer = _add_services(server, engine, stop.request, page.open)
-        address = _bind(server, listen)
+        guard.address = bind(server, folder, listen)
         await server.start()
         await engine.start()
         await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-        _write_address(folder, address)
-        log.info("engine %s (protocol %d) answers at %s", __version__, PROTOCOL, address)
+        publish(folder, guard.address, token)
+        log.info("engine %s (protocol %d) answers at %s", __version__, PROTOCOL, guard.address)
         stop.on_signals()
         page.start_again()
         idle = asyncio.create_task(stop.when_idle(is_used))
@@ -102,13 +97,26 @@ async def serve(
             async with host_watchers(folder):
                 await _first(asyncio.ensure_future(stop.now.wait()), engine.failure)
         finally:
-            folder.address.unlink(missing_ok=True)
+            take_address_back(folder)
             idle.cancel()
             await page.stop()
             await health_servicer.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
             await server.stop(GRACE_SECONDS)
             await engine.stop()
             log.info("engine stopped")
+
+
+def _open_engine(folder: DataFolder, roots: Sequence[Path], cache_budget: int, gpu_memory: int) -> Engine:
+    """The engine, also on a full disk: it is needed to make room there."""
+    removed = Cache(folder).make_room_to_start()
+    engine = Engine(folder, roots, cache_budget, gpu_memory)
+    if removed:
+        engine.notes.append(
+            f"The disk was full: {removed / 10**6:.1f} MB of the cache were removed so that the engine could start; "
+            "make more room, or remove all of it with `paintover cache prune`."
+        )
+        log.warning("%s", engine.notes[-1])
+    return engine
 
 
 class _Stop:
@@ -143,25 +151,6 @@ class _Stop:
         self.now.set()
 
 
-def _check_address(listen: str) -> None:
-    if not listen.startswith(LOOPBACK):
-        raise PaintoverError(
-            Code.INVALID_ARGUMENT,
-            f"The address '{listen}' is not on this machine; listen on 127.0.0.1:PORT or unix:PATH.",
-        )
-
-
-def _bind(server: grpc.aio.Server, listen: str) -> str:
-    """Has the server listen; returns the address with the port that it got."""
-    try:
-        port = server.add_insecure_port(listen)
-    except RuntimeError as error:
-        raise PaintoverError(
-            Code.UNAVAILABLE, f"The address '{listen}' cannot be had; is it in use? Choose another with --listen."
-        ) from error
-    return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
-
-
 async def _first(*futures: asyncio.Future[Any]) -> None:
     """Waits for the first of some futures; raises what that one raised."""
     done, pending = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
@@ -191,14 +180,6 @@ def _holder(folder: DataFolder) -> str:
         return f"pid {found['pid']} at {found['address']}"
     except (OSError, ValueError, KeyError):
         return "just starting or stopping"
-
-
-def _write_address(folder: DataFolder, address: str) -> None:
-    partial = folder.address.with_suffix(".partial")
-    partial.write_text(
-        json.dumps({"address": address, "pid": os.getpid(), "version": __version__, "protocol": PROTOCOL})
-    )
-    partial.replace(folder.address)
 
 
 def _add_services(

@@ -1,6 +1,7 @@
 //! How painted colour is mixed into a host's pixels.
 
 use super::samples::{CHANNELS, Depth, or_zero};
+use crate::colour::Conversion;
 
 /// What a row of the host's is blended with.
 #[derive(Clone, Copy)]
@@ -12,6 +13,8 @@ pub struct Blend {
     pub premultiplied: bool,
     /// Shows the matte instead.
     pub matte_view: bool,
+    /// Of the paint, to the host's colour space.
+    pub conversion: Option<Conversion>,
 }
 
 /// Mixes painted colour into plate pixels, as the engine's `compose.composite` does: plate · (1 - matte) + paint · matte in

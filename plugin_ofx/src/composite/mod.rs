@@ -12,8 +12,8 @@ pub use blend::Blend;
 use blend::mix;
 pub use paint::{Bounds, Paint, Placement};
 use paint::{exact_row, scaled_row};
-pub use samples::{CHANNELS, Depth, decode};
-use samples::{decode_halves, encode, fill};
+pub use samples::{CHANNELS, Depth, decode, encode};
+use samples::{decode_halves, fill};
 
 /// Buffers for one row, reused for the next.
 #[derive(Default)]
@@ -54,6 +54,9 @@ impl Blend {
             } else {
                 scaled_row(paint, place, from, y, count, &mut scratch.paint)
             };
+            if let Some(conversion) = &self.conversion {
+                scratch.paint.as_chunks_mut::<CHANNELS>().0.iter_mut().for_each(|pixel| conversion.apply(pixel));
+            }
             if let Some(start) = found {
                 let end = start + scratch.paint.len() / CHANNELS;
                 let part = &mut part[start * self.depth.pixel_bytes()..end * self.depth.pixel_bytes()];
@@ -70,6 +73,7 @@ impl Blend {
         #[cfg(target_arch = "x86_64")]
         if self.depth == Depth::Float
             && !self.matte_view
+            && self.conversion.is_none()
             && place.is_exact()
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("f16c")

@@ -56,16 +56,36 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// A frame of `size` in the region of pixels x1, y1, x2, y2: stretched over it where its shape is nearly the same, else
-    /// as large as fits, in the middle.
-    pub fn fit(size: (usize, usize), region: [i32; 4]) -> Option<Self> {
-        let [x1, y1, x2, y2] = region.map(f64::from);
+    /// Where a frame of `size` pixels lies in an image.
+    ///
+    /// region: the image's region of definition, x1, y1, x2, y2 in its pixels, which a clip with overscan exceeds the format
+    /// with, and a cropped one does not fill. format: the project's format in the same pixels, where the host gives it.
+    /// scale: the image's render scale.
+    ///
+    /// The frame is the clip's whole picture, and so the region if that is of its size, else the format if that is; else the
+    /// clip was resized: to the region, if the shapes are alike, else into the format.
+    pub fn find(size: (usize, usize), region: [i32; 4], format: Option<[f64; 4]>, scale: (f64, f64)) -> Option<Self> {
+        let region = region.map(f64::from);
+        let scaled = (size.0 as f64 * scale.0, size.1 as f64 * scale.1);
+        let is_size = |[x1, y1, x2, y2]: [f64; 4]| (x2 - x1 - scaled.0).abs() < 1.0 && (y2 - y1 - scaled.1).abs() < 1.0;
+        let format = format.filter(|[x1, y1, x2, y2]| x1 < x2 && y1 < y2);
+        match format {
+            _ if is_size(region) => Self::fit(size, region),
+            Some(format) if is_size(format) => Self::fit(size, format),
+            Some(format) if !is_alike(size, region) => Self::fit(size, format),
+            _ => Self::fit(size, region),
+        }
+    }
+
+    /// A frame of `size` in the rectangle x1, y1, x2, y2: stretched over it where its shape is nearly the same, else as large
+    /// as fits, in the middle.
+    fn fit(size: (usize, usize), [x1, y1, x2, y2]: [f64; 4]) -> Option<Self> {
         let (width, height) = (size.0 as f64, size.1 as f64);
         if x2 <= x1 || y2 <= y1 || size.0 == 0 || size.1 == 0 {
             return None;
         }
         let (across, up) = (width / (x2 - x1), height / (y2 - y1));
-        if (across / up - 1.0).abs() < 0.02 {
+        if is_alike(size, [x1, y1, x2, y2]) {
             return Some(Self { left: x1, top: y2, scale: (across, up) });
         }
         let scale = across.max(up);
@@ -73,10 +93,22 @@ impl Placement {
         Some(Self { left, top, scale: (scale, scale) })
     }
 
+    /// The rectangle that a frame of `size` covers: x1, y1, x2, y2.
+    pub fn rectangle(&self, size: (usize, usize)) -> [f64; 4] {
+        let (width, height) = (size.0 as f64 / self.scale.0, size.1 as f64 / self.scale.1);
+        [self.left, self.top - height, self.left + width, self.top]
+    }
+
     /// Whether every pixel of the host is one of the frame.
     pub fn is_exact(&self) -> bool {
         self.scale == (1.0, 1.0) && self.left.fract() == 0.0 && self.top.fract() == 0.0
     }
+}
+
+/// Whether a rectangle has nearly the frame's shape.
+fn is_alike(size: (usize, usize), [x1, y1, x2, y2]: [f64; 4]) -> bool {
+    let (across, up) = (size.0 as f64 / (x2 - x1), size.1 as f64 / (y2 - y1));
+    (across / up - 1.0).abs() < 0.02
 }
 
 /// The frame's half floats for `count` pixels from `x` of the host's row `y`, and the index of the first pixel that has any.

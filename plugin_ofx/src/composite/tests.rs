@@ -26,11 +26,16 @@ fn plate_row(depth: Depth, count: usize, seed: usize) -> Vec<u8> {
 }
 
 fn blend(depth: Depth) -> Blend {
-    Blend { depth, mix: 1.0, premultiplied: false, matte_view: false }
+    Blend { depth, mix: 1.0, premultiplied: false, matte_view: false, conversion: None }
+}
+
+/// Without a format, at full size.
+fn placed(size: (usize, usize), region: [i32; 4]) -> Option<Placement> {
+    Placement::find(size, region, None, (1.0, 1.0))
 }
 
 fn exact() -> Placement {
-    Placement::fit(SIZE, [0, 0, SIZE.0 as i32, SIZE.1 as i32]).unwrap()
+    placed(SIZE, [0, 0, SIZE.0 as i32, SIZE.1 as i32]).unwrap()
 }
 
 #[test]
@@ -68,7 +73,7 @@ fn matte_zero_preserves_every_bit() {
     let odd = [0x7fc0_1234_u32, 0x8000_0000, 0xff80_0000, 0x0000_0001, 0x7fa0_0001, 1, 2, 3];
     let plate: Vec<u8> = odd.iter().flat_map(|bits| bits.to_ne_bytes()).collect();
     let mut row = plate.clone();
-    let place = Placement::fit((2, 1), [0, 0, 2, 1]).unwrap();
+    let place = placed((2, 1), [0, 0, 2, 1]).unwrap();
     blend(Depth::Float).row(&mut row, (0, 0), &paint, &place, None, &mut Scratch::default());
     assert_eq!(row, plate);
 }
@@ -80,7 +85,7 @@ fn output_is_always_finite() {
         let pixels: Vec<u8> =
             [values[0], values[1], values[2], matte].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
         let paint = Paint::new(1, 1, Bounds { x: 0, y: 0, width: 1, height: 1 }, &pixels).unwrap();
-        let place = Placement::fit((1, 1), [0, 0, 1, 1]).unwrap();
+        let place = placed((1, 1), [0, 0, 1, 1]).unwrap();
         for depth in Depth::ALL {
             let plate = plate_row(depth, 1, 3);
             let mut row = plate.clone();
@@ -98,7 +103,7 @@ fn part_of_a_row_equals_the_whole() {
     let pixels = paint_pixels(BOUNDS);
     let paint = Paint::new(SIZE.0, SIZE.1, BOUNDS, &pixels).unwrap();
     let region = [-3, 10, -3 + SIZE.0 as i32, 10 + SIZE.1 as i32];
-    let place = Placement::fit(SIZE, region).unwrap();
+    let place = placed(SIZE, region).unwrap();
     let mut whole = plate_row(Depth::Byte, SIZE.0, 0);
     let mut parts = whole.clone();
     let blend = blend(Depth::Byte);
@@ -115,7 +120,7 @@ fn premultiplied_host_gets_premultiplied_paint() {
     let bounds = Bounds { x: 0, y: 0, width: 1, height: 1 };
     let pixels: Vec<u8> = [0.5f32, 1.0, 0.25, 1.0].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
     let paint = Paint::new(1, 1, bounds, &pixels).unwrap();
-    let place = Placement::fit((1, 1), [0, 0, 1, 1]).unwrap();
+    let place = placed((1, 1), [0, 0, 1, 1]).unwrap();
     let mut row: Vec<u8> = [0.1f32, 0.1, 0.1, 0.5].iter().flat_map(|v| v.to_ne_bytes()).collect();
     let blend = Blend { premultiplied: true, ..blend(Depth::Float) };
     blend.row(&mut row, (0, 0), &paint, &place, None, &mut Scratch::default());
@@ -132,11 +137,11 @@ fn smaller_image_is_box_filtered() {
         .flat_map(|value| f16::from_f32(value).to_le_bytes())
         .collect();
     let paint = Paint::new(4, 4, bounds, &pixels).unwrap();
-    let place = Placement::fit((4, 4), [0, 0, 2, 2]).unwrap();
+    let place = placed((4, 4), [0, 0, 2, 2]).unwrap();
     let mut row = vec![0; 8];
     blend(Depth::Byte).row(&mut row, (0, 0), &paint, &place, None, &mut Scratch::default());
     assert_eq!(row, [255, 0, 0, 0, 0, 0, 0, 0]);
-    let place = Placement::fit((4, 4), [0, 0, 1, 1]).unwrap();
+    let place = placed((4, 4), [0, 0, 1, 1]).unwrap();
     let mut row = vec![0; 4];
     blend(Depth::Byte).row(&mut row, (0, 0), &paint, &place, None, &mut Scratch::default());
     assert_eq!(row, [128, 0, 0, 0]);
@@ -144,10 +149,10 @@ fn smaller_image_is_box_filtered() {
 
 #[test]
 fn other_aspect_is_fitted_and_centred() {
-    let place = Placement::fit((100, 50), [0, 0, 200, 200]).unwrap();
+    let place = placed((100, 50), [0, 0, 200, 200]).unwrap();
     assert_eq!(place, Placement { left: 0.0, top: 150.0, scale: (0.5, 0.5) });
-    assert_eq!(Placement::fit((0, 50), [0, 0, 200, 200]), None);
-    assert_eq!(Placement::fit((100, 50), [0, 0, 0, 200]), None);
+    assert_eq!(placed((0, 50), [0, 0, 200, 200]), None);
+    assert_eq!(placed((100, 50), [0, 0, 0, 200]), None);
 }
 
 #[test]
@@ -202,7 +207,7 @@ fn fast_path_equals_in_place() {
     let bounds = Bounds { x: 2, y: 0, width: 11, height: 1 };
     let pixels = paint_pixels(bounds);
     let paint = Paint::new(17, 1, bounds, &pixels).unwrap();
-    let place = Placement::fit((17, 1), [0, 0, 17, 1]).unwrap();
+    let place = placed((17, 1), [0, 0, 17, 1]).unwrap();
     for shift in [0, 1, 4, 16, 17] {
         for x in -3..9 {
             let plate = plate_row(Depth::Float, 14, 3);
@@ -224,4 +229,19 @@ fn pixels_must_match_the_bounds() {
     assert!(Paint::new(3, 4, bounds, &[0; 48]).is_none());
     let huge = Bounds { x: usize::MAX, y: 0, width: usize::MAX, height: 2 };
     assert!(Paint::new(6, 4, huge, &[]).is_none());
+}
+
+#[test]
+fn overscan_and_crop_are_placed_by_the_format() {
+    let format = Some([0.0, 0.0, 100.0, 50.0]);
+    let whole = Placement { left: 0.0, top: 50.0, scale: (1.0, 1.0) };
+    for region in [[-10, -5, 110, 55], [20, 10, 60, 30], [0, 0, 100, 50]] {
+        assert_eq!(Placement::find((100, 50), region, format, (1.0, 1.0)), Some(whole), "{region:?}");
+    }
+    let half = Placement { left: 0.0, top: 25.0, scale: (2.0, 2.0) };
+    let format = Some([0.0, 0.0, 50.0, 25.0]);
+    assert_eq!(Placement::find((100, 50), [-5, -3, 55, 28], format, (0.5, 0.5)), Some(half));
+    let other_project = Some([0.0, 0.0, 1920.0, 1080.0]);
+    assert_eq!(Placement::find((100, 50), [0, 0, 100, 50], other_project, (1.0, 1.0)), Some(whole));
+    assert_eq!(Placement::find((100, 50), [0, 0, 50, 25], other_project, (1.0, 1.0)), Some(half));
 }

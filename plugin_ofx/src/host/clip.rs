@@ -4,7 +4,7 @@ use std::ptr;
 
 use super::properties::Properties;
 use super::suites::Suites;
-use crate::abi::{ClipHandle, OK, PropertySetHandle};
+use crate::abi::{ClipHandle, OK, PropertySetHandle, RectD};
 
 #[derive(Clone, Copy)]
 pub struct Clip<'a> {
@@ -25,12 +25,19 @@ impl<'a> Clip<'a> {
         self.suites.properties(handle)
     }
 
-    /// The clip's picture at a time; given back to the host when dropped.
+    /// The clip's region of definition at a time, x1, y1, x2, y2 in canonical coordinates.
+    pub fn region_of_definition(&self, time: f64) -> Option<RectD> {
+        let mut region = RectD::default();
+        let get = self.suites.effect.clip_get_region_of_definition?;
+        (unsafe { get(self.handle, time, &raw mut region) } == OK).then_some(region)
+    }
+
+    /// The clip's image at a time; released when dropped.
     pub fn image(&self, time: f64) -> Option<HostImage<'a>> {
         let mut handle = PropertySetHandle::null();
         let get = self.suites.effect.clip_get_image?;
         let status = unsafe { get(self.handle, time, ptr::null(), &raw mut handle) };
-        // Not `then_some`: an image made and dropped at once would be given back.
+        // Not `then_some`, which would construct, drop and so release an image for other statuses.
         (status == OK && !handle.is_null()).then(|| HostImage { suites: self.suites, handle })
     }
 }

@@ -6,9 +6,9 @@ use std::ptr;
 use super::clip::Clip;
 use super::param::Param;
 use super::progress::Progress;
-use super::properties::Properties;
+use super::properties::{Properties, text};
 use super::suites::Suites;
-use crate::abi::{ClipHandle, EffectHandle, FAILED, OK, ParamHandle, ParamSetHandle, PropertySetHandle, Status};
+use crate::abi::{ClipHandle, EffectHandle, FAILED, OK, ParamHandle, ParamSetHandle, PropertySetHandle, Status, name};
 
 fn checked(status: Status) -> Result<(), Status> {
     if status == OK { Ok(()) } else { Err(status) }
@@ -85,6 +85,30 @@ impl<'a> Effect<'a> {
         let mut time = 0.0;
         let get = self.suites.time_line?.get_time?;
         (unsafe { get(self.handle.0, &raw mut time) } == OK).then_some(time)
+    }
+
+    /// Moves the time line, where the host allows it.
+    pub fn go_to(&self, time: f64) -> bool {
+        let go_to = self.suites.time_line.and_then(|suite| suite.goto_time);
+        go_to.is_some_and(|go_to| unsafe { go_to(self.handle.0, time) } == OK)
+    }
+
+    /// Shows an error at the effect until it is cleared. Not in Resolve, which has offered functions that are not there.
+    pub fn set_persistent_error(&self, sentence: &str) {
+        let suite = self.suites.message.filter(|_| !self.suites.is_resolve());
+        if let Some(set) = suite.and_then(|suite| suite.set_persistent) {
+            let (id, format, sentence) = (c"paintover", c"%s", text(sentence));
+            unsafe {
+                set(self.handle.0, name::MESSAGE_ERROR.as_ptr(), id.as_ptr(), format.as_ptr(), sentence.as_ptr());
+            }
+        }
+    }
+
+    pub fn clear_persistent_error(&self) {
+        let suite = self.suites.message.filter(|_| !self.suites.is_resolve());
+        if let Some(clear) = suite.and_then(|suite| suite.clear_persistent) {
+            unsafe { clear(self.handle.0) };
+        }
     }
 
     /// Shows a bar with the host's Cancel, where it has one, until the returned value is dropped.

@@ -5,7 +5,7 @@ use std::ptr;
 
 use super::properties::{owned, text};
 use super::suites::Suites;
-use crate::abi::{OK, ParamHandle};
+use crate::abi::{OK, ParamHandle, PropertySetHandle, name};
 
 #[derive(Clone, Copy)]
 pub struct Param<'a> {
@@ -46,6 +46,24 @@ impl<'a> Param<'a> {
     pub fn set_string(&self, value: &str) {
         if let Some(set) = self.suites.parameter.set_value {
             unsafe { set(self.handle, text(value).as_ptr()) };
+        }
+    }
+
+    /// Shows or hides the parameter.
+    pub fn set_secret(&self, secret: bool) {
+        let mut handle = PropertySetHandle::null();
+        if let Some(get) = self.suites.parameter.get_property_set {
+            unsafe { get(self.handle, &raw mut handle) };
+        }
+        let properties = self.suites.properties(handle);
+        if properties.int(name::PARAM_PROP_SECRET).unwrap_or(0) != c_int::from(secret) {
+            properties.set_int(name::PARAM_PROP_SECRET, secret.into());
+        }
+    }
+
+    pub fn set_double(&self, value: f64) {
+        if let Some(set) = self.suites.parameter.set_value {
+            unsafe { set(self.handle, value) };
         }
     }
 

@@ -51,6 +51,11 @@ impl<'a> Properties<'a> {
         value
     }
 
+    /// Two numbers: x, y.
+    pub fn pair(&self, key: &CStr) -> Option<(f64, f64)> {
+        Some((self.double_at(key, 0)?, self.double_at(key, 1)?))
+    }
+
     /// Four whole numbers: x1, y1, x2, y2.
     pub fn rectangle(&self, key: &CStr) -> Option<[c_int; 4]> {
         let mut values = [0; 4];
@@ -81,7 +86,11 @@ impl<'a> Properties<'a> {
     }
 
     pub fn set_double(&self, key: &CStr, value: f64) {
-        self.set(self.suite.set_double, key, 0, value);
+        self.set_double_at(key, 0, value);
+    }
+
+    pub fn set_double_at(&self, key: &CStr, index: c_int, value: f64) {
+        self.set(self.suite.set_double, key, index, value);
     }
 
     pub fn set_string(&self, key: &CStr, value: &CStr) {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::properties::Properties;
 use crate::abi::{
-    Host, ImageEffectSuite, ParameterSuite, ProgressSuite, PropertySetHandle, PropertySuite, TimeLineSuite, name,
+    DrawSuite, Host, ImageEffectSuite, InteractSuite, MessageSuite, ParameterSuite, ProgressSuite, PropertySetHandle,
+    PropertySuite, TimeLineSuite, name,
 };
 
 static HOST: AtomicPtr<Host> = AtomicPtr::new(ptr::null_mut());
@@ -20,6 +21,9 @@ pub struct Suites {
     pub(super) parameter: &'static ParameterSuite,
     pub(super) progress: Option<&'static ProgressSuite>,
     pub(super) time_line: Option<&'static TimeLineSuite>,
+    pub(super) message: Option<&'static MessageSuite>,
+    pub(super) interact: Option<&'static InteractSuite>,
+    pub(super) draw: Option<&'static DrawSuite>,
 }
 
 pub fn set_host(host: *mut Host) {
@@ -56,6 +60,9 @@ fn fetch(host: &Host) -> Option<Suites> {
                 .iter()
                 .find_map(|&version| get(name::SUITE_PROGRESS, version).cast::<ProgressSuite>().as_ref()),
             time_line: get(name::SUITE_TIME_LINE, 1).cast::<TimeLineSuite>().as_ref(),
+            message: get(name::SUITE_MESSAGE, 2).cast::<MessageSuite>().as_ref(),
+            interact: get(name::SUITE_INTERACT, 1).cast::<InteractSuite>().as_ref(),
+            draw: get(name::SUITE_DRAW, 1).cast::<DrawSuite>().as_ref(),
         })
     }
 }
@@ -75,6 +82,9 @@ impl Suites {
             && ptr::eq(self.parameter, other.parameter)
             && optional(self.progress) == optional(other.progress)
             && self.time_line.map(ptr::from_ref) == other.time_line.map(ptr::from_ref)
+            && self.message.map(ptr::from_ref) == other.message.map(ptr::from_ref)
+            && self.interact.map(ptr::from_ref) == other.interact.map(ptr::from_ref)
+            && self.draw.map(ptr::from_ref) == other.draw.map(ptr::from_ref)
     }
 
     /// The host's own properties.
@@ -85,6 +95,10 @@ impl Suites {
     /// The host's name, "DaVinciResolve" for one.
     pub fn host_name(&self) -> String {
         self.host().string(name::PROP_NAME).unwrap_or_default()
+    }
+
+    pub fn is_resolve(&self) -> bool {
+        self.host_name().starts_with("DaVinciResolve")
     }
 
     pub fn properties(&self, handle: PropertySetHandle) -> Properties<'_> {

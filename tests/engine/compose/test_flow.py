@@ -9,6 +9,7 @@ from paintover_engine.compose.flow import (
     endpoints,
     flow_size,
     is_cut,
+    magnitudes,
     pack,
     unpack,
     warp,
@@ -93,3 +94,19 @@ def test_consistency_within_bounds_equals_the_whole() -> None:
     whole = consistency(there, back)
     part = consistency(np.ascontiguousarray(there[4:24, 7:37]), back, (7, 4, 30, 20))
     assert np.allclose(part, whole[4:24, 7:37], atol=1e-5)
+
+
+def test_lengths_do_not_depend_on_memory_alignment() -> None:
+    """cv2.magnitude's last bit does, which made one input give two results."""
+    for shape in ((95, 193), (52, 140), (180, 320)):
+        field = np.random.default_rng(3).normal(0, 3, (*shape, 2)).astype(np.float32)
+        at_any_place = []
+        for offset in (0, 4, 16, 32, 48):
+            memory = np.empty(field.nbytes + 128, np.uint8)
+            start = -memory.ctypes.data % 64 + offset
+            moved = memory[start : start + field.nbytes].view(np.float32).reshape(field.shape)
+            moved[...] = field
+            at_any_place.append(magnitudes(moved).tobytes())
+        assert len(set(at_any_place)) == 1
+        x, y = field[..., 0].astype(np.float64), field[..., 1].astype(np.float64)
+        assert np.allclose(magnitudes(field), np.hypot(x, y), rtol=1e-6)

@@ -132,12 +132,32 @@ def test_a_path_of_windows_is_told(path: str) -> None:
     assert refusal(path).message.startswith(f"'{path}' is a path of Windows")
 
 
+def test_a_stepped_sequence_is_held_and_keeps_its_numbers(
+    tmp_path: Path, make_sequence: Make, make_image: Make, scene: Make, propagate: Make
+) -> None:
+    frames = {n: np.rint(scene((n - 1000) // 3) * 255).astype(np.uint8) for n in range(1000, 1010, 3)}
+    folder = make_sequence("f.%04d.png", frames)
+    key = frames[1003].copy()
+    key[20:40, 30:60] = (220, 20, 30)
+    info, notes = propagate(folder, {1003: make_image(tmp_path / "key.png", key)}, tmp_path / "out")
+    assert (info.first, info.last, info.step) == (1000, 1009, 3)
+    assert any("steps of 3" in note for note in notes)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"f.{n}.png" for n in frames]
+    written = np.asarray(Image.open(tmp_path / "out" / "f.1009.png"))
+    assert 400 < (written != frames[1009]).any(axis=2).sum() < 900
+    assert np.array_equal(read(info, 1005).pixels, frames[1003])
+    assert (probe(folder, 1001, 1008).first, probe(folder, 1001, 1008).last) == (1003, 1006)
+    assert "no file in the range" in refusal(folder, 1004, 1005).message
+
+
 def test_gaps_are_named_with_the_range_that_works(make_sequence: Make, noise: Noise) -> None:
     folder = make_sequence("f.%04d.png", {n: noise(3, 3, 3, np.uint8) for n in [1, 2, 5, 6, 7, 8, 10]})
     message = refusal(folder).message
     assert "3-4, 9 missing" in message
     assert "--range 5-8" in message
     assert probe(folder, 5, 8).count == 4
+    uneven = make_sequence("g.%04d.png", {n: noise(3, 3, 3, np.uint8) for n in [1, 3, 6]}, folder="uneven")
+    assert refusal(uneven).message.endswith("2, 4-5 missing; number its files without gaps.")
 
 
 def test_frames_of_other_sizes_are_named(make_sequence: Make, noise: Noise) -> None:

@@ -14,16 +14,17 @@ import av
 import numpy as np
 import pytest
 from paintover_engine.compose.composite import composite
-from paintover_engine.media.plate import ImagePlate, Plate, VideoPlate
+from paintover_engine.media.plate import ImagePlate, Orientation, Plate, VideoPlate
 from paintover_engine.media.source import open_source, probe
+from paintover_engine.media.video import picture_of
 from paintover_engine.media.video_picture import frame_of
 from safetensors.numpy import save_file
 
 COUNT, WIDTH, HEIGHT = 6, 160, 90
 PIXEL_FORMATS = [
-    "yuv420p", "yuvj422p", "nv12", "nv16", "yuyv422", "uyvy422", "rgb24", "bgra", "gray",
-    "yuv420p10le", "yuv422p10le", "yuva444p10le", "p010le", "p210le", "gbrp10le", "x2rgb10le", "gray10le",
-    "yuv420p12le", "yuv422p12le", "yuv444p12le", "yuva444p12le", "p012le", "gbrp12le", "xyz12le",
+    "yuv420p", "nv12", "yuyv422", "uyvy422", "rgb24", "bgra", "gray",
+    "yuv420p10le", "yuv422p10le", "yuva444p10le", "gbrp10le", "gray10le",
+    "yuv420p12le", "yuv422p12le", "yuv444p12le", "yuva444p12le", "gbrp12le", "xyz12le",
     "yuv420p16le", "rgb48le", "rgba64le", "rgb48be", "gbrpf32le",
 ]  # fmt: skip
 SEQUENCES = {
@@ -86,6 +87,18 @@ def check_shared(path: Path, rounds: int = 4) -> None:
 @pytest.mark.parametrize("pix_fmt", PIXEL_FORMATS)
 def test_threads_share_video_frames(pix_fmt: str, tmp_path: Path) -> None:
     check_shared(raw_video(tmp_path / "a.nut", pix_fmt))
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuvj422p", "nv16", "p010le", "p012le", "p210le", "x2rgb10le"])
+def test_threads_share_what_hardware_decoders_give(pix_fmt: str) -> None:
+    noise = np.random.default_rng(2).integers(0, 65536, (HEIGHT, WIDTH, 3)).astype(np.uint16)
+    frame = av.VideoFrame.from_ndarray(noise, "rgb48le").reformat(format=pix_fmt)
+    plate = VideoPlate(0, picture_of(frame), Orientation(), "")
+    expected = uses(plate)
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(10):
+            both = [pool.submit(uses, plate), pool.submit(uses, plate)]
+            assert [one.result() for one in both] == [expected, expected]
 
 
 @pytest.mark.parametrize("codec", [("libx264", "yuv420p10le", "a.mp4"), ("prores_ks", "yuv422p10le", "a.mov")])

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -121,6 +122,28 @@ def test_requests_without_the_cookie_are_refused(stranger: Browser, path: str, c
     answer = stranger.ask(path)
     assert answer.status in (400, 401)
     assert b"<html" not in answer.body
+
+
+ASK = """
+import os, socket, sys
+port, path, cookie, user = sys.argv[1:]
+os.setuid(int(user))
+connection = socket.socket()
+connection.connect((b"127.0.0.1", int(port)))
+connection.sendall(f"GET {path} HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\nCookie: {cookie}\\r\\n\\r\\n".encode())
+print(connection.recv(100).split()[1].decode())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("path", ["/", "/open?link=x"])
+def test_a_stolen_cookie_is_worth_nothing_to_another_user(browser: Browser, path: str) -> None:
+    def ask(user: int) -> str:
+        command = [sys.executable, "-c", ASK, str(browser.port), path, browser.cookie, str(user)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    assert ask(0) == ("200\n" if path == "/" else "401\n")
+    assert ask(54321) == "403\n"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -497,3 +498,24 @@ def test_the_installed_scripts_hold_no_placeholder(host: Resolve) -> None:
     for path in [*(host.fusion / package.MENU).iterdir(), host.mailbox / package.RESOLVE_MODULE]:
         assert "@" not in path.read_text("utf-8").replace("[%%#@]", "").replace("# or @", ""), path
     assert sys.executable in (host.mailbox / package.RESOLVE_MODULE).read_text("utf-8")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files to a group")
+@pytest.mark.parametrize("opened", ["file", "folder"])
+def test_a_request_that_others_can_write_starts_nothing(tmp_path: Path, opened: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        folder = Path(place)
+        folder.chmod(0o777 if opened == "folder" else 0o755)
+        program, ran = folder / "editor", tmp_path / "ran"
+        program.write_text(f"#!/bin/sh\ntouch '{ran}'\n")
+        program.chmod(0o755)
+        planted = {"source": str(folder), "first": 0, "last": 1, "frame": 0, "output": str(folder / "out")}
+        request = folder / "1-2-3.json"
+        request.write_text(json.dumps({"id": "1-2-3", "do": "paint", "editor": str(program), **planted}))
+        request.chmod(0o664 if opened == "file" else 0o644)
+        os.chown(request, -1, 54321)
+        command = [*RUNNER, "--data-dir", str(tmp_path / "data"), "run", str(request)]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 2
+    assert "Others on this machine can write" in refused.stderr
+    assert not ran.exists()

@@ -16,7 +16,7 @@ from paintover_local.processes import module_command
 
 from paintover_bridge.daemon import data_folder
 from paintover_bridge.hosts.command import HostError, find_command
-from paintover_bridge.hosts.resolve.mailbox import Mailbox, parse, preference_files, requests_in
+from paintover_bridge.hosts.resolve.mailbox import Mailbox, preference_files, read_request, requests_in
 from paintover_bridge.hosts.resolve.runner import RequestRunner
 
 LOOK_SECONDS = 0.25
@@ -45,7 +45,7 @@ def main(given: list[str] | None = None) -> int:
                 threading.Thread(target=_end_with_input, args=(runner,), daemon=True).start()
             watch(runner, chosen.preferences)
         else:
-            request = parse(chosen.request.read_bytes())
+            request = read_request(chosen.request)
             chosen.request.unlink()
             runner.execute(request)
     except (HostError, OSError) as error:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paintover_local.private_files import writable_by_others
+
 from paintover_bridge.hosts.command import HostError
 from paintover_bridge.hosts.resolve import lua_text
 
@@ -142,11 +144,7 @@ def requests_in(preferences: Path, now: float) -> Iterator[ScriptRequest]:
     """The requests in a preferences file that are not older than `OLD_SECONDS`. now: seconds since the epoch.
 
     Raises HostError where other users of the machine can write the file."""
-    if who := _open_to_others(preferences):
-        raise HostError(
-            f"Others on this machine can write {preferences}, so its requests are not followed; close {who} to them."
-        )
-    for _, packed in _PACKED.findall(preferences.read_bytes()):
+    for _, packed in _PACKED.findall(_read_own(preferences)):
         try:
             request = parse(bytes.fromhex(packed.decode("ascii")))
         except HostError as error:  # it stays in the preferences for a while, and others come behind it
@@ -157,10 +155,19 @@ def requests_in(preferences: Path, now: float) -> Iterator[ScriptRequest]:
             yield request
 
 
-def _open_to_others(path: Path) -> Path | None:
-    """The folder to make private if a file is writable and reachable by every user (Resolve creates it writable); else
-    None."""
-    if os.name != "posix" or not path.stat().st_mode & 0o002:
-        return None
-    closed = any(not folder.stat().st_mode & 0o001 for folder in path.parents)
-    return None if closed else path.parent
+def read_request(path: Path) -> ScriptRequest:
+    """The request in a file that a script has just written.
+
+    Raises HostError for what no script of ours wrote, or where other users of the machine can write the file."""
+    return parse(_read_own(path))
+
+
+def _read_own(path: Path) -> bytes:
+    """The bytes of a file that only this user can have written: what is in it makes the runner start programs.
+
+    Resolve leaves its preferences writable by everybody, so a closed folder on the way to them has to do."""
+    if opening := writable_by_others(path):
+        raise HostError(
+            f"Others on this machine can write {path}, so its requests are not followed; close {opening} to them."
+        )
+    return path.read_bytes()

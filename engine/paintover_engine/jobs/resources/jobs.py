@@ -79,8 +79,7 @@ class Jobs:
         read_parameters(spec, parameters)
         requirements = None
         if spec.takes_model:
-            if Path(model).is_absolute():
-                self._state.roots.check(model, "The model")
+            self._state.roots.check_model(model)
             request = protocol.PlanMethodRequest(info=info, method=method, parameters=parameters, model=model)
             requirements = (await self._state.media.call(request)).requirements
         if requirements is None:
@@ -96,8 +95,7 @@ class Jobs:
         if spec.model and not method.takes_model:
             raise PaintoverError(Code.INVALID_ARGUMENT, f"The method {method.name} uses no model; leave out 'model'.")
         if method.takes_model:
-            if Path(spec.model).is_absolute():
-                self._state.roots.check(spec.model, "The model")
+            self._state.roots.check_model(spec.model)
             await self._state.media.call(protocol.CheckModelRequest(method=spec.method, model=spec.model))
 
     def _next_version(self, spec: JobSpec) -> JobSpec:

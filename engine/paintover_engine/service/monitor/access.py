@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from paintover_engine.service.monitor.peers import is_strangers
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LINK_SECONDS = 600.0
@@ -34,11 +36,11 @@ HEADERS = {
 class Access:
     """Creates links and cookies, and refuses requests without them.
 
-    token: the data folder's secret, of which cookies are derived, so that they outlive the daemon."""
+    token: the daemon's secret, for programs; key: signs cookies, and outlives the daemon as they do."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, key: bytes) -> None:
         self._token = token
-        self._secret = hashlib.sha256(b"monitor:" + token.encode()).digest()
+        self._key = key
         self._links: dict[str, float] = {}
         self.port = 0
 
@@ -64,13 +66,15 @@ class Access:
         return f"{name}.{self._sign(name)}"
 
     def _sign(self, name: str) -> str:
-        return hmac.new(self._secret, _raw(name), hashlib.sha256).hexdigest()
+        return hmac.new(self._key, _raw(name), hashlib.sha256).hexdigest()
 
     def refusal(self, request: web.Request) -> tuple[int, str] | None:
         """The HTTP status and reason that a request is refused with; None for an allowed one."""
         hosts = {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost")}
         if request.host not in hosts:
             return 421, "This engine answers to 127.0.0.1 and localhost only."
+        if is_strangers(request.transport):  # who may have the cookie: a port that is free again is anybody's
+            return 403, "This engine belongs to another user."
         if self._bears_the_token(request):
             return None  # a program: no other page in a browser knows the token
         origin = request.headers.get("Origin")

@@ -51,9 +51,9 @@ STATUS = {
 class Monitor:
     """Serves the page on loopback. open_pages: how many browsers receive its events."""
 
-    def __init__(self, engine: Engine, token: str, with_metrics: bool = False) -> None:
+    def __init__(self, engine: Engine, access: Access, with_metrics: bool = False) -> None:
         self._engine = engine
-        self.access = Access(token)
+        self.access = access
         self._runner: web.AppRunner | None = None
         self._with_metrics = with_metrics
         self.open_pages = 0

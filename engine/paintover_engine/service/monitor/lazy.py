@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import logging
+import secrets
 from typing import TYPE_CHECKING
+
+from paintover_local.private_files import read_private, write_private
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.engine import Engine
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+KEY_BYTES = 32
+
 
 class LazyMonitor:
     """The monitor of one data folder, on the port that it had before where that is free."""
@@ -25,6 +31,10 @@ class LazyMonitor:
         self._engine = engine
         self._folder = folder
         self._token = token
+        self._was_open = folder.monitor.exists()
+        self._last_port, self._key = self._read()
+        if self._was_open:
+            self._write(port=0)  # nobody is to be shown this daemon's token at a port that another program may have
         self._with_metrics = with_metrics
         self._starting = asyncio.Lock()
         self._monitor: Monitor | None = None
@@ -41,7 +51,7 @@ class LazyMonitor:
 
     def start_again(self) -> None:
         """Serves the page of a folder whose page was opened before: a browser may still show it."""
-        if self._with_metrics or self._folder.monitor.exists():
+        if self._with_metrics or self._was_open:
             self._task = asyncio.create_task(self._started())
 
     async def stop(self) -> None:
@@ -61,15 +71,25 @@ class LazyMonitor:
                         Code.FAILED_PRECONDITION,
                         f"The monitor's server cannot be loaded ({error}); install paintover-engine again.",
                     ) from error
-                monitor: Monitor = module.Monitor(self._engine, self._token, self._with_metrics)
-                port = await monitor.start(self._port())
-                self._folder.monitor.write_text(json.dumps({"port": port}))
+                monitor: Monitor = module.Monitor(
+                    self._engine, module.Access(self._token, self._key), self._with_metrics
+                )
+                port = await monitor.start(self._last_port)
+                self._last_port = port
+                self._write(port)
                 log.info("the monitor answers at 127.0.0.1:%d", port)
                 self._monitor = monitor
             return self._monitor
 
-    def _port(self) -> int:
-        try:
-            return int(json.loads(self._folder.monitor.read_text())["port"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
+    def _write(self, port: int) -> None:
+        said = {"port": port, "last_port": self._last_port, "key": self._key.hex()}
+        write_private(self._folder.monitor, json.dumps(said).encode())
+
+    def _read(self) -> tuple[int, bytes]:
+        """The port and the key that the page had before; a file that is damaged or not private gives neither."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            said = json.loads(read_private(self._folder.monitor))
+            port, key = int(said["last_port"]), bytes.fromhex(said["key"])
+            if len(key) == KEY_BYTES:
+                return port, key
+        return 0, secrets.token_bytes(KEY_BYTES)

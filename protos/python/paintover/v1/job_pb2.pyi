@@ -173,6 +173,7 @@ class JobSpec(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     PREPARE_ONLY_FIELD_NUMBER: _builtins.int
     AWAIT_KEYFRAME_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     shot: _builtins.str
     method: _builtins.str
     model: _builtins.str
@@ -180,6 +181,10 @@ class JobSpec(_message.Message):
     """Only the keyframe-free stages."""
     await_keyframe: _builtins.bool
     """Without keyframes: runs what needs none, then waits until the shot gets its first."""
+    owner: _builtins.str
+    """Whose job it is, where several clients work on one shot: any text of the client's own, as an id of an effect in a host.
+    Empty: the shot's. Jobs of different owners are never the same job.
+    """
     @_builtins.property
     def keyframes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Empty: the shot's keyframes as they stand when the job is made."""
@@ -201,10 +206,11 @@ class JobSpec(_message.Message):
         output: Global___Output | None = ...,
         prepare_only: _builtins.bool = ...,
         await_keyframe: _builtins.bool = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["await_keyframe", b"await_keyframe", "keyframes", b"keyframes", "method", b"method", "model", b"model", "output", b"output", "parameters", b"parameters", "prepare_only", b"prepare_only", "shot", b"shot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["await_keyframe", b"await_keyframe", "keyframes", b"keyframes", "method", b"method", "model", b"model", "output", b"output", "owner", b"owner", "parameters", b"parameters", "prepare_only", b"prepare_only", "shot", b"shot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

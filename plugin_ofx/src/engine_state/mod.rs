@@ -3,81 +3,33 @@
 //! The connection's thread keeps it up to date. Renders and buttons read it, and wait for a change of it no longer than their
 //! `WaitPolicy` allows.
 
-use std::collections::{HashMap, HashSet};
+mod state;
+
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::colour::ColourSpace;
 use crate::frame::Frame;
-use crate::job_view::{JobView, job_number};
+use crate::job_view::JobView;
+use crate::plate_check::{self, Samples, Verdict};
 use crate::requests::Request;
 use crate::target::{FrameRequest, Target, WaitPolicy};
 use crate::wire::{Job, Shot};
+use state::{Cached, FETCH, Key, Lookup, PlateCheck, RETRY_AFTER, State, is_source};
+
+pub use state::ConnectionState;
 
 const POLL: Duration = Duration::from_millis(50);
-/// How long a final render waits for a connection, and for a frame that the engine has.
-const CONNECT: Duration = Duration::from_secs(3);
-const FETCH: Duration = Duration::from_secs(5);
-/// How soon a frame whose transfer failed is requested again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-const MAX_FRAMES: usize = 96;
-const MAX_INLINE_BYTES: usize = 1 << 30;
-
-/// Whether the engine can be talked to.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ConnectionState {
-    /// No engine has been found yet, or its first answers are outstanding.
-    Searching,
-    Ready,
-    /// It runs but does not answer.
-    Silent,
-    /// There is none, and one sentence why.
-    Absent(String),
-}
-
-struct Cached {
-    frame: Arc<Frame>,
-    sequence: u64,
-    connection: u64,
-    used: u64,
-}
-
-type Key = (String, i64);
-
-#[derive(Default)]
-struct State {
-    connection_state: Option<ConnectionState>,
-    /// Counts connections: what was learned from an earlier one may be out of date.
-    connection: u64,
-    /// Jobs of the present connection whose first change has not arrived.
-    awaited: HashSet<String>,
-    jobs: HashMap<String, JobView>,
-    shots: HashMap<String, Shot>,
-    monitor: Option<String>,
-    frames: HashMap<Key, Cached>,
-    fetching: HashSet<Key>,
-    failed: HashMap<Key, (Instant, String)>,
-    clock: u64,
-    /// Why an instance's last order failed, or how far it is.
-    outcomes: HashMap<u64, String>,
-}
+const MAX_MISSED: usize = 512;
 
 /// Shared by all threads of the process.
 pub struct EngineState {
     state: Mutex<State>,
     changed: Condvar,
     requests: UnboundedSender<Request>,
-}
-
-enum Lookup {
-    Fresh(Arc<Frame>),
-    /// The engine has it, or a newer one than the cached.
-    Fetch(Key, Option<Arc<Frame>>),
-    /// It may still be computed, or arrive at the next attempt; one sentence why it is not there.
-    Pending(String),
-    /// No job computes it; one sentence why.
-    Missing(String),
 }
 
 impl EngineState {
@@ -95,41 +47,58 @@ impl EngineState {
         answer
     }
 
-    /// The best frame so far for the request; or one sentence why there is none.
+    /// The best frame so far for the request; None where nothing was propagated for its target; else one sentence why there is
+    /// no frame.
     pub fn frame(
         &self,
         request: &FrameRequest,
         policy: WaitPolicy,
         aborted: &dyn Fn() -> bool,
-    ) -> Result<Arc<Frame>, String> {
+    ) -> Result<Option<Arc<Frame>>, String> {
+        let found = self.wait_frame(request, policy, aborted);
+        if !matches!(found, Ok(Some(_))) {
+            let mut state = self.lock();
+            let missed = (request.target.clone(), request.number);
+            if !state.missed.contains(&missed) {
+                state.missed.truncate(MAX_MISSED - 1);
+                state.missed.push_front(missed);
+            }
+        }
+        found
+    }
+
+    fn wait_frame(
+        &self,
+        request: &FrameRequest,
+        policy: WaitPolicy,
+        aborted: &dyn Fn() -> bool,
+    ) -> Result<Option<Arc<Frame>>, String> {
         let started = Instant::now();
         let mut state = self.lock();
         loop {
-            let (found, limit) = match state.lookup(request) {
-                Lookup::Fresh(frame) => return Ok(frame),
+            let (found, limit) = match state.lookup(request, policy) {
+                Lookup::Fresh(frame) => return Ok(Some(frame)),
+                Lookup::Nothing => (Ok(None), state.limit_without_answer(policy)),
                 Lookup::Fetch(key, older) => {
-                    let limit = match state.connection_state {
-                        Some(ConnectionState::Ready) => {
-                            if state.fetching.insert(key.clone()) {
-                                let _ = self.requests.send(Request::Fetch(key.0, key.1));
-                            }
-                            FETCH
+                    let limit = if state.connection_state == Some(ConnectionState::Ready) {
+                        if state.fetching.insert(key.clone()) {
+                            self.send(Request::Fetch(key.0, key.1));
                         }
-                        _ => state.limit_without_answer(policy),
+                        FETCH
+                    } else {
+                        state.limit_without_answer(policy)
                     };
-                    (older.ok_or_else(|| "The frame has not arrived yet.".to_owned()), limit)
+                    let older = older.filter(|_| !policy.is_final());
+                    (older.map(Some).ok_or_else(|| "The frame has not arrived yet.".to_owned()), limit)
                 }
                 Lookup::Pending(reason) => {
                     let limit = match policy {
                         WaitPolicy::UntilFinished(_) => Duration::MAX,
-                        _ => Duration::ZERO,
+                        _ => state.limit_without_answer(policy),
                     };
                     (Err(reason), limit)
                 }
-                Lookup::Missing(reason) => {
-                    let limit = state.limit_without_answer(policy);
-                    (Err(reason), limit)
-                }
+                Lookup::Missing(reason) => (Err(reason), state.limit_without_answer(policy)),
             };
             let limit = match policy {
                 WaitPolicy::Interactive(most) | WaitPolicy::UntilFinished(most) => limit.min(most),
@@ -141,6 +110,123 @@ impl EngineState {
             }
             state = self.changed.wait_timeout(state, left.min(POLL)).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
         }
+    }
+
+    /// Whether the host's picture of a shot's frame is the engine's plate of it, judged once a shot; None if that is not known
+    /// within `most`. `sample` gives some of the host's pixels.
+    pub fn check_plate(
+        &self,
+        shot: &str,
+        number: i64,
+        sample: impl FnOnce() -> Option<Samples>,
+        most: Duration,
+    ) -> Option<Verdict> {
+        let started = Instant::now();
+        let mut state = self.lock();
+        if !state.plate_checks.contains_key(shot) && state.connection_state == Some(ConnectionState::Ready) {
+            state.plate_checks.insert(shot.to_owned(), PlateCheck::Waiting(sample()?));
+            self.send(Request::FetchPlate(shot.to_owned(), number));
+        }
+        loop {
+            match state.plate_checks.get(shot) {
+                Some(PlateCheck::Done(verdict)) => return Some(*verdict),
+                Some(PlateCheck::Waiting(_)) => {}
+                None => return None,
+            }
+            let left = most.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return None;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(|p| p.into_inner()).0;
+        }
+    }
+
+    /// The engine's plate for a check; an error: it is tried again with the next frame.
+    pub fn plate_fetched(&self, shot: &str, plate: Result<Frame, String>) {
+        self.change(|state| {
+            let Some(PlateCheck::Waiting(samples)) = state.plate_checks.remove(shot) else { return };
+            match plate {
+                Ok(plate) => {
+                    let space = state.shots.get(shot).and_then(|shot| ColourSpace::from_name(&shot.colorspace));
+                    let verdict =
+                        plate.paint().map_or(Verdict::Different, |paint| plate_check::compare(&samples, &paint, space));
+                    log::info!("{shot}: the host's picture and the engine's: {verdict:?}");
+                    state.plate_checks.insert(shot.to_owned(), PlateCheck::Done(verdict));
+                }
+                Err(reason) => log::warn!("plate of {shot}: {reason}"),
+            }
+        });
+    }
+
+    /// The colour space of a shot; None where it is not one that can be converted.
+    pub fn colour_space(&self, shot: &str) -> Option<ColourSpace> {
+        self.lock().shots.get(shot).and_then(|shot| ColourSpace::from_name(&shot.colorspace))
+    }
+
+    /// What was found of a target's plates, where they are not the engine's.
+    pub fn plate_verdict(&self, target: &Target) -> Option<Verdict> {
+        let state = self.lock();
+        let (_, job) = *state.candidates(target).first()?;
+        match state.plate_checks.get(&job.shot) {
+            Some(PlateCheck::Done(verdict)) => Some(*verdict),
+            _ => None,
+        }
+    }
+
+    /// Whether frames that renders of this target did not get are there by now; those are forgotten.
+    pub fn take_recovered(&self, target: &Target) -> bool {
+        let mut state = self.lock();
+        let missed = std::mem::take(&mut state.missed);
+        let (recovered, missed) = missed.into_iter().partition::<VecDeque<_>, _>(|(wanted, number)| {
+            wanted == target && state.candidates(target).iter().any(|(_, job)| job.frames.contains_key(number))
+        });
+        state.missed = missed;
+        !recovered.is_empty()
+    }
+
+    /// Notes that a job of this owner is being created, or no longer is.
+    pub fn set_creating(&self, owner: &str, creating: bool) {
+        self.change(|state| {
+            if creating {
+                state.creating.insert(owner.to_owned());
+            } else {
+                state.creating.remove(owner);
+                state.cancelled.remove(owner);
+            }
+        });
+    }
+
+    /// Cancels the job that is being created for this owner; false if none is.
+    pub fn cancel_creation(&self, owner: &str) -> bool {
+        self.change(|state| {
+            state.creating.contains(owner) && {
+                state.cancelled.insert(owner.to_owned());
+                true
+            }
+        })
+    }
+
+    /// Whether an instance's last order failed.
+    pub fn has_failed(&self, instance: u64) -> bool {
+        self.lock().outcomes.contains_key(&instance)
+    }
+
+    pub fn is_cancelled(&self, owner: &str) -> bool {
+        self.lock().cancelled.contains(owner)
+    }
+
+    /// The target's shot, if the engine knows it.
+    pub fn shot_of(&self, target: &Target) -> Option<Shot> {
+        let state = self.lock();
+        let is_it =
+            |shot: &&Shot| if target.shot.is_empty() { is_source(target, shot) } else { shot.name == target.shot };
+        state.shots.values().find(is_it).cloned()
+    }
+
+    /// Frames that the newest job suggests to paint next.
+    pub fn suggested(&self, target: &Target) -> Vec<i64> {
+        let state = self.lock();
+        state.candidates(target).first().map(|(_, job)| job.job.suggested_keyframes.clone()).unwrap_or_default()
     }
 
     /// The target's status, one sentence.
@@ -157,6 +243,9 @@ impl EngineState {
         }
         match state.candidates(target).first() {
             Some((_, job)) => job.describe(),
+            None if target.owners.first().is_some_and(|owner| state.creating.contains(owner)) => {
+                "The engine is asked to propagate.".to_owned()
+            }
             None => "Nothing has been propagated here yet.".to_owned(),
         }
     }
@@ -168,10 +257,13 @@ impl EngineState {
         i32::try_from(newest.unwrap_or(0) & 0x3fff_ffff).unwrap_or(0)
     }
 
-    /// The unfinished jobs of a target.
+    /// The unfinished jobs of a target that are not another client's.
     pub fn unfinished(&self, target: &Target) -> Vec<String> {
         let state = self.lock();
-        let unfinished = |job: &&(&String, &JobView)| !job.1.finished();
+        let unfinished = |job: &&(&String, &JobView)| {
+            !job.1.finished()
+                && (job.1.owner.is_empty() || target.owners.contains(&job.1.owner) || !target.job.is_empty())
+        };
         state.candidates(target).iter().filter(unfinished).map(|(name, _)| (*name).clone()).collect()
     }
 
@@ -233,6 +325,7 @@ impl EngineState {
             state.awaited = jobs.into_iter().collect();
             state.jobs.clear();
             state.fetching.clear();
+            state.plate_checks.retain(|_, check| matches!(check, PlateCheck::Done(_)));
             state.failed.clear();
             state.shots = shots.into_iter().map(|shot| (shot.name.clone(), shot)).collect();
             state.monitor = monitor;
@@ -247,6 +340,7 @@ impl EngineState {
         let (unknown, complete) = self.change(|state| {
             state.awaited.remove(&job.name);
             let spec = job.spec.clone().unwrap_or_default();
+            state.creating.remove(&spec.owner);
             let unknown = (!state.shots.contains_key(&spec.shot)).then(|| spec.shot.clone());
             let before = state.jobs.remove(&job.name).map(|known| known.frames).unwrap_or_default();
             let mut frames = before;
@@ -256,6 +350,7 @@ impl EngineState {
                 shot: spec.shot,
                 method: spec.method,
                 prepare_only: spec.prepare_only,
+                owner: spec.owner,
                 frames,
                 job,
             };
@@ -276,7 +371,8 @@ impl EngineState {
         self.change(|state| {
             state.fetching.remove(&key);
             match frame {
-                Ok(frame) => {
+                Ok(mut frame) => {
+                    frame.shot = state.jobs.get(&key.0).map(|job| job.shot.clone()).unwrap_or_default();
                     state.clock += 1;
                     let used = state.clock;
                     state.frames.insert(key, Cached { frame: Arc::new(frame), sequence, connection, used });
@@ -307,104 +403,4 @@ impl EngineState {
             None => state.outcomes.remove(&instance),
         });
     }
-}
-
-impl State {
-    /// How long to wait for what only a connected engine can answer.
-    fn limit_without_answer(&self, policy: WaitPolicy) -> Duration {
-        match (&self.connection_state, policy) {
-            (None | Some(ConnectionState::Searching), WaitPolicy::UntilFinished(most)) => most,
-            (None | Some(ConnectionState::Searching), _) => CONNECT,
-            (Some(ConnectionState::Silent), WaitPolicy::UntilFinished(most)) => most,
-            _ => Duration::ZERO,
-        }
-    }
-
-    /// The jobs that a target may mean, newest first.
-    fn candidates(&self, target: &Target) -> Vec<(&String, &JobView)> {
-        let mut found: Vec<_> = if target.job.is_empty() {
-            self.jobs.iter().filter(|(_, job)| !job.prepare_only && self.is_of(target, &job.shot)).collect()
-        } else {
-            self.jobs.get_key_value(&target.job).into_iter().collect()
-        };
-        found.sort_by_key(|(name, _)| std::cmp::Reverse(job_number(name)));
-        found
-    }
-
-    fn is_of(&self, target: &Target, shot: &str) -> bool {
-        if !target.shot.is_empty() {
-            return target.shot == shot;
-        }
-        let Some(shot) = self.shots.get(shot).filter(|_| !target.source.is_empty()) else { return false };
-        let ranged = match (target.range, &shot.range) {
-            (Some((first, last)), Some(range)) => (range.first, range.last) == (first, last),
-            (Some(_), None) => false,
-            (None, _) => true,
-        };
-        shot.source == target.source && ranged
-    }
-
-    fn lookup(&mut self, request: &FrameRequest) -> Lookup {
-        let mut missing = "No job makes this frame.".to_owned();
-        let mut pending = false;
-        let mut pick = None;
-        let shown = |job: &JobView| request.final_of.is_none_or(|method| job.method == method);
-        for (name, job) in self.candidates(request.target).into_iter().filter(|(_, job)| shown(job)) {
-            if let Some(&sequence) = job.frames.get(&request.number) {
-                pick = Some(((name.clone(), request.number), sequence));
-                break;
-            }
-            if job.finished() {
-                missing = job.describe();
-            } else {
-                pending = true;
-            }
-        }
-        let Some((key, sequence)) = pick else {
-            return if pending {
-                Lookup::Pending(not_finished())
-            } else {
-                self.stale_frame(request).map_or(Lookup::Missing(missing), Lookup::Fresh)
-            };
-        };
-        self.clock += 1;
-        let (clock, connection) = (self.clock, self.connection);
-        let cached = self.frames.get_mut(&key);
-        let cached = cached.map(|cached| {
-            cached.used = clock;
-            (cached.frame.clone(), cached.connection == connection && cached.sequence >= sequence)
-        });
-        match cached {
-            Some((frame, true)) if request.final_of.is_none() || frame.is_final => Lookup::Fresh(frame),
-            Some((_, true)) => Lookup::Pending(not_finished()),
-            older => match self.failed.get(&key) {
-                Some((when, reason)) if when.elapsed() < RETRY_AFTER => Lookup::Pending(reason.clone()),
-                _ => Lookup::Fetch(key, older.map(|(frame, _)| frame)),
-            },
-        }
-    }
-
-    /// Without a connection: a frame that is still cached, of a job that is named.
-    fn stale_frame(&self, request: &FrameRequest) -> Option<Arc<Frame>> {
-        if self.connection_state == Some(ConnectionState::Ready) || request.final_of.is_some() {
-            return None;
-        }
-        let key = (request.target.job.clone(), request.number);
-        self.frames.get(&key).map(|cached| cached.frame.clone())
-    }
-
-    fn evict(&mut self) {
-        let too_many = |state: &Self| {
-            state.frames.len() > MAX_FRAMES
-                || state.frames.values().map(|cached| cached.frame.inline_bytes()).sum::<usize>() > MAX_INLINE_BYTES
-        };
-        while self.frames.len() > 1 && too_many(self) {
-            let oldest = self.frames.iter().min_by_key(|(_, cached)| cached.used).map(|(key, _)| key.clone());
-            oldest.and_then(|key| self.frames.remove(&key));
-        }
-    }
-}
-
-fn not_finished() -> String {
-    "The frame is not made yet.".to_owned()
 }

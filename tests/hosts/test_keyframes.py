@@ -1,0 +1,169 @@
+"""The effect's list of keyframes, and what is checked before anything is sent."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from paintover_bridge.client import Client
+
+from tests.conftest import SmallShot
+from tests.hosts.conftest import MakeHost, Painted
+from tests.hosts.ofx_host import OK, Pixels, Quirks, Source
+from tests.hosts.test_effects import painting, propagate, source_of
+from tests.hosts.test_small_host import wait_for
+
+
+def frames_of(client: Client, job: str) -> list[int]:
+    return [int(name.split("/")[-1].split("-")[0]) for name in client.get_job(job).spec.keyframes]
+
+
+def test_keyframes_are_listed_corrected_and_removed(
+    make_host: MakeHost, client: Client, small_shot: SmallShot, tmp_path: Path
+) -> None:
+    host = make_host()
+    effect = host.create({"sourcePath": str(small_shot.source)}, source_of(small_shot))
+    effect.edit("keyframePath", str(small_shot.keyframe))
+    effect.edit("keyframeFrame", 9)  # mistyped
+    propagate(effect, client)
+    effect.edit("keyframeFrame", small_shot.key)
+    job = propagate(effect, client)
+    assert frames_of(client, job) == [small_shot.key]  # the picture has moved, and is not a second keyframe
+    effect.edit("keyframePath", str(painting(small_shot, tmp_path / "second.png", (10, 200, 10), 10)))
+    effect.edit("keyframeFrame", 10)
+    assert frames_of(client, propagate(effect, client)) == [4, 10]
+    assert effect.params["keyframeList"].value == "4: keyframe.png\n10: second.png"
+
+    effect.edit("previousKeyframe", time=10.0)
+    assert host.goes_to == [4.0]
+    assert effect.params["keyframeFrame"].value == 4
+    effect.edit("nextKeyframe", time=10.0)
+    assert "no keyframe after frame 10" in effect.status
+    effect.edit("removeKeyframe", time=10.0)
+    assert effect.params["keyframeList"].value == "4: keyframe.png"
+    assert frames_of(client, propagate(effect, client)) == [4]
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_propagate_checks_before_it_sends(
+    make_host: MakeHost, client: Client, small_shot: SmallShot, tmp_path: Path, sent: bool
+) -> None:
+    host = make_host()
+    if not sent:
+        client.create_shot(small_shot.source)
+    effect = host.create({} if sent else {"sourcePath": str(small_shot.source)}, source_of(small_shot))
+    wait_for(lambda: effect.edit("refresh") == OK and "Looking for" not in effect.status)
+    effect.edit("propagate")
+    assert "no keyframe" in effect.status
+    wrong = tmp_path / "wrong.png"
+    cv2.imwrite(str(wrong), np.zeros((50, 50, 3), np.uint8))
+    for path, frame, complaint in (
+        ("/none.png", 4, "/none.png does not exist"),
+        (str(small_shot.keyframe), 99, "frame 99, which is not in the shot (0 to 11)"),
+        (str(wrong), 4, "is 50x50 but the shot is 96x64"),
+    ):
+        effect.set("keyframePath", path)
+        effect.set("keyframeFrame", frame)
+        effect.edit("propagate")
+        if not sent and "Looking" in effect.status:
+            wait_for(lambda: effect.edit("propagate") == OK and "Looking" not in effect.status)
+        assert complaint in effect.status
+        effect.edit("removeKeyframe", time=float(frame))
+    effect.set("keyframePath", str(small_shot.keyframe))
+    effect.set("keyframeFrame", 4)
+    effect.set("sourceRange", "eleven")
+    effect.edit("propagate")
+    assert "'eleven' is not two ascending numbers" in effect.status
+    assert not host.progress  # nothing was sent
+    assert not client.list_jobs()
+
+
+def counting(source: Source) -> tuple[Source, list[float]]:
+    asked: list[float] = []
+
+    def frame(time: float) -> Pixels | None:
+        asked.append(time)
+        return source(time)
+
+    return frame, asked
+
+
+def uploaded(client: Client) -> dict[str, int]:
+    """When each uploaded frame was written last, by name."""
+    files = (client.endpoint.folder / "uploads").glob("*/*.safetensors")
+    return {path.name: path.stat().st_mtime_ns for path in files}
+
+
+def test_only_frames_that_changed_are_sent_again(make_host: MakeHost, client: Client, small_shot: SmallShot) -> None:
+    plate = source_of(small_shot)
+    changed: set[int] = set()
+
+    def source(time: float) -> Pixels | None:
+        found = plate(time)
+        if found is not None and round(time) in changed:
+            found[:8] = 255 - found[:8]
+        return found
+
+    values = {"keyframePath": str(small_shot.keyframe), "keyframeFrame": small_shot.key}
+    effect = make_host().create(values, source)
+    propagate(effect, client)
+    before = uploaded(client)
+    assert len(before) == small_shot.count
+    effect.edit("draft_softness", 2.0)
+    propagate(effect, client)
+    assert uploaded(client) == before
+    changed.add(7)
+    effect.edit("draft_softness", 3.0)
+    propagate(effect, client)
+    after = uploaded(client)
+    assert {name for name in after if after[name] != before[name]} == {"00000007.safetensors"}
+
+
+def test_host_without_other_times_plays_the_clip_once(
+    make_host: MakeHost, client: Client, small_shot: SmallShot
+) -> None:
+    effect = make_host(other_times="ignored").create(
+        {"keyframePath": str(small_shot.keyframe), "keyframeFrame": small_shot.key}, source_of(small_shot)
+    )
+    effect.edit("propagate")
+    for number in range(small_shot.count):
+        assert effect.render(float(number))[0] == OK
+    wait_for(lambda: len(client.list_jobs()) == 1)
+    assert client.wait_until_finished(client.list_jobs()[0].name, 60)
+    effect.edit("draft_softness", 2.0, time=11.0)
+    effect.render(11.0)
+    effect.edit("propagate", time=11.0)
+    wait_for(lambda: len(client.list_jobs()) == 2)
+
+
+def test_float_frames_are_sent_as_half(make_host: MakeHost, client: Client, small_shot: SmallShot) -> None:
+    host = make_host(depth="float")
+    assert host.quirks == Quirks(depth="float")
+    plate = Painted(small_shot, "", "", client).plate("float")
+    values = {"keyframePath": str(small_shot.keyframe), "keyframeFrame": small_shot.key}
+    effect = host.create(values, plate)
+    job = propagate(effect, client)
+    assert client.get_shot(client.get_job(job).spec.shot).format == "frames half"
+
+
+def test_suggested_frame_is_gone_to(
+    make_host: MakeHost, client: Client, small_shot: SmallShot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAINTOVER_OPEN", f'"{sys.executable}" -c pass')
+    host = make_host()
+    values = {"sourcePath": str(small_shot.source), "keyframePath": str(small_shot.keyframe), "keyframeFrame": 4}
+    effect = host.create(values, source_of(small_shot))
+    job = propagate(effect, client)
+    suggested = list(client.get_job(job).suggested_keyframes)
+    effect.edit("paintSuggested")
+    assert host.goes_to == [float(frame) for frame in suggested[:1]]
+
+
+def test_model_reaches_the_job(make_host: MakeHost, client: Client, small_shot: SmallShot) -> None:
+    values = {"sourcePath": str(small_shot.source), "keyframePath": str(small_shot.keyframe), "keyframeFrame": 4}
+    effect = make_host().create({**values, "model": "small"}, source_of(small_shot))
+    effect.edit("propagate")  # the draft takes none: the engine says so
+    wait_for(lambda: effect.edit("refresh") == OK and "uses no model" in effect.status)
