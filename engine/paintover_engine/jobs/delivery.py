@@ -14,8 +14,9 @@ from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.store import StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.mattes import MatteSink, open_matte_sink
+from paintover_engine.media.output import open_sink
 from paintover_engine.media.plate import Plate
-from paintover_engine.media.sink import Sink, failed, open_sink
+from paintover_engine.media.sink import Sink, failed
 
 _POLL_SECONDS = 0.05  # between two checks of what is waited for
 

@@ -33,7 +33,7 @@ from paintover_engine.media.export import export_frame
 from paintover_engine.media.inputs import refuse_inputs
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.mattes import check_mattes
-from paintover_engine.media.sink import check_output
+from paintover_engine.media.output import check_output
 from paintover_engine.media.source import open_source, probe
 from paintover_engine.methods.registry import find_method, find_model, read_parameters
 from paintover_engine.methods.stage import ResultFrame

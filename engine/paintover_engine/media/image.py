@@ -14,8 +14,9 @@ import OpenImageIO as oiio
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import colour, exr_layers
-from paintover_engine.media.exr_layers import Layer
-from paintover_engine.media.plate import Pixels, Window
+from paintover_engine.media.bounds import Bounds
+from paintover_engine.media.exr_layers import ImageLayer
+from paintover_engine.media.plate import Pixels
 
 MAX_PIXELS = 2**29  # four times 16K by 8K; what is larger is damaged or hostile
 _DTYPES = {"uint8": np.uint8, "uint16": np.uint16, "half": np.float16, "float": np.float32}
@@ -51,9 +52,9 @@ class Stored:
 
     header: Header
     spec: oiio.ImageSpec
-    layer: Layer
-    layers: list[Layer]
-    window: Window
+    layer: ImageLayer
+    layers: list[ImageLayer]
+    window: Bounds
 
 
 def read_stored(path: Path, layer: str = "", prefer: str = "") -> Stored:
@@ -170,7 +171,7 @@ def converted_from(spec: oiio.ImageSpec) -> str:
     return _CONVERTED.get(spec.get_int_attribute("tiff:PhotometricInterpretation", 0), "")
 
 
-def _shown(spec: oiio.ImageSpec) -> Window:
+def _shown(spec: oiio.ImageSpec) -> Bounds:
     """x, y, width, height of the display window; of the pixels where a file states none."""
     if spec.full_width > 0 and spec.full_height > 0:
         return spec.full_x, spec.full_y, spec.full_width, spec.full_height
@@ -194,17 +195,17 @@ def _upright(pixels: Pixels, spec: oiio.ImageSpec) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def _plain(spec: oiio.ImageSpec) -> Layer:
+def _plain(spec: oiio.ImageSpec) -> ImageLayer:
     """The picture of a file without layers: red, green and blue; else its first three channels; else grey."""
     names = [name.upper() for name in spec.channelnames]
     alpha = spec.alpha_channel if spec.alpha_channel >= 0 else (names.index("A") if "A" in names else None)
     if {"R", "G", "B"} <= set(names):
-        return Layer("", 0, (names.index("R"), names.index("G"), names.index("B")), alpha, "")
+        return ImageLayer("", 0, (names.index("R"), names.index("G"), names.index("B")), alpha, "")
     colours = [index for index in range(spec.nchannels) if index != alpha]
     if len(colours) >= 3 and "Y" not in names:
-        return Layer("", 0, (colours[0], colours[1], colours[2]), alpha, "")
+        return ImageLayer("", 0, (colours[0], colours[1], colours[2]), alpha, "")
     grey = names.index("Y") if "Y" in names else colours[0] if colours else 0
-    return Layer("", 0, (grey, grey, grey), alpha, "")
+    return ImageLayer("", 0, (grey, grey, grey), alpha, "")
 
 
 def stated_colorspace(spec: oiio.ImageSpec) -> str:

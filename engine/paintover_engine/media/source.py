@@ -45,7 +45,7 @@ class Source:
     def __init__(self, info: SourceInfo, reader: Reader, cache_bytes: int = CACHE_BYTES) -> None:
         self.info = info
         self._reader = reader
-        self._kept: OrderedDict[int, Plate] = OrderedDict()
+        self._cache: OrderedDict[int, Plate] = OrderedDict()
         self._room = cache_bytes
         self._lock = threading.Lock()
 
@@ -61,9 +61,9 @@ class Source:
             assert isinstance(own, ImagePlate)
             return dataclasses.replace(own, number=number)
         with self._lock:
-            if number in self._kept:
-                self._kept.move_to_end(number)
-                return self._kept[number]
+            if number in self._cache:
+                self._cache.move_to_end(number)
+                return self._cache[number]
             for plate in self._reader.read_to(number):
                 self._keep(plate)
             if (plate.width, plate.height) != (self.info.width, self.info.height):
@@ -71,17 +71,17 @@ class Source:
             return plate
 
     def _keep(self, plate: Plate) -> None:
-        dropped = self._kept.pop(plate.number, None)
+        dropped = self._cache.pop(plate.number, None)
         self._room += dropped.nbytes if dropped else 0
-        self._kept[plate.number] = plate
+        self._cache[plate.number] = plate
         self._room -= plate.nbytes
-        while self._room < 0 and len(self._kept) > 1:
-            self._room += self._kept.popitem(last=False)[1].nbytes
+        while self._room < 0 and len(self._cache) > 1:
+            self._room += self._cache.popitem(last=False)[1].nbytes
 
     def close(self) -> None:
         """Lets go of the file and of all kept frames."""
         with self._lock:
-            self._kept.clear()
+            self._cache.clear()
             self._reader.close()
 
     def __enter__(self) -> Source:

@@ -49,10 +49,10 @@ LARGE = 400_000
 
 def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: I2VEditParameters, model: str) -> list[Stage]:
     """The stages of one propagation, in the order that streams results soonest; without keyframes, those to prepare."""
-    return _Planner(info, keyframes, parameters, models.locate(model, "svd")).plan()
+    return _I2VEditPlanner(info, keyframes, parameters, models.locate(model, "svd")).plan()
 
 
-class _Planner(WindowPlanner):
+class _I2VEditPlanner(WindowPlanner):
     """A window's stages: `encode` → `invert`, `train` → `paint`. Each `paint` has the one before as an input and, with
     skip-interval attention, the first window's stages.
 
@@ -177,7 +177,7 @@ def requirements(info: SourceInfo, parameters: I2VEditParameters, model: ModelFo
     `diffusion.plan.requirements`."""
     from paintover_engine.diffusion import plan as counted
 
-    planner = _Planner(info, (), parameters, model)
+    planner = _I2VEditPlanner(info, (), parameters, model)
     (width, height), trained, factor = planner.view.size, planner.trained.size, planner.shape.factor
     windows = len(list(planner.grid.walk(info.first, info.last)))
     shape = counted.Shape(

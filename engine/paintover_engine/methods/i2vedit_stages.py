@@ -31,7 +31,7 @@ from paintover_engine.methods.window_stages import WindowParameters
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from paintover_engine.diffusion.i2vedit import EditedWindow, Source
+    from paintover_engine.diffusion.i2vedit import EditedWindow, SourceWindow
     from paintover_engine.diffusion.lora import Adapters
     from paintover_engine.diffusion.svd import Condition, VideoModel
 
@@ -175,7 +175,7 @@ def train(context: Context, stage: Stage[TrainParameters], model: VideoModel) ->
 
     parameters = stage.parameters
     seed = parameters.basics.seed
-    settings = training.Settings(
+    settings = training.TrainingSettings(
         steps=parameters.training_steps,
         rate=parameters.learning_rate,
         seed=seed,
@@ -323,7 +323,7 @@ def _latent_condition(stage: Stage, model: VideoModel, picture: Tensor, latent: 
     return model.condition(picture, noise_aug=noise_aug, seed=seed, latent=noisy)
 
 
-def _edited_condition(context: Context, stage: Stage, model: VideoModel, source: Source) -> Condition:
+def _edited_condition(context: Context, stage: Stage, model: VideoModel, source: SourceWindow) -> Condition:
     """The condition of the edited first frame: the keyframe; or the frame that an earlier window hands over as latents,
     with the noise that the source's first frame has."""
     parameters = stage.parameters
@@ -344,16 +344,16 @@ def _edited_condition(context: Context, stage: Stage, model: VideoModel, source:
     return model.condition(picture, noise_aug=basics.noise_aug, seed=basics.seed, latent=latent)
 
 
-def _source(context: Context, stage: Stage, model: VideoModel, window: Sequence[int]) -> Source:
+def _source(context: Context, stage: Stage, model: VideoModel, window: Sequence[int]) -> SourceWindow:
     """A window's source at every noise level."""
-    from paintover_engine.diffusion.i2vedit import Source
+    from paintover_engine.diffusion.i2vedit import SourceWindow
 
     inverted = context.load(_input(stage, invert, window))
     states = _unpacked(stage, model, inverted, _latents(context, stage, model, window))
-    return Source(states, _source_condition(context, stage, model, window[0]))
+    return SourceWindow(states, _source_condition(context, stage, model, window[0]))
 
 
-def _first_source(context: Context, stage: Stage, model: VideoModel) -> Source | None:
+def _first_source(context: Context, stage: Stage, model: VideoModel) -> SourceWindow | None:
     """The first window's source, with skip-interval attention."""
     first = stage.parameters.first
     return _source(context, stage, model, first) if first else None

@@ -79,7 +79,7 @@ class DenoiseParameters(InvertParameters):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeParameters(WindowParameters, repaint.DecodeParameters):
+class WindowDecodeParameters(WindowParameters, repaint.DecodeParameters):
     """Of a window; `written` are the frames that are taken from it."""
 
 
@@ -109,10 +109,10 @@ def plan(
     info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: VideoshopParameters, model: str
 ) -> list[Stage]:
     """The stages of one propagation, in the order that streams results soonest; without keyframes, those to prepare."""
-    return _Planner(info, keyframes, parameters, models.locate(model, "svd")).plan()
+    return _VideoshopPlanner(info, keyframes, parameters, models.locate(model, "svd")).plan()
 
 
-class _Planner(WindowPlanner):
+class _VideoshopPlanner(WindowPlanner):
     """A window's stages: `encode` → `reconstruct`, `invert` → `denoise` → `decode`. Each `denoise` but a keyframe's
     first has the one before as its last input."""
 
@@ -150,7 +150,7 @@ class _Planner(WindowPlanner):
     def repainted(self, window: Window, stage: Stage) -> tuple[Stage, ...]:
         decoded = Stage(
             decode,
-            DecodeParameters(**self._of(window), written=window.written),
+            WindowDecodeParameters(**self._of(window), written=window.written),
             (stage, self._reconstructed(window)),
             stage.roots,
             window.span,
@@ -320,7 +320,7 @@ def _first_frame(
 
 @stage(output=ChangedPictures)
 @with_model(video_model)
-def decode(context: Context, stage: Stage[DecodeParameters], model: VideoModel) -> ChangedPictures:
+def decode(context: Context, stage: Stage[WindowDecodeParameters], model: VideoModel) -> ChangedPictures:
     """`ChangedPictures` of the frames that are taken from a window."""
     denoised, reconstructed = stage.inputs
     context.check()

@@ -110,7 +110,7 @@ def test_the_beauty_is_edited(kind: str, tmp_path: Path, scene: Make, propagate:
     assert changed == set(layer(expected, before))
 
 
-def test_the_order_of_channels_in_frames_does_not_count(tmp_path: Path, scene: Make) -> None:
+def test_channel_order_may_differ_between_frames(tmp_path: Path, scene: Make) -> None:
     for number, names in enumerate((["AO", "rgba"], ["rgba", "zz"])):
         channels: dict[str, np.ndarray] = {}
         for name in names:
