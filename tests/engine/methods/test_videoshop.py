@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.methods import draft, pictures, videoshop
 from paintover_engine.methods.parameters import DraftParameters, VideoshopParameters
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
+from safetensors.torch import load_file, save_file
 
 from tests.engine.diffusion.faults import failing
 from tests.engine.methods.shots import Frame, MemoryShot, composed, refs
@@ -89,6 +91,19 @@ def test_second_edit_starts_at_denoising(tiny_svd: Path) -> None:
     assert sorted(frames) == list(range(5))
     assert ran["denoise"] == 1
     assert not ran.keys() & {"encode", "reconstruct", "invert", "flow"}
+
+
+def test_model_exchanged_during_a_job_stops_it(tiny_svd: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_svd, tmp_path / "model"))
+    shot = Shot(folder, 5, (0,))
+    stages = shot.plan()
+    shot.run_stages(stages, lambda stage: stage.name == "encode")
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: tensor * 0.5 for name, tensor in tensors.items()}, weights, metadata={"format": "pt"})
+    with pytest.raises(PaintoverError, match="was changed while the job ran; retry it"):
+        shot.run_stages(stages, lambda stage: stage.name == "reconstruct")
+    assert shot.run()  # planned anew, with the weights that are there now
 
 
 def test_outside_the_matte_the_plate_is_untouched(tiny_svd: Path) -> None:
