@@ -12,6 +12,7 @@ import OpenImageIO as oiio
 import pytest
 from paintover_engine.errors import PaintoverError
 from paintover_engine.media.source import probe
+from PIL import Image
 
 Make = Callable[..., Any]
 WIDTH, HEIGHT = 96, 64
@@ -328,6 +329,24 @@ def test_no_compression_changes_untouched_pixels(
     assert np.array_equal(after[outside], plate[outside])
     assert spec.get_string_attribute("compression") == expected
     assert any("ZIP" in note for note in notes) == (expected != compression)
+
+
+def test_jpeg_tiffs_keep_their_untouched_pixels(tmp_path: Path, scene: Make, propagate: Make) -> None:
+    (tmp_path / "out").mkdir()
+    for number in range(3):
+        picture = Image.fromarray(np.clip(scene(number) * 255, 0, 255).astype(np.uint8))
+        picture.save(tmp_path / f"f.{number}.tif", compression="jpeg")
+    plate = np.asarray(Image.open(tmp_path / "f.1.tif").convert("RGB"))
+    key = plate.copy()
+    key[20:40, 30:60] = (250, 10, 10)
+    Image.fromarray(key).save(tmp_path / "key.png")
+    _, notes = propagate(tmp_path / "f.#.tif", {1: tmp_path / "key.png"}, tmp_path / "out" / "f.#.tif")
+    after = Image.open(tmp_path / "out" / "f.1.tif")
+    outside = np.ones((HEIGHT, WIDTH), bool)
+    outside[18:42, 28:62] = False
+    assert np.array_equal(np.asarray(after)[outside], plate[outside])
+    assert "jpeg" not in after.info["compression"]
+    assert any("ZIP" in note for note in notes)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
