@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.hosts.conftest import MakeHost, Painted
+from tests.hosts.conftest import MakeHost, Painted, wait_for
 from tests.hosts.ofx_host import OK, Pixels
-from tests.hosts.test_small_host import wait_for
 
 WIDTH, HEIGHT = 96, 64
 
