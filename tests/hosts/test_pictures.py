@@ -33,6 +33,22 @@ def test_overscan_keeps_the_paint_in_its_place(make_host: MakeHost, painted: Pai
     assert np.array_equal(picture, outside)
 
 
+@pytest.mark.parametrize("aspect", [2.0, 0.9])
+def test_pixels_that_are_not_square(make_host: MakeHost, painted: Painted, aspect: float) -> None:
+    """The project's format is in square units: an anamorphic plate's is wider than its pixels are many."""
+    plate, border = painted.plate("byte"), 10
+
+    def overscan(time: float) -> Pixels | None:
+        found = plate(time)
+        return None if found is None else np.pad(found, ((0, 0), (border, border), (0, 0)), mode="edge")
+
+    host = make_host(origin=(-border, 0), project=(WIDTH * aspect, HEIGHT), pixel_aspect=aspect)
+    effect = host.create({"job": painted.job}, overscan)
+    status, picture = effect.render(4.0)
+    assert status == OK and np.array_equal(picture[:, border:-border], painted.result("byte", 4))
+    assert effect.region(4.0) == pytest.approx([-border * aspect, 0, (WIDTH + border) * aspect, HEIGHT])
+
+
 def test_cropped_plate_keeps_the_paint_in_its_place(make_host: MakeHost, painted: Painted) -> None:
     """A region of definition inside the project's format."""
     plate, result = painted.plate("byte"), painted.result("byte", 4)

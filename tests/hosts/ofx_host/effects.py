@@ -122,8 +122,12 @@ class EffectSuite(Suite):
         image = clip.picture(time)
         if image is None:
             return FAILED
+        quirks = self.host.quirks
+        across, up = quirks.scale / quirks.pixel_aspect, quirks.scale
         sides = image.properties.values["OfxImagePropRegionOfDefinition"]
-        (c_double * 4).from_address(out)[:] = [side / self.host.quirks.scale for side in sides]
+        (c_double * 4).from_address(out)[:] = [
+            side / scale for side, scale in zip(sides, (across, up) * 2, strict=True)
+        ]
         return OK
 
 

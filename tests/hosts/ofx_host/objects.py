@@ -96,7 +96,7 @@ def make_image(pixels: Pixels, quirks: Quirks, *, guarded: bool = False) -> Imag
             "OfxImageEffectPropPixelDepth": [depth],
             "OfxImageEffectPropComponents": [COMPONENTS[channels]],
             "OfxImageEffectPropRenderScale": [quirks.scale, quirks.scale],
-            "OfxImagePropPixelAspectRatio": [1.0],
+            "OfxImagePropPixelAspectRatio": [quirks.pixel_aspect],
             "OfxImageEffectPropPreMultiplication": [
                 "OfxImageAlphaPremultiplied" if quirks.premultiplied else "OfxImageAlphaUnPremultiplied"
             ],

@@ -33,7 +33,8 @@ class Quirks:
     absent: properties that it never gives. origin: where the lower left pixel lies. padding: bytes after each row.
     other_times: "given", "refused", or "ignored" (any time gives the current frame, as MLT does).
     components: "RGBA" or "RGB". project: the format's width and height, its lower left at (0, 0); None: not given.
-    scale: the images' render scale. colourspace: of the Source clip, by OpenFX 1.5's names; "": it is not said.
+    scale: the images' render scale. pixel_aspect: a pixel's width over its height.
+    colourspace: of the Source clip, by OpenFX 1.5's names; "": it is not said.
     draws: it has the interact and draw suites. refused_kinds: kinds of parameters that it does not have.
     """
 
@@ -54,6 +55,7 @@ class Quirks:
     components: str = "RGBA"
     project: tuple[float, float] | None = None
     scale: float = 1.0
+    pixel_aspect: float = 1.0
     colourspace: str = ""
     draws: bool = False
     refused_kinds: frozenset[str] = frozenset()
