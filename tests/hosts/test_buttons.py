@@ -13,7 +13,7 @@ from paintover_bridge.client import Client
 
 from tests.conftest import SmallShot
 from tests.hosts.conftest import MakeHost, Painted, grey, seconds, wait_for
-from tests.hosts.ofx_host import DEPTHS, OK
+from tests.hosts.ofx_host import DEPTHS, FAILED, OK
 
 
 def test_propagate_by_path_makes_the_job_and_shows_it(
@@ -69,11 +69,13 @@ def test_a_clip_without_a_path_is_sent(
     effect = host.create({"keyframePath": str(small_shot.keyframe), "keyframeFrame": small_shot.key}, plate)
     effect.edit("propagate")
     if other_times == "ignored":
-        assert "render the clip once" in effect.status
+        assert "Play the clip once" in effect.status
         assert not effect.is_identity()
         for number in range(small_shot.count):
-            status, picture = effect.render(float(number))
-            assert status == OK and np.array_equal(picture, plate(number))
+            final = number % 2 == 0
+            status, picture = effect.render(float(number), interactive=not final)
+            assert status == (FAILED if final else OK) and np.array_equal(picture, plate(number))
+            assert ("only sent to the engine" in effect.message) == final
     wait_for(lambda: client.list_jobs() or effect.edit("refresh") != OK)
     assert client.list_jobs(), effect.status
     job = client.list_jobs()[0].name
