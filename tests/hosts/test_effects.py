@@ -127,6 +127,28 @@ def test_each_effect_paints_on_a_file_of_its_own(make_host: MakeHost, data_dir: 
 
 
 @pytest.mark.usefixtures("no_editor")
+@pytest.mark.parametrize("pressed", [0, 1])
+def test_copy_pressed_first_next_day_keeps_to_its_own(
+    make_host: MakeHost, data_dir: Path, small_shot: SmallShot, pressed: int
+) -> None:
+    """Of two effects with one id the host tells no original: whichever acts first takes copies of the paintings."""
+    effect = make_host().create({}, source_of(small_shot))
+    effect.edit("paint", time=4.0)
+    painted = Path(effect.params["keyframePath"].value)
+    painted.write_bytes(b"a day's work")
+    project = effect.saved()
+    host = make_host()
+    effects = [host.create(project, source_of(small_shot)) for _ in range(2)]
+    effects[pressed].edit("paint", time=4.0)
+    effects[1 - pressed].edit("paint", time=4.0)
+    first, second = (Path(effects[i].params["keyframePath"].value) for i in (pressed, 1 - pressed))
+    assert first != second == painted
+    assert first.read_bytes() == second.read_bytes() == b"a day's work"
+    assert str(first) in effects[pressed].params["keyframes"].value
+    assert str(painted) not in effects[pressed].params["keyframes"].value
+
+
+@pytest.mark.usefixtures("no_editor")
 def test_copy_on_another_clip_starts_without_keyframes(
     make_host: MakeHost, client: Client, small_shot: SmallShot, tmp_path: Path
 ) -> None:
