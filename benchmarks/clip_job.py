@@ -23,13 +23,13 @@ class ClipJob:
     """The `Context` that stages read.
 
     painted: (H, W, 3), the first frame with its edit: the keyframe.
-    kept: what stages returned, by their keys.
+    outputs: what stages returned, by their keys.
     """
 
     name: str
     video: Video
     painted: NDArray[np.float32]
-    kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    outputs: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
 
     @property
     def info(self) -> SourceInfo:
@@ -46,7 +46,7 @@ class ClipJob:
         return Keyframe(0, self.painted, None, (), digest)
 
     def load(self, stage: Stage) -> Any:
-        return from_tensors(stage.function.output, self.kept[stage.key])
+        return from_tensors(stage.function.output, self.outputs[stage.key])
 
     def checkpoint(self, stage: Stage) -> None:
         return
@@ -60,5 +60,5 @@ class ClipJob:
     def run(self, stages: Sequence[Stage]) -> None:
         """Runs those whose output is not kept yet."""
         for stage in stages:
-            if stage.key not in self.kept:
-                self.kept[stage.key] = to_tensors(stage.function(self, stage))
+            if stage.key not in self.outputs:
+                self.outputs[stage.key] = to_tensors(stage.function(self, stage))

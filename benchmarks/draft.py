@@ -160,8 +160,9 @@ def run_chain(case: BenchmarkCase, folder: Path) -> Timing:
             number = key + step
             while 0 <= number < case.count and nearest(case.keyframes, number) == key:
                 here = read(folder / "plate", number)
-                home = dis.calc(cv2.cvtColor(here, cv2.COLOR_RGB2GRAY), cv2.cvtColor(near, cv2.COLOR_RGB2GRAY), None)
-                offset = home + cv2.remap(offset, own + home, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (here, near)]
+                flow = dis.calc(*grey, None)
+                offset = flow + cv2.remap(offset, own + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
                 moved = cv2.remap(change, own + offset, None, cv2.INTER_LINEAR)
                 write(folder / "chain", number, np.clip(here + moved + 0.5, 0, 255).astype(np.uint8))
                 near, number = here, number + step

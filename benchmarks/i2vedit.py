@@ -103,15 +103,19 @@ class Bench:
         self.sigmas = self.model.config.sigmas(self.steps)
 
     def source(
-        self, video: Video, variant: Variant, first: i2vedit.Source | None = None, adapters: lora.Adapters | None = None
-    ) -> i2vedit.Source:
+        self,
+        video: Video,
+        variant: Variant,
+        first: i2vedit.SourceWindow | None = None,
+        adapters: lora.Adapters | None = None,
+    ) -> i2vedit.SourceWindow:
         pictures = tensor(video)
         pictures = sarp.perturb(pictures, seed=5) if variant.perturbed else pictures
         condition = self.condition(pictures[:1], variant)
         acting = adapters if variant.style.adapted_source else None
         clean = self.model.encode(pictures)
         states = i2vedit.invert(self.model, clean, condition, self.sigmas, first=first, adapters=acting)
-        return i2vedit.Source(states, condition)
+        return i2vedit.SourceWindow(states, condition)
 
     def condition(self, picture: torch.Tensor, variant: Variant) -> svd.Condition:
         latent = None
@@ -121,13 +125,13 @@ class Bench:
         return self.model.condition(picture, noise_aug=0.02, seed=23, latent=latent)
 
     def train(
-        self, adapters: lora.Adapters, video: Video, variant: Variant, first: i2vedit.Source | None = None
+        self, adapters: lora.Adapters, video: Video, variant: Variant, first: i2vedit.SourceWindow | None = None
     ) -> None:
         if not variant.trained:
             return
         pictures = sarp.perturb(tensor(video), seed=5) if variant.perturbed else tensor(video)
         adapters.add("window", seed=23)
-        settings = training.Settings(steps=self.training_steps, early=False)
+        settings = training.TrainingSettings(steps=self.training_steps, early=False)
         i2vedit.train(
             self.model, adapters, self.model.encode(pictures), self.condition(pictures[:1], variant), settings,
             first=first, sigmas=self.sigmas,

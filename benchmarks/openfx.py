@@ -85,8 +85,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", nargs="?", type=Path, default=ROOT / "plugin_ofx/build/Paintover.ofx.bundle")
     library = parser.parse_args().bundle / "Contents" / "Linux-x86-64" / "Paintover.ofx"
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         os.environ["PAINTOVER_DATA"] = str(folder / "data")
         source, keyframe = make_shot(folder)
         with connect(folder / "data", ephemeral=False) as client:

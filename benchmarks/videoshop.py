@@ -83,7 +83,7 @@ GUIDANCES = (1.0, 1.5, 2.0, 4.0)
 # A clip as a job.
 
 
-class Shot(ClipJob):
+class VideoshopShot(ClipJob):
     """A clip and its keyframe, as Videoshop's model sees them."""
 
     def prepared(self, model: str, **parameters: Any) -> list[Stage]:
@@ -98,8 +98,8 @@ class Shot(ClipJob):
         stages = self.stages(model, **parameters)
         self.run(stages)
         decoded = next(stage for stage in stages if stage.name == "decode")
-        pictures = self.kept[decoded.inputs[1].key]["pictures"][1 : len(self.video)].astype(np.float32)
-        change = self.kept[decoded.key]["change"].astype(np.float32)
+        pictures = self.outputs[decoded.inputs[1].key]["pictures"][1 : len(self.video)].astype(np.float32)
+        change = self.outputs[decoded.key]["change"].astype(np.float32)
         return np.clip(np.concatenate([self.painted[None], pictures + change]), 0, 1)
 
 
@@ -189,17 +189,19 @@ def row(name: str, found: Sequence[Figures]) -> None:
 # The tables.
 
 
-def cases(count: int, seed: int) -> list[tuple[ClipCase, Shot, Shot]]:
+def cases(count: int, seed: int) -> list[tuple[ClipCase, VideoshopShot, VideoshopShot]]:
     """Cases with the shot as it is edited, and as it is repainted without an edit."""
-    made = []
+    cases = []
     for n in range(count):
         case = random_case(np.random.default_rng(seed + n), KINDS[n % 2])
-        kept: dict[str, Mapping[str, NDArray[Any]]] = {}
-        made.append((case, *(Shot(f"clip {seed + n}", case.source, v[0], kept) for v in (case.truth, case.source))))
-    return made
+        outputs: dict[str, Mapping[str, NDArray[Any]]] = {}
+        cases.append(
+            (case, *(VideoshopShot(f"clip {seed + n}", case.source, v[0], outputs) for v in (case.truth, case.source)))
+        )
+    return cases
 
 
-def parts(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]], quick: bool) -> None:
+def parts(model: str, held: Sequence[tuple[ClipCase, VideoshopShot, VideoshopShot]], quick: bool) -> None:
     """Every ablation, after the controls that need no model."""
     header("controls")
     controls: dict[str, Callable[[ClipCase], Video]] = {
@@ -222,12 +224,12 @@ def parts(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]], quick: bool) 
         print(f"\nWithout a threshold: {error.message}")
 
 
-def judged(model: str, case: ClipCase, edited: Shot, plain: Shot, **parameters: Any) -> Figures:
+def judged(model: str, case: ClipCase, edited: VideoshopShot, plain: VideoshopShot, **parameters: Any) -> Figures:
     """The figures of one case under some parameters."""
     return figures(case, edited.repainted(model, **parameters), plain.repainted(model, **parameters))
 
 
-def curve(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]], quick: bool) -> None:
+def curve(model: str, held: Sequence[tuple[ClipCase, VideoshopShot, VideoshopShot]], quick: bool) -> None:
     """Over the topmost noise level and guidance."""
     header("strength, Σ top, guidance")
     for strength, guidance in itertools.product(STRENGTHS[quick :: 1 + quick], GUIDANCES[:: 1 + quick]):
@@ -236,7 +238,7 @@ def curve(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]], quick: bool) 
         row(f"{strength}, {top:.3g}, {guidance}", found)
 
 
-def lines(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]]) -> None:
+def lines(model: str, held: Sequence[tuple[ClipCase, VideoshopShot, VideoshopShot]]) -> None:
     """Cosines of neighbouring steps of the inversion, which extrapolation takes to be near 1."""
     loaded = svd.load(models.locate(model, "svd").path)
     sigmas = loaded.config.sigmas(25)[schedule.start_index(25, 0.55) :]
@@ -257,7 +259,7 @@ def lines(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]]) -> None:
         print(f"| {float(level):.4g} | {cell(cosines, digits=4)} |")
 
 
-def cost(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]]) -> None:
+def cost(model: str, held: Sequence[tuple[ClipCase, VideoshopShot, VideoshopShot]]) -> None:
     """UNet evaluations of an edit, and its time in forward passes of one item, the VAE's work included."""
     loaded = svd.load(models.locate(model, "svd").path)
     items: list[int] = []
@@ -266,7 +268,7 @@ def cost(model: str, held: Sequence[tuple[ClipCase, Shot, Shot]]) -> None:
     rows: dict[str, list[tuple[float, float, float]]] = {"first edit": [], "after preparation": []}
     for case, _, _ in held:
         for name, prepare in (("first edit", False), ("after preparation", True)):
-            shot = Shot("timed", case.source, case.truth[0])
+            shot = VideoshopShot("timed", case.source, case.truth[0])
             if prepare:
                 shot.run(shot.prepared(model))
             items.clear()

@@ -78,7 +78,7 @@ CURVE: dict[str, dict[str, Any]] = {
 TABLES = {"main": MAIN, "consistency": OVER_TIME, "parts": PARTS, "curve": CURVE}
 
 
-class Shot(ClipJob):
+class VP4Shot(ClipJob):
     """A clip, its first frame the keyframe, as VP4's model sees it."""
 
     def result(self, model: str, **parameters: Any) -> tuple[Video, int]:
@@ -91,9 +91,9 @@ class Shot(ClipJob):
             view = stage.parameters.view
             framing = Framing((SIDE, SIDE), view.size, view.inner)
             for number in range(stage.frames[0], stage.frames[1] + 1):
-                change = self.kept[stage.key]["change"][number - stage.frames[0]].astype(np.float32)
+                change = self.outputs[stage.key]["change"][number - stage.frames[0]].astype(np.float32)
                 out[number] += framing.to_plate(change)
-        passes = sum(int(self.kept[s.key]["evaluations"][0]) for s in wanted if s.name == "sample")
+        passes = sum(int(self.outputs[s.key]["evaluations"][0]) for s in wanted if s.name == "sample")
         return np.clip(out, 0, 1), passes
 
 
@@ -105,7 +105,7 @@ class Clip:
     source: Video
     truth: Video
     region: NDArray[np.float32]
-    shot: Shot
+    shot: VP4Shot
 
 
 def clips(count: int, frames: int, seed: int) -> Iterator[Clip]:
@@ -114,9 +114,9 @@ def clips(count: int, frames: int, seed: int) -> Iterator[Clip]:
         kind = KINDS[index % len(KINDS)]
         world = grids.sample(np.random.default_rng(seed + index), 1, (kind,))
         many = world.take(np.zeros(frames, np.intp))
-        made = grids.render(many, np.linspace(0, 1, frames, dtype=np.float32), SIDE, SIDE)
-        shot = Shot(f"clip {seed + index} {frames}", made.source, made.edited[0])
-        yield Clip(kind, made.source, made.edited, made.region, shot)
+        rendered = grids.render(many, np.linspace(0, 1, frames, dtype=np.float32), SIDE, SIDE)
+        shot = VP4Shot(f"clip {seed + index} {frames}", rendered.source, rendered.edited[0])
+        yield Clip(kind, rendered.source, rendered.edited, rendered.region, shot)
 
 
 def scores(clip: Clip, out: Video) -> dict[str, float]:
@@ -136,7 +136,7 @@ def scores(clip: Clip, out: Video) -> dict[str, float]:
 def table(title: str, rows: Mapping[str, Mapping[str, Any]], shots: Sequence[Clip], model: str) -> None:
     """Prints one line a row."""
     print(f"\n{title}\n| | " + " | ".join(COLUMNS) + " | passes a frame |\n|" + " --- |" * (len(COLUMNS) + 2))
-    told: dict[str, list[dict[str, float]]] = {}
+    by_variant: dict[str, list[dict[str, float]]] = {}
     for name, parameters in rows.items():
         found: list[dict[str, float]] = []
         passes = []
@@ -146,14 +146,14 @@ def table(title: str, rows: Mapping[str, Mapping[str, Any]], shots: Sequence[Cli
             passes.append(count / (len(out) - 1))
         cells = _cells(found)
         print(f"| {name} | " + " | ".join(cells) + f" | {statistics.mean(passes):.0f} |", flush=True)
-        told[name] = found
+        by_variant[name] = found
     returned = [scores(clip, clip.source) for clip in shots]
     cells = _cells(returned)
     print("| the source returned | " + " | ".join(cells) + " | 0 |", flush=True)
     print("\nclip by clip\n| | against | psnr | out | flicker |\n| --- | --- | --- | --- | --- |")
-    names = list(told)
+    names = list(by_variant)
     for base, name in [(base, name) for place, base in enumerate(names[:2]) for name in names[place + 1 :]]:
-        cells = [_paired(told[base], told[name], column) for column in ("psnr", "out", "flicker")]
+        cells = [_paired(by_variant[base], by_variant[name], column) for column in ("psnr", "out", "flicker")]
         print(f"| {name} | {base} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -176,17 +176,17 @@ def toy() -> None:
         held = torch.zeros(len(source), dtype=torch.bool)
         still = torch.zeros(len(source) - 1, *source.shape[2:], 2)
         around = svgd.neighbours(source, still, still)
-        made = {
+        videos = {
             "as sampled": sampled,
             "residual": svgd.smoothed(sampled, source, around, held),
             "literal": svgd.literal(sampled, source),
         }
-        for name, frames in made.items():
+        for name, frames in videos.items():
             left = frames - source
             error = (left - edit).square().mean().sqrt()
             flicker = (left[1:] - left[:-1]).square().mean().sqrt()
-            kept = (left.mean(0) * edit).sum() / edit.square().sum()
-            rows.setdefault(name, []).append((float(error), float(flicker), float(kept)))
+            retained = (left.mean(0) * edit).sum() / edit.square().sum()
+            rows.setdefault(name, []).append((float(error), float(flicker), float(retained)))
     for name, found in rows.items():
         print(f"| {name} | " + " | ".join(cell(values) for values in zip(*found, strict=True)) + " |")
 
@@ -215,8 +215,8 @@ def memory(model: str) -> None:
     """Peak resident memory of shots of 30 and 300 frames, each with a runner and a store on disk."""
     for frames in (30, 300):
         run = [sys.executable, __file__, "--model", model, "--frames", str(frames), "one-shot"]
-        said = subprocess.run(run, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-        print(f"{frames} frames: {json.loads(said)['megabytes']:.0f} MB at most")
+        report = subprocess.run(run, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        print(f"{frames} frames: {json.loads(report)['megabytes']:.0f} MB at most")
 
 
 def one_shot(model: str, frames: int) -> None:
@@ -235,11 +235,11 @@ def one_shot(model: str, frames: int) -> None:
     world = grids.sample(np.random.default_rng(500), 1, (GridEdit.RECOLOUR,))
     with tempfile.TemporaryDirectory() as folder:
         for number in range(frames):
-            made = grids.render(world, np.array([number / (frames - 1)], np.float32), SIDE, SIDE)
-            picture = np.rint(255 * made.source[0, ..., ::-1]).astype(np.uint8)
+            rendered = grids.render(world, np.array([number / (frames - 1)], np.float32), SIDE, SIDE)
+            picture = np.rint(255 * rendered.source[0, ..., ::-1]).astype(np.uint8)
             cv2.imwrite(f"{folder}/shot.{number:04d}.png", picture)
             if number == 0:
-                cv2.imwrite(f"{folder}/key.png", np.rint(255 * made.edited[0, ..., ::-1]).astype(np.uint8))
+                cv2.imwrite(f"{folder}/key.png", np.rint(255 * rendered.edited[0, ..., ::-1]).astype(np.uint8))
         info = probe(f"{folder}/shot.####.png")
         data = DataFolder(Path(folder) / "data")
         data.create()

@@ -4,7 +4,8 @@
     python3 install.py --remove [--to FOLDER]
 
 Python 3.10 or later, without any library. What Paintover needs is fetched by pip, whose own settings and environment
-variables (PIP_NO_INDEX, PIP_FIND_LINKS, …) hold as ever.
+variables (PIP_NO_INDEX, PIP_FIND_LINKS, …) hold as ever: built wheels alone, and only those whose SHA-256 stands in
+requirements.txt (with --models also in requirements-models.txt), wherever they come from.
 """
 
 from __future__ import annotations
@@ -52,21 +53,8 @@ def install(folder: Path, models: bool, targets: list[str]) -> None:
     """Makes the environment, or renews it, and installs into hosts."""
     print(f"Installing Paintover into {folder}.")
     venv.create(folder, symlinks=os.name != "nt", with_pip=True)
-    wheels = sorted(HERE.glob("wheels/*.whl"))
-    wanted = [f"{wheel}[{extra}]" for wheel in wheels if (extra := extra_of(wheel, models))]
-    wanted += [str(wheel) for wheel in wheels if not extra_of(wheel, models)]
-    pip = [
-        program(folder, "python"),
-        "-I",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--upgrade",
-    ]
-    run(*pip, "--force-reinstall", "--no-deps", *wheels)
-    run(*pip, "--constraint", HERE / "constraints.txt", *wanted)
+    fetch(folder, models)
+    pip_install(folder, "--no-index", "--no-deps", "--force-reinstall", *sorted(HERE.glob("wheels/*.whl")))
     command = link()
     if command is not None and not os.path.lexists(command):
         command.parent.mkdir(parents=True, exist_ok=True)
@@ -76,11 +64,16 @@ def install(folder: Path, models: bool, targets: list[str]) -> None:
     print(f"Done. The command is {program(folder, 'paintover')}.")
 
 
-def extra_of(wheel: Path, models: bool) -> str:
-    """What more of a wheel is installed than it needs in any case."""
-    if wheel.name.startswith("paintover_bridge"):
-        return "timelines"
-    return "models" if models and wheel.name.startswith("paintover_engine") else ""
+def fetch(folder: Path, models: bool) -> None:
+    """Installs the libraries that Paintover needs, which the archive does not hold."""
+    files = [HERE / "requirements.txt", *([HERE / "requirements-models.txt"] if models else [])]
+    listed = [word for file in files for word in ("--requirement", file)]
+    pip_install(folder, "--require-hashes", "--only-binary", ":all:", *listed)
+
+
+def pip_install(folder: Path, *words: object) -> None:
+    """Runs `pip install` of the environment; ends this program when it fails."""
+    run(program(folder, "python"), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words)
 
 
 def remove(folder: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from paintover_bridge.client import Client, connect
 
-NEEDS_OF_FOLDERS = {"journeys": "daemon", "hosts": "host"}
+NEEDS_OF_FOLDERS = {Path("journeys"): "daemon", Path("hosts"): "host", Path("bridge/hosts"): "host"}
 NEEDS_OF_FIXTURES = {
     **dict.fromkeys(("client", "data_dir", "engine", "paintover"), "daemon"),
     "browser": "browser",
@@ -31,8 +31,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks tests by what they need, and lets those run once more that are marked so."""
     for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        needs = {NEEDS_OF_FOLDERS.get(folder)}
+        needs = {NEEDS_OF_FOLDERS.get(folder) for folder in item.path.relative_to(Path(__file__).parent).parents}
         needs |= {NEEDS_OF_FIXTURES.get(name) for name in getattr(item, "fixturenames", ())}
         if hasattr(getattr(item, "module", None), "torch"):
             needs.add("model")

@@ -18,15 +18,9 @@ BRIDGE = ROOT / "bridge" / "paintover_bridge"
 LOCAL = ROOT / "local" / "paintover_local"
 EVALUATION = ROOT / "evaluation" / "paintover_evaluation"
 
-MAY_IMPORT = {
-    "service": {"jobs", "methods", "media"},
-    "jobs": {"methods", "compose", "media"},
-    "methods": {"diffusion", "compose", "media"},
-    "compose": {"media"},
-    "diffusion": set[str](),
-    "media": set[str](),
-}
-"""Package of the engine → the other packages of it that it may import."""
+PACKAGES = {"local": LOCAL, "bridge": BRIDGE, "engine": ENGINE, "evaluation": EVALUATION}
+DISTRIBUTIONS = {"paintover": "protos", **{folder.name: name for name, folder in PACKAGES.items()}}
+"""Package that is imported → the folder of the repository that it is in."""
 
 HEAVY = {"torch", "cv2", "av", "numpy", "OpenImageIO", "PyOpenColorIO", "psd_tools", "PIL"}
 """What only a worker loads."""
@@ -42,10 +36,26 @@ OF_HOSTS = {"nuke", "nukescripts", "PySide2", "PySide6"}
 """What hosts' own Pythons have: for hosts/ alone."""
 
 
-def imported_by(path: Path) -> set[str]:
-    """The full names of the modules that a file imports, anywhere in it."""
+LONGEST_FILE, LONGEST_FUNCTION = 500, 60
+"""Lines. What is longer holds two things."""
+
+STILL_TOO_LONG = {ROOT / "tests" / "hosts" / name for name in ("ofx_host.py", "test_small_host.py")}
+
+OF_THE_WHOLE = {"journeys", "parity", "hosts"}
+"""Folders of tests that mirror no package: users' ways through all parts, the papers' published code, OpenFX hosts."""
+
+
+def imported_by(path: Path, for_types: bool = True) -> set[str]:
+    """The full names of the modules that a file imports, anywhere in it.
+
+    for_types: counts what is imported under `if TYPE_CHECKING` too."""
     modules = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guards = (node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    skipped = set() if for_types else {inner for guard in guards for line in guard.body for inner in ast.walk(line)}
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -62,6 +72,26 @@ def packages(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.glob("*/__init__.py"))
 
 
+def may_import() -> dict[str, set[str]]:
+    """The table of docs/architecture.md: a Python package's folder → what it imports, by folders' names."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `((?:local|bridge|engine|evaluation)/[\w/]+)/` \|.*\| ([\w, ]+) \|$", page, re.MULTILINE)
+    return {folder: set(allowed.split(", ")) - {"nothing"} for folder, allowed in rows}
+
+
+def parts_imported_by(folder: Path) -> set[str]:
+    """The names of the other parts that a package imports: packages of the engine, and folders of the repository."""
+    found = set()
+    for name in set[str]().union(*map(imported_by, sources(folder))):
+        top, _, rest = name.partition(".")
+        inner = rest.partition(".")[0]
+        if top == ENGINE.name and inner and (ENGINE / inner / "__init__.py").exists() and ENGINE in folder.parents:
+            found.add(inner)
+        elif top in DISTRIBUTIONS and PACKAGES.get(DISTRIBUTIONS[top]) not in (folder, *folder.parents):
+            found.add(DISTRIBUTIONS[top])
+    return found - {folder.name}
+
+
 def loaded_by(program: str) -> set[str]:
     """The top-level modules that are loaded after a program ran in a fresh Python."""
     show = "import sys; print('\\n' + ' '.join({name.partition('.')[0] for name in sys.modules}))"
@@ -70,13 +100,14 @@ def loaded_by(program: str) -> set[str]:
     return set(output.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("package", packages(ENGINE))
-def test_the_arrows_inside_the_engine_run_one_way(package: str) -> None:
-    assert package in MAY_IMPORT, f"say in docs/architecture.md and here what {package}/ may import"
-    allowed = MAY_IMPORT[package] | {package}
-    for path in sources(ENGINE / package):
-        parts = {name.split(".")[1] for name in imported_by(path) if name.startswith("paintover_engine.")}
-        assert not (parts & MAY_IMPORT.keys()) - allowed, path
+def test_the_table_of_imports_has_every_package() -> None:
+    folders = [LOCAL, BRIDGE, EVALUATION, *(ENGINE / package for package in packages(ENGINE))]
+    assert {str(folder.relative_to(ROOT)) for folder in folders} <= may_import().keys()
+
+
+@pytest.mark.parametrize("folder", may_import())
+def test_packages_import_what_the_table_says(folder: str) -> None:
+    assert parts_imported_by(ROOT / folder) == may_import()[folder]
 
 
 @pytest.mark.parametrize("package", [package for package in packages(ENGINE) if package != "service"])
@@ -94,29 +125,52 @@ def test_bridge_imports_only_its_dependencies() -> None:
         assert not tops - sys.stdlib_module_names - BRIDGE_MAY_IMPORT - extra, path
 
 
-def test_engine_and_bridge_do_not_import_each_other() -> None:
-    for folder, other in ((ENGINE, "paintover_bridge"), (BRIDGE, "paintover_engine")):
-        for path in sources(folder):
-            assert other not in {name.partition(".")[0] for name in imported_by(path)}, path
-
-
-def test_what_ships_does_not_need_the_evaluation() -> None:
-    for path in (*sources(ENGINE), *sources(BRIDGE), *sources(LOCAL)):
-        assert "paintover_evaluation" not in {name.partition(".")[0] for name in imported_by(path)}, path
-
-
-@pytest.mark.parametrize("folder", [BRIDGE, LOCAL, EVALUATION], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", PACKAGES.values(), ids=lambda folder: folder.name)
 def test_no_files_import_each_other_in_a_circle(folder: Path) -> None:
+    """Imports inside functions count; those for types alone (`if TYPE_CHECKING`) do not."""
     modules = {
         ".".join(path.relative_to(folder.parent).with_suffix("").parts).removesuffix(".__init__"): path
         for path in sources(folder)
     }
-    imports = {name: imported_by(path) & modules.keys() - {name} for name, path in modules.items()}
-    packages_of_imports = {  # `from package import module` needs the module, not the package
-        name: {one for one in found if not any(other.startswith(f"{one}.") for other in found)}
-        for name, found in imports.items()
+    graph = {name: imported_by(path, for_types=False) & modules.keys() - {name} for name, path in modules.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_no_file_and_no_function_is_too_long() -> None:
+    folders = (
+        "bridge",
+        "engine",
+        "evaluation",
+        "local",
+        "benchmarks",
+        "examples",
+        "installer",
+        "tools",
+        "training",
+        "tests",
+    )
+    paths = [path for folder in folders for path in sources(ROOT / folder) if path not in STILL_TOO_LONG]
+    texts = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}
+    files = {name: text.count("\n") for name, text in texts.items()}
+    functions = {
+        f"{name}:{node.lineno} {node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
+        for name, text in texts.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
-    graphlib.TopologicalSorter(packages_of_imports).prepare()  # raises CycleError, which names the circle
+    assert not {name: lines for name, lines in files.items() if lines > LONGEST_FILE}
+    assert not {name: lines for name, lines in functions.items() if lines > LONGEST_FUNCTION}
+
+
+def test_tests_mirror_the_folders() -> None:
+    tests = ROOT / "tests"
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")} - {Path()}
+    mirrored = [folder for folder in folders if folder.parts[0] not in OF_THE_WHOLE]
+    assert not [
+        str(folder)
+        for folder in mirrored
+        if not PACKAGES.get(folder.parts[0], ROOT / folder.parts[0]).joinpath(*folder.parts[1:]).is_dir()
+    ]
 
 
 def test_shared_package_imports_only_the_stdlib() -> None:
@@ -134,7 +188,7 @@ def test_daemon_loads_no_worker_library() -> None:
 def test_help_loads_neither_the_engine_nor_grpc() -> None:
     loaded = loaded_by(
         "import contextlib, sys\n"
-        "from paintover_bridge.cli import main\n"
+        "from paintover_bridge.cli.app import main\n"
         "sys.argv = ['paintover', '--help']\n"
         "with contextlib.suppress(SystemExit): main()"
     )

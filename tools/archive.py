@@ -13,9 +13,18 @@ import sys
 import tempfile
 from pathlib import Path
 
+import sbom
+from crates import linked
+
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "plugin_ofx" / "build" / "Paintover.ofx.bundle"
-LIBRARIES = {"linux": ("Linux-x86-64", "Linux-aarch64"), "macos": ("MacOS",), "windows": ("Win64",)}
+LIBRARIES = {
+    "linux": {"Linux-x86-64": "x86_64-unknown-linux-gnu", "Linux-aarch64": "aarch64-unknown-linux-gnu"},
+    "macos": {"MacOS": "aarch64-apple-darwin"},
+    "windows": {"Win64": "x86_64-pc-windows-gnu"},
+}
+"""Folders of a bundle by platform, and the Rust target of what lies there."""
+
 PARTS = ("protos", "local", "bridge", "engine")
 FORMATS = {"linux": "gztar", "macos": "gztar", "windows": "zip"}
 
@@ -51,9 +60,20 @@ def copy_bundle(folder: Path, platform: str) -> bool:
             shutil.copytree(BUNDLE / "Contents" / name, contents / name)
     if not contents.is_dir():
         return False
-    (contents / "Resources").mkdir(exist_ok=True)
+    shutil.copytree(BUNDLE / "Contents" / "Resources", contents / "Resources")
     shutil.copy2(BUNDLE / "Contents" / "Info.plist", contents)
     return True
+
+
+def write_components(folder: Path, platform: str) -> None:
+    """The lists of what is in the archive and what its installer fetches: for people, and in CycloneDX."""
+    targets = [LIBRARIES[platform][name] for name in LIBRARIES[platform] if (BUNDLE / "Contents" / name).is_dir()]
+    crates = list(dict.fromkeys(crate for target in targets for crate in linked(target)))
+    packages = sbom.locked_packages()
+    (folder / "THIRD-PARTY-NOTICES.txt").write_text(sbom.notices(crates, packages), "utf-8")
+    (folder / "paintover.cdx.json").write_text(
+        sbom.document(version(), sorted((folder / "wheels").glob("*.whl")), crates, packages), "utf-8"
+    )
 
 
 def build(platform: str, output: Path) -> Path:
@@ -65,11 +85,11 @@ def build(platform: str, output: Path) -> Path:
         folder.mkdir()
         build_wheels(folder / "wheels")
         copy_demo(folder / "demo")
-        for file in (ROOT / "constraints.txt", ROOT / "LICENSE"):
-            shutil.copy2(file, folder)
+        shutil.copy2(ROOT / "LICENSE", folder)
         starter = "install.bat" if platform == "windows" else "install.sh"
-        for part in ("install.py", "README.txt", starter):
+        for part in ("install.py", "README.txt", "requirements.txt", "requirements-models.txt", starter):
             shutil.copy2(ROOT / "installer" / part, folder)
+        write_components(folder, platform)
         if not copy_bundle(folder, platform):
             print(
                 f"SKIPPED: THE OPENFX EFFECT IS NOT BUILT FOR {platform.upper()} AND NOT IN THE ARCHIVE",

@@ -119,6 +119,6 @@ def _moments(optimiser: torch.optim.Optimizer, stored: Mapping[str, Tensor]) -> 
     for key, value in stored.items():
         number, _, name = key.partition(".")
         like = parameters[int(number)]
-        laid = torch.empty_like(like).copy_(value).detach() if value.shape == like.shape else value
-        state.setdefault(int(number), {})[name] = laid
+        matched = torch.empty_like(like).copy_(value).detach() if value.shape == like.shape else value
+        state.setdefault(int(number), {})[name] = matched
     return state

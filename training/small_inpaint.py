@@ -270,10 +270,10 @@ class Examples:
         """grid: (n, 4, 2h, 2w) latents with the answer in place; start: the same with the question in the answer's
         cell; masked: the same with grey there; prompt: (n, tokens, width). One prompt in eight is empty."""
         count = len(worlds)
-        shown, asked = (grids.render(worlds, rng.uniform(size=count), CELL, CELL) for _ in range(2))
-        cells = self.encode(np.concatenate([shown.source, shown.edited, asked.source, asked.edited])).chunk(4)
+        example, query = (grids.render(worlds, rng.uniform(size=count), CELL, CELL) for _ in range(2))
+        cells = self.encode(np.concatenate([example.source, example.edited, query.source, query.edited])).chunk(4)
         grey = self.encode(np.full((1, CELL, CELL, 3), 0.5, np.float32)).expand_as(cells[0])
-        towards = clip_direction.direction(self.embed(shown.source), self.embed(shown.edited))
+        towards = clip_direction.direction(self.embed(example.source), self.embed(example.edited))
         towards *= torch.from_numpy(rng.uniform(size=(count, 1)) > 0.125)
         return {
             "grid": tile(*cells),
@@ -307,8 +307,8 @@ def train_unet(out: Path, minutes: float, batch: int, save_every: float) -> None
         data = examples.batch(grids.sample(rng, batch, kinds), rng)
         t = torch.where(torch.rand(batch) < 0.7, torch.randint(400, 1000, (batch,)), torch.randint(0, 1000, (batch,)))
         a = alphas[t][:, None, None, None]
-        asked = (torch.rand(batch) < 0.5) & (t > 500)
-        clean = torch.where(asked[:, None, None, None], data["start"], data["grid"])
+        from_start = (torch.rand(batch) < 0.5) & (t > 500)
+        clean = torch.where(from_start[:, None, None, None], data["start"], data["grid"])
         noisy = a.sqrt() * clean + (1 - a).sqrt() * torch.randn_like(clean)
         mask = answer_mask(batch, clean.shape[-2:])
         given = torch.cat([noisy, mask, data["masked"]], 1).contiguous(memory_format=torch.channels_last)

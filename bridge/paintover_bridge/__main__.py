@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paintover_bridge.cli import main
+from paintover_bridge.cli.app import main
 
 if __name__ == "__main__":
     main()

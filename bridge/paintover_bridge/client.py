@@ -20,27 +20,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar, Union
 
 import grpc
-from paintover.v1 import (
-    engine_pb2,
-    engine_pb2_grpc,
-    frame_pb2,
-    frame_pb2_grpc,
-    job_pb2,
-    job_pb2_grpc,
-    keyframe_pb2,
-    keyframe_pb2_grpc,
-    shot_pb2,
-    shot_pb2_grpc,
-)
+from paintover.v1 import engine_pb2, frame_pb2, job_pb2, keyframe_pb2, shot_pb2
 
 from paintover_bridge import daemon
-from paintover_bridge.channel import OPTIONS, PROTOCOL, is_lost, metadata, to_client_error
+from paintover_bridge.channel import PROTOCOL, is_lost, to_client_error
+from paintover_bridge.connection import Connection, open_connection
 from paintover_bridge.daemon import Endpoint
 from paintover_bridge.errors import ClientError, unavailable
 from paintover_bridge.frames import Frame, MappedRegion, UploadFrame, assemble, upload_messages
@@ -82,34 +71,6 @@ def connect(data_dir: PathLike | None = None, *, start: bool = True, ephemeral: 
     return client
 
 
-@dataclass(frozen=True)
-class _Connection:
-    """A channel to one engine, its metadata, and the stubs of its services."""
-
-    endpoint: Endpoint
-    channel: grpc.Channel
-    metadata: tuple[tuple[str, str], ...]
-    engine: engine_pb2_grpc.EngineServiceStub
-    shots: shot_pb2_grpc.ShotServiceStub
-    keyframes: keyframe_pb2_grpc.KeyframeServiceStub
-    jobs: job_pb2_grpc.JobServiceStub
-    frames: frame_pb2_grpc.FrameServiceStub
-
-
-def _open(endpoint: Endpoint) -> _Connection:
-    channel = grpc.insecure_channel(endpoint.address, OPTIONS)
-    return _Connection(
-        endpoint,
-        channel,
-        metadata(daemon.read_token(endpoint.folder)),
-        engine_pb2_grpc.EngineServiceStub(channel),
-        shot_pb2_grpc.ShotServiceStub(channel),
-        keyframe_pb2_grpc.KeyframeServiceStub(channel),
-        job_pb2_grpc.JobServiceStub(channel),
-        frame_pb2_grpc.FrameServiceStub(channel),
-    )
-
-
 class Client:
     """The calls of an engine. Created by `connect`; thread-safe.
 
@@ -117,7 +78,7 @@ class Client:
     idempotent, and jobs resume. All calls raise ClientError."""
 
     def __init__(self, endpoint: Endpoint, restart: Callable[[], Endpoint] | None = None) -> None:
-        self._connection = _open(endpoint)
+        self._connection = open_connection(endpoint)
         self._restart = restart
         self._lock = threading.Lock()
 
@@ -385,7 +346,7 @@ class Client:
             parent=parent, number=number, view=view, transport=_transport(mapped), final_only=final_only
         )
 
-        def read(connection: _Connection) -> Frame | None:
+        def read(connection: Connection) -> Frame | None:
             answers = connection.frames.GetFrame(request, metadata=connection.metadata, timeout=PROBE_SECONDS)
             return next(assemble(answer.chunk for answer in answers), None)
 
@@ -427,7 +388,7 @@ class Client:
 
     def _call(
         self,
-        method: Callable[[_Connection], grpc.UnaryUnaryMultiCallable[RequestT, ResponseT]],
+        method: Callable[[Connection], grpc.UnaryUnaryMultiCallable[RequestT, ResponseT]],
         request: RequestT,
         seconds: float = SECONDS,
     ) -> ResponseT:
@@ -435,7 +396,7 @@ class Client:
             lambda connection: method(connection)(request, metadata=connection.metadata, timeout=seconds)
         )
 
-    def _retry_once(self, call: Callable[[_Connection], ResponseT]) -> ResponseT:
+    def _retry_once(self, call: Callable[[Connection], ResponseT]) -> ResponseT:
         """Makes a call; repeats it once with another engine if this one is lost."""
         connection = self._connection
         try:
@@ -447,7 +408,7 @@ class Client:
         except grpc.RpcError as error:
             raise to_client_error(error, connection.endpoint.address) from error
 
-    def _reconnect(self, lost: _Connection, error: grpc.RpcError) -> _Connection:
+    def _reconnect(self, lost: Connection, error: grpc.RpcError) -> Connection:
         """The connection to use after `lost` failed: another thread's new one, or one to a restarted engine.
 
         Raises ClientError for an error other than a lost engine, and where no engine may be started."""
@@ -455,7 +416,7 @@ class Client:
             if self._connection is lost:
                 if self._restart is None or not is_lost(error):
                     raise to_client_error(error, lost.endpoint.address) from error
-                self._connection = _open(self._restart())
+                self._connection = open_connection(self._restart())
                 lost.channel.close()
             return self._connection
 

@@ -231,8 +231,12 @@ class PaintSession:
             return
         with contextlib.suppress(ClientError):  # it may have finished meanwhile
             self._client.cancel_job(self._job.name)
-            self._output.event("outdated", {"job": self._job.name})
-            self._output.say(f"{self._job.name} is cancelled: this save outdates it.")
+        self._client.wait_until_finished(self._job.name, CANCEL_SECONDS)
+        if self._client.get_job(self._job.name).state == job_pb2.JOB_STATE_DONE:  # before it could be cancelled
+            self._request = replace(self._request, overwrite=True)
+            return
+        self._output.event("outdated", {"job": self._job.name})
+        self._output.say(f"{self._job.name} is cancelled: this save outdates it.")
 
     def _submit(self, keyframe: str) -> None:
         names = [keyframe] if self._options.only else []

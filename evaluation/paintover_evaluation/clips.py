@@ -53,7 +53,7 @@ class Sprite:
 
 
 @dataclass(frozen=True)
-class Motion:
+class SpriteMotion:
     """x, y: the sprite's upper left corner in frame 0, pixels. velocity: pixels a frame, right and down.
 
     The world's own clips have even whole numbers; any others are rendered as well."""
@@ -78,7 +78,7 @@ class SpriteClip:
 
     sprite: Sprite
     appearance: Appearance
-    motion: Motion
+    motion: SpriteMotion
     background: Background
     frames: int = FRAMES
     size: int = SIZE
@@ -157,7 +157,7 @@ def random_clip(rng: np.random.Generator) -> SpriteClip:
     velocity = VELOCITIES[rng.integers(len(VELOCITIES))]
     x, y = (_start(rng, sprite.width, speed) for speed in velocity)
     background = Background(_muted(rng), _muted(rng), rng.uniform(0, 2 * np.pi))
-    return SpriteClip(sprite, random_appearance(rng), Motion(x, y, velocity), background)
+    return SpriteClip(sprite, random_appearance(rng), SpriteMotion(x, y, velocity), background)
 
 
 def random_appearance(rng: np.random.Generator) -> Appearance:

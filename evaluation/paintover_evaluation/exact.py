@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paintover_evaluation.clips import Appearance, Motion, SpriteClip, random_case
+from paintover_evaluation.clips import Appearance, SpriteClip, SpriteMotion, random_case
 
 FRAMES, SIZE = 8, 32
 WIDTH = 10  # of the sprite, pixels
@@ -54,7 +54,7 @@ def exact_case(rng: np.random.Generator, kind: ExactEdit) -> tuple[SpriteClip, S
     A wholly new colour is no fair demand: below the top level the source's noise still says the old one."""
     drawn = random_case(rng, "mark")
     start = (SIZE - WIDTH) / 2
-    motion = Motion(start, start, VELOCITIES[rng.integers(len(VELOCITIES))])
+    motion = SpriteMotion(start, start, VELOCITIES[rng.integers(len(VELOCITIES))])
     sprite = replace(drawn.clip.sprite, width=WIDTH)
     clip = replace(drawn.clip, sprite=sprite, motion=motion, frames=FRAMES, size=SIZE)
     if kind == "mark":

@@ -78,7 +78,7 @@ class Worlds:
 
 
 @dataclass(frozen=True)
-class Frames:
+class RenderedEdit:
     """source, edited: (n, height, width, 3) float32 sRGB 0..1; region: (n, height, width), 1 where the edit is."""
 
     source: Floats
@@ -124,7 +124,7 @@ def sample(rng: np.random.Generator, count: int, kinds: tuple[GridEdit, ...] = t
     )
 
 
-def render(worlds: Worlds, time: Floats, height: int = 24, width: int = 24) -> Frames:
+def render(worlds: Worlds, time: Floats, height: int = 24, width: int = 24) -> RenderedEdit:
     """Every world at its own time, (n,) 0..1."""
     moment = np.asarray(time, np.float32)[:, None]
     axes = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / height, indexing="ij")
@@ -145,12 +145,12 @@ def render(worlds: Worlds, time: Floats, height: int = 24, width: int = 24) -> F
     )
     light = np.broadcast_to(worlds.edit[:, None, None, :], source.shape)
     edited = np.where((kind == GridEdit.TINT)[..., None], _mix(source, light, TINT * region), _mix(source, new, region))
-    return Frames(*(np.clip(a, 0, 1).astype(np.float32) for a in (source, edited, region)))
+    return RenderedEdit(*(np.clip(a, 0, 1).astype(np.float32) for a in (source, edited, region)))
 
 
-def grid(shown: Frames, asked: Frames) -> Floats:
-    """(n, 2h, 2w, 3): the shown source and edited frame above, the asked source frame and its true answer below."""
-    rows = [np.concatenate([frames.source, frames.edited], 2) for frames in (shown, asked)]
+def grid(example: RenderedEdit, query: RenderedEdit) -> Floats:
+    """(n, 2h, 2w, 3): the example's source and edited frames above, the query's source and true edit below."""
+    rows = [np.concatenate([frames.source, frames.edited], 2) for frames in (example, query)]
     return np.concatenate(rows, 1)
 
 

@@ -18,8 +18,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from paintover.v1 import job_pb2
 from paintover_bridge import daemon
 from paintover_bridge.client import Client, connect
+from paintover_bridge.job_request import JobRequest
+from paintover_bridge.output import CommandOutput
+from paintover_bridge.paint import PaintOptions, PaintSession
 
 from tests.conftest import SmallShot, make_small_shot
 
@@ -145,6 +149,22 @@ def test_a_save_cancels_the_job_that_it_outdates(paint: Start, tmp_path: Path, f
         states = {job.name: job.state for job in client.list_jobs()}
     assert first != second
     assert states[first] == states[second] == 8  # cancelled
+
+
+def test_save_replaces_a_result_before_its_end_is_heard(
+    client: Client, small_shot: SmallShot, tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, out = tmp_path / "painted.png", tmp_path / "out.mkv"
+    request = JobRequest(str(small_shot.source), output=str(out))
+    session = PaintSession(client, request, PaintOptions(4, str(picture)), None, folder, CommandOutput(as_json=True))
+    session._export()
+    for radius in (10, 14):  # the first job's end stays in the session's queue of events
+        save(picture, small_shot, radius)
+        session._submit_save(picture)
+        assert all(client.wait_until_finished(job.name, 60) for job in client.list_jobs())
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events].count("job") == 2
+    assert all(job.state == job_pb2.JOB_STATE_DONE for job in client.list_jobs())
 
 
 def test_ctrl_c_waits_for_the_last_save(paint: Start, small_shot: SmallShot, tmp_path: Path) -> None:

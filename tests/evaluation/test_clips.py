@@ -11,8 +11,8 @@ from paintover_evaluation.clips import (
     Appearance,
     ClipCase,
     EditKind,
-    Motion,
     SpriteClip,
+    SpriteMotion,
     explained,
     random_case,
     random_clip,
@@ -58,7 +58,9 @@ def test_the_sprite_moves_as_its_motion_says() -> None:
 
 def test_a_motion_may_be_a_fraction_of_a_pixel() -> None:
     one = clip(0)
-    still, moved = (SpriteClip(one.sprite, one.appearance, Motion(4, 4, (v, 0.0)), one.background) for v in (0.0, 0.5))
+    still, moved = (
+        SpriteClip(one.sprite, one.appearance, SpriteMotion(4, 4, (v, 0.0)), one.background) for v in (0.0, 0.5)
+    )
     matte = moved.matte()
     assert not np.allclose(matte[1], matte[0])
     centre = [(m.sum(axis=0) * np.arange(SIZE)).sum() / m.sum() for m in matte]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,8 +12,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.conftest import SmallShot
+from tools import crates, lock
 
 ROOT = Path(__file__).resolve().parents[2]
 LINUX = sys.platform.startswith("linux")
@@ -51,6 +54,45 @@ def test_archive_contains_wheels_installer_licence(unpacked: Path) -> None:
     assert all(path.stat().st_size < 200 * 2**20 for path in unpacked.rglob("*"))
 
 
+def test_archive_names_every_component(unpacked: Path) -> None:
+    listed = json.loads((unpacked / "paintover.cdx.json").read_text())["components"]
+    wheels = {part["bom-ref"]: part["hashes"][0]["content"] for part in listed if "hashes" in part}
+    assert wheels == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (unpacked / "wheels").iterdir()
+    }
+    purls = {part["purl"] for part in listed if "purl" in part}
+    fetched = [
+        Requirement(entry.split("\\")[0])
+        for file in ("requirements.txt", "requirements-models.txt")
+        for entry in lock.entries((unpacked / file).read_text())
+    ]
+    named = {f"pkg:pypi/{each.name}@{str(each.specifier).removeprefix('==')}" for each in fetched}
+    assert {purl for purl in purls if purl.startswith("pkg:pypi/")} == named
+    notices = (unpacked / "THIRD-PARTY-NOTICES.txt").read_text()
+    assert "pillow 13.0.0: MIT-CMU" in notices
+    crates = {purl for purl in purls if purl.startswith("pkg:cargo/")}
+    libraries = [path.parent.name for path in unpacked.glob("Paintover.ofx.bundle/Contents/*/Paintover.ofx")]
+    assert bool(crates) == bool(libraries)
+    for library in libraries:
+        beside = unpacked / f"Paintover.ofx.bundle/Contents/Resources/THIRD-PARTY-NOTICES.{library}.txt"
+        assert "Permission is hereby granted" in beside.read_text()
+    for crate in crates:
+        assert crate.removeprefix("pkg:cargo/").replace("@", " ") in notices
+
+
+@pytest.mark.skipif(shutil.which("cargo") is None, reason="asks cargo what the effect is linked of")
+def test_notices_hold_linked_crates_licences() -> None:
+    linked = {crate.name: crate for crate in crates.linked("x86_64-unknown-linux-gnu")}
+    assert {"tonic", "prost", "option-ext"} <= linked.keys()
+    assert not {"protox", "syn", "prost-derive", "paintover-ofx"} & linked.keys()  # in no library of others
+    assert linked["tonic-prost"].texts == linked["tonic"].texts  # of its repository, for it brings none
+    text = crates.notices(list(linked.values()))
+    assert "Mozilla Public License" in text and "Permission is hereby granted, free of charge" in text
+    for crate in linked.values():
+        assert f"{crate.name} {crate.version}: {crate.licence}; " in text
+        assert all(part in text for part in crate.texts)
+
+
 def test_archive_installs_runs_and_uninstalls_in_a_root(unpacked: Path, tmp_path: Path, small_shot: SmallShot) -> None:
     home = tmp_path / "root" / "home" / "ann"
     (home / ".nuke").mkdir(parents=True)
@@ -67,7 +109,6 @@ def test_archive_installs_runs_and_uninstalls_in_a_root(unpacked: Path, tmp_path
         "PYTHON": sys.executable,
         "PAINTOVER_ROOT": str(tmp_path / "root"),
         "PIP_NO_INDEX": "1",
-        "PIP_NO_DEPS": "1",
     }
 
     def run(*command: object) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from paintover_bridge import daemon, install
-from paintover_bridge.cli import cli
+from paintover_bridge.cli.app import cli
 from paintover_bridge.doctor import examine_installed
 from paintover_bridge.install import Installer, service_file
 from paintover_bridge.install_manifest import InstallManifest

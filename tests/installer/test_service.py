@@ -10,7 +10,7 @@ from pathlib import Path
 import paintover_bridge
 import pytest
 from click.testing import CliRunner
-from paintover_bridge.cli import cli
+from paintover_bridge.cli.app import cli
 
 SERVICE = Path(paintover_bridge.__file__).parent / "templates"
 

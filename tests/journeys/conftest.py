@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paintover_bridge.client import Client, connect
+
+from tests.conftest import SmallShot
 
 SLOW = Path(__file__).parents[1] / "slow"
 
@@ -13,3 +17,19 @@ def slow_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     """Daemons that start from here on have the methods of tests/slow."""
     paths = [str(SLOW), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+
+
+@pytest.fixture
+def slow(slow_methods: None, data_dir: Path) -> Iterator[Client]:
+    """A client of a daemon with the methods of tests/slow."""
+    with connect(data_dir, ephemeral=False) as connected:
+        yield connected
+        connected.stop_engine(when_idle=False)
+
+
+@pytest.fixture
+def shot(slow: Client, small_shot: SmallShot) -> str:
+    """The name of a shot with a keyframe in that daemon."""
+    name = slow.create_shot(small_shot.source).name
+    slow.put_keyframe(name, small_shot.key, small_shot.keyframe)
+    return name

@@ -18,8 +18,8 @@ from paintover_bridge.hosts.resolve import lua_text
 from PIL import Image
 from psd_tools import PSDImage
 
+from tests.bridge.hosts.resolve.standin import LUAS, START, Resolve, Timeline, clip
 from tests.conftest import SmallShot
-from tests.hosts.resolve.standin import LUAS, START, Resolve, Timeline, clip
 
 pytestmark = [
     pytest.mark.skipif(

@@ -121,7 +121,7 @@ def test_inversion_equals_the_published_code(
     model: svd.VideoModel, sigmas: Any, sources: Conditions, reference: Vectors, k: int
 ) -> None:
     z = tensor(reference[f"window{k}_latents"])[None]
-    first = i2vedit.Source(tensor(reference["window1_inversion"]), sources[1]) if k == 2 else None
+    first = i2vedit.SourceWindow(tensor(reference["window1_inversion"]), sources[1]) if k == 2 else None
     states = i2vedit.invert(model, z, sources[k], sigmas, first=first)
     assert_levels_close(states, reference[f"window{k}_inversion"], 1e-5)
 
@@ -145,7 +145,7 @@ def test_denoising_equals_the_published_code(
         return matched
 
     monkeypatch.setattr(matching, "match", recording)
-    states = {n: i2vedit.Source(tensor(reference[f"window{n}_inversion"]), sources[n]) for n in WINDOWS}
+    states = {n: i2vedit.SourceWindow(tensor(reference[f"window{n}_inversion"]), sources[n]) for n in WINDOWS}
     first = i2vedit.EditedWindow(states[1], edits[1], tensor(reference["window1_edit"])) if k == 2 else None
     settings = i2vedit.EditSettings(
         threshold=float(reference[f"window{k}_threshold"]), coarse="reference", lower_source_level=True

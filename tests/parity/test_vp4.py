@@ -160,7 +160,7 @@ def test_sampling_on_grids_equals_the_equations(model: inpaint.InpaintModel, ref
     inputs: list[Any] = []
     hook = model.unet.register_forward_pre_hook(lambda module, args: inputs.append(args[0][:1]))
     source = tensor(reference["grid_cells"])
-    prompt = Prompt(model, exemplar, source, vp4.Settings(guidance=GUIDANCE))
+    prompt = Prompt(model, exemplar, source, vp4.VP4Settings(guidance=GUIDANCE))
     clean = [
         vp4.consistency_sampling(prompt.estimates, source, schedule[: step + 1], prompt.draw, LAMBDA2)
         for step in range(steps)

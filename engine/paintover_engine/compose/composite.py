@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.bounds import Bounds
+from paintover_engine.media.bounds import Bounds
 from paintover_engine.media.plate import ImagePlate, Pixels, Plate, VideoPlate
 from paintover_engine.media.video_picture import VideoPicture, rgb_as
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.bounds import Bounds
+from paintover_engine.media.bounds import Bounds
 
 Field = NDArray[np.float32]  # (h, w, 2)
 Plane = NDArray[np.float32]  # (h, w)

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.bounds import Bounds
 from paintover_engine.compose.colour_map import ColourMap
-from paintover_engine.compose.layer import Layer, Picture, View, reach
+from paintover_engine.compose.layer import PaintLayer, Picture, PlateRegion, reach
 from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.motion import Span
 from paintover_engine.compose.paint import ColourEdit, Paint
 from paintover_engine.compose.tracker import Propagated, TrackedEdit
+from paintover_engine.media.bounds import Bounds
 
 
 class KeyframeLayer:
@@ -36,7 +36,7 @@ class KeyframeLayer:
         self._size = size
         self._spans = spans
         self._colour = ColourMap(colour.table, 0.0)
-        self._layer = Layer(paint, self._colour, colour.drawn, tracked.firmness) if tracked else None
+        self._layer = PaintLayer(paint, self._colour, colour.drawn, tracked.firmness) if tracked else None
 
     def confidence(self, number: int) -> float:
         """0..1: how far the edit in a frame is to be trusted; 0 from a cut on."""
@@ -50,7 +50,7 @@ class KeyframeLayer:
             return (0, 0, *self._size)
         return reach(propagated.matte[index], self._size)
 
-    def composite(self, number: int, view: View) -> tuple[Picture, Plane]:
+    def composite(self, number: int, view: PlateRegion) -> tuple[Picture, Plane]:
         """The painted colour (h, w, 3) and the matte (h, w) of a view of a frame."""
         if self._layer is None:
             return self._colour(view.working), np.ones(view.working.shape[:2], np.float32)
@@ -61,7 +61,7 @@ class KeyframeLayer:
         return next((found, number - span[0]) for span, found in self._spans if span[0] <= number <= span[1])
 
 
-def blended(layers: Sequence[KeyframeLayer], number: int, view: View) -> tuple[NDArray[np.float32], Plane]:
+def blended(layers: Sequence[KeyframeLayer], number: int, view: PlateRegion) -> tuple[NDArray[np.float32], Plane]:
     """Painted colour (h, w, 3) and matte (h, w) of a view of a frame: each keyframe's, weighted by its confidence over
     its distance in frames."""
     weighted = [(layer, layer.confidence(number) / abs(number - layer.frame)) for layer in layers]

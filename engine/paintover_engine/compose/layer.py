@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.bounds import EMPTY, Bounds, bounds_of
 from paintover_engine.compose.colour_map import ColourMap
 from paintover_engine.compose.flow import Field, endpoints, flow_size, shrink, unpack, warp
 from paintover_engine.compose.matte import (
@@ -18,6 +17,7 @@ from paintover_engine.compose.matte import (
 )
 from paintover_engine.compose.paint import Paint
 from paintover_engine.compose.tracker import Propagated, certain, from_bytes
+from paintover_engine.media.bounds import EMPTY, Bounds, bounds_of
 from paintover_engine.media.colour import to_working
 from paintover_engine.media.plate import Plate, unit
 
@@ -32,7 +32,7 @@ _MEAN = np.full((1, 3), 1 / 3, np.float32)
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 
 
-class View:
+class PlateRegion:
     """A part of a frame of the plate, no more of which is converted than `bounds` needs.
 
     working: (h, w, 3) float32, the part inside `bounds`, at the plate's size in the working encoding; small:
@@ -58,7 +58,7 @@ class View:
         return np.asarray(large, np.float32)
 
 
-class Layer:
+class PaintLayer:
     """A keyframe's paint, ready to be composited on frames.
 
     paint: the keyframe's, at the plate's size; None where it is a function of colour inside a hard edge, and no pixel
@@ -79,7 +79,7 @@ class Layer:
         base = colour(near.plate) if self._transmission is None else near.plate * self._transmission
         self._residual = near.residual(base)
 
-    def composite(self, view: View, propagated: Propagated, index: int) -> tuple[Picture, Plane]:
+    def composite(self, view: PlateRegion, propagated: Propagated, index: int) -> tuple[Picture, Plane]:
         """Painted colour (h, w, 3) and matte (h, w) of a view of the frame at an index of a propagated span."""
         assert propagated.matte is not None
         small = from_bytes(propagated.matte[index])
@@ -100,7 +100,7 @@ class Layer:
         matte *= reached
         return painted, matte
 
-    def _surface(self, offset: Field, trust: Plane, view: View) -> tuple[Field, Plane, Plane]:
+    def _surface(self, offset: Field, trust: Plane, view: PlateRegion) -> tuple[Field, Plane, Plane]:
         """Of the view's pixels: where they stood in the cropped keyframe (h, w, 2), the trust in that (h, w), and the
         ratio of the light there to that on the keyframe (h, w). offset, trust: (h', w'[, 2]), a registration."""
         across, down = view.size[0] / offset.shape[1], view.size[1] / offset.shape[0]
@@ -112,7 +112,7 @@ class Layer:
         left, top = view.bounds[0] - self._origin[0], view.bounds[1] - self._origin[1]
         return endpoints(cv2.merge([x, y]), (left, top, *view.bounds[2:])), trust, light
 
-    def _relighting(self, offset: Field, trust: Plane, view: View) -> Plane:
+    def _relighting(self, offset: Field, trust: Plane, view: PlateRegion) -> Plane:
         """(h', w') 0.5..2: the ratio of the light on the surface around each pixel to that on the keyframe."""
         frame, key = cv2.transform(view.small, _MEAN), warp(self._light, offset)
         weight = trust + np.float32(1e-3)
@@ -141,7 +141,7 @@ def _times(picture: Picture, plane: Plane) -> Picture:
     return np.asarray(cv2.multiply(picture, cv2.merge([plane] * 3)), np.float32)
 
 
-def _at_full_size(matte: Plane, view: View) -> Plane:
+def _at_full_size(matte: Plane, view: PlateRegion) -> Plane:
     """A matte (h', w') of the flow's size enlarged to a view (h, w), its edge moved to the plate's edges by the fast
     guided filter."""
     x, y, width, height = bounds_of(matte, 2 * MARGIN)
@@ -152,6 +152,6 @@ def _at_full_size(matte: Plane, view: View) -> Plane:
     return sharpen(apply_coefficients(view.enlarged(coefficients), np.clip(view.working, 0, 1)), 1.5)
 
 
-def _reached(matte: Plane, view: View) -> NDArray[np.bool_]:
+def _reached(matte: Plane, view: PlateRegion) -> NDArray[np.bool_]:
     """(h, w): the view's pixels that a matte (h', w') of the flow's size may reach."""
     return np.asarray(view.enlarged(cv2.dilate(matte, disc(MARGIN - 1))) > 0.1)

@@ -43,7 +43,7 @@ _BORROWED = 0.3  # share of new pixels that are trained with another example's p
 
 
 @dataclass(frozen=True)
-class Layers:
+class NetWeights:
     """weights: (inputs, outputs) float32 of each layer; biases: (outputs,) float32."""
 
     weights: tuple[NDArray[np.float32], ...]
@@ -61,7 +61,7 @@ class TrainedNet:
     scale: NDArray[np.float32]
     examples: NDArray[np.float16]
     inside: NDArray[np.float16]
-    layers: Layers
+    layers: NetWeights
 
 
 def appearance(lab: Lab) -> list[Plane]:
@@ -101,7 +101,7 @@ def motion_plane(backward: Field, prior: Plane) -> Plane:
 class MatteNet:
     """The network, which is trained further as frames go by. layers: those to start from; None: the keyframe's."""
 
-    def __init__(self, trained: TrainedNet, layers: Layers | None = None) -> None:
+    def __init__(self, trained: TrainedNet, layers: NetWeights | None = None) -> None:
         self._mean, self._scale = trained.mean[:, None], trained.scale[:, None]
         self._examples = trained.examples.astype(np.float32)
         self._inside = trained.inside.astype(np.float32)
@@ -109,9 +109,9 @@ class MatteNet:
         self._trainer = _Trainer(list(layers.weights), list(layers.biases))
         self._new: deque[tuple[NDArray[np.float32], NDArray[np.float32]]] = deque(maxlen=_NEW_FRAMES)
 
-    def layers(self) -> Layers:
+    def layers(self) -> NetWeights:
         """The weights and biases as they are now."""
-        return Layers(tuple(self._trainer.weights), tuple(self._trainer.biases))
+        return NetWeights(tuple(self._trainer.weights), tuple(self._trainer.biases))
 
     def odds(self, planes: list[Plane], where: NDArray[np.bool_]) -> Plane:
         """Log-odds (h, w) that a pixel is inside the matte; -9 outside `where`. planes: from `feature_planes`."""
@@ -274,10 +274,10 @@ class _Trainer:
         self._summed += 1
         self._sum += self._vector
 
-    def averaged(self) -> Layers:
+    def averaged(self) -> NetWeights:
         """The mean of the weights and of the biases at each `accumulate`."""
         weights, biases = self._parts(np.asarray(self._sum / self._summed, np.float32))
-        return Layers(tuple(weights), tuple(biases))
+        return NetWeights(tuple(weights), tuple(biases))
 
     def step(self, features: NDArray[np.float32], inside: NDArray[np.float32], rate: float) -> None:
         """One step of Adam on a batch: features (N, F), inside (N,) 0..1."""

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose import colour_map
-from paintover_engine.compose.bounds import Bounds, bounds_of
 from paintover_engine.compose.colour_map import ColourMap
 from paintover_engine.compose.flow import shrink
 from paintover_engine.compose.matte import disc, extend
+from paintover_engine.media.bounds import Bounds, bounds_of
 
 Plane = NDArray[np.float32]  # (H, W)
 Picture = NDArray[np.float32]  # (H, W, 3)

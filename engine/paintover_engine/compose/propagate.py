@@ -16,7 +16,7 @@ LONGEST_GAP = 12
 """Frames after which a scene that was interrupted is not expected back: the interruption was a cut."""
 
 
-class Scene:
+class SceneCursor:
     """Follows one scene outward from its keyframe. A frame that is cut off from the one before it ends the scene if the
     scene does not come back within `LONGEST_GAP` frames; else it was a disturbance: a flash, a black frame.
 
@@ -58,7 +58,7 @@ def propagate(
     step = 1 if numbers[0] > keyframe else -1
     tracker = Tracker(frame_at(keyframe), edit)
     state = tracker.start() if before is None else tracker.resume(before, outermost(step))
-    scene = Scene(_last_seen(before, numbers[0] - step), motion, frame_at)
+    scene = SceneCursor(_last_seen(before, numbers[0] - step), motion, frame_at)
     seen, registration = frame_at(scene.last_seen), state.registration
 
     def registered(number: int) -> tuple[Step | None, Registration | None]:
@@ -92,7 +92,7 @@ def propagate_grade(
     frame_at: Callable[[int], AnalysisFrame],
 ) -> Propagated:
     """A grade of the whole frame holds in every frame that shows its keyframe's scene."""
-    scene = Scene(_last_seen(before, numbers[0] - step), motion, frame_at)
+    scene = SceneCursor(_last_seen(before, numbers[0] - step), motion, frame_at)
     confidence = [0.0 if scene.advance(number) is None else 1.0 for number in numbers]
     lost = scene.last_seen != numbers[-1]
     last_seen = LastSeen(scene.last_seen, 1.0) if lost else None

@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.bounds import Bounds, bounds_of
 from paintover_engine.compose.flow import (
     Array,
     Field,
@@ -32,6 +31,7 @@ from paintover_engine.compose.flow import (
     within_picture,
 )
 from paintover_engine.compose.matte import Plane, extend
+from paintover_engine.media.bounds import Bounds, bounds_of
 
 _PATCH = (9, 9)
 _NOISE = 40.0  # variance that sensor and compression leave between two pictures of one surface, in squared 8-bit levels

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
-from paintover_engine.compose.bounds import bounds_of
 from paintover_engine.compose.flow import Field, pack, unpack, warp
 from paintover_engine.compose.matte import (
     Plane,
@@ -26,8 +25,9 @@ from paintover_engine.compose.matte import (
     sharpen,
     without_specks,
 )
-from paintover_engine.compose.matte_net import Layers, MatteNet, TrainedNet, feature_planes, motion_plane, train
+from paintover_engine.compose.matte_net import MatteNet, NetWeights, TrainedNet, feature_planes, motion_plane, train
 from paintover_engine.compose.register import Registrar, Registration
+from paintover_engine.media.bounds import bounds_of
 
 REACH = 10
 """How far from its motion-compensated place the matte is searched for, in pixels."""
@@ -65,7 +65,7 @@ class Propagated:
     matte: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     trust: NDArray[np.uint8] | None = None
-    net: Layers | None = None
+    net: NetWeights | None = None
     last_seen: LastSeen | None = None
 
 

@@ -14,8 +14,8 @@ Symbols:
 What stands in modules of its own: smooth-area random perturbation (`sarp`), the motion adapters and their loss (`lora`,
 `training`), attention matching (`matching`, `attention`).
 
-No attention is ever stored: `Source.states` hold a window's source at every noise level, from which its queries, keys
-and values are recomputed where they are needed.
+No attention is ever stored: `SourceWindow.states` hold a window's source at every noise level, from which its queries,
+keys and values are recomputed where they are needed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _REMEDY = "a lower learning rate of the motion adapters, or a model in another p
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceWindow:
     """A window's source.
 
     states: (steps + 1, F, C, h, w) float32, its latents at each of `levels`, noisiest first, z last; on any device.
@@ -56,9 +56,9 @@ class Source:
 @dataclass(frozen=True)
 class EditedWindow:
     """A window that later windows attend to: its source, the condition of its edited first frame, and the edit's states
-    at the noise levels, as in `Source`; the clean edited latents last."""
+    at the noise levels, as in `SourceWindow`; the clean edited latents last."""
 
-    source: Source
+    source: SourceWindow
     condition: Condition
     states: Tensor
 
@@ -83,7 +83,7 @@ class EditSettings:
 
 
 @dataclass(frozen=True)
-class Settings:
+class I2VEditSettings:
     """steps: noise levels. noise_aug: standard deviation of the noise on the first frame, for pictures in -1..1.
     rank, placement: of the motion adapter (`lora`). seed: of all noise."""
 
@@ -92,11 +92,13 @@ class Settings:
     seed: int = 23
     rank: int = lora.RANK
     placement: lora.Placement = "block"
-    training: training.Settings = dataclasses.field(default_factory=training.Settings)
+    training: training.TrainingSettings = dataclasses.field(default_factory=training.TrainingSettings)
     edit: EditSettings = dataclasses.field(default_factory=EditSettings)
 
 
-def edit(model: VideoModel, frames: Tensor, edited: Tensor, settings: Settings, *, number: int = 0) -> EditedWindow:
+def edit(
+    model: VideoModel, frames: Tensor, edited: Tensor, settings: I2VEditSettings, *, number: int = 0
+) -> EditedWindow:
     """I2VEdit on a shot's first window. `EditedWindow.states[-1]` are the edited clip's clean scaled latents.
 
     frames: (F, 3, H, W) in -1..1, the source. edited: (1, 3, H, W), its first frame edited. number: the first frame's
@@ -122,7 +124,7 @@ def edit(model: VideoModel, frames: Tensor, edited: Tensor, settings: Settings, 
 
     # Appearance refinement (section 4.2): inversion, and denoising with attention matching.
     states = invert(model, z, c_s, sigmas)
-    source = Source(unpack(pack(states, sigmas, model.dtype), z, sigmas), c_s)
+    source = SourceWindow(unpack(pack(states, sigmas, model.dtype), z, sigmas), c_s)
     with Adapters(model.unet, settings.rank, settings.placement) as adapters:
         adapters.add("window", motion)
         return EditedWindow(source, c_e, denoise(model, source, c_e, sigmas, settings.edit, adapters=adapters))
@@ -158,7 +160,7 @@ def invert(
     condition: Condition,
     sigmas: Tensor,
     *,
-    first: Source | None = None,
+    first: SourceWindow | None = None,
     adapters: Adapters | None = None,
     check: Check = lambda: None,
     frames: str = "a window",
@@ -209,9 +211,9 @@ def train(
     adapters: Adapters,
     z: Tensor,
     condition: Condition,
-    settings: training.Settings,
+    settings: training.TrainingSettings,
     *,
-    first: Source | None = None,
+    first: SourceWindow | None = None,
     sigmas: Tensor,
     check: Check = lambda: None,
     resumed: training.Checkpoint | None = None,
@@ -254,7 +256,7 @@ def train(
 @torch.no_grad()
 def denoise(
     model: VideoModel,
-    source: Source,
+    source: SourceWindow,
     edited: Condition,
     sigmas: Tensor,
     settings: EditSettings,
@@ -312,7 +314,7 @@ class _NetworkCalls:
     sigmas: Tensor
     step: int
 
-    def outputs(self, x: Tensor, source: Source, edited: Condition, first: EditedWindow | None) -> Tensor:
+    def outputs(self, x: Tensor, source: SourceWindow, edited: Condition, first: EditedWindow | None) -> Tensor:
         """The network's unconditional and conditional output for x, (2, F, C, h, w)."""
         items = self._items(x, source, edited)
         of_first = self._items(first.states[self.step][None], first.source, first.condition) if first else []
@@ -328,7 +330,7 @@ class _NetworkCalls:
             self.control.clear()
         return torch.cat(outputs)[:2]
 
-    def _items(self, x: Tensor, source: Source, edited: Condition) -> list[_Item]:
+    def _items(self, x: Tensor, source: SourceWindow, edited: Condition) -> list[_Item]:
         """[unconditional, edit, source]; without attention matching, the first two."""
         at = levels(self.sigmas)
         place = self.step + self.settings.lower_source_level
@@ -353,7 +355,7 @@ class _NetworkCalls:
 
 
 def _record_first_window(
-    model: VideoModel, control: AttentionControl, adapters: Adapters | None, first: Source, place: int, at: Tensor
+    model: VideoModel, control: AttentionControl, adapters: Adapters | None, first: SourceWindow, place: int, at: Tensor
 ) -> None:
     """Calls the network, without adapters, on the first window's source at level `at[place]`: the temporal layers
     record its keys and values, and attend to them from the next call on."""

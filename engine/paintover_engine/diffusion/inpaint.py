@@ -12,20 +12,19 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from safetensors import SafetensorError
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from torch.nn.functional import interpolate
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTextModel
 
-from paintover_engine.diffusion import clip_direction
+from paintover_engine.diffusion import clip_direction, loading
 from paintover_engine.diffusion.clip_direction import TextSpace
 from paintover_engine.diffusion.cloning import set_cloning
 from paintover_engine.diffusion.denoiser import require_finite_pictures
-from paintover_engine.diffusion.memory import Tiered, first_line
+from paintover_engine.diffusion.memory import Tiered
+from paintover_engine.diffusion.models import digest
 from paintover_engine.errors import Code, PaintoverError
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -59,23 +58,17 @@ class InpaintModel(Tiered):
 
     def __init__(self, folder: Path, clip: Path, device: torch.device, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.unet = _load(UNet2DConditionModel, folder, "unet", dtype)
-        self.vae = _load(AutoencoderKL, folder, "vae", torch.float32)
+        self.unet = loading.network(UNet2DConditionModel, folder, "unet", dtype)
+        self.vae = loading.network(AutoencoderKL, folder, "vae", torch.float32)
         super().__init__(device, {"unet": [self.unet], "vae": [self.vae]})
-        scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")  # type: ignore[no-untyped-call]
+        scheduler = loading.diffusion_schedule(folder)
         self.alphas: Tensor = scheduler.alphas_cumprod
         self.prediction: str = scheduler.config.prediction_type
-        self._clip = _load(CLIPModel, clip, ".", torch.float32)
+        self._clip = loading.network(CLIPModel, clip, ".", torch.float32)
         self.text = _empty_prompt(folder, self._clip)
         self.evaluations = 0
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self._cloned: tuple[float, int, int] | None = None
-        if self.unet.config.in_channels != 9:
-            raise PaintoverError(
-                Code.INVALID_ARGUMENT,
-                f"The model in {folder} is no inpainting model: its network takes {self.unet.config.in_channels} "
-                "channels, not 9; name one made for inpainting.",
-            )
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
@@ -186,7 +179,7 @@ def question(grids: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(folder: Path, clip: Path, device: str, dtype: torch.dtype, changed: int) -> InpaintModel:
+def _loaded(folder: Path, clip: Path, device: str, dtype: torch.dtype, digest: str) -> InpaintModel:
     return InpaintModel(folder, clip, torch.device(device), dtype)
 
 
@@ -197,30 +190,14 @@ def load(folder: Path, clip: Path, device: str = "auto") -> InpaintModel:
     damaged folder."""
     chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float16 if chosen == "cuda" else torch.float32
-    return _loaded(folder, clip, chosen, dtype, (folder / "model_index.json").stat().st_mtime_ns)
-
-
-def _load(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
-    """One network, for inference; its half-precision file where it has no other."""
-    files = [file.name for file in (folder / part).glob("*.safetensors")]
-    halves = bool(files) and all(".fp16." in name for name in files)
-    try:
-        loaded = kind.from_pretrained(
-            folder / part, torch_dtype=dtype, variant="fp16" if halves else None, local_files_only=True
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise PaintoverError(
-            Code.FAILED_PRECONDITION,
-            f"The model folder {folder} is damaged ({part}: {first_line(error)}); get it again.",
-        ) from error
-    return loaded.eval().requires_grad_(False)
+    return _loaded(folder, clip, chosen, dtype, digest(folder, "inpaint", clip))
 
 
 @torch.no_grad()
 def _empty_prompt(folder: Path, clip: CLIPModel) -> TextSpace:
     """The empty prompt's states by the model's own text tower, and the projection that CLIP has behind it."""
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    tower = _load(CLIPTextModel, folder, "text_encoder", torch.float32)
+    tokenizer = loading.tokenizer(folder)
+    tower = loading.network(CLIPTextModel, folder, "text_encoder", torch.float32)
     length = tower.config.max_position_embeddings
     ids = tokenizer([""], padding="max_length", max_length=length, return_tensors="pt").input_ids
     hidden = tower(input_ids=ids).last_hidden_state

@@ -11,7 +11,6 @@ The last two lines' are what its methods take where the user sets nothing.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -21,13 +20,15 @@ from typing import Any
 
 import platformdirs
 
+from paintover_engine.diffusion import weights
 from paintover_engine.errors import Code, PaintoverError, nearest
 
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
 
+_NETWORKS = {"svd": ("unet", "vae", "image_encoder"), "inpaint": ("unet", "vae", "text_encoder")}
 _PARTS = {
-    "svd": ("unet", "vae", "image_encoder"),
-    "inpaint": ("unet", "vae", "text_encoder", "tokenizer"),
+    "svd": (*_NETWORKS["svd"], "scheduler"),
+    "inpaint": (*_NETWORKS["inpaint"], "tokenizer", "scheduler"),
 }
 _KINDS = {
     "StableVideoDiffusionPipeline": "svd",
@@ -37,6 +38,8 @@ _WORDS = {
     "svd": "an image-to-video model of the Stable Video Diffusion kind",
     "inpaint": "a Stable Diffusion inpainting model",
 }
+_CHANNELS = {"svd": 8, "inpaint": 9}
+_PREDICTIONS = {"svd": ("v_prediction",), "inpaint": ("epsilon", "v_prediction")}
 _KNOWN = {
     "stabilityai/stable-video-diffusion-img2vid": ("4.5 GB in half precision", "Stability AI's Community License"),
     "stabilityai/stable-video-diffusion-img2vid-xt": ("4.5 GB in half precision", "Stability AI's Community License"),
@@ -44,8 +47,8 @@ _KNOWN = {
 }
 """Hub id to size and licence of what the methods take unasked."""
 
-_HASHED = 64 * 2**20
-"""Bytes up to which a file's content counts for the digest; of a larger one, its size and time of change."""
+_WANTED = ' --include "*.json" --include "*.txt" --include "*.fp16.safetensors" --exclude "safety_checker/*"'
+"""What of these is read, in half precision: their whole repositories are several times as large."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,44 @@ def locate(name: str, kind: str) -> ModelFolder:
                 Code.FAILED_PRECONDITION,
                 f"The model folder {path} is incomplete: {part} is missing; download it again.",
             )
-    return ModelFolder(name, path, _digest(path), kind)
+    for part in _NETWORKS[kind]:
+        weights.require_safetensors(path / part)
+    if kind == "inpaint":
+        weights.require_tokenizer(path / "tokenizer")
+    _check_configuration(path, kind)
+    clip = find_clip(path) if kind == "inpaint" else None
+    return ModelFolder(name, path, digest(path, kind, clip), kind)
+
+
+def digest(path: Path, kind: str, clip: Path | None = None) -> str:
+    """16 hex digits of all files that are read of the model in a folder, and of the CLIP that it is computed with."""
+    parts = [file for part in _PARTS[kind] for file in (path / part).rglob("*") if file.is_file()]
+    groups = [(path, [*path.glob("*.json"), *parts])]
+    if clip is not None:
+        groups.append((clip, [*clip.glob("*.json"), *clip.glob("*.safetensors")]))
+    return weights.digest(groups)
+
+
+def _check_configuration(path: Path, kind: str) -> None:
+    """Raises PaintoverError for a network that the methods of that kind of model would compute wrong results with."""
+    try:
+        unet, scheduler = (read_json(path / file) for file in ("unet/config.json", "scheduler/scheduler_config.json"))
+    except (OSError, ValueError, TypeError) as error:
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION,
+            f"The model folder {path} is damaged (the configuration of unet or scheduler); download it again.",
+        ) from error
+    channels = unet.get("in_channels", 8 if kind == "svd" else 4)
+    prediction = scheduler.get("prediction_type", "epsilon")
+    wrong = ""
+    if channels != _CHANNELS[kind]:
+        wrong = f"its network takes {channels} channels, not {_CHANNELS[kind]}"
+    elif prediction not in _PREDICTIONS[kind]:
+        wrong = f"its network predicts '{prediction}', not {' or '.join(map(repr, _PREDICTIONS[kind]))}"
+    elif kind == "svd" and not scheduler.get("use_karras_sigmas"):
+        wrong = "its noise levels are others (use_karras_sigmas is off)"
+    if wrong:
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"The model in {path} is not {_WORDS[kind]}: {wrong}.")
 
 
 def found(kind: str = "") -> list[str]:
@@ -140,17 +180,23 @@ def locate_clip(model: ModelFolder) -> Path:
     """The folder of the whole CLIP that belongs to an "inpaint" model: its own `clip` folder, else ViT-L/14.
 
     Raises PaintoverError that says what to download, how large it is, under which licence, and where to put it."""
-    places = [model.path / "clip", *(folder / CLIP for folder in _folders())]
-    if cached := _hub_snapshot(CLIP, "config.json"):
-        places.append(cached)
-    for place in places:
-        if (place / "config.json").is_file():
-            return place
+    if found := find_clip(model.path):
+        weights.require_safetensors(found)
+        return found
     raise PaintoverError(
         Code.FAILED_PRECONDITION,
         f"The CLIP that tells edits apart for '{model.name}' is not on this machine: download it with 'hf download "
-        f"{CLIP}' (1.7 GB, under the MIT licence), or put its folder at {_folders()[-1] / CLIP}.",
+        f'{CLIP} --include "*.json" --include "*.txt" --include "model.safetensors"\' (1.7 GB, under the MIT licence), '
+        f"or put its folder at {_folders()[-1] / CLIP}.",
     )
+
+
+def find_clip(path: Path) -> Path | None:
+    """The folder of the whole CLIP of the "inpaint" model in a folder; None where it is not on this machine."""
+    places = [path / "clip", *(folder / CLIP for folder in _folders())]
+    if cached := _hub_snapshot(CLIP, "config.json"):
+        places.append(cached)
+    return next((place for place in places if (place / "config.json").is_file()), None)
 
 
 def _places(name: str) -> Iterator[Path]:
@@ -210,28 +256,11 @@ def _missing(name: str, kind: str) -> PaintoverError:
     size, licence = _KNOWN.get(name, ("", ""))
     facts = f" ({size}, under {licence})" if size else ""
     if "/" in name and not Path(name).is_absolute():
-        how = f"download it with 'hf download {name}'{facts}, or put its folder at {_folders()[-1] / name}"
+        wanted = _WANTED if size else ""
+        how = f"download it with 'hf download {name}{wanted}'{facts}, or put its folder at {_folders()[-1] / name}"
     else:
         near = nearest(name, found(kind)).removesuffix(".")
         how = f"name a folder in the diffusers format, a hub id that was downloaded, or one that is here.{near}"
     return PaintoverError(
         Code.FAILED_PRECONDITION, f"The model '{name}' is not on this machine: {how.removesuffix('.')}."
     )
-
-
-@functools.lru_cache(maxsize=64)
-def _content(path: Path, size: int, changed: int) -> str:
-    if size > _HASHED:
-        return f"{size} {changed}"
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    """16 hex digits of all that the model's output depends on."""
-    digest = hashlib.sha256()
-    for file in sorted([*path.glob("*.json"), *path.glob("*/*.json"), *path.glob("*/*.safetensors")]):
-        status = file.stat()
-        digest.update(
-            f"{file.relative_to(path).as_posix()} {_content(file, status.st_size, status.st_mtime_ns)}\n".encode()
-        )
-    return digest.hexdigest()[:16]

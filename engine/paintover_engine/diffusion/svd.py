@@ -8,11 +8,10 @@ is cut smaller when memory is short.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,13 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
 from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from paintover_engine.diffusion import memory, schedule
+from paintover_engine.diffusion import loading, memory, schedule
 from paintover_engine.diffusion.denoiser import Denoiser, guide, require_finite_pictures
 from paintover_engine.diffusion.memory import GB, Needs, Result, Tier, Tiered
-from paintover_engine.diffusion.models import VideoShape, read_json, video_shape
+from paintover_engine.diffusion.models import VideoShape, digest, read_json, video_shape
 from paintover_engine.diffusion.schedule import Sigma
 from paintover_engine.errors import Code, PaintoverError
 
@@ -107,9 +105,9 @@ class VideoModel(Tiered):
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
         self.folder, self.dtype = folder, dtype
-        self.unet = _load(UNetSpatioTemporalConditionModel, folder, "unet", dtype)
-        self.vae = _load(AutoencoderKLTemporalDecoder, folder, "vae", torch.float32)
-        self.image_encoder = _load(CLIPVisionModelWithProjection, folder, "image_encoder", dtype)
+        self.unet = loading.network(UNetSpatioTemporalConditionModel, folder, "unet", dtype)
+        self.vae = loading.network(AutoencoderKLTemporalDecoder, folder, "vae", torch.float32)
+        self.image_encoder = loading.network(CLIPVisionModelWithProjection, folder, "image_encoder", dtype)
         self.vae.decoder.to(dtype)
         fold_cross_attention(self.unet)
         self.config = _config(folder, self.vae)
@@ -241,7 +239,7 @@ class VideoModel(Tiered):
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(folder: Path, device: str, dtype: torch.dtype, changed: int) -> VideoModel:
+def _loaded(folder: Path, device: str, dtype: torch.dtype, digest: str) -> VideoModel:
     return VideoModel(folder, torch.device(device), dtype)
 
 
@@ -253,38 +251,7 @@ def load(folder: Path, device: str = "auto", dtype: str = "auto") -> VideoModel:
     chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     known = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
     auto = torch.float16 if chosen == "cuda" else torch.float32
-    index = folder / "model_index.json"
-    return _loaded(folder, chosen, known.get(dtype, auto), index.stat().st_mtime_ns if index.exists() else 0)
-
-
-def _load(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
-    """One network of a pipeline, for inference; its half-precision file where it has no other."""
-    halves = any((folder / part).glob("*.fp16.safetensors"))
-    try:
-        with _quiet():
-            loaded = kind.from_pretrained(
-                folder / part, torch_dtype=dtype, variant="fp16" if halves else None, local_files_only=True
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise PaintoverError(
-            Code.FAILED_PRECONDITION,
-            f"The model folder {folder} is damaged ({part}: {memory.first_line(error)}); get it again.",
-        ) from error
-    return loaded.eval().requires_grad_(False)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars: a worker has nobody to show them to."""
-    from transformers.utils import logging as transformers_logging
-
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+    return _loaded(folder, chosen, known.get(dtype, auto), digest(folder, "svd"))
 
 
 def _config(folder: Path, vae: Any) -> ModelConfig:
@@ -306,7 +273,7 @@ def _unfilled(kind: Any, folder: Path) -> Any:
 @functools.lru_cache(maxsize=8)
 def bare_needs(folder: Path, dtype: torch.dtype, frames: int, height: int, width: int) -> Needs:
     """What UNet and VAE take for windows of `frames` pictures of that size, from their configurations alone."""
-    with _quiet(), torch.device("meta"):
+    with loading.quiet(), torch.device("meta"):
         unet: Any = _unfilled(UNetSpatioTemporalConditionModel, folder / "unet")
         vae: Any = _unfilled(AutoencoderKLTemporalDecoder, folder / "vae")
     unet, vae = unet.to("meta", dtype), vae.to("meta")  # what their __init__ made outside of the context

@@ -48,11 +48,11 @@ class Neighbours:
         return total
 
 
-def neighbours(source: Tensor, ahead: Tensor, back: Tensor) -> Neighbours:
+def neighbours(source: Tensor, forward: Tensor, backward: Tensor) -> Neighbours:
     """Follows the motion of N frames and weighs neighbours by nearness and by how alike the *source* is there.
 
-    source: (N, C, h, w). ahead, back: (N - 1, h, w, 2), motion in pixels of that grid from frame i to i + 1 and from
-    i + 1 to i. Past a cut, and where something was hidden, the source is not alike and nothing is shared."""
+    source: (N, C, h, w). forward, backward: (N - 1, h, w, 2), flow in pixels of that grid from frame i to i + 1 and
+    from i + 1 to i. Past a cut, and where something was hidden, the source is not alike and nothing is shared."""
     count, _, height, width = source.shape
     offsets = tuple(d for d in range(-REACH, REACH + 1) if d and abs(d) < count)
     if not offsets:
@@ -60,7 +60,7 @@ def neighbours(source: Tensor, ahead: Tensor, back: Tensor) -> Neighbours:
     ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixels = torch.stack([xs, ys], -1).to(source).expand(count, height, width, 2)
     scale = source.new_tensor([2 / width, 2 / height])
-    places = torch.stack([(_followed(pixels, ahead, back, d) + 0.5) * scale - 1 for d in offsets])
+    places = torch.stack([(_followed(pixels, forward, backward, d) + 0.5) * scale - 1 for d in offsets])
     distance = torch.stack(
         [
             (_sampled(source, d, place) - source).square().mean(1, keepdim=True)
@@ -139,7 +139,7 @@ def _bandwidth(squares: Tensor, least: float = 1e-3) -> Tensor:
     return apart.median().clamp_min(least**2) / math.log(count + 1)
 
 
-def _followed(pixels: Tensor, ahead: Tensor, back: Tensor, offset: int) -> Tensor:
+def _followed(pixels: Tensor, forward: Tensor, backward: Tensor, offset: int) -> Tensor:
     """(N, h, w, 2): where each frame's pixels are `offset` frames on, in pixels; at the ends, where they were last."""
     count = len(pixels)
     scale = pixels.new_tensor([2 / pixels.shape[2], 2 / pixels.shape[1]])
@@ -147,8 +147,8 @@ def _followed(pixels: Tensor, ahead: Tensor, back: Tensor, offset: int) -> Tenso
     for step in range(abs(offset)):
         for frame in range(count):
             at = frame + step if offset > 0 else frame - step  # the frame that the place is in by now
-            field = ahead[at] if 0 <= at < count - 1 and offset > 0 else None
-            field = back[at - 1] if offset < 0 and 1 <= at < count else field
+            field = forward[at] if 0 <= at < count - 1 and offset > 0 else None
+            field = backward[at - 1] if offset < 0 and 1 <= at < count else field
             if field is not None:
                 grid = (place[frame : frame + 1] + 0.5) * scale - 1
                 moved = grid_sample(field.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False)

@@ -39,7 +39,7 @@ PLATEAU = 0.01
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """steps: of the optimiser, at most. rate: AdamW's, constant. checkpoint: steps between two checkpoints.
     early: stop on a plateau; it costs one evaluation a probe at every checkpoint."""
 
@@ -91,7 +91,7 @@ def train(
     adapters: Adapters,
     name: str,
     clean: Tensor,
-    settings: Settings,
+    settings: TrainingSettings,
     *,
     check: Callable[[], None] = lambda: None,
     resumed: Checkpoint | None = None,

@@ -38,7 +38,7 @@ _EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class Settings:
+class VideoshopSettings:
     """The paper's and its code's values.
 
     steps: noise levels of the whole schedule. strength: share of it that is inverted, 0..1. threshold: Σ, a noise
@@ -58,7 +58,7 @@ class Settings:
     seed: int = 42
 
 
-def edit(model: VideoModel, z: Tensor, first: Tensor, edited: Tensor, settings: Settings) -> Tensor:
+def edit(model: VideoModel, z: Tensor, first: Tensor, edited: Tensor, settings: VideoshopSettings) -> Tensor:
     """Videoshop on one window: the edited clip's clean latents, of the shape of `z`.
 
     z: (1, F, C, h, w), the source's clean scaled latents. first, edited: pictures (1, 3, H, W) in -1..1, the source's

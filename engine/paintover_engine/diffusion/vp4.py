@@ -39,7 +39,7 @@ _REMEDY = "less guidance, or a model in another precision,"
 
 
 @dataclass(frozen=True)
-class Settings:
+class VP4Settings:
     """The paper's values; where it gives none, ours.
 
     steps, strength: noise levels, and the share of the schedule that they span, 0..1. lambda1, lambda2: λ1 and λ2.
@@ -60,15 +60,15 @@ class Settings:
     seed: int = 42
 
 
-class Motion(NamedTuple):
+class FlowPair(NamedTuple):
     """Optical flow (N - 1, h, w, 2) in latents: from frame i to i + 1, and from i + 1 to i."""
 
-    ahead: Tensor
-    back: Tensor
+    forward: Tensor
+    backward: Tensor
 
 
 def edit(
-    model: InpaintModel, pair: tuple[Tensor, Tensor], source: Tensor, motion: Motion, settings: Settings
+    model: InpaintModel, pair: tuple[Tensor, Tensor], source: Tensor, motion: FlowPair, settings: VP4Settings
 ) -> Tensor:
     """VP4 on the frames after a keyframe: their edited clean latents, of the shape of `source`.
 
@@ -133,7 +133,7 @@ class VisualPrompt:
         model: InpaintModel,
         shown: Exemplar,
         source: Tensor,
-        settings: Settings,
+        settings: VP4Settings,
         check: Callable[[], None] = lambda: None,
         frames: str = "the frames",
     ) -> None:

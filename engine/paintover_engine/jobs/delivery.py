@@ -14,8 +14,10 @@ from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.store import StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.mattes import MatteSink, open_matte_sink
+from paintover_engine.media.output import open_sink
 from paintover_engine.media.plate import Plate
-from paintover_engine.media.sink import Sink, failed, open_sink
+from paintover_engine.media.sink import Sink, failed
+from paintover_engine.media.source import check_unchanged
 
 _POLL_SECONDS = 0.05  # between two checks of what is waited for
 
@@ -99,6 +101,7 @@ class Delivery:
             return tuple(sink.notes)
 
     def _publish(self, sink: Sink, mattes: MatteSink | None) -> None:
+        check_unchanged(self._info)  # frames that were read early may have been rendered again since
         renames = [*(mattes.stage() if mattes else []), *sink.stage()]
         try:
             publication.publish(renames, self._record, sink.notes, self._output.overwrite)

@@ -15,7 +15,7 @@ from paintover_engine.jobs.device_worker import DeviceWorker
 from paintover_engine.jobs.devices import Device, find_cpu, find_gpus
 from paintover_engine.jobs.entities import JobState
 from paintover_engine.jobs.folders import DataFolder
-from paintover_engine.jobs.media_worker import MediaWorker
+from paintover_engine.jobs.media_workers import MediaWorkers
 from paintover_engine.jobs.recovery import check_results, open_queue
 from paintover_engine.jobs.resources.frames import Frames
 from paintover_engine.jobs.resources.jobs import Jobs
@@ -57,7 +57,7 @@ class Engine:
         self.queue, self.notes, self._unclean_since = opened.queue, opened.notes, opened.unclean_since
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gpu_memory = gpu_memory
-        self._media = MediaWorker(folder)
+        self._media = MediaWorkers(folder)
         self._workers = [DeviceWorker(find_cpu(), WorkerClient("job", folder))]
         changes = ChangeSignal()
         self._scheduler = Scheduler(self.queue, self._store, self._cache, self._workers, changes.announce)

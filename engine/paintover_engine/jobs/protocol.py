@@ -259,7 +259,8 @@ class DeliverRequest(Request[Notes]):
 
 
 class JobNotesRequest(Request[Notes]):
-    """What the method has to say about a finished job, such as the preset that it chose."""
+    """What the method has to say about a finished job, such as the preset that it chose. Fails where the source changed
+    while the job ran."""
 
     job: int
 

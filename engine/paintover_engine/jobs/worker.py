@@ -33,8 +33,8 @@ from paintover_engine.media.export import export_frame
 from paintover_engine.media.inputs import refuse_inputs
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.mattes import check_mattes
-from paintover_engine.media.sink import check_output
-from paintover_engine.media.source import open_source, probe
+from paintover_engine.media.output import check_output
+from paintover_engine.media.source import check_unchanged, open_source, probe
 from paintover_engine.methods.registry import find_method, find_model, read_parameters
 from paintover_engine.methods.stage import ResultFrame
 
@@ -206,7 +206,9 @@ class Worker:
         return protocol.Notes(notes=list(self._runners[request.job].deliver(report)))
 
     def _job_notes(self, request: protocol.JobNotesRequest) -> protocol.Notes:
-        return protocol.Notes(notes=self._runners[request.job].notes())
+        runner = self._runners[request.job]
+        check_unchanged(runner.info)
+        return protocol.Notes(notes=runner.notes())
 
     def _forget_job(self, request: protocol.ForgetJobRequest) -> protocol.Empty:
         self._close(request.job)

@@ -22,10 +22,17 @@ from paintover_engine.jobs.protocol import ReplyT, Request
 log = logging.getLogger(__name__)
 
 MESSAGE_LIMIT = 64 * 2**20  # a plan of many thousand stages is one line of some megabytes
+END_SECONDS = 5.0  # that a process may take to end once it has closed its output
 
 
 class WorkerDied(Exception):
-    """The worker process ended before it answered: a library crashed, memory ran out, or it was killed."""
+    """The worker process ended before it answered: a library crashed, memory ran out, or it was killed.
+
+    signal: by which one, 0 for none."""
+
+    def __init__(self, reason: str, signal: int = 0) -> None:
+        super().__init__(reason)
+        self.signal = signal
 
 
 Progress = Callable[[protocol.DeliveryProgress], None]
@@ -75,6 +82,21 @@ class WorkerClient:
     def alive(self) -> bool:
         """Whether the process runs; if not, the next call starts one."""
         return self._worker is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process; None while there is none."""
+        return self._worker.process.pid if self._worker else None
+
+    def kill(self, error: Exception) -> None:
+        """Kills the process. Its calls fail with the error now: one that waits for a server which does not answer may
+        not end for long. The next call starts another."""
+        if worker := self._worker:
+            self._worker = None
+            with contextlib.suppress(ProcessLookupError):
+                worker.process.kill()
+            for call in worker.calls.values():
+                call.fail(error)
 
     async def call(
         self, request: Request[ReplyT], *, generation: int | None = None, progress: Progress | None = None
@@ -144,6 +166,9 @@ class WorkerClient:
             failure = error
         except Exception as error:  # a line above the limit, an answer to no call
             failure = WorkerDied(f"what it sent cannot be read: {error!r}")
+        if not failure:  # it is ending: killed now, it might be reaped before asyncio sees how it ended
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(worker.process.wait(), END_SECONDS)
         with contextlib.suppress(ProcessLookupError):
             worker.process.kill()  # nothing that it may still send would be understood
         await worker.process.stdout.read()  # asyncio sees the end of a process only after that of its output
@@ -151,7 +176,7 @@ class WorkerClient:
         if self._worker is worker:
             self._worker = None
         for call in worker.calls.values():
-            call.fail(failure or WorkerDied(_exit_reason(status)))
+            call.fail(failure or WorkerDied(_exit_reason(status), max(0, -status)))
         unexpected = worker.calls or failure
         log.log(logging.WARNING if unexpected else logging.INFO, "worker %s ended: %s", self.name,
                 failure or _exit_reason(status))  # fmt: skip

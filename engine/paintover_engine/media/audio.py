@@ -188,7 +188,7 @@ def _cut(frame: av.AudioFrame, first: int, last: int) -> av.AudioFrame | None:
         return frame
     samples = frame.to_ndarray()
     width = 1 if frame.format.is_planar else frame.layout.nb_channels
-    kept = samples[:, first * width : last * width].copy()
-    cut = av.AudioFrame.from_ndarray(kept, frame.format.name, frame.layout.name)
+    clip = samples[:, first * width : last * width].copy()
+    cut = av.AudioFrame.from_ndarray(clip, frame.format.name, frame.layout.name)
     cut.sample_rate = frame.sample_rate
     return cut

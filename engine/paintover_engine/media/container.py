@@ -22,7 +22,7 @@ _CONTAINERS = (
     "h264,hevc,vvc,m4v,ivf,av1,obu,yuv4mpegpipe,mjpeg,gif,apng,lxf,wtv,rm"
 )
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS, "enable_drefs": "0"}
-_MAX_PIXELS = 2**29
+_MAX_PIXELS = 2**28
 
 
 def open_container(path: str) -> InputContainer:

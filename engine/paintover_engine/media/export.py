@@ -197,10 +197,10 @@ def _resources(profile: bytes) -> list[tuple[int, bytes]]:
     return [(Resource.RESOLUTION_INFO.value, per_inch * 2), (Resource.ICC_PROFILE.value, profile)]
 
 
-Layer = tuple[LayerRecord, ChannelDataList]
+PsdLayer = tuple[LayerRecord, ChannelDataList]
 
 
-def _layer(name: str, size: tuple[int, int], depth: int, channels: list[bytes], *, locked: bool) -> Layer:
+def _layer(name: str, size: tuple[int, int], depth: int, channels: list[bytes], *, locked: bool) -> PsdLayer:
     """A layer of the canvas's size. channels: alpha, red, green, blue, uncompressed."""
     ids = (ChannelID.TRANSPARENCY_MASK, ChannelID.CHANNEL_0, ChannelID.CHANNEL_1, ChannelID.CHANNEL_2)
     data: Any = []  # psd-tools' lists are generic without saying of what

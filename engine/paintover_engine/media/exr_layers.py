@@ -23,7 +23,7 @@ _FINAL = "composite"  # Blender's: what its compositor made of the view layers
 
 
 @dataclass(frozen=True)
-class Layer:
+class ImageLayer:
     """One picture of a file.
 
     name: "" for channels without one. part: its index in a multi-part file.
@@ -48,11 +48,11 @@ class Layer:
         return _BEAUTY.index(last) if last in _BEAUTY else len(_BEAUTY)
 
 
-def layers_of(specs: Sequence[oiio.ImageSpec]) -> list[Layer]:
+def layers_of(specs: Sequence[oiio.ImageSpec]) -> list[ImageLayer]:
     """The layers of a file's parts that hold a picture: red, green and blue, or one channel. In the file's order, the
     default view's first."""
     views = _views(specs)
-    found: list[Layer] = []
+    found: list[ImageLayer] = []
     for part, spec in enumerate(specs):
         part_name = spec.get_string_attribute("oiio:subimagename") if len(specs) > 1 else ""
         for prefix, channels in _grouped(spec).items():
@@ -63,7 +63,7 @@ def layers_of(specs: Sequence[oiio.ImageSpec]) -> list[Layer]:
     return sorted(found, key=lambda layer: min((first_views[v] for v in _tokens(layer.name) & set(views)), default=-1))
 
 
-def choose_layer(file: str, layers: Sequence[Layer], name: str = "") -> Layer | None:
+def choose_layer(file: str, layers: Sequence[ImageLayer], name: str = "") -> ImageLayer | None:
     """The layer of a name, or the file's beauty; None where no name is given and no layer holds red, green and blue.
 
     Raises PaintoverError, with all layers listed, where there is none of that name or it is not clear which is the
@@ -85,17 +85,17 @@ def choose_layer(file: str, layers: Sequence[Layer], name: str = "") -> Layer | 
     return final[0] if len(kinds) > 1 else likely[0]
 
 
-def find_layer(layers: Sequence[Layer], name: str) -> Layer | None:
+def find_layer(layers: Sequence[ImageLayer], name: str) -> ImageLayer | None:
     """The layer of exactly that name, None where there is none."""
     return next((layer for layer in layers if layer.name == name), None)
 
 
-def listed(layers: Sequence[Layer]) -> str:
+def listed(layers: Sequence[ImageLayer]) -> str:
     """ "diffuse, Main.AO": names for the user."""
     return ", ".join(layer.name or "RGB" for layer in layers)
 
 
-def _named(file: str, layers: Sequence[Layer], name: str) -> Layer:
+def _named(file: str, layers: Sequence[ImageLayer], name: str) -> ImageLayer:
     """By its whole name, in any case; or by its last part where that is one layer's alone ("AO" for "Main.AO")."""
     wanted = "" if name.lower() in ("rgb", "rgba") and find_layer(layers, "") else name.lower()
     whole = [layer for layer in layers if layer.name.lower() == wanted]
@@ -131,12 +131,14 @@ def _grouped(spec: oiio.ImageSpec) -> dict[str, dict[str, int]]:
     return groups
 
 
-def _layer(name: str, part: int, channels: dict[str, int], views: Sequence[str], names: Sequence[str]) -> Layer | None:
+def _layer(
+    name: str, part: int, channels: dict[str, int], views: Sequence[str], names: Sequence[str]
+) -> ImageLayer | None:
     slots = {_COMPONENTS[key]: index for key, index in channels.items() if key in _COMPONENTS}
     kind = ".".join(token for token in re.split(r"[._]", name) if token not in views).lower() if views else name.lower()
     alpha = slots.get(3)
     if {0, 1, 2} <= set(slots):
-        return Layer(name, part, (slots[0], slots[1], slots[2]), alpha, kind)
+        return ImageLayer(name, part, (slots[0], slots[1], slots[2]), alpha, kind)
     others = [index for index in channels.values() if index != alpha]
     luma = None if {"x", "z"} & set(channels) else channels.get("y")
     grey = others[0] if len(others) == 1 else luma
@@ -145,7 +147,7 @@ def _layer(name: str, part: int, channels: dict[str, int], views: Sequence[str],
     if not name and "y" not in channels:  # a lone channel such as Z or `mask` is called by its own name
         name = names[grey]
         kind = name.lower()
-    return Layer(name, part, (grey, grey, grey), alpha, kind)
+    return ImageLayer(name, part, (grey, grey, grey), alpha, kind)
 
 
 def _joined(part: str, prefix: str) -> str:

@@ -6,6 +6,7 @@ Technical Introduction, "Windows"). Everywhere else the pixels are the picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import OpenImageIO as oiio
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import colour, exr_layers
-from paintover_engine.media.exr_layers import Layer
-from paintover_engine.media.plate import Pixels, Window
+from paintover_engine.media.bounds import Bounds
+from paintover_engine.media.exr_layers import ImageLayer
+from paintover_engine.media.plate import Pixels
 
-MAX_PIXELS = 2**29  # four times 16K by 8K; what is larger is damaged or hostile
+MAX_PIXELS = 2**28  # 16K by 16K, twice a stereo dome; what is larger is damaged or hostile
 _DTYPES = {"uint8": np.uint8, "uint16": np.uint16, "half": np.float16, "float": np.float32}
 _CONFIG = oiio.ImageSpec()
 _CONFIG["oiio:UnassociatedAlpha"] = 1  # straight alpha stays straight, so that samples come back bit for bit
@@ -51,9 +53,9 @@ class Stored:
 
     header: Header
     spec: oiio.ImageSpec
-    layer: Layer
-    layers: list[Layer]
-    window: Window
+    layer: ImageLayer
+    layers: list[ImageLayer]
+    window: Bounds
 
 
 def read_stored(path: Path, layer: str = "", prefer: str = "") -> Stored:
@@ -64,6 +66,8 @@ def read_stored(path: Path, layer: str = "", prefer: str = "") -> Stored:
     image = _open(path)
     try:
         return _stored(path, image, layer, prefer)
+    except UnicodeDecodeError as error:
+        raise _damaged(path, f"it holds text that is no UTF-8, {_text(error)!r}") from error
     finally:
         image.close()
 
@@ -80,11 +84,14 @@ def read_image(path: Path, layer: str = "") -> tuple[Pixels, Stored]:
         dtype = _DTYPES.get(stored.header.sample, np.uint16)
         kind = oiio.TypeDesc(np.dtype(dtype).name.replace("float16", "half"))
         pixels = image.read_image(stored.layer.part, 0, 0, spec.nchannels, kind)
-        failed, reason = image.has_error, image.geterror()
+        failed = image.has_error
+        reason = _reason(image.geterror)
+    except UnicodeDecodeError as error:
+        raise _damaged(path, f"it holds text that is no UTF-8, {_text(error)!r}") from error
     finally:
         image.close()
     if pixels is None or failed:
-        raise PaintoverError(Code.DATA_LOSS, f"The image '{path}' is damaged: {_reason(reason)}.")
+        raise _damaged(path, reason)
     samples = np.asarray(pixels, dtype=dtype).reshape(spec.height, spec.width, spec.nchannels)
     return _upright(samples, spec), stored
 
@@ -94,7 +101,7 @@ def _open(path: Path) -> oiio.ImageInput:
         raise PaintoverError(Code.NOT_FOUND, f"The image '{path}' is missing or is no regular file.")
     image = oiio.ImageInput.open(str(path), _CONFIG)
     if image is None:
-        reason = _reason(oiio.geterror())
+        reason = _reason(oiio.geterror)
         if "ubsampled" in reason:
             raise _luminance_chroma(path)
         raise PaintoverError(Code.DATA_LOSS, f"The image '{path}' cannot be read: {reason}.")
@@ -130,7 +137,7 @@ def _specs(path: Path, image: oiio.ImageInput) -> list[oiio.ImageSpec]:
                     Code.INVALID_ARGUMENT, f"'{path}' says that it is {width}x{height} pixels, which is too large."
                 )
         specs.append(oiio.ImageSpec(spec))
-    image.geterror()  # that there is no further part is no error
+    _reason(image.geterror)  # that there is no further part is no error
     return specs
 
 
@@ -145,8 +152,22 @@ def _luminance_chroma(path: Path) -> PaintoverError:
     )
 
 
-def _reason(text: str) -> str:
+def _damaged(path: Path, reason: str) -> PaintoverError:
+    return PaintoverError(Code.DATA_LOSS, f"The image '{path}' is damaged: {reason}.")
+
+
+def _reason(error: Callable[[], str]) -> str:
+    """OpenImageIO's message, which may hold text of the file, in whatever encoding."""
+    try:
+        text = error()
+    except UnicodeDecodeError as undecodable:
+        text = _text(undecodable)
     return " ".join(text.split()).rstrip(".") or "its format is not known"
+
+
+def _text(error: UnicodeDecodeError) -> str:
+    """Text that is no UTF-8, with \\xff for what cannot be read."""
+    return error.object.decode("utf-8", "backslashreplace")
 
 
 def sample_of(spec: oiio.ImageSpec) -> str:
@@ -170,7 +191,7 @@ def converted_from(spec: oiio.ImageSpec) -> str:
     return _CONVERTED.get(spec.get_int_attribute("tiff:PhotometricInterpretation", 0), "")
 
 
-def _shown(spec: oiio.ImageSpec) -> Window:
+def _shown(spec: oiio.ImageSpec) -> Bounds:
     """x, y, width, height of the display window; of the pixels where a file states none."""
     if spec.full_width > 0 and spec.full_height > 0:
         return spec.full_x, spec.full_y, spec.full_width, spec.full_height
@@ -194,17 +215,17 @@ def _upright(pixels: Pixels, spec: oiio.ImageSpec) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def _plain(spec: oiio.ImageSpec) -> Layer:
+def _plain(spec: oiio.ImageSpec) -> ImageLayer:
     """The picture of a file without layers: red, green and blue; else its first three channels; else grey."""
     names = [name.upper() for name in spec.channelnames]
     alpha = spec.alpha_channel if spec.alpha_channel >= 0 else (names.index("A") if "A" in names else None)
     if {"R", "G", "B"} <= set(names):
-        return Layer("", 0, (names.index("R"), names.index("G"), names.index("B")), alpha, "")
+        return ImageLayer("", 0, (names.index("R"), names.index("G"), names.index("B")), alpha, "")
     colours = [index for index in range(spec.nchannels) if index != alpha]
     if len(colours) >= 3 and "Y" not in names:
-        return Layer("", 0, (colours[0], colours[1], colours[2]), alpha, "")
+        return ImageLayer("", 0, (colours[0], colours[1], colours[2]), alpha, "")
     grey = names.index("Y") if "Y" in names else colours[0] if colours else 0
-    return Layer("", 0, (grey, grey, grey), alpha, "")
+    return ImageLayer("", 0, (grey, grey, grey), alpha, "")
 
 
 def stated_colorspace(spec: oiio.ImageSpec) -> str:

@@ -17,34 +17,36 @@ from numpy.typing import NDArray
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import sequence, timecode
+from paintover_engine.media.bounds import Bounds
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.plate import ImagePlate, Pixels, Plate, VideoPlate, Window, encoded, unit
-from paintover_engine.media.sink import IMAGES, LOCK, Sink, failed
+from paintover_engine.media.plate import ImagePlate, Pixels, Plate, VideoPlate, encoded, unit
+from paintover_engine.media.sink import LOCK, Sink, failed
 
-_WORKERS = 2  # OpenImageIO releases the interpreter's lock while it compresses
-_WAITING = 4  # frames held at most
+_WORKERS = 2  # threads; OpenImageIO releases the interpreter's lock while it compresses
+_MAX_PENDING = 4  # frames that wait for a thread
 _INTEGER, _FLOAT = ("uint8", "uint16"), ("half", "float")
-# What each format holds: sample types, and channels at most (0: any number).
-_HOLDS: dict[str, tuple[tuple[str, ...], int]] = {
+# Sample types of each format, and its largest number of channels (0: no limit).
+_FORMATS: dict[str, tuple[tuple[str, ...], int]] = {
+    ".exr": (_FLOAT, 0),
     ".png": (_INTEGER, 4),
     ".tif": (("uint8", "uint16", "float"), 0),
     ".tiff": (("uint8", "uint16", "float"), 0),
-    ".exr": (_FLOAT, 0),
     ".dpx": (_INTEGER, 4),
 }
+IMAGE_SUFFIXES = tuple(_FORMATS)
 _TYPES: dict[str, Any] = {"uint8": np.uint8, "uint16": np.uint16, "half": np.float16, "float": np.float32}
 
 
 def folder_format(info: SourceInfo) -> str:
-    """The extension that a folder's images get: the source's where it loses nothing, else EXR for float and PNG."""
+    """The suffix of images written to a folder: an image sequence's own, else ".exr" for float samples and ".png"."""
     suffix = info.format.split()[0]
-    if info.kind == "sequence" and f".{suffix}" in IMAGES:
+    if info.kind == "sequence" and f".{suffix}" in IMAGE_SUFFIXES:
         return f".{suffix}"
     return ".exr" if info.sample in _FLOAT else ".png"
 
 
 class ImageSink(Sink):
-    """Writes each frame to a file of its own number."""
+    """Writes each frame to an image file with the frame's number in its name, on threads."""
 
     def __init__(
         self, path: Path, is_pattern: bool, info: SourceInfo, overwrite: bool, guard: Callable[[], None]
@@ -52,27 +54,27 @@ class ImageSink(Sink):
         self._names = output_names(path, is_pattern, info)
         self._info = info
         self._suffix = self._names.extension
-        self._waiting: deque[Future[None]] = deque()
+        self._pending: deque[Future[None]] = deque()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="write-image")
         super().__init__(path, overwrite, guard)
-        self._say_what_is_lost()
+        self._note_losses()
 
     def write(self, plate: Plate) -> None:
         if self._info.is_held(plate.number):
             return
         pixels, spec = self._image(plate)
         name = self._names.name(plate.number)
-        self._waiting.append(self._pool.submit(write_image, self._staging / name, self.path, pixels, spec))
-        while len(self._waiting) > _WAITING or (self._waiting and self._waiting[0].done()):
-            self._waiting.popleft().result()
+        self._pending.append(self._pool.submit(write_image, self._staging / name, self.path, pixels, spec))
+        while len(self._pending) > _MAX_PENDING or (self._pending and self._pending[0].done()):
+            self._pending.popleft().result()
 
     def _finish(self) -> None:
-        while self._waiting:
-            self._waiting.popleft().result()
+        while self._pending:
+            self._pending.popleft().result()
 
     def _close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._waiting.clear()
+        self._pending.clear()
 
     def _renames(self) -> list[tuple[Path, Path]]:
         folder = self._names.folder
@@ -82,9 +84,9 @@ class ImageSink(Sink):
         folder.mkdir(exist_ok=True)
         return [(self._staging / name, folder / name) for name in staged]
 
-    def _say_what_is_lost(self) -> None:
+    def _note_losses(self) -> None:
         info, name = self._info, self._suffix.lstrip(".").upper()
-        if info.sample in _FLOAT and not set(_FLOAT) & set(_HOLDS[self._suffix][0]):
+        if info.sample in _FLOAT and not set(_FLOAT) & set(_FORMATS[self._suffix][0]):
             self.note(f"{name} holds no float samples: frames are sRGB-encoded and values above 1 are clipped.")
         if info.sample not in _FLOAT and self._suffix == ".exr":
             self.note("The EXR files hold the source's display-encoded values as they are, not linear ones.")
@@ -92,19 +94,19 @@ class ImageSink(Sink):
             self.note("The source's sound is not written: images hold none.")
 
     def _image(self, plate: Plate) -> tuple[Pixels, oiio.ImageSpec]:
-        """Samples as the format holds them, and their header."""
-        holds, most = _HOLDS[self._suffix]
-        if isinstance(plate, ImagePlate) and _fits(plate, holds, most):
+        """(H, W, C) samples of a type that the format has, and their header."""
+        sample_types, max_channels = _FORMATS[self._suffix]
+        if isinstance(plate, ImagePlate) and _fits(plate, sample_types, max_channels):
             if plate.data is None or not self._same_format():
-                self._say_what_is_cut(plate)
+                self._note_crop(plate)
                 return plate.pixels, self._header(plate, plate.pixels, plate.alpha_channel)
-            pixels, window = plate.stored()
-            if window != plate.window:
+            pixels, bounds = plate.stored()
+            if bounds != plate.window:
                 self.note("Some paint lies outside the data window of its frame, which is made larger to hold it.")
-            return pixels, self._header(plate, pixels, plate.alpha_channel, window)
+            return pixels, self._header(plate, pixels, plate.alpha_channel, bounds)
         if isinstance(plate, ImagePlate):
-            self._say_what_is_cut(plate)
-        pixels, straight = _colour_samples(plate, holds)
+            self._note_crop(plate)
+        pixels, straight = _colour_samples(plate, sample_types)
         alpha = plate.alpha()
         if alpha is not None:
             pixels = _with_alpha(pixels, alpha, straight, self._suffix == ".exr")
@@ -113,14 +115,16 @@ class ImageSink(Sink):
             self.note(f"{self._suffix.lstrip('.').upper()} holds colour and alpha only; further channels are left out.")
         return pixels, self._header(plate, pixels, pixels.shape[2] - 1 if pixels.shape[2] in (2, 4) else None)
 
-    def _say_what_is_cut(self, plate: ImagePlate) -> None:
+    def _note_crop(self, plate: ImagePlate) -> None:
         if plate.data is not None:
             self.note(f"{self._suffix.lstrip('.').upper()} holds what the source shows; pixels around that are cut.")
 
     def _header(
-        self, plate: Plate, pixels: Pixels, alpha_channel: int | None, window: Window | None = None
+        self, plate: Plate, pixels: Pixels, alpha_channel: int | None, bounds: Bounds | None = None
     ) -> oiio.ImageSpec:
-        """window: where the pixels lie in what the plate shows; None: they are that."""
+        """The header of an output file.
+
+        bounds: of `pixels` in the display window; None where they fill it."""
         source = plate.spec if isinstance(plate, ImagePlate) else None
         height, width, channels = pixels.shape
         kind = oiio.TypeDesc(next(name for name, dtype in _TYPES.items() if dtype == pixels.dtype))
@@ -129,13 +133,13 @@ class ImageSink(Sink):
             spec = oiio.ImageSpec(source)
             if not spec.channelformats:
                 spec.format = kind
-            if window is not None:
-                spec.x, spec.y = source.full_x + window[0], source.full_y + window[1]
-                spec.width, spec.height = window[2:]
+            if bounds is not None:
+                spec.x, spec.y = source.full_x + bounds[0], source.full_y + bounds[1]
+                spec.width, spec.height = bounds[2:]
         else:
             spec = oiio.ImageSpec(width, height, channels, kind)
             if source is not None:
-                _carry(source, spec)
+                _copy_metadata(source, spec)
             elif isinstance(plate, VideoPlate):
                 self._video_tags(plate, spec)
         if alpha_channel is not None:
@@ -177,7 +181,7 @@ class ImageSink(Sink):
 
 
 def output_names(path: Path, is_pattern: bool, info: SourceInfo) -> sequence.ImageSequence:
-    """How the files of an output are named: by its pattern, or in its folder as the source's are."""
+    """The output's files as an image sequence: named by its pattern, or in its folder as the source's are."""
     pattern = sequence.parse_pattern(str(path)) if is_pattern else None
     return _signed(pattern, info) if pattern else _names(path, info)
 
@@ -194,34 +198,38 @@ def _names(folder: Path, info: SourceInfo) -> sequence.ImageSequence:
 
 
 def _signed(pattern: sequence.ImageSequence, info: SourceInfo) -> sequence.ImageSequence:
-    """A pattern that writes numbers below 0 as the source's names do."""
+    """The pattern, with the source's way to write numbers below 0."""
     if info.kind != "sequence" or info.first >= 0:
         return pattern
     return dataclasses.replace(pattern, sign_is_padding=sequence.find(info.path).sign_is_padding)
 
 
-def _fits(plate: ImagePlate, holds: tuple[str, ...], most: int) -> bool:
+def _fits(plate: ImagePlate, sample_types: tuple[str, ...], max_channels: int) -> bool:
+    """Whether a format of those sample types and channels stores a plate's samples unchanged."""
     name = next(name for name, dtype in _TYPES.items() if dtype == plate.pixels.dtype)
     channels = plate.pixels.shape[2]
-    return name in holds and (not most or channels <= most)
+    return name in sample_types and (not max_channels or channels <= max_channels)
 
 
-def _colour_samples(plate: Plate, holds: tuple[str, ...]) -> tuple[Pixels, bool]:
-    """(H, W, 3) samples of a type that the format holds, and whether their alpha is straight."""
+def _colour_samples(plate: Plate, sample_types: tuple[str, ...]) -> tuple[Pixels, bool]:
+    """(H, W, 3) colours in one of the sample types, and whether they are straight (not multiplied by alpha)."""
     native: Pixels = plate.native_rgb()
     if native.dtype in (np.uint8, np.uint16):
-        if native.dtype.name in holds:
+        if native.dtype.name in sample_types:
             return native, True
-        if "half" in holds:
-            # Half holds every value of 8 bits; what is deeper needs float.
+        if "half" in sample_types:
+            # Half represents all 8-bit values exactly; 16-bit values need float.
             return unit(native).astype(np.float16 if native.dtype == np.uint8 else np.float32), True
         return unit(native), True
-    if set(_FLOAT) & set(holds):
-        return (native if native.dtype == np.float16 and "half" in holds else native.astype(np.float32)), False
+    if set(_FLOAT) & set(sample_types):
+        return (native if native.dtype == np.float16 and "half" in sample_types else native.astype(np.float32)), False
     return encoded(plate), True
 
 
 def _with_alpha(pixels: Pixels, alpha: NDArray[np.float32], straight: bool, associated: bool) -> Pixels:
+    """(H, W, C + 1): colours and alpha in the colours' type.
+
+    alpha: (H, W), 0..1. straight: the colours are not multiplied by alpha; associated: the format's must be."""
     if np.issubdtype(pixels.dtype, np.integer):
         peak = np.iinfo(pixels.dtype).max
         return np.dstack([pixels, np.rint(np.clip(alpha, 0.0, 1.0) * peak).astype(pixels.dtype)])
@@ -237,17 +245,17 @@ _LOSSLESS = (
 
 
 def _within_24_bits(spec: oiio.ImageSpec) -> bool:
-    """Whether no channel is a 32-bit float, of which PXR24 keeps 24 bits."""
+    """Whether no channel is a 32-bit float, which PXR24 rounds to 24 bits."""
     return "float" not in {str(kind) for kind in (spec.channelformats or [spec.format])}
 
 
-# Attributes that say how the source's file holds its samples; they are wrong in another format.
+# Attributes that describe how the source's file stores its samples; they are wrong in another format.
 _OF_FILE = ("compression", "CompressionQuality", "planarconfig", "oiio:BitsPerSample", "oiio:subimages", "Orientation")
 _OF_FORMAT = ("png:", "tiff:", "openexr:", "dpx:", "jpeg:", "oiio:", "Exif:", "bmp:", "targa:")
 
 
-def _carry(source: oiio.ImageSpec, target: oiio.ImageSpec) -> None:
-    """Copies what is known about a picture into the header of another format."""
+def _copy_metadata(source: oiio.ImageSpec, target: oiio.ImageSpec) -> None:
+    """Copies attributes to a header of another format, but those that describe the source's file."""
     for attribute in source.extra_attribs:
         name = attribute.name
         if name not in _OF_FILE and not name.startswith(_OF_FORMAT):
@@ -257,7 +265,7 @@ def _carry(source: oiio.ImageSpec, target: oiio.ImageSpec) -> None:
 
 
 def write_image(path: Path, out: Path, pixels: Pixels, spec: oiio.ImageSpec) -> None:
-    """Writes an image file. out: what errors call it. Raises PaintoverError where it is not written whole."""
+    """Writes an image file. out: the path that errors name. Raises PaintoverError where the file is not complete."""
     image = oiio.ImageOutput.create(str(path))
     if image is None:
         raise failed(out, oiio.geterror())
@@ -272,7 +280,7 @@ def write_image(path: Path, out: Path, pixels: Pixels, spec: oiio.ImageSpec) -> 
 
 
 def _whole_png(path: Path) -> bool:
-    """True where a PNG's chunks lead to its end: OpenImageIO says nothing of writes that failed in its buffers."""
+    """Whether a PNG's chunks end with IEND at the file's end: OpenImageIO does not report failed buffered writes."""
     with path.open("rb") as file:
         size, position = os.fstat(file.fileno()).st_size, 8
         while position + 12 <= size:

@@ -217,7 +217,9 @@ def _read_painting(file: Path, frame: int, plate: Plate, info: SourceInfo) -> Pi
     return _of_layers(file, painted, document, plate, info)
 
 
-def _of_layers(file: Path, painted: layers.Layers, document: PSDImage, plate: Plate, info: SourceInfo) -> Picture:
+def _of_layers(
+    file: Path, painted: layers.PaintedLayers, document: PSDImage, plate: Plate, info: SourceInfo
+) -> Picture:
     empty = painted.alpha is not None and not painted.alpha.any()
     changed = layers.painted_on_plate(painted, plate, info)
     if not painted.plate_shows and (painted.rgb is None or painted.blended):

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.output import check_output, kind_of, open_sink
 from paintover_engine.media.plate import ImagePlate
-from paintover_engine.media.sink import check_output, kind_of, open_sink
 
 Path = str | os.PathLike[str]
 

@@ -14,10 +14,10 @@ import OpenImageIO as oiio
 from numpy.typing import NDArray
 
 from paintover_engine.media import colour
+from paintover_engine.media.bounds import Bounds
 from paintover_engine.media.video_picture import VideoPicture, read_only, rgb_of
 
 Pixels = NDArray[Any]
-Window = tuple[int, int, int, int]  # x, y, width, height
 
 
 class Plate(Protocol):
@@ -111,7 +111,7 @@ class ImagePlate:
     colorspace: str
     spec: oiio.ImageSpec | None = None
     data: Pixels | None = None
-    window: Window = (0, 0, 0, 0)
+    window: Bounds = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", read_only(self.pixels))
@@ -145,7 +145,7 @@ class ImagePlate:
         """All pixels of the file as a picture of their own; the plate itself where those are what it shows."""
         return self if self.data is None else dataclasses.replace(self, pixels=self.data, data=None)
 
-    def stored(self) -> tuple[Pixels, Window]:
+    def stored(self) -> tuple[Pixels, Bounds]:
         """The pixels to write, and where they lie (x, y, w, h from the top left of `pixels`): the file's own window,
         made larger only where something outside it is painted."""
         if self.data is None:
@@ -193,7 +193,7 @@ class ImagePlate:
 Region = tuple[slice, slice]  # rows, columns
 
 
-def overlap(window: Window, shape: tuple[int, int]) -> tuple[Region, Region]:
+def overlap(window: Bounds, shape: tuple[int, int]) -> tuple[Region, Region]:
     """Where a window (x, y, w, h) lies in a picture of a shape (H, W): the region of the picture, and that of the
     window."""
     x, y, width, height = window

@@ -212,6 +212,18 @@ def runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield run[0], run[-1]
 
 
+def gaps(numbers: Sequence[int], first: int, last: int) -> Iterator[tuple[int, int]]:
+    """First and last of every run of numbers in `first`..`last` that the ascending numbers leave out. Takes no time for
+    how long those are: a name may end in a time of day, and so may the next."""
+    after = first
+    for start, end in runs(numbers):
+        if start > after:
+            yield after, start - 1
+        after = end + 1
+    if after <= last:
+        yield after, last
+
+
 def step_of(numbers: Sequence[int]) -> int:
     """How far apart ascending numbers are, all alike ("on twos": 2); 1 where they are not, or too few to tell."""
     apart = {after - before for before, after in itertools.pairwise(numbers)}

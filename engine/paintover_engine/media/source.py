@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import re
 import threading
@@ -13,7 +12,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import OpenImageIO as oiio
 
@@ -24,19 +22,12 @@ from paintover_engine.media.exr_layers import listed
 from paintover_engine.media.image import Stored, converted_from, guess_colorspace, read_stored
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.plate import ImagePlate, Orientation, Plate, VideoPlate
+from paintover_engine.media.source_files import CheckedReader, Reader, SourceFiles, changed
 from paintover_engine.media.video_index import VideoIndex, index_video
 
-__all__ = ["Source", "SourceInfo", "open_source", "probe"]
+__all__ = ["Source", "SourceInfo", "check_unchanged", "open_source", "probe"]
 
 CACHE_BYTES = 64 * 2**20
-
-
-class Reader(Protocol):
-    """Reads frames by number; what it meets on the way to one it yields too."""
-
-    def read_to(self, number: int) -> Iterator[Plate]: ...
-
-    def close(self) -> None: ...
 
 
 class Source:
@@ -45,7 +36,7 @@ class Source:
     def __init__(self, info: SourceInfo, reader: Reader, cache_bytes: int = CACHE_BYTES) -> None:
         self.info = info
         self._reader = reader
-        self._kept: OrderedDict[int, Plate] = OrderedDict()
+        self._cache: OrderedDict[int, Plate] = OrderedDict()
         self._room = cache_bytes
         self._lock = threading.Lock()
 
@@ -61,9 +52,9 @@ class Source:
             assert isinstance(own, ImagePlate)
             return dataclasses.replace(own, number=number)
         with self._lock:
-            if number in self._kept:
-                self._kept.move_to_end(number)
-                return self._kept[number]
+            if number in self._cache:
+                self._cache.move_to_end(number)
+                return self._cache[number]
             for plate in self._reader.read_to(number):
                 self._keep(plate)
             if (plate.width, plate.height) != (self.info.width, self.info.height):
@@ -71,17 +62,17 @@ class Source:
             return plate
 
     def _keep(self, plate: Plate) -> None:
-        dropped = self._kept.pop(plate.number, None)
+        dropped = self._cache.pop(plate.number, None)
         self._room += dropped.nbytes if dropped else 0
-        self._kept[plate.number] = plate
+        self._cache[plate.number] = plate
         self._room -= plate.nbytes
-        while self._room < 0 and len(self._kept) > 1:
-            self._room += self._kept.popitem(last=False)[1].nbytes
+        while self._room < 0 and len(self._cache) > 1:
+            self._room += self._cache.popitem(last=False)[1].nbytes
 
     def close(self) -> None:
         """Lets go of the file and of all kept frames."""
         with self._lock:
-            self._kept.clear()
+            self._cache.clear()
             self._reader.close()
 
     def __enter__(self) -> Source:
@@ -147,54 +138,54 @@ def _not_there(name: str, given: str) -> PaintoverError:
 
 
 def open_source(info: SourceInfo) -> Source:
-    """Opens a probed source. Raises PaintoverError where it is gone, or has changed since it was probed."""
-    if info.kind == "video":
-        _check_unchanged(info, _video_fingerprint(info.path, info.colorspace, info.stream))
-        return Source(info, video.VideoReader(info.path, info.colorspace, info.stream))
+    """Opens a probed source. Raises PaintoverError where it is gone, or has changed since it was probed; so does
+    reading a frame."""
     reader: Reader
-    if info.kind == "frames":
-        frames = sequence.uploaded(Path(info.path))
-        if frames is None:
-            raise PaintoverError(Code.NOT_FOUND, f"The uploaded frames in '{info.path}' are gone.")
+    files = check_unchanged(info)
+    if info.kind == "video":
+        reader = video.VideoReader(info.path, info.colorspace, info.stream)
+    elif info.kind == "frames":
+        frames = _uploaded(info.path)
         header = sequence.uploaded_header(frames.path(info.first))
         reader = sequence.UploadedReader(frames, header, info.colorspace)
     else:
         frames = sequence.find(info.path)
         header = read_stored(frames.path(info.first), info.layer).header
         reader = sequence.SequenceReader(frames, header, info.colorspace, info.layer)
-    numbers = range(info.first, info.last + 1, info.step)
-    _check_unchanged(info, _sequence_fingerprint(frames, numbers, info.colorspace, info.layer))
-    return Source(info, reader)
+    return Source(info, CheckedReader(reader, files))
 
 
-def _check_unchanged(info: SourceInfo, fingerprint: str) -> None:
+def check_unchanged(info: SourceInfo) -> SourceFiles:
+    """The files of a probed source. Raises PaintoverError where they are gone, or have changed since it was probed."""
+    if info.kind == "video":
+        files = SourceFiles(info.path, Path(info.path))
+        fingerprint = _video_fingerprint(files, info.path, info.colorspace, info.stream)
+    else:
+        frames = _uploaded(info.path) if info.kind == "frames" else sequence.find(info.path)
+        files = _sequence_files(info.path, frames, range(info.first, info.last + 1, info.step))
+        fingerprint = _sequence_fingerprint(files, frames, info.colorspace, info.layer)
     if fingerprint != info.fingerprint:
-        raise PaintoverError(
-            Code.FAILED_PRECONDITION, f"'{info.path}' has changed since the shot was made; make the shot anew."
-        )
+        raise changed(info.path)
+    return files
 
 
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+def _uploaded(path: str) -> sequence.ImageSequence:
+    frames = sequence.uploaded(Path(path))
+    if frames is None:
+        raise PaintoverError(Code.NOT_FOUND, f"The uploaded frames in '{path}' are gone.")
+    return frames
 
 
-def _video_fingerprint(path: str, colorspace: str, stream: int | None) -> str:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise PaintoverError(Code.NOT_FOUND, f"There is no file '{path}'; check the path.") from error
-    return _digest("video", path, status.st_size, status.st_mtime_ns, colorspace, *([] if stream is None else [stream]))
+def _sequence_files(path: str, frames: sequence.ImageSequence, numbers: range) -> SourceFiles:
+    return SourceFiles(path, {number: frames.path(number) for number in numbers})
 
 
-def _sequence_fingerprint(frames: sequence.ImageSequence, numbers: range, colorspace: str, layer: str = "") -> str:
-    files = []
-    for number in numbers:
-        try:
-            status = os.stat(frames.path(number))
-        except OSError as error:
-            raise PaintoverError(Code.NOT_FOUND, f"The frame '{frames.path(number)}' is missing.") from error
-        files.append((number, status.st_size, status.st_mtime_ns))
-    return _digest("sequence", str(frames.folder), frames.pattern, files, colorspace, *filter(None, [layer]))
+def _video_fingerprint(files: SourceFiles, path: str, colorspace: str, stream: int | None) -> str:
+    return files.fingerprint("video", path, colorspace, stream)
+
+
+def _sequence_fingerprint(files: SourceFiles, frames: sequence.ImageSequence, colorspace: str, layer: str = "") -> str:
+    return files.fingerprint("sequence", str(frames.folder), frames.pattern, colorspace, layer)
 
 
 def _check_count(path: str, first: int, last: int) -> None:
@@ -220,8 +211,7 @@ def _whole_range(path: str, frames: sequence.ImageSequence, first: int | None, l
     start, end = _range(path, first, last, (frames.numbers[0], frames.numbers[-1]))
     present = [number for number in frames.numbers if start <= number <= end]
     if len(present) < end - start + 1:
-        held = set(present)
-        missing = [sequence.written(run) for run in sequence.runs([n for n in range(start, end + 1) if n not in held])]
+        missing = [sequence.written(gap) for gap in sequence.gaps(present, start, end)]
         listed = ", ".join(missing[:12]) + (", …" if len(missing) > 12 else "")
         longest = max(sequence.runs(present), key=lambda run: run[1] - run[0], default=None)
         advice = "; number its files without gaps"
@@ -247,6 +237,7 @@ def _probe_uploaded(
     path: str, frames: sequence.ImageSequence, first: int | None, last: int | None, colorspace: str
 ) -> SourceInfo:
     start, end = _whole_range(path, frames, first, last)
+    files = _sequence_files(path, frames, range(start, end + 1))
     header = sequence.uploaded_header(frames.path(start))
     for number in range(start + 1, end + 1):
         other = sequence.uploaded_header(frames.path(number))
@@ -272,7 +263,7 @@ def _probe_uploaded(
         timecode="",
         has_audio=False,
         notes=(),
-        fingerprint=_sequence_fingerprint(frames, range(start, end + 1), colorspace),
+        fingerprint=_sequence_fingerprint(files, frames, colorspace),
     )
 
 
@@ -286,6 +277,7 @@ def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: 
     else:
         start, end = _whole_range(path, frames, first, last)
     numbers = range(start, end + 1, step)
+    files = _sequence_files(path, frames, numbers)
     stored = read_stored(frames.path(start), layer)
     header, spec, layer = stored.header, stored.spec, stored.layer.name
     if converted_from(spec):
@@ -318,7 +310,7 @@ def _probe_sequence(path: str, first: int | None, last: int | None, colorspace: 
         timecode=spec.get_string_attribute("smpte:TimeCode"),
         has_audio=False,
         notes=tuple(_sequence_notes(plate, stored, frames, step)),
-        fingerprint=_sequence_fingerprint(frames, numbers, colorspace, layer),
+        fingerprint=_sequence_fingerprint(files, frames, colorspace, layer),
         layer=layer,
         step=step,
     )
@@ -360,8 +352,9 @@ def sequence_rate(spec: oiio.ImageSpec) -> Fraction | None:
 
 
 def _probe_video(path: str, first: int | None, last: int | None, colorspace: str, stream: int | None) -> SourceInfo:
+    files = SourceFiles(path, Path(path))
     described = describe(path, stream)
-    fingerprint = _video_fingerprint(path, colorspace, described.number)
+    fingerprint = _video_fingerprint(files, path, colorspace, described.number)
     index = index_video(path, described.number)
     if index.truncated and (last is None or last >= index.count or (first or 0) >= index.count):
         raise _truncated(path, index)

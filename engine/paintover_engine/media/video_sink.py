@@ -28,22 +28,25 @@ from paintover_engine.media.video_index import index_video
 from paintover_engine.media.video_picture import UNSPECIFIED, ColourTags, convert_frame, frame_of, range_of
 
 _FORMATS = {".mov": "mov", ".mp4": "mp4", ".mkv": "matroska"}
+VIDEO_SUFFIXES = tuple(_FORMATS)
 _CODECS = {".mov": "prores_ks", ".mp4": "libx264", ".mkv": "ffv1"}
 _OPTIONS = {
     ".mov": {"profile": "4444", "vendor": "apl0"},
-    ".mp4": {"crf": "10", "preset": "superfast"},  # for less work as good as 12 of "veryfast", and larger
+    ".mp4": {"crf": "10", "preset": "superfast"},  # the quality of crf 12 at "veryfast", faster, larger
     ".mkv": {"level": "3", "coder": "1", "context": "0", "slicecrc": "1", "g": "1"},
 }
 _BT709 = 1  # AVColorPrimaries, AVColorTransferCharacteristic and AVColorSpace
-# What a stream's entry in the container states as its encoder does; ProRes has its kind in the tag.
-_SHARED = (
+# Fields of a stream's entry in the container that equal the encoder's; the tag names the ProRes profile.
+_STREAM_FIELDS = (
     "pix_fmt", "framerate", "color_range", "colorspace", "color_primaries", "color_trc", "codec_tag",
 )  # fmt: skip
-_OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "timecode", "duration"}
+_CONTAINER_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "timecode", "duration"}
 
 
 class VideoSink(Sink):
-    """ProRes 4444 (.mov), H.264 (.mp4) or lossless FFV1 (.mkv); made when the first frame tells what it must hold."""
+    """Writes ProRes 4444 (.mov), H.264 (.mp4) or lossless FFV1 (.mkv).
+
+    The container is opened at the first frame, whose pixel format, size and tags choose the encoder's."""
 
     def __init__(self, path: Path, info: SourceInfo, overwrite: bool, guard: Callable[[], None]) -> None:
         self._info = info
@@ -53,8 +56,8 @@ class VideoSink(Sink):
         self._index = index_video(info.path, info.stream) if info.kind == "video" else None
         self._described = describe(info.path, info.stream) if info.kind == "video" else None
         self._fields = FieldFlags(self._described.fields) if self._described and self._described.fields else None
-        self._kept = self._kept_times()
-        self._durations: dict[int, int] = {}  # of frames that the encoder holds, by their times
+        self._times = self._variable_times()
+        self._durations: dict[int, int] = {}  # by presentation time, of frames that are in the encoder
         self._written = 0
         super().__init__(path, overwrite, guard)
         self._staged = self._staging / path.name
@@ -62,14 +65,14 @@ class VideoSink(Sink):
         if info.rate is None:
             self.note("The source states no frame rate; the video plays at 24 frames per second.")
 
-    def _kept_times(self) -> tuple[NDArray[np.int64], Fraction] | None:
-        """Every frame's time in the output, and the unit; None for a constant rate."""
+    def _variable_times(self) -> tuple[NDArray[np.int64], Fraction] | None:
+        """Each frame's presentation time, (count,) int64, and its time base in seconds; None for a constant rate."""
         if not self._info.variable_rate or self._index is None or not self._index.timed:
             return None
         pts, time_base = self._index.pts, self._index.time_base
         if self._suffix != ".mkv":
             return pts, time_base
-        # Matroska has milliseconds: frames that are nearer together must not fall on one.
+        # Matroska counts milliseconds: frames that are nearer together must not share one.
         order = np.arange(len(pts))
         rounded = np.rint(pts * float(time_base) * 1000).astype(np.int64)
         return np.maximum.accumulate(rounded - order) + order, Fraction(1, 1000)
@@ -94,13 +97,13 @@ class VideoSink(Sink):
         for packet in self._encoder.encode(frame):
             packet.stream = self._stream
             duration = self._durations.pop(packet.pts or 0, 1)
-            packet.duration = packet.duration or duration  # PyAV 17 forgets it, and the last frame would be cut off
+            packet.duration = packet.duration or duration  # PyAV 17 leaves it 0, and players would drop the last frame
             self._container.mux(packet)
 
     def _time(self, number: int) -> tuple[int, Fraction, int]:
         """Timestamp, time base and duration of a frame in the output."""
-        if self._kept is not None and self._index is not None:
-            pts, time_base = self._kept
+        if self._times is not None and self._index is not None:
+            pts, time_base = self._times
             duration = self._index.duration(number) * self._index.time_base / time_base
             return int(pts[number] - pts[self._info.first]), time_base, max(1, round(duration))
         return number - self._info.first, 1 / self._rate, 1
@@ -117,7 +120,7 @@ class VideoSink(Sink):
         self._encoder = self._open_encoder(self._frame_as(plate, self._target))
         self._stream = self._add_stream(plate)
         if self._info.kind == "video":
-            self._carry_metadata()
+            self._copy_metadata()
         if self._info.timecode:
             self._stream.metadata["timecode"] = self._info.timecode
         if self._info.has_audio and self._index is not None:
@@ -127,20 +130,20 @@ class VideoSink(Sink):
                 self.note(sentence)
 
     def _open_encoder(self, frame: av.VideoFrame) -> VideoCodecContext:
-        """An encoder for frames like the given one: size, samples, colour tags, times, and the order of fields."""
+        """An encoder for frames of the given one's size, pixel format and colour tags."""
         encoder = av.CodecContext.create(_CODECS[self._suffix], "w")
         assert isinstance(encoder, VideoCodecContext)
         encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, frame.format.name
         encoder.framerate = self._rate
-        encoder.time_base = self._kept[1] if self._kept else 1 / self._rate
+        encoder.time_base = self._times[1] if self._times else 1 / self._rate
         encoder.color_range, encoder.colorspace = frame.color_range, frame.colorspace
         encoder.color_primaries, encoder.color_trc = frame.color_primaries, frame.color_trc
         encoder.flags |= Flags.global_header
         encoder.options = dict(_OPTIONS[self._suffix])
         if self._suffix == ".mkv":
-            encoder.thread_type = "SLICE"  # threads by frame would each hold some: gigabytes at 8K
+            encoder.thread_type = "SLICE"  # frame threads would each buffer frames: gigabytes at 8K
             if min(self._info.width, self._info.height) < 16:
-                encoder.options["slices"] = "1"  # each needs some pixels of every plane; FFV1 does not see to that
+                encoder.options["slices"] = "1"  # a slice needs pixels of every plane, which FFV1 does not ensure
         if self._fields is not None:
             encoder.flags |= Flags.interlaced_dct | Flags.interlaced_me
             if self._suffix == ".mp4" and self._described and self._described.fields == "bff":
@@ -149,7 +152,7 @@ class VideoSink(Sink):
         return encoder
 
     def _add_stream(self, plate: Plate) -> VideoStream:
-        """The container's entry for what the encoder makes, with HDR metadata, pixel aspect and orientation."""
+        """Adds the encoder's stream to the container, with HDR metadata, pixel aspect and display rotation."""
         assert self._container is not None
         encoder = self._encoder
         hdr = self._described.hdr if self._described else None
@@ -161,7 +164,7 @@ class VideoSink(Sink):
         assert isinstance(stream, VideoStream)
         stream.time_base = encoder.time_base
         context = stream.codec_context
-        for name in _SHARED:
+        for name in _STREAM_FIELDS:
             setattr(context, name, getattr(encoder, name))
         aspect = self._info.pixel_aspect
         if isinstance(plate, VideoPlate):
@@ -170,20 +173,20 @@ class VideoSink(Sink):
             if turns or mirrored:
                 stream.set_display_rotation(turns * 90, hflip=mirrored)
         context.sample_aspect_ratio = aspect
-        if aspect != 1 and self._suffix == ".mkv":  # its muxer reads a field that PyAV does not reach
+        if aspect != 1 and self._suffix == ".mkv":  # its muxer reads a field that PyAV does not expose
             self.note(
                 f"The pixel aspect {aspect.numerator}:{aspect.denominator} is not written to .mkv; .mov keeps it."
             )
         return stream
 
-    def _carry_metadata(self) -> None:
+    def _copy_metadata(self) -> None:
         assert self._container is not None
         with open_container(self._info.path) as source:
-            kept = {k: v for k, v in source.metadata.items() if k.lower() not in _OWN_TAGS}
-            self._container.metadata.update(kept)
+            tags = {name: value for name, value in source.metadata.items() if name.lower() not in _CONTAINER_TAGS}
+            self._container.metadata.update(tags)
 
     def _frame_as(self, plate: Plate, pix_fmt: str) -> av.VideoFrame:
-        """A plate in the output's pixel format, tagged with what it means."""
+        """A plate as a frame of a pixel format, with its colour range, matrix and primaries set."""
         source = frame_of(plate.picture) if isinstance(plate, VideoPlate) else _image_frame(plate)
         if self._fields is not None:
             source = self._fields.set_on(source)
@@ -264,7 +267,7 @@ class VideoSink(Sink):
             self._audio = None
         if self._container is not None:
             container, self._container = self._container, None
-            with contextlib.suppress(OSError, av.error.FFmpegError, ValueError):  # the file is thrown away
+            with contextlib.suppress(OSError, av.error.FFmpegError, ValueError):  # the file is discarded
                 container.close()
 
     def _renames(self) -> list[tuple[Path, Path]]:

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paintover_engine.compose.bounds import union
 from paintover_engine.compose.keyframe_layer import blended
-from paintover_engine.compose.layer import View
+from paintover_engine.compose.layer import PlateRegion
 from paintover_engine.compose.matte import feathered
 from paintover_engine.compose.prefetch import prefetched
+from paintover_engine.media.bounds import union
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.planning import Span, StageList, intervals, length
 from paintover_engine.methods.publishing import publish
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ResultParameters:
+class DraftResultParameters:
     """softness: pixels over which the matte's edge is feathered inwards."""
 
     softness: float
@@ -38,7 +38,7 @@ def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftPa
     planner = TrackingPlanner(info, parameters.mode)
     if not keyframes:
         return planner.prepared
-    stages, softness = StageList(), ResultParameters(parameters.softness)
+    stages, softness = StageList(), DraftResultParameters(parameters.softness)
     keys = [planner.keyframe(key) for key in sorted(keyframes, key=lambda key: key.frame)]
     for key in keys:
         stages.add(key.result_at_key)
@@ -57,14 +57,14 @@ def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftPa
     return stages.stages
 
 
-def _result(span: Span, inputs: tuple[Stage, ...], parameters: ResultParameters) -> Stage:
+def _result(span: Span, inputs: tuple[Stage, ...], parameters: DraftResultParameters) -> Stage:
     """The painted frames of a span, from the layers of one or two keyframes."""
     roots = tuple(dict.fromkeys(root for needed in inputs for root in needed.roots))
     return Stage(result, parameters, inputs, roots, span, needs_keyframe=True, cost=float(length(span)))
 
 
 @stage(publishes=True)
-def result(context: Context, stage: Stage[ResultParameters, Iterator[ResultFrame]]) -> Iterator[ResultFrame]:
+def result(context: Context, stage: Stage[DraftResultParameters, Iterator[ResultFrame]]) -> Iterator[ResultFrame]:
     """The painted frames of one chunk, from the keyframe on either side. The inputs are one after the other those of
     each keyframe's layer."""
     starts = [index for index, needed in enumerate(stage.inputs) if needed.function is matte]
@@ -75,7 +75,7 @@ def result(context: Context, stage: Stage[ResultParameters, Iterator[ResultFrame
     def frame(number: int) -> ResultFrame:
         context.check()
         bounds = union([layer.bounds(number) for layer in layers if layer.confidence(number) > 0])
-        painted, alpha = blended(layers, number, View(context.plate(number), bounds))
+        painted, alpha = blended(layers, number, PlateRegion(context.plate(number), bounds))
         confidence = max(layer.confidence(number) for layer in layers)
         return publish(context, number, bounds, painted, feathered(alpha, softness), confidence)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from paintover_engine.compose.edit_kind import Edit
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
-from paintover_engine.methods import windowed
+from paintover_engine.methods import window_stages
 from paintover_engine.methods.i2vedit_stages import (
     KINDS,
     AdapterLayout,
@@ -34,7 +34,7 @@ from paintover_engine.methods.parameters import I2VEditParameters
 from paintover_engine.methods.pictures import ModelView
 from paintover_engine.methods.repaint import CompositeParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage
-from paintover_engine.methods.windowed import WindowPlanner
+from paintover_engine.methods.window_stages import WindowPlanner
 from paintover_engine.methods.windows import Window
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ LARGE = 400_000
 
 def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: I2VEditParameters, model: str) -> list[Stage]:
     """The stages of one propagation, in the order that streams results soonest; without keyframes, those to prepare."""
-    return _Planner(info, keyframes, parameters, models.locate(model, "svd")).plan()
+    return _I2VEditPlanner(info, keyframes, parameters, models.locate(model, "svd")).plan()
 
 
-class _Planner(WindowPlanner):
+class _I2VEditPlanner(WindowPlanner):
     """A window's stages: `encode` → `invert`, `train` → `paint`. Each `paint` has the one before as an input and, with
     skip-interval attention, the first window's stages.
 
@@ -61,10 +61,10 @@ class _Planner(WindowPlanner):
     def __init__(
         self, info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: I2VEditParameters, model: ModelFolder
     ) -> None:
-        area = windowed.working_area(info, model, parameters.long_side)
+        area = window_stages.working_area(info, model, parameters.long_side)
         fit, size = parameters.fit, parameters.training_size
-        view = windowed.video_view(info, model, area, fit, precision="bf16")  # whose range gradients need
-        self.trained = windowed.video_view(info, model, _training_area(area, size), fit, precision="bf16")
+        view = window_stages.video_view(info, model, area, fit, precision="bf16")  # whose range gradients need
+        self.trained = window_stages.video_view(info, model, _training_area(area, size), fit, precision="bf16")
         composite = CompositeParameters(matte=parameters.matte, softness=parameters.softness)
         super().__init__(info, keyframes, model, view, composite, result, parameters.handover)
         self._parameters = parameters
@@ -177,7 +177,7 @@ def requirements(info: SourceInfo, parameters: I2VEditParameters, model: ModelFo
     `diffusion.plan.requirements`."""
     from paintover_engine.diffusion import plan as counted
 
-    planner = _Planner(info, (), parameters, model)
+    planner = _I2VEditPlanner(info, (), parameters, model)
     (width, height), trained, factor = planner.view.size, planner.trained.size, planner.shape.factor
     windows = len(list(planner.grid.walk(info.first, info.last)))
     shape = counted.Shape(

@@ -21,17 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.edit_kind import EditKind, edit_of
-from paintover_engine.methods import latents, pictures, repaint, windowed
+from paintover_engine.methods import latents, pictures, repaint, window_stages
 from paintover_engine.methods.latents import EncodeParameters, Latents, plate_latents
 from paintover_engine.methods.model_stage import video_model, with_model
 from paintover_engine.methods.repaint import Change, ResultParameters
 from paintover_engine.methods.stage import Context, ResultFrame, Stage, Tensors, stage
-from paintover_engine.methods.windowed import WindowParameters
+from paintover_engine.methods.window_stages import WindowParameters
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from paintover_engine.diffusion.i2vedit import EditedWindow, Source
+    from paintover_engine.diffusion.i2vedit import EditedWindow, SourceWindow
     from paintover_engine.diffusion.lora import Adapters
     from paintover_engine.diffusion.svd import Condition, VideoModel
 
@@ -175,7 +175,7 @@ def train(context: Context, stage: Stage[TrainParameters], model: VideoModel) ->
 
     parameters = stage.parameters
     seed = parameters.basics.seed
-    settings = training.Settings(
+    settings = training.TrainingSettings(
         steps=parameters.training_steps,
         rate=parameters.learning_rate,
         seed=seed,
@@ -323,7 +323,7 @@ def _latent_condition(stage: Stage, model: VideoModel, picture: Tensor, latent: 
     return model.condition(picture, noise_aug=noise_aug, seed=seed, latent=noisy)
 
 
-def _edited_condition(context: Context, stage: Stage, model: VideoModel, source: Source) -> Condition:
+def _edited_condition(context: Context, stage: Stage, model: VideoModel, source: SourceWindow) -> Condition:
     """The condition of the edited first frame: the keyframe; or the frame that an earlier window hands over as latents,
     with the noise that the source's first frame has."""
     parameters = stage.parameters
@@ -334,7 +334,7 @@ def _edited_condition(context: Context, stage: Stage, model: VideoModel, source:
     place = before.parameters.window.index(anchor)
     edited = pictures.tensor(context.load(before).latents[place : place + 1], model.device)
     plate = _latents(context, stage, model, parameters.window)[:, 0]
-    edited = windowed.anchored(context, stage, anchor, edited, plate)
+    edited = window_stages.anchored(context, stage, anchor, edited, plate)
     picture = model.decode(edited[None])
     if parameters.basics.condition_noise == "latent":
         return _latent_condition(stage, model, picture, edited)
@@ -344,16 +344,16 @@ def _edited_condition(context: Context, stage: Stage, model: VideoModel, source:
     return model.condition(picture, noise_aug=basics.noise_aug, seed=basics.seed, latent=latent)
 
 
-def _source(context: Context, stage: Stage, model: VideoModel, window: Sequence[int]) -> Source:
+def _source(context: Context, stage: Stage, model: VideoModel, window: Sequence[int]) -> SourceWindow:
     """A window's source at every noise level."""
-    from paintover_engine.diffusion.i2vedit import Source
+    from paintover_engine.diffusion.i2vedit import SourceWindow
 
     inverted = context.load(_input(stage, invert, window))
     states = _unpacked(stage, model, inverted, _latents(context, stage, model, window))
-    return Source(states, _source_condition(context, stage, model, window[0]))
+    return SourceWindow(states, _source_condition(context, stage, model, window[0]))
 
 
-def _first_source(context: Context, stage: Stage, model: VideoModel) -> Source | None:
+def _first_source(context: Context, stage: Stage, model: VideoModel) -> SourceWindow | None:
     """The first window's source, with skip-interval attention."""
     first = stage.parameters.first
     return _source(context, stage, model, first) if first else None

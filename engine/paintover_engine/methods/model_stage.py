@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from paintover_engine.diffusion import models
+from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.methods.pictures import ModelView, ViewParameters
 from paintover_engine.methods.stage import Context, Stage
 
@@ -59,7 +60,8 @@ def with_model(
     of the calls that the model itself repeats, the whole stage is computed again, one memory tier lower; `memory_notes`
     reports it.
 
-    load: returns the view's model. Raises PaintoverError where the GPU fails, with what to do."""
+    load: returns the view's model. Raises PaintoverError where the GPU fails, with what to do, and where the model is
+    another than the stage was planned with: its output would be stored as that one's."""
 
     def decorated(
         function: Callable[[Context, Stage[Parameters, Output], Model], Output],
@@ -68,8 +70,14 @@ def with_model(
         def computed(context: Context, stage: Stage[Parameters, Output]) -> Output:
             from paintover_engine.diffusion.memory import gpu
 
+            view = stage.parameters.view
+            if models.locate(view.model, view.kind).digest not in stage.roots:
+                raise PaintoverError(
+                    Code.FAILED_PRECONDITION,
+                    f"The model '{view.model}' was changed while the job ran; retry it to compute with the new one.",
+                )
             with gpu():
-                model = load(stage.parameters.view)
+                model = load(view)
             model.notes.clear()
             output = model.persist(lambda: function(context, stage, model))
             if model.notes:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.bounds import EMPTY, Bounds, bounds_of
 from paintover_engine.compose.matte import Plane
+from paintover_engine.media.bounds import EMPTY, Bounds, bounds_of
 from paintover_engine.media.colour import from_working
 from paintover_engine.methods.stage import Context, ResultFrame
 

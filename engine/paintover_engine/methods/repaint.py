@@ -23,7 +23,7 @@ from paintover_engine.methods.stage import (
     StageFunction,
     stage,
 )
-from paintover_engine.methods.tracked import MatteMode, Repainted, TrackedStages, composite
+from paintover_engine.methods.tracked_matte import MatteMode, Repainted, TrackedStages, composite
 from paintover_engine.methods.tracking import load_layer
 
 if TYPE_CHECKING:

@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
-from paintover_engine.methods import pictures, repaint, windowed
+from paintover_engine.methods import pictures, repaint, window_stages
 from paintover_engine.methods.latents import Latents, plate_latents
 from paintover_engine.methods.model_stage import memory_notes, video_model, with_model
 from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.repaint import ChangedPictures, CompositeParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
-from paintover_engine.methods.windowed import WindowParameters, WindowPlanner
+from paintover_engine.methods.window_stages import WindowParameters, WindowPlanner
 from paintover_engine.methods.windows import Window
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class DenoiseParameters(InvertParameters):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeParameters(WindowParameters, repaint.DecodeParameters):
+class WindowDecodeParameters(WindowParameters, repaint.DecodeParameters):
     """Of a window; `written` are the frames that are taken from it."""
 
 
@@ -109,18 +109,18 @@ def plan(
     info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: VideoshopParameters, model: str
 ) -> list[Stage]:
     """The stages of one propagation, in the order that streams results soonest; without keyframes, those to prepare."""
-    return _Planner(info, keyframes, parameters, models.locate(model, "svd")).plan()
+    return _VideoshopPlanner(info, keyframes, parameters, models.locate(model, "svd")).plan()
 
 
-class _Planner(WindowPlanner):
+class _VideoshopPlanner(WindowPlanner):
     """A window's stages: `encode` → `reconstruct`, `invert` → `denoise` → `decode`. Each `denoise` but a keyframe's
     first has the one before as its last input."""
 
     def __init__(
         self, info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: VideoshopParameters, model: ModelFolder
     ) -> None:
-        area = windowed.working_area(info, model, parameters.long_side)
-        view = windowed.video_view(info, model, area, parameters.fit)
+        area = window_stages.working_area(info, model, parameters.long_side)
+        view = window_stages.video_view(info, model, area, parameters.fit)
         composite = CompositeParameters(matte=parameters.matte, softness=parameters.softness)
         super().__init__(info, keyframes, model, view, composite, repaint.result, parameters.handover)
         self._settings = _inversion_settings(parameters, model)
@@ -150,7 +150,7 @@ class _Planner(WindowPlanner):
     def repainted(self, window: Window, stage: Stage) -> tuple[Stage, ...]:
         decoded = Stage(
             decode,
-            DecodeParameters(**self._of(window), written=window.written),
+            WindowDecodeParameters(**self._of(window), written=window.written),
             (stage, self._reconstructed(window)),
             stage.roots,
             window.span,
@@ -313,14 +313,14 @@ def _first_frame(
     anchor = parameters.window[0]
     place = previous.parameters.window.index(anchor)
     edited = pictures.tensor(context.load(previous).latents[place : place + 1], model.device)
-    edited = windowed.anchored(context, stage, anchor, edited, _latents(context, stage, model)[:, 0])
+    edited = window_stages.anchored(context, stage, anchor, edited, _latents(context, stage, model)[:, 0])
     latent = None if condition_noise is None else edited / model.config.scale + condition_noise
     return edited, model.condition(model.decode(edited[None]), latent=latent, **noise)
 
 
 @stage(output=ChangedPictures)
 @with_model(video_model)
-def decode(context: Context, stage: Stage[DecodeParameters], model: VideoModel) -> ChangedPictures:
+def decode(context: Context, stage: Stage[WindowDecodeParameters], model: VideoModel) -> ChangedPictures:
     """`ChangedPictures` of the frames that are taken from a window."""
     denoised, reconstructed = stage.inputs
     context.check()

@@ -39,12 +39,12 @@ from paintover_engine.methods.repaint import (
     RepaintedSpan,
 )
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
-from paintover_engine.methods.tracked import TrackedStages
+from paintover_engine.methods.tracked_matte import TrackedStages
 from paintover_engine.methods.tracking import flow
 
 if TYPE_CHECKING:
     from paintover_engine.diffusion.inpaint import InpaintModel
-    from paintover_engine.diffusion.vp4 import Motion
+    from paintover_engine.diffusion.vp4 import FlowPair
     from paintover_engine.media.info import SourceInfo
 
 STRENGTH, GUIDANCE = 0.8, 7.5
@@ -112,10 +112,10 @@ class Sampled(Latents):
 
 def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: VP4Parameters, model: str) -> list[Stage]:
     """The stages of one propagation, in the order that streams results soonest; without keyframes, those to prepare."""
-    return _Planner(info, keyframes, parameters, models.locate(model, "inpaint")).plan()
+    return _VP4Planner(info, keyframes, parameters, models.locate(model, "inpaint")).plan()
 
 
-class _Planner(Planner):
+class _VP4Planner(Planner):
     """A chunk's stages: `encode` → `sample` → `consistency`, which reads its neighbours' samples too → `decode`."""
 
     def __init__(
@@ -257,7 +257,7 @@ def sample(context: Context, stage: Stage[SampleParameters], model: InpaintModel
         *(pictures.tensor(each, model.device) for each in (shown.source, shown.edited, shown.prompt, shown.null))
     )
     source = pictures.tensor(plate_latents(context, stage.inputs, _numbers(stage.frames)), model.device)
-    settings = vp4.Settings(
+    settings = vp4.VP4Settings(
         steps=parameters.steps,
         strength=parameters.strength,
         lambda2=parameters.lambda2,
@@ -340,11 +340,11 @@ def _sampled(context: Context, stages: Sequence[Stage]) -> dict[int, NDArray[np.
 
 def _motion(
     context: Context, parameters: ConsistencyParameters, flows: Sequence[Stage], size: tuple[int, int]
-) -> Motion:
+) -> FlowPair:
     """The plate's motion between the frames of a stretch, on the grid of the latents. size: its width and height."""
     import torch
 
-    from paintover_engine.diffusion.vp4 import Motion
+    from paintover_engine.diffusion.vp4 import FlowPair
 
     first, last = parameters.stretch
     packed = {
@@ -360,5 +360,5 @@ def _motion(
     scale = np.array([within[0] / fields[0], within[1] / fields[1]], np.float32)
     moved = [[framing.to_model(unpack(field)) * scale for field in packed[number]] for number in range(first, last)]
     empty = np.zeros((0, size[1], size[0], 2), np.float32)
-    ahead, back = (np.stack([pair[i] for pair in moved]) if moved else empty for i in (0, 1))
-    return Motion(torch.from_numpy(ahead), torch.from_numpy(back))
+    forward, backward = (np.stack([pair[i] for pair in moved]) if moved else empty for i in (0, 1))
+    return FlowPair(torch.from_numpy(forward), torch.from_numpy(backward))

@@ -25,6 +25,40 @@ TRY_AGAIN = 75  # EX_TEMPFAIL: a client that starts a daemon waits and tries aga
 def main() -> int:
     """Serves until stopped, and returns 0. Where it cannot it prints one sentence and returns 75 (another engine has
     the folder) or 2."""
+    arguments = _parser().parse_args()
+    folder = DataFolder(arguments.data_dir.absolute())
+    os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
+    os.environ[ROOTS] = os.pathsep.join(str(root.resolve()) for root in arguments.root)
+    raise_file_limit()
+    try:
+        _claim(folder)
+        start_logging(folder.logs)
+        asyncio.run(
+            serve(
+                folder,
+                arguments.listen,
+                arguments.ephemeral,
+                arguments.root,
+                arguments.cache_size,
+                arguments.gpu_memory,
+                arguments.metrics,
+            )
+        )
+    except FolderTaken as error:
+        sys.stderr.write(f"paintover-engine: {error.message}\n")
+        return TRY_AGAIN
+    except PaintoverError as error:
+        sys.stderr.write(f"paintover-engine: {error.message}\n")
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        sys.stderr.write(f"paintover-engine: {folder.unwritable(error).message}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="paintover-engine", description="Paintover's engine daemon.")
     parser.add_argument(
         "--data-dir", type=Path, default=default_data_folder(), help="where queue, cache and results lie"
@@ -56,37 +90,7 @@ def main() -> int:
     parser.add_argument(
         "--metrics", action="store_true", help="answer /metrics for Prometheus beside the monitor page (with the token)"
     )
-    arguments = parser.parse_args()
-    folder = DataFolder(arguments.data_dir.absolute())
-    os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
-    os.environ[ROOTS] = os.pathsep.join(str(root.resolve()) for root in arguments.root)
-    raise_file_limit()
-    try:
-        _claim(folder)
-        start_logging(folder.logs)
-        asyncio.run(
-            serve(
-                folder,
-                arguments.listen,
-                arguments.ephemeral,
-                arguments.root,
-                arguments.cache_size,
-                arguments.gpu_memory,
-                arguments.metrics,
-            )
-        )
-    except FolderTaken as error:
-        sys.stderr.write(f"paintover-engine: {error.message}\n")
-        return TRY_AGAIN
-    except PaintoverError as error:
-        sys.stderr.write(f"paintover-engine: {error.message}\n")
-        return 2
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        sys.stderr.write(f"paintover-engine: {folder.unwritable(error).message}\n")
-        return 2
-    return 0
+    return parser
 
 
 def _claim(folder: DataFolder) -> None:

@@ -99,8 +99,8 @@ def _short_folder() -> Path:
 def publish(folder: DataFolder, address: str, token: str) -> None:
     """Says where this process answers, and to what secret; clients read it."""
     write_private(folder.token, token.encode())
-    said = {"address": address, "pid": os.getpid(), "version": __version__, "protocol": PROTOCOL}
-    write_private(folder.address, json.dumps(said).encode())
+    record = {"address": address, "pid": os.getpid(), "version": __version__, "protocol": PROTOCOL}
+    write_private(folder.address, json.dumps(record).encode())
 
 
 def take_address_back(folder: DataFolder) -> None:

@@ -7,6 +7,8 @@ import sys
 
 MESSAGE_BYTES = 64 * 2**20  # a keyframe sent inline; only who has the token is read at all
 HANDSHAKE_SECONDS = 5  # a connection that does not speak HTTP/2 by then is closed
+WAITING_CALLS = 2**16  # that the daemon has not looked at yet; gRPC refuses more, as CANCELLED and without a word
+WAITING_SECONDS = 600  # that such a call may wait; then likewise
 IDLE_SECONDS = 60  # one without calls, too; clients connect again by themselves
 
 
@@ -17,6 +19,10 @@ def server_options() -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # two daemons never share a port
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+        # Else it begins to refuse at random from 1,000 on, and after 30 seconds: a loaded machine gets there.
+        ("grpc.server.max_pending_requests", WAITING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", WAITING_CALLS),
+        ("grpc.server_max_unrequested_time_in_server", WAITING_SECONDS),
     ]
     files = _file_limit()
     return [*options, ("grpc.max_allowed_incoming_connections", files // 2)] if files else options

@@ -13,10 +13,10 @@ torch = pytest.importorskip("torch")
 from paintover_engine.diffusion.attention import (  # noqa: E402
     Matched,
     Video,
-    match,
     match_dense,
     match_tiled,
 )
+from paintover_engine.diffusion.matching import match  # noqa: E402
 
 
 def videos(frames: int = 2, heads: int = 3, tokens: int = 70, width: int = 16, apart: float = 1.2) -> list[Video]:

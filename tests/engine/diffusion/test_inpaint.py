@@ -192,14 +192,3 @@ def test_damaged_network_is_named(tmp_path: Path) -> None:
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut short")
     with pytest.raises(PaintoverError, match=r"model is damaged \(unet"):
         inpaint.load(folder, folder / "clip")
-
-
-@needs_model
-def test_four_channel_model_is_refused(tmp_path: Path) -> None:
-    from diffusers import UNet2DConditionModel
-
-    folder = copy_of_the_model(tmp_path / "model")
-    config = UNet2DConditionModel.load_config(folder / "unet")
-    UNet2DConditionModel.from_config({**config, "in_channels": 4}).save_pretrained(folder / "unet")
-    with pytest.raises(PaintoverError, match="takes 4 channels, not 9"):
-        inpaint.load(folder, folder / "clip")

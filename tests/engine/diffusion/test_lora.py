@@ -15,7 +15,7 @@ peft = pytest.importorskip("peft")
 from paintover_engine.diffusion import lora, schedule, training  # noqa: E402
 from paintover_engine.diffusion.svd import load  # noqa: E402
 
-SETTINGS = training.Settings(steps=6, checkpoint=2, early=False)
+SETTINGS = training.TrainingSettings(steps=6, checkpoint=2, early=False)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_plain_loss_equals_weighted_denoising_loss(model: Any, condition: Any, c
 
 
 def test_training_lowers_the_loss_and_moves_each_layer(model: Any, condition: Any, clean: Any) -> None:
-    settings = training.Settings(steps=12, rate=1e-2, checkpoint=4, early=True)
+    settings = training.TrainingSettings(steps=12, rate=1e-2, checkpoint=4, early=True)
     with lora.Adapters(model.unet, rank=4) as adapters:
         adapters.add("window", seed=1)
         adapters.act({"window": [1.0]})
@@ -188,7 +188,7 @@ def test_training_stops_early_on_a_plateau(model: Any, condition: Any, clean: An
         with lora.Adapters(model.unet, rank=4) as adapters:
             adapters.add("window", seed=1)
             adapters.act({"window": [1.0]})
-            settings = training.Settings(steps=8, rate=0.0, checkpoint=2, early=early)
+            settings = training.TrainingSettings(steps=8, rate=0.0, checkpoint=2, early=early)
             return training.train(network(model, condition), adapters, "window", clean, settings).step
 
     assert steps(early=True) == 6

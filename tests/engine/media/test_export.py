@@ -105,7 +105,7 @@ def box_mask() -> np.ndarray:
 
 
 @pytest.mark.parametrize(("depth", "which"), [(8, "shot"), (16, "deep_shot"), (16, "linear_shot")])
-def test_a_psd_has_the_plate_locked_below_an_empty_layer_and_its_profile(
+def test_psd_has_locked_plate_empty_layer_and_profile(
     depth: int, which: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     shot = request.getfixturevalue(which)
@@ -127,7 +127,7 @@ def test_a_psd_flattens_to_the_plate_to_the_last_bit(tmp_path: Path, deep_shot: 
 
 
 @pytest.mark.parametrize("name", ["k.png", "k.tif"])
-def test_a_flat_export_that_nobody_paints_on_is_the_plate(name: str, tmp_path: Path, deep_shot: Shot) -> None:
+def test_unpainted_flat_export_equals_the_plate(name: str, tmp_path: Path, deep_shot: Shot) -> None:
     assert "nothing to propagate" in refusal(exported(tmp_path, deep_shot, name), deep_shot)
 
 
@@ -143,7 +143,7 @@ def test_an_exr_of_a_display_encoded_shot_is_refused(tmp_path: Path, shot: Shot)
     assert list(tmp_path.glob("*k*")) == []
 
 
-def test_a_picture_that_is_there_is_never_replaced_unasked(tmp_path: Path, shot: Shot) -> None:
+def test_existing_picture_needs_overwrite(tmp_path: Path, shot: Shot) -> None:
     (tmp_path / "k.psd").write_bytes(b"three hours of painting")
     with pytest.raises(PaintoverError) as caught:
         exported(tmp_path, shot)
@@ -157,9 +157,7 @@ def test_a_picture_that_is_there_is_never_replaced_unasked(tmp_path: Path, shot:
 
 
 @pytest.mark.parametrize("which", ["shot", "deep_shot", "linear_shot"])
-def test_the_paint_layers_are_the_edit_and_their_alpha_the_matte(
-    which: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_paint_layers_give_edit_and_matte(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     shot = request.getfixturevalue(which)
     keyframe = load(painted(exported(tmp_path, shot), (255, 51, 0, 102)), shot)
     assert keyframe.matte is not None
@@ -173,7 +171,7 @@ def test_an_empty_paint_layer_is_no_keyframe_yet(tmp_path: Path, shot: Shot) -> 
     assert "Nothing is painted in 'k.psd' yet" in refusal(exported(tmp_path, shot), shot)
 
 
-def test_paint_on_the_plates_layer_counts_too_and_is_said(tmp_path: Path, shot: Shot) -> None:
+def test_paint_on_plate_layer_counts_with_a_note(tmp_path: Path, shot: Shot) -> None:
     file = exported(tmp_path, shot)
     painted(file, layer=0)
     document = PSDImage.open(file)
@@ -189,7 +187,7 @@ def test_paint_on_the_plates_layer_counts_too_and_is_said(tmp_path: Path, shot: 
     np.testing.assert_array_equal((keyframe.working != shot[1].working()).any(-1), box_mask() > 0)
 
 
-def test_layers_moved_beyond_the_canvas_are_cut_at_its_edge(tmp_path: Path, shot: Shot) -> None:
+def test_layers_beyond_the_canvas_are_cropped(tmp_path: Path, shot: Shot) -> None:
     file = painted(exported(tmp_path, shot), box=np.s_[:, :])
     document = PSDImage.open(file)
     record = document[1]._record
@@ -212,7 +210,7 @@ def test_a_hidden_layer_does_not_count(tmp_path: Path, shot: Shot) -> None:
     assert "Nothing is painted" in refusal(file, shot)
 
 
-def test_a_layer_that_multiplies_gives_the_paint_that_shows_the_same(tmp_path: Path, shot: Shot) -> None:
+def test_multiply_layer_gives_equivalent_paint(tmp_path: Path, shot: Shot) -> None:
     file = painted(exported(tmp_path, shot), (255, 128, 128, 255))
     document = PSDImage.open(file)
     document[1]._record.blend_mode = BlendMode.MULTIPLY
@@ -227,7 +225,7 @@ def test_a_layer_that_multiplies_gives_the_paint_that_shows_the_same(tmp_path: P
     np.testing.assert_allclose(keyframe.working * 255, np.where(box_mask()[..., None] > 0, shown, soft()), atol=1.1)
 
 
-def test_a_hidden_plate_changes_nothing_unless_a_blend_mode_needs_it(tmp_path: Path, shot: Shot) -> None:
+def test_hidden_plate_matters_to_blend_modes_only(tmp_path: Path, shot: Shot) -> None:
     file = painted(exported(tmp_path, shot))
     document = PSDImage.open(file)
     document[0]._record.flags.visible = False
@@ -320,9 +318,7 @@ def test_a_file_turned_to_cmyk_is_refused(tmp_path: Path, shot: Shot) -> None:
 
 
 @pytest.mark.parametrize("which", ["shot", "deep_shot"])
-def test_a_half_written_file_is_refused_wherever_it_ends(
-    which: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_truncated_psd_is_refused(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     shot = request.getfixturevalue(which)
     whole = painted(exported(tmp_path, shot)).read_bytes()
     torn = tmp_path / "torn.psd"
@@ -347,7 +343,7 @@ def test_no_broken_byte_gives_more_than_a_sentence(tmp_path: Path, shot: Shot) -
 
 
 @pytest.mark.parametrize("bomb", ["canvas", "layer", "count", "zip"])
-def test_a_small_file_that_claims_to_be_huge_is_refused_in_little_memory(bomb: str, tmp_path: Path, shot: Shot) -> None:
+def test_false_huge_size_is_refused_in_little_memory(bomb: str, tmp_path: Path, shot: Shot) -> None:
     file = painted(exported(tmp_path, shot))
     with file.open("rb") as opened_file:
         document = PSD.read(opened_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def test_the_beauty_is_edited(kind: str, tmp_path: Path, scene: Make, propagate:
     assert changed == set(layer(expected, before))
 
 
-def test_the_order_of_channels_in_frames_does_not_count(tmp_path: Path, scene: Make) -> None:
+def test_channel_order_may_differ_between_frames(tmp_path: Path, scene: Make) -> None:
     for number, names in enumerate((["AO", "rgba"], ["rgba", "zz"])):
         channels: dict[str, np.ndarray] = {}
         for name in names:
@@ -354,3 +355,26 @@ def test_pixels_that_are_no_numbers_pass_through(
         assert before[50, 10].tobytes() == after[50, 10].tobytes()
     painted_over = read(tmp_path / "out.1.exr")[0][25:28, 40:45]
     assert np.abs(painted_over.astype(float) - (0.8, 0.05, 0.05)).max() < 0.02
+
+
+def test_text_that_is_no_utf8_is_told_as_it_is(tmp_path: Path, make_image: Make) -> None:
+    for number in (1, 2):
+        path = make_image(tmp_path / f"f.{number}.exr", np.zeros((4, 4, 3), np.float16))
+        path.write_bytes(path.read_bytes().replace(b"chlist", b"ch\xffist"))
+    with pytest.raises(PaintoverError, match=r"cannot be read: .*ch\\xffist"):
+        probe(tmp_path)
+
+
+@pytest.mark.parametrize("window", ["display", "both"])
+def test_picture_of_gigapixels_is_refused_at_once(window: str, tmp_path: Path, make_image: Make) -> None:
+    side = struct.pack("<4i", 0, 0, 39_999, 39_999)
+    for number in (1, 2):
+        path = make_image(tmp_path / f"f.{number}.exr", np.zeros((4, 4, 3), np.float16))
+        content = path.read_bytes().replace(b"displayWindow\0box2i\0\x10\0\0\0" + struct.pack("<4i", 0, 0, 3, 3),
+                                            b"displayWindow\0box2i\0\x10\0\0\0" + side)  # fmt: skip
+        if window == "both":
+            content = content.replace(b"dataWindow\0box2i\0\x10\0\0\0" + struct.pack("<4i", 0, 0, 3, 3),
+                                      b"dataWindow\0box2i\0\x10\0\0\0" + side)  # fmt: skip
+        path.write_bytes(content)
+    with pytest.raises(PaintoverError, match="40000x40000 pixels, which is too large|malicious header"):
+        probe(tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from paintover_engine.errors import PaintoverError
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.mattes import check_mattes, open_matte_sink
-from paintover_engine.media.sink import check_output, open_sink
+from paintover_engine.media.output import check_output, open_sink
 from paintover_engine.media.source import open_source, probe
 
 Make = Callable[..., Any]

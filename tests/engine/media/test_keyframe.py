@@ -75,7 +75,7 @@ def only_the_box(mask: np.ndarray) -> bool:
     return np.array_equal(mask, expected)
 
 
-def test_an_8_bit_png_differs_only_where_it_was_painted(tmp_path: Path, shot: Shot) -> None:
+def test_8_bit_png_differs_only_where_painted(tmp_path: Path, shot: Shot) -> None:
     Image.fromarray(painted(soft())).save(tmp_path / "k.png")
     keyframe = load(tmp_path / "k.png", shot)
     assert only_the_box(edited(keyframe, shot))
@@ -182,7 +182,7 @@ def test_a_given_matte_overrides_alpha(tmp_path: Path, shot: Shot) -> None:
     assert "black.exr" in refusal(tmp_path / "k.png", shot, matte_path=tmp_path / "black.exr").message
 
 
-def test_the_same_aspect_is_rescaled_and_another_is_refused(tmp_path: Path, shot: Shot) -> None:
+def test_other_size_is_rescaled_other_aspect_refused(tmp_path: Path, shot: Shot) -> None:
     key = Image.fromarray(painted(soft()))
     for size in [(128, 96), (32, 24), (63, 47)]:
         key.resize(size).save(tmp_path / "k.png")
@@ -209,7 +209,7 @@ def test_a_picture_without_an_edit_is_refused(tmp_path: Path, make_image: Make, 
     assert "nothing to propagate" in refusal(tmp_path / "k.png", shot, matte_path=tmp_path / "m.png").message
 
 
-def test_an_integer_picture_over_a_linear_shot_is_srgb_and_keeps_highlights(tmp_path: Path, linear_shot: Shot) -> None:
+def test_integer_picture_over_linear_keeps_highlights(tmp_path: Path, linear_shot: Shot) -> None:
     Image.fromarray(painted(linear_shot[1].display())).save(tmp_path / "k.png")
     keyframe = load(tmp_path / "k.png", linear_shot)
     assert only_the_box(edited(keyframe, linear_shot))
@@ -286,7 +286,7 @@ def test_values_that_are_no_numbers_are_refused(tmp_path: Path, make_image: Make
     assert "no numbers" in refusal(make_image(tmp_path / "k.exr", key), linear_shot).message
 
 
-def test_a_frame_of_a_video_exported_by_common_tools_matches_it(tmp_path: Path, make_video: Make) -> None:
+def test_video_frame_of_common_tools_matches(tmp_path: Path, make_video: Make) -> None:
     """PyAV's own conversion gives what `ffmpeg -i clip frame.png` writes."""
     import av
 

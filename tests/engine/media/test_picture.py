@@ -156,7 +156,7 @@ def test_a_jpeg_with_a_profile_changes_what_is_painted(
     assert not changed.any()
 
 
-def test_a_picture_is_converted_to_the_plates_own_profile(tmp_path: Path, plate: np.ndarray, key: np.ndarray) -> None:
+def test_picture_is_converted_to_plate_profile(tmp_path: Path, plate: np.ndarray, key: np.ndarray) -> None:
     (tmp_path / "p3").mkdir()
     own = PROFILES["Display P3"]
     for number in (1, 2):
@@ -199,7 +199,7 @@ def linear(rgb: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["key.exr", "key.tif", "key.hdr"])
-def test_a_linear_picture_over_a_display_shot_is_encoded(
+def test_linear_picture_over_display_shot_is_encoded(
     name: str, tmp_path: Path, key: np.ndarray, shot: Shot, make_image: Make
 ) -> None:
     keyframe = load(make_image(tmp_path / name, linear(key)), shot)
@@ -212,15 +212,13 @@ def test_a_linear_picture_over_a_display_shot_is_encoded(
     assert any("Linear Rec.709" in note for note in keyframe.notes)
 
 
-def test_a_result_written_as_exr_is_a_keyframe_as_it_is(
-    tmp_path: Path, key: np.ndarray, shot: Shot, make_image: Make
-) -> None:
+def test_exr_result_is_a_keyframe_unchanged(tmp_path: Path, key: np.ndarray, shot: Shot, make_image: Make) -> None:
     keyframe = load(make_image(tmp_path / "key.exr", (key / 255).astype(np.float32)), shot)
     check(keyframe, shot, within=0.6)
     assert not any("converted" in note for note in keyframe.notes)
 
 
-def test_a_linear_picture_in_other_primaries_is_converted(
+def test_linear_picture_of_other_primaries_converts(
     tmp_path: Path, key: np.ndarray, plate: np.ndarray, make_sequence: Make, make_image: Make
 ) -> None:
     shot = opened(make_sequence("f.%04d.exr", {n: linear(plate) for n in (1, 2)}, folder="lin"))
@@ -387,7 +385,7 @@ def test_a_duotone_psd_is_grey(tmp_path: Path, key: np.ndarray, shot: Shot) -> N
     assert any("DUOTONE" in note for note in keyframe.notes)
 
 
-def test_a_cmyk_psd_is_converted_and_multichannel_is_refused(tmp_path: Path, key: np.ndarray, shot: Shot) -> None:
+def test_cmyk_psd_converts_multichannel_is_refused(tmp_path: Path, key: np.ndarray, shot: Shot) -> None:
     ink = 255 - np.asarray(Image.fromarray(key).convert("CMYK"))
     check(load(flat_psd(tmp_path / "key.psd", ColorMode.CMYK, ink), shot), shot)
     assert "convert it to RGB" in refusal(flat_psd(tmp_path / "multi.psd", ColorMode.MULTICHANNEL, ink), shot)

@@ -11,8 +11,8 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.media.output import open_sink
 from paintover_engine.media.plate import ImagePlate
-from paintover_engine.media.sink import open_sink
 from paintover_engine.media.source import SourceInfo, open_source, probe
 from PIL import Image
 from safetensors.numpy import save_file
@@ -132,7 +132,7 @@ def test_a_path_of_windows_is_told(path: str) -> None:
     assert refusal(path).message.startswith(f"'{path}' is a path of Windows")
 
 
-def test_a_stepped_sequence_is_held_and_keeps_its_numbers(
+def test_stepped_sequence_holds_frames_and_numbers(
     tmp_path: Path, make_sequence: Make, make_image: Make, scene: Make, propagate: Make
 ) -> None:
     frames = {n: np.rint(scene((n - 1000) // 3) * 255).astype(np.uint8) for n in range(1000, 1010, 3)}
@@ -210,7 +210,7 @@ def test_a_pipe_among_the_frames_does_not_block(make_sequence: Make, noise: Nois
     assert "f.0003.png" in refusal(folder).message
 
 
-def test_a_hostile_size_is_refused_before_memory_is_taken(make_sequence: Make, noise: Noise) -> None:
+def test_false_size_is_refused_before_allocation(make_sequence: Make, noise: Noise) -> None:
     folder = make_sequence("f.%04d.exr", {n: noise(4, 4, 3, np.float16) for n in range(3)})
     spec = oiio.ImageSpec(8, 8, 3, "half")
     path = folder / "f.0000.exr"
@@ -323,3 +323,11 @@ def test_camera_orientation_is_applied(tmp_path: Path, noise: Noise) -> None:
     info = probe(tmp_path)
     assert (info.width, info.height) == (48, 32)
     assert np.array_equal(read(info, 1).pixels, upright)
+
+
+@pytest.mark.parametrize("last", ["1764340000", "99999999999999999999"])
+def test_files_named_by_the_time_of_day_are_gaps_at_once(last: str, tmp_path: Path, make_image: Make) -> None:
+    for number in ("1732800000", last):
+        make_image(tmp_path / f"shot.{number}.png", np.zeros((4, 4, 3), np.uint8))
+    message = refusal(tmp_path).message
+    assert f"has gaps: 1732800001-{int(last) - 1} missing" in message

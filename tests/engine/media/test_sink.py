@@ -14,8 +14,8 @@ import OpenImageIO as oiio
 import pytest
 from paintover_engine.compose.composite import composite
 from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.media.output import check_output, open_sink
 from paintover_engine.media.plate import Orientation
-from paintover_engine.media.sink import check_output, open_sink
 from paintover_engine.media.source import open_source, probe
 from paintover_engine.media.video_picture import plane_array
 
@@ -121,7 +121,7 @@ def test_jpeg_sources_become_png_of_the_same_name(tmp_path: Path, make_sequence:
     assert np.array_equal(read(tmp_path / "out" / "00001.png")[0], read(folder / "00001.jpg")[0])
 
 
-def test_a_linear_exr_written_as_png_is_encoded_and_that_is_said(tmp_path: Path, make_sequence: Make) -> None:
+def test_linear_exr_to_png_is_encoded_with_a_note(tmp_path: Path, make_sequence: Make) -> None:
     linear = np.full((4, 4, 3), 0.5, np.float16)
     linear[0, 0] = 4.0
     notes = carry(make_sequence("f.%04d.exr", {1: linear, 2: linear}), tmp_path / "out.####.png")
@@ -209,7 +209,7 @@ TAGS = [(1, 1, 1, 1), (1, 9, 16, 9), (1, 6, 6, 6), (2, 1, 13, 1)]  # range, prim
 
 @pytest.mark.parametrize("tags", TAGS)
 @pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
-def test_colour_tags_rate_aspect_and_timecode_are_carried(
+def test_tags_rate_aspect_and_timecode_are_copied(
     suffix: str, tags: tuple[int, int, int, int], tmp_path: Path, make_video: Make
 ) -> None:
     source = make_video(
@@ -240,9 +240,7 @@ def test_colour_tags_rate_aspect_and_timecode_are_carried(
         assert np.abs(a.read(9).rgb() - b.read(4).rgb()).max() < 0.02
 
 
-def test_prores_and_ffv1_keep_alpha_and_h264_says_that_it_does_not(
-    tmp_path: Path, make_sequence: Make, noise: Noise
-) -> None:
+def test_prores_and_ffv1_keep_alpha_h264_notes_loss(tmp_path: Path, make_sequence: Make, noise: Noise) -> None:
     frames = {n: noise(32, 48, 4, np.uint16, n) for n in range(2)}
     folder = make_sequence("f.%04d.png", frames)
     carry(folder, tmp_path / "o.mov")
@@ -346,7 +344,7 @@ def test_odd_subsampled_videos_are_written(
 # ---------------------------------------------------------------- bad outputs
 
 
-def test_outputs_that_cannot_be_are_refused_before_any_work(
+def test_impossible_outputs_are_refused_at_once(
     tmp_path: Path, make_sequence: Make, make_video: Make, noise: Noise
 ) -> None:
     folder = make_sequence("f.%04d.png", {n: noise(4, 4, 3, np.uint8) for n in range(3)})
@@ -415,16 +413,14 @@ def test_overwriting_replaces_only_when_whole(tmp_path: Path, make_video: Make) 
 
 
 @pytest.mark.parametrize("out", ["o.mov", "o.mp4", "o.mkv", "png", "o.####.exr", "o.####.tif", "o.####.dpx"])
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(
-    out: str, tmp_path: Path, make_sequence: Make, noise: Noise
-) -> None:
+def test_full_disk_is_one_sentence_and_no_file(out: str, tmp_path: Path, make_sequence: Make, noise: Noise) -> None:
     """A limit on file sizes stands in for a full disk: writes fail in the same calls."""
     folder = make_sequence("f.%04d.png", {n: noise(300, 400, 3, np.uint8, n) for n in range(4)})
     program = (
         "import resource, signal, sys\n"
         "from paintover_engine.errors import PaintoverError\n"
         "from paintover_engine.media.source import open_source, probe\n"
-        "from paintover_engine.media.sink import open_sink\n"
+        "from paintover_engine.media.output import open_sink\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "info = probe(sys.argv[1])\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
@@ -444,13 +440,11 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_what_a_killed_writer_left_goes_with_the_next_and_what_another_writes_stays(
-    tmp_path: Path, make_sequence: Make, noise: Noise
-) -> None:
+def test_only_abandoned_staging_is_removed(tmp_path: Path, make_sequence: Make, noise: Noise) -> None:
     source = make_sequence("%03d.png", {number: noise(8, 8, 3, np.uint8) for number in range(3)})
     out = tmp_path / "out[1].mov"
     script = (
-        "import os, sys; from paintover_engine.media.sink import open_sink; "
+        "import os, sys; from paintover_engine.media.output import open_sink; "
         "from paintover_engine.media.source import probe; "
         "sink = open_sink(sys.argv[2], probe(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     )

@@ -30,7 +30,7 @@ def test_frames_are_counted_on(start: str, frames: int, rate: Fraction | None, e
     assert timecode.add(start, frames, rate) == expected
 
 
-def test_every_drop_frame_number_follows_the_one_before() -> None:
+def test_drop_frame_numbers_are_consecutive() -> None:
     seen = [timecode.add("00:00:00;00", n, NTSC) for n in range(17990)]
     assert len(set(seen)) == len(seen)
     assert not any(t.endswith((":00;00", ":00;01")) and t[4] != "0" for t in seen)

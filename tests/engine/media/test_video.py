@@ -98,7 +98,7 @@ def note_starts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return starts
 
 
-def test_reading_backward_in_chunks_decodes_each_group_once(
+def test_backward_chunks_decode_each_group_once(
     tmp_path: Path, make_video: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_video(tmp_path / "a.mp4", options=B_FRAMES | {"g": "48"})
@@ -122,7 +122,7 @@ def test_a_small_cache_still_reads_a_chunk_in_one_go(
     assert len(starts) <= 6
 
 
-def test_readers_side_by_side_do_not_set_each_other_back(
+def test_parallel_readers_do_not_seek_each_other(
     tmp_path: Path, make_video: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_video(tmp_path / "a.mp4", options=B_FRAMES | {"g": "48"})
@@ -225,7 +225,7 @@ def test_an_mp4_without_its_index_is_refused(tmp_path: Path, make_video: Make) -
     assert "damaged" in refusal(path).message
 
 
-def test_damage_inside_a_video_is_an_error_of_that_frame_only(tmp_path: Path, make_video: Make) -> None:
+def test_damaged_frame_fails_alone(tmp_path: Path, make_video: Make) -> None:
     path = make_video(tmp_path / "d.mov", codec="prores_ks", pix_fmt="yuv422p10le", bits=10)
     with av.open(str(path)) as container:
         packet = [p for p in container.demux(video=0) if p.size][20]
@@ -282,7 +282,7 @@ def test_ranges_outside_the_video_are_refused(tmp_path: Path, make_video: Make) 
         source.read(21)
 
 
-def test_a_source_that_changed_after_it_was_probed_is_refused(tmp_path: Path, make_video: Make) -> None:
+def test_source_changed_after_probe_is_refused(tmp_path: Path, make_video: Make) -> None:
     path = make_video(tmp_path / "a.mp4")
     info = probe(path)
     make_video(path, count=30)

@@ -18,8 +18,8 @@ from paintover_engine.errors import PaintoverError
 from paintover_engine.media import colour
 from paintover_engine.media.container import describe
 from paintover_engine.media.keyframe import load_keyframe
+from paintover_engine.media.output import open_sink
 from paintover_engine.media.plate import VideoPlate
-from paintover_engine.media.sink import open_sink
 from paintover_engine.media.source import open_source, probe
 
 Make = Callable[..., Path]
@@ -215,7 +215,7 @@ def test_a_size_that_changes_is_refused(name: str, tmp_path: Path) -> None:
     assert probe(path, first=6, last=11).width == 96
 
 
-def test_a_size_that_changes_and_comes_back_is_told_when_read(tmp_path: Path, make_video: Make) -> None:
+def test_frame_of_another_size_is_an_error(tmp_path: Path, make_video: Make) -> None:
     info = probe(make_video(tmp_path / "a.mp4", count=3))
     with open_source(info) as source:
         object.__setattr__(source.info, "width", 128)  # as if frame 1 were another than the first

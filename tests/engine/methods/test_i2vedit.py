@@ -51,10 +51,10 @@ def sigmas(model: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def source(model: Any, sigmas: Any) -> algorithm.Source:
+def source(model: Any, sigmas: Any) -> algorithm.SourceWindow:
     clean = torch.randn(1, FRAMES, 4, 16, 16, generator=torch.Generator().manual_seed(8))
     condition = model.condition(torch.full((1, 3, 32, 32), 0.2), noise_aug=0.02)
-    return algorithm.Source(algorithm.invert(model, clean, condition, sigmas), condition)
+    return algorithm.SourceWindow(algorithm.invert(model, clean, condition, sigmas), condition)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def adapted(model: Any, *names: str) -> Iterator[lora.Adapters]:
 
 
 @pytest.fixture(scope="module")
-def plain(model: Any, sigmas: Any, source: algorithm.Source, edited: Any) -> Any:
+def plain(model: Any, sigmas: Any, source: algorithm.SourceWindow, edited: Any) -> Any:
     """The edited window by itself, with the default settings."""
     return algorithm.denoise(model, source, edited, sigmas, algorithm.EditSettings())
 
@@ -85,15 +85,16 @@ def far(one: Any, other: Any) -> float:
     return float((one - other).abs().max())
 
 
-def test_inversion_with_itself_as_first_is_unchanged(model: Any, sigmas: Any, source: algorithm.Source) -> None:
+def test_inversion_with_itself_as_first_is_unchanged(model: Any, sigmas: Any, source: algorithm.SourceWindow) -> None:
     """Skip-interval attention exactly: every key and value stands there twice, which no softmax notices."""
     following = algorithm.invert(model, source.states[-1:], source.condition, sigmas, first=source)
     scale = (algorithm.levels(sigmas) ** 2 + 1).sqrt()[:, None, None, None, None]
-    torch.testing.assert_close(following / scale, source.states / scale, atol=1e-4, rtol=0)
+    # Relative as well: float32's error grows with the values, and differs between processors.
+    torch.testing.assert_close(following / scale, source.states / scale, atol=1e-4, rtol=1e-4)
 
 
 def test_denoising_with_itself_as_first_is_unchanged(
-    model: Any, sigmas: Any, source: algorithm.Source, edited: Any
+    model: Any, sigmas: Any, source: algorithm.SourceWindow, edited: Any
 ) -> None:
     with adapted(model, "window", "first") as adapters:
         alone = algorithm.denoise(model, source, edited, sigmas, algorithm.EditSettings(), adapters=adapters)
@@ -106,17 +107,17 @@ def test_denoising_with_itself_as_first_is_unchanged(
 
 
 def test_other_first_window_changes_the_edit(
-    model: Any, sigmas: Any, source: algorithm.Source, edited: Any, plain: Any
+    model: Any, sigmas: Any, source: algorithm.SourceWindow, edited: Any, plain: Any
 ) -> None:
     other = algorithm.EditedWindow(
-        algorithm.Source(source.states.flip(1), source.condition), edited, plain.flip(1) + 0.5
+        algorithm.SourceWindow(source.states.flip(1), source.condition), edited, plain.flip(1) + 0.5
     )
     following = algorithm.denoise(model, source, edited, sigmas, algorithm.EditSettings(), first=other)
     assert far(following[-1], plain[-1]) > 1e-2
 
 
 def test_unbatched_network_calls_equal_the_batch(
-    model: Any, sigmas: Any, source: algorithm.Source, edited: Any, monkeypatch: pytest.MonkeyPatch
+    model: Any, sigmas: Any, source: algorithm.SourceWindow, edited: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = algorithm.EditedWindow(source, edited, source.states)
     with adapted(model, "window", "first") as adapters:
@@ -139,13 +140,13 @@ def test_unbatched_network_calls_equal_the_batch(
     ids=["no matching", "no temporal maps", "edit alone", "lower level", "no guidance"],
 )
 def test_every_edit_setting_changes_the_edit(
-    model: Any, sigmas: Any, source: algorithm.Source, edited: Any, plain: Any, style: algorithm.EditSettings
+    model: Any, sigmas: Any, source: algorithm.SourceWindow, edited: Any, plain: Any, style: algorithm.EditSettings
 ) -> None:
     assert far(algorithm.denoise(model, source, edited, sigmas, style)[-1], plain[-1]) > 1e-5
 
 
 def test_adapter_and_where_it_acts_change_the_edit(
-    model: Any, sigmas: Any, source: algorithm.Source, edited: Any, plain: Any
+    model: Any, sigmas: Any, source: algorithm.SourceWindow, edited: Any, plain: Any
 ) -> None:
     with adapted(model, "window") as adapters:
         some, everywhere = (
@@ -158,7 +159,7 @@ def test_adapter_and_where_it_acts_change_the_edit(
     assert far(some[-1], everywhere[-1]) > 1e-5
 
 
-def test_matching_without_an_edit_changes_nothing(model: Any, sigmas: Any, source: algorithm.Source) -> None:
+def test_matching_without_an_edit_changes_nothing(model: Any, sigmas: Any, source: algorithm.SourceWindow) -> None:
     """The edit's own attention is the source's where both are one and the same, step by step."""
     free = algorithm.EditSettings(guidance=(1.0, 1.0), matching=False)
     held = algorithm.EditSettings(guidance=(1.0, 1.0), bounds=(1.0, 1.0))
@@ -169,7 +170,7 @@ def test_matching_without_an_edit_changes_nothing(model: Any, sigmas: Any, sourc
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_unpack_inverts_pack(sigmas: Any, source: algorithm.Source, dtype: Any) -> None:
+def test_unpack_inverts_pack(sigmas: Any, source: algorithm.SourceWindow, dtype: Any) -> None:
     packed, start = algorithm.pack(source.states, sigmas, dtype)
     restored = algorithm.unpack((packed, start), source.states[-1:], sigmas)
     assert packed.dtype == (torch.float32 if dtype == torch.float32 else torch.float16)
@@ -237,10 +238,10 @@ def test_stages_equal_the_algorithm_bit_for_bit(done: tuple[Job, list[Stage]], m
         edited = pictures.keyframe(runner, view, job.ref.digest)
         kind = i2vedit_stages.KINDS[runner.load(of(stages, "choose")[0]).kind[0]]
         expected = torch.from_numpy(np.array(runner.load(first).latents))
-    settings = algorithm.Settings(
+    settings = algorithm.I2VEditSettings(
         steps=STEPS,
         rank=2,
-        training=training.Settings(steps=2, early=False),
+        training=training.TrainingSettings(steps=2, early=False),
         edit=algorithm.EditSettings(bounds=i2vedit_stages.BOUNDS[kind]),
     )
     result = algorithm.edit(model, frames, edited, settings, number=window[0])
@@ -425,7 +426,7 @@ def test_out_of_memory_in_optimiser_resumes_training(
 
 
 def test_nan_latents_stop_the_window_and_name_the_step(
-    model: Any, sigmas: Any, source: algorithm.Source, edited: Any
+    model: Any, sigmas: Any, source: algorithm.SourceWindow, edited: Any
 ) -> None:
     calls: list[int] = []
 
@@ -444,8 +445,8 @@ def test_nan_latents_stop_the_window_and_name_the_step(
         handle.remove()
 
 
-def test_nan_loss_stops_training_and_names_the_step(model: Any, sigmas: Any, source: algorithm.Source) -> None:
-    settings = training.Settings(steps=3, early=False)
+def test_nan_loss_stops_training_and_names_the_step(model: Any, sigmas: Any, source: algorithm.SourceWindow) -> None:
+    settings = training.TrainingSettings(steps=3, early=False)
     with adapted(model, "window") as adapters, pytest.raises(PaintoverError, match="at step 1; a lower learning_rate"):
         algorithm.train(model, adapters, source.states[-1:] * torch.nan, source.condition, settings, sigmas=sigmas)
 

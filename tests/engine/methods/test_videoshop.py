@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.methods import draft, pictures, videoshop
 from paintover_engine.methods.parameters import DraftParameters, VideoshopParameters
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
+from safetensors.torch import load_file, save_file
 
 from tests.engine.diffusion.faults import failing
 from tests.engine.methods.shots import Frame, MemoryShot, composed, refs
@@ -89,6 +91,19 @@ def test_second_edit_starts_at_denoising(tiny_svd: Path) -> None:
     assert sorted(frames) == list(range(5))
     assert ran["denoise"] == 1
     assert not ran.keys() & {"encode", "reconstruct", "invert", "flow"}
+
+
+def test_model_exchanged_during_a_job_stops_it(tiny_svd: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_svd, tmp_path / "model"))
+    shot = Shot(folder, 5, (0,))
+    stages = shot.plan()
+    shot.run_stages(stages, lambda stage: stage.name == "encode")
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: tensor * 0.5 for name, tensor in tensors.items()}, weights, metadata={"format": "pt"})
+    with pytest.raises(PaintoverError, match="was changed while the job ran; retry it"):
+        shot.run_stages(stages, lambda stage: stage.name == "reconstruct")
+    assert shot.run()  # planned anew, with the weights that are there now
 
 
 def test_outside_the_matte_the_plate_is_untouched(tiny_svd: Path) -> None:
@@ -212,25 +227,14 @@ def test_gpu_failure_between_calls_is_an_error(
         Shot(tiny_svd, 3, (0,)).run(strength=1)
 
 
-def test_parity_switches_equal_the_published_code(tiny_svd: Path) -> None:
-    """Written anew from the description of the code, on the network itself: no function of ours but the model's."""
-    shot = Shot(tiny_svd, 6, (0,))
-    shot.run(
-        normalisation="frame",
-        condition="code",
-        rescaling="match",
-        strength=0.8,
-        guidance=4,
-        noise_aug=0.2,
-        matte="whole",
-    )
-    ran = {stage.name: stage for stage in shot.ran}
-    model, scale, seed = svd.load(tiny_svd), 0.18215, 42
+def published_code(shot: Shot, view: pictures.ModelView) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """The published code's inverted latents and edited latents, (F, 4, h, w), and its first noise level.
+
+    Written anew from the description of the code, on the network itself: no function of ours but the model's."""
+    model, scale, seed = svd.load(shot.model), 0.18215, 42
 
     def seen(pictures: list[Frame]) -> torch.Tensor:
-        framed = [
-            ran["denoise"].parameters.view.framing(shot.info).to_model(p.astype(np.float32) / 255) for p in pictures
-        ]
+        framed = [view.framing(shot.info).to_model(p.astype(np.float32) / 255) for p in pictures]
         return torch.from_numpy(np.stack(framed)).permute(0, 3, 1, 2) * 2 - 1
 
     def draw(shape: tuple[int, ...]) -> torch.Tensor:
@@ -261,7 +265,7 @@ def test_parity_switches_equal_the_published_code(tiny_svd: Path) -> None:
             output = network(point, first, token, high)
             c_skip, c_out = 1 / (high**2 + 1), -high / (high**2 + 1) ** 0.5
             x = (high * x + (low - high) * c_out * output) / ((low - high) * (1 - c_skip) + high)
-        assert torch.allclose(torch.from_numpy(shot.kept[ran["invert"].key]["states"][0]), x[0], atol=1e-3 * levels[0])
+        inverted = x
 
         edited_condition = model.condition(edited, noise_aug=0.2)
         latent = mode(edited + 0.2 * draw(edited.shape))
@@ -275,9 +279,26 @@ def test_parity_switches_equal_the_published_code(tiny_svd: Path) -> None:
         start = x[0, 0].flatten(1)
         spread = lambda values: values[:, None, None]  # noqa: E731
         x = (x - spread(start.mean(1))) / spread(start.std(1)) * spread(wanted.std(1)) + spread(wanted.mean(1))
+    return inverted[0], x[0], levels[0]
+
+
+def test_parity_switches_equal_the_published_code(tiny_svd: Path) -> None:
+    shot = Shot(tiny_svd, 6, (0,))
+    shot.run(
+        normalisation="frame",
+        condition="code",
+        rescaling="match",
+        strength=0.8,
+        guidance=4,
+        noise_aug=0.2,
+        matte="whole",
+    )
+    ran = {stage.name: stage for stage in shot.ran}
+    inverted, edited, level = published_code(shot, ran["denoise"].parameters.view)
+    assert torch.allclose(torch.from_numpy(shot.kept[ran["invert"].key]["states"][0]), inverted, atol=1e-3 * level)
     ours = torch.from_numpy(shot.kept[ran["denoise"].key]["latents"])
     assert ours.std() > 0.03
-    assert torch.allclose(ours, x[0], atol=3e-4)
+    assert torch.allclose(ours, edited, atol=3e-4)
 
 
 def test_stages_equal_the_algorithm_bit_for_bit(tiny_svd: Path) -> None:
@@ -286,7 +307,7 @@ def test_stages_equal_the_algorithm_bit_for_bit(tiny_svd: Path) -> None:
     ran = {stage.name: stage for stage in shot.ran}
     view = ran["denoise"].parameters.view
     encoded = [torch.from_numpy(shot.kept[stage.key]["latents"]) for stage in ran["invert"].inputs]
-    settings = algorithm.Settings(
+    settings = algorithm.VideoshopSettings(
         steps=4, strength=0.8, guidance=3, threshold=2, refinements=1, noise_aug=0.2, normalisation="frame", seed=5
     )
     z = torch.cat(encoded)[None]

@@ -193,7 +193,7 @@ def test_stages_equal_the_algorithm_bit_for_bit(model: inpaint.InpaintModel) -> 
     z = torch.from_numpy(shot.kept[ran["encode"].key]["latents"][1:])
     pair = pictures.plate(shot, view, 0), pictures.keyframe(shot, view, "key0")
     motion = vp4._motion(shot, stretch.parameters, stretch.inputs_of(flow), (z.shape[3], z.shape[2]))
-    settings = algorithm.Settings(steps=5, strength=0.9, guidance=3, cloning=1.2, seed=7)
+    settings = algorithm.VP4Settings(steps=5, strength=0.9, guidance=3, cloning=1.2, seed=7)
     edited = algorithm.edit(model, pair, z, motion, settings)
     assert torch.equal(edited, torch.from_numpy(shot.kept[stretch.key]["latents"]))
     assert not torch.allclose(edited, z, atol=0.1)

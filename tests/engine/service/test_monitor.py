@@ -177,6 +177,7 @@ def test_forged_request_is_refused(browser: Browser, client: Client, job: job_pb
         "/../access.py", "/%2e%2e/access.py", "/..%2faccess.py", "//etc/passwd", "/page/../../app.py", "/app.py",
         "/jobs/1/plate/../../support", "/jobs/1/plate/%2e%2e?side=160", "/jobs/99999999999999999999", "/index.html%00",
         "/jobs/1/plate/0?side=100000", "/jobs/1/plate/0", "/jobs/1/plate/99?side=160", "/jobs/77",
+        "/jobs/1/plate/0?side=%C2%B2", "/jobs/1/plate/%C2%B2?side=160", "/jobs/%C2%B2",
     ],
 )  # fmt: skip
 def test_path_traversal_finds_nothing(browser: Browser, job: job_pb2.Job, path: str) -> None:
@@ -191,8 +192,13 @@ def test_oversized_request_is_refused(browser: Browser, job: job_pb2.Job) -> Non
 
 
 @pytest.mark.parametrize(
-    "body", [b"[]", b"{", b'{"priority": "high"}', b'{"priority": true}', b'{"priority": 1e99}', b"{}"]
-)
+    "body",
+    [
+        b"[]", b"{", b'{"priority": "high"}', b'{"priority": true}', b'{"priority": 1e99}', b"{}",
+        b'{"priority": "\xff"}',
+        b"[" * 4000, b'{"a":' * 600 + b"1" + b"}" * 600,
+    ],
+)  # fmt: skip
 def test_malformed_body_is_one_sentence(browser: Browser, job: job_pb2.Job, body: bytes) -> None:
     answer = browser.ask("/jobs/1/priority", "POST", body, **CHANGE)
     assert answer.status == 400

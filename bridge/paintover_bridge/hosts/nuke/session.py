@@ -11,7 +11,7 @@ import nuke
 from paintover_bridge.hosts.command import Event, HostError, Run, make_output_folder
 from paintover_bridge.hosts.nuke import find_command
 from paintover_bridge.hosts.nuke import shot as shots
-from paintover_bridge.hosts.nuke.shot import Shot
+from paintover_bridge.hosts.nuke.shot import NukeShot
 
 KNOB = "paintover"  # on the node that is painted: its paintings by frame, so that they are saved with the script
 Tell = Callable[[str, Event], None]
@@ -27,7 +27,7 @@ class NodeCommand:
     frame = 0  # of the source: what is painted
 
     def __init__(
-        self, node: Any, shot: Shot, arguments: Sequence[str], tell: Tell, dispatch: Dispatch | None = None
+        self, node: Any, shot: NukeShot, arguments: Sequence[str], tell: Tell, dispatch: Dispatch | None = None
     ) -> None:
         self.node = node.fullName()
         self.shot = shot
@@ -122,7 +122,7 @@ def result_read(node: Any) -> Any:
     return None
 
 
-def show_result(node: Any, shot: Shot, output: str) -> Any:
+def show_result(node: Any, shot: NukeShot, output: str) -> Any:
     """Puts a Read beside the node, or turns the one that is there to a newer output; older ones stay on disk."""
     undo = nuke.Undo()
     undo.begin("Paintover")

@@ -27,7 +27,7 @@ _OF_NUKE = frozenset({
 
 
 @dataclass(frozen=True)
-class Shot:
+class NukeShot:
     """A source and the frames of it. first, last: its own numbers, inclusive. shift: added to them it gives Nuke's.
     colorspace: OpenColorIO's name, "" for the file's own. read: knobs that a Read of the result takes over."""
 
@@ -43,7 +43,7 @@ class Shot:
         return Path(self.source).suffix.lower() in VIDEOS
 
 
-def of(node: Any) -> Shot:
+def of(node: Any) -> NukeShot:
     """The shot of a node; one that is no plain Read is rendered first. Raises HostError with a sentence."""
     return _of_read(node) if shows_its_files(node) else _rendered(node)
 
@@ -56,7 +56,7 @@ def shows_its_files(node: Any) -> bool:
     return not expression and not (node["proxy"].value() and nuke.root()["proxy"].value())
 
 
-def _of_read(node: Any) -> Shot:
+def _of_read(node: Any) -> NukeShot:
     name = nuke.filename(node)
     if not name:
         raise HostError(f"{node.name()} reads no file; choose one.")
@@ -70,7 +70,9 @@ def _of_read(node: Any) -> Shot:
     shift = int(node["origfirst"].value()) if is_video else 0
     read = {"colorspace": node["colorspace"].value(), "raw": node["raw"].value()}
     read["premultiplied"] = node["premultiplied"].value()
-    return Shot(path, first - shift, last - shift, shift, "" if read["raw"] else opencolorio(read["colorspace"]), read)
+    return NukeShot(
+        path, first - shift, last - shift, shift, "" if read["raw"] else opencolorio(read["colorspace"]), read
+    )
 
 
 def opencolorio(name: str) -> str:
@@ -80,7 +82,7 @@ def opencolorio(name: str) -> str:
     return "" if found.lower() in _OF_NUKE else found
 
 
-def _rendered(node: Any) -> Shot:
+def _rendered(node: Any) -> NukeShot:
     """The node's range as half float EXRs in the script's working space, rendered once for the same pictures."""
     first, last = int(node.firstFrame()), int(node.lastFrame())
     if last <= first:
@@ -94,7 +96,7 @@ def _rendered(node: Any) -> Shot:
         _render(node, pattern.as_posix(), first, last)
         (folder / _WHOLE).touch()
     working = str(nuke.root()["workingSpaceLUT"].value())
-    return Shot(str(pattern), first, last, 0, opencolorio(working), {"raw": True})
+    return NukeShot(str(pattern), first, last, 0, opencolorio(working), {"raw": True})
 
 
 def _render(node: Any, pattern: str, first: int, last: int) -> None:
@@ -116,7 +118,7 @@ def place() -> Path:
     return Path(script).parent / "paintover"
 
 
-def output_for(shot: Shot) -> str:
+def output_for(shot: NukeShot) -> str:
     """Where results go: in a folder "paintover" beside the shot, or where rendered shots lie anyway."""
     source = Path(shot.source)
     folder = source.parent if place() in source.parents else source.parent / "paintover"

@@ -63,7 +63,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Clip:
+class TimelineClip:
     """The facts of a timeline item. source: a file or a pattern; frame, first, last: its own numbers, inclusive;
     item: Resolve's id of it; start: its first frame on the timeline."""
 
@@ -152,7 +152,7 @@ def _timeline(resolve: Resolve) -> tuple[Any, Any]:
     return timeline, project
 
 
-def current_clip(resolve: Resolve, wait: float = EDIT_SECONDS) -> Clip:
+def current_clip(resolve: Resolve, wait: float = EDIT_SECONDS) -> TimelineClip:
     """The clip under the playhead, as it shows now: of one that shows a result, that result.
 
     Raises HostError for what could only be done wrong."""
@@ -174,7 +174,9 @@ def current_clip(resolve: Resolve, wait: float = EDIT_SECONDS) -> Clip:
         raise HostError(f"The playhead is not on '{name}'; park it on the clip to paint.")
     first = offset + number
     space = colorspace(media.GetClipProperty("Input Color Space"))
-    return Clip(item.GetUniqueId(), name, pattern, first + at, first, first + duration - 1, space, int(item.GetStart()))
+    return TimelineClip(
+        item.GetUniqueId(), name, pattern, first + at, first, first + duration - 1, space, int(item.GetStart())
+    )
 
 
 def _check_kind(kind: str, name: str, path: str) -> None:
@@ -219,7 +221,7 @@ def _offset(item: Any, name: str, number: int) -> tuple[int, int]:
 
 
 def paint(
-    clip: Clip,
+    clip: TimelineClip,
     output: str,
     on_event: Callable[[Event], None],
     *,
@@ -234,7 +236,7 @@ def paint(
 
 
 def propagate(
-    clip: Clip,
+    clip: TimelineClip,
     paintings: Mapping[int, str],
     output: str,
     on_event: Callable[[Event], None],
@@ -249,7 +251,7 @@ def propagate(
     return Run(command or find_command(), arguments(ScriptRequest("", "propagate", "", given)), on_event)
 
 
-def bring(resolve: Resolve, clip: Clip, output: str, *, as_track: bool = False, finalize: bool = False) -> str:
+def bring(resolve: Resolve, clip: TimelineClip, output: str, *, as_track: bool = False, finalize: bool = False) -> str:
     """Puts an output of the clip's frames on the timeline; returns where ("take 2", "track 3").
 
     as_track: on a new track above all, instead of as a take. finalize: keeps the take alone.
@@ -286,7 +288,7 @@ def _shows(media: Any, output: str) -> bool:
     return bool(path) and os.path.normcase(output) in names
 
 
-def _imported(pool: Any, clip: Clip, output: str) -> Any:
+def _imported(pool: Any, clip: TimelineClip, output: str) -> Any:
     """In a bin of its own, once; the bin that the artist has open stays open."""
     open_bin, root = pool.GetCurrentFolder(), pool.GetRootFolder()
     own = next((one for one in root.GetSubFolderList() or [] if one.GetName() == BIN), None)
@@ -310,7 +312,7 @@ def _imported(pool: Any, clip: Clip, output: str) -> Any:
     return imported[0]
 
 
-def _as_take(item: Any, media: Any, clip: Clip, output: str, finalize: bool) -> str:
+def _as_take(item: Any, media: Any, clip: TimelineClip, output: str, finalize: bool) -> str:
     for index in range(1, int(item.GetTakesCount()) + 1):
         if _shows((item.GetTakeByIndex(index) or {}).get("mediaPoolItem"), output):
             item.SelectTakeByIndex(index)
@@ -332,7 +334,7 @@ def _as_take(item: Any, media: Any, clip: Clip, output: str, finalize: bool) -> 
     return f"take {index}"
 
 
-def _on_track(timeline: Any, pool: Any, media: Any, clip: Clip, output: str, start: int) -> str:
+def _on_track(timeline: Any, pool: Any, media: Any, clip: TimelineClip, output: str, start: int) -> str:
     """An append onto another item is dropped without a word, so it is looked for afterwards."""
     for track in range(1, int(timeline.GetTrackCount("video")) + 1):
         for item in timeline.GetItemListInTrack("video", track) or []:

@@ -24,7 +24,9 @@ class Keyframes:
         self._queue = state.queue
         self._shots = shots
         self._jobs = jobs
-        self._changing = asyncio.Lock()  # a keyframe's file exists before the queue knows it
+        self._reading = 0  # keyframes whose file may exist before the queue knows it
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def put(self, shot_id: str, frame: int, picture: str | bytes, matte: str | bytes | None) -> StoredKeyframe:
         """Checks an edited picture against the plate, stores it, and gives it to the jobs that wait for one.
@@ -36,7 +38,7 @@ class Keyframes:
                 Code.INVALID_ARGUMENT,
                 f"The keyframe's frame {frame} does not exist: the shot has frames {info.first} to {info.last}.",
             )
-        async with self._changing:
+        with self._counted():
             keyframe = await self._read(shot, info, frame, picture, matte)
             self._queue.put_keyframe(keyframe)
         self._jobs.use_keyframes(shot.id)
@@ -85,14 +87,28 @@ class Keyframes:
         return (await self._state.media.call(request)).notes
 
     async def remove_unused(self) -> int:
-        """Removes keyframes that were replaced and that no job uses; returns the bytes that this freed."""
+        """Removes keyframes that were replaced and that no job uses; returns the bytes that this freed.
+
+        Waits until no keyframe is being read."""
+        while self._reading:
+            await self._idle.wait()
         freed = 0
-        async with self._changing:
-            self._queue.forget_keyframes(self._queue.unused_keyframes())
-            known = self._queue.keyframe_digests() | self._queue.protected
-            for path in self._state.folder.keyframes.glob("*.safetensors"):
-                if path.stem not in known:
-                    with contextlib.suppress(OSError):
-                        freed += path.stat().st_size
-                        path.unlink()
+        self._queue.forget_keyframes(self._queue.unused_keyframes())
+        known = self._queue.keyframe_digests() | self._queue.protected
+        for path in self._state.folder.keyframes.glob("*.safetensors"):
+            if path.stem not in known:
+                with contextlib.suppress(OSError):
+                    freed += path.stat().st_size
+                    path.unlink()
         return freed
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._reading += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._reading -= 1
+            if not self._reading:
+                self._idle.set()

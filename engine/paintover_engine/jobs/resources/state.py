@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from paintover_engine.jobs.cache import Cache
 from paintover_engine.jobs.changes import ChangeSignal
 from paintover_engine.jobs.folders import DataFolder
-from paintover_engine.jobs.media_worker import MediaWorker
+from paintover_engine.jobs.media_workers import MediaWorkers
 from paintover_engine.jobs.queue import Queue
 from paintover_engine.jobs.roots import AllowedRoots
 from paintover_engine.jobs.scheduler import Scheduler
@@ -24,6 +24,6 @@ class EngineState:
     views: Store
     cache: Cache
     roots: AllowedRoots
-    media: MediaWorker
+    media: MediaWorkers
     scheduler: Scheduler
     changes: ChangeSignal

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -128,8 +129,8 @@ class Monitor:
         return web.Response(text=export_job(self._engine, number), content_type="application/json")
 
     async def _picture(self, request: web.Request) -> web.StreamResponse:
-        side = int(request.query["side"]) if request.query.get("side", "").isdigit() else 0
-        if side not in SIDES:
+        side = {str(known): known for known in SIDES}.get(request.query.get("side", ""))
+        if side is None:
             raise PaintoverError(Code.INVALID_ARGUMENT, f"Pictures come with a side of {', '.join(map(str, SIDES))}.")
         name = PICTURES.get(request.query.get("as", "webp"))
         if name is None:
@@ -179,7 +180,7 @@ class Monitor:
         load every few seconds."""
         async with sse_response(request, headers=HEADERS, sep="\n") as stream:
             seen = stream.last_event_id or ""
-            since = int(seen) + 1 if seen.isdigit() else 0
+            since = int(seen) + 1 if re.fullmatch("[0-9]{1,15}", seen) else 0
             tasks = [
                 asyncio.create_task(self._send_jobs(stream, since)),
                 asyncio.create_task(self._send_gauges(stream)),
@@ -289,10 +290,10 @@ async def _errors_as_sentences(
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
-    text = await request.text()
+    body = await request.read()
     try:
-        given = json.loads(text) if text else {}
-    except ValueError:
+        given = json.loads(body) if body else {}
+    except (ValueError, RecursionError):  # the latter: lists in lists, thousands deep
         given = None
     if not isinstance(given, dict):
         raise PaintoverError(Code.INVALID_ARGUMENT, "The request is no JSON object.")

@@ -82,14 +82,14 @@ class LazyMonitor:
             return self._monitor
 
     def _write(self, port: int) -> None:
-        said = {"port": port, "last_port": self._last_port, "key": self._key.hex()}
-        write_private(self._folder.monitor, json.dumps(said).encode())
+        record = {"port": port, "last_port": self._last_port, "key": self._key.hex()}
+        write_private(self._folder.monitor, json.dumps(record).encode())
 
     def _read(self) -> tuple[int, bytes]:
         """The port and the key that the page had before; a file that is damaged or not private gives neither."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            said = json.loads(read_private(self._folder.monitor))
-            port, key = int(said["last_port"]), bytes.fromhex(said["key"])
+            record = json.loads(read_private(self._folder.monitor))
+            port, key = int(record["last_port"]), bytes.fromhex(record["key"])
             if len(key) == KEY_BYTES:
                 return port, key
         return 0, secrets.token_bytes(KEY_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class PaintingFace:
         if pattern.parent.is_dir():
             for path in sorted(pattern.parent.iterdir()):
                 number = path.stem.removeprefix(stem)
-                if path.suffix in PICTURES and path.stem.startswith(stem) and number.lstrip("-").isdigit():
+                if path.suffix in PICTURES and path.stem.startswith(stem) and re.fullmatch("-?[0-9]+", number):
                     found.append({"frame": int(number), "path": str(path)})
         return found
 

@@ -13,7 +13,7 @@ import pytest
 from paintover_bridge.hosts.command import HostError
 from paintover_bridge.hosts.resolve import LUA, RESOLVE_MODULE, studio
 
-from tests.hosts.resolve.standin import LUAS, REFUSED, SAID, START, Connection, Timeline, clip
+from tests.bridge.hosts.resolve.standin import LUAS, REFUSED, REPLAY_COMMAND, START, Connection, Timeline, clip
 
 pytestmark = pytest.mark.skipif(
     not LUAS, reason="SKIPPED: RESOLVE'S PYTHON IS NOT TESTED, luajit AND lua5.1 ARE MISSING"
@@ -36,13 +36,13 @@ def open_resolve(tmp_path: Path) -> Iterator[Open]:
         connection.close()
 
 
-@pytest.mark.parametrize(("timeline", "said"), REFUSED)
-def test_it_refuses_what_the_scripts_refuse(open_resolve: Open, timeline: Timeline, said: str) -> None:
-    if "whole path" in said:
+@pytest.mark.parametrize(("timeline", "message"), REFUSED)
+def test_it_refuses_what_the_scripts_refuse(open_resolve: Open, timeline: Timeline, message: str) -> None:
+    if "whole path" in message:
         return  # where results go is the caller's here
     with pytest.raises(HostError) as caught:
         studio.current_clip(open_resolve(timeline).resolve, wait=0)
-    assert said in str(caught.value) and str(caught.value).endswith(".")
+    assert message in str(caught.value) and str(caught.value).endswith(".")
 
 
 def test_it_reads_what_the_scripts_read(open_resolve: Open) -> None:
@@ -82,17 +82,17 @@ def test_a_result_goes_on_a_track_of_its_own(open_resolve: Open) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "as_track", "said"),
+    ("more", "as_track", "message"),
     [({"locked": True}, False, "adds no take"), ({"imported": 47}, False, "reads 47 frames"),
      ({"take_length": 40}, False, "would have changed the length"), ({"dropped": True}, True, "did not put")],
 )  # fmt: skip
 def test_what_resolve_does_otherwise_is_noticed(
-    open_resolve: Open, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], as_track: bool, said: str
+    open_resolve: Open, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], as_track: bool, message: str
 ) -> None:
     monkeypatch.setattr(studio, "EDIT_SECONDS", 0.0)
     connection = open_resolve(Timeline([[clip("/plates/a.[1001-1400].exr")]], more=more))
     found = studio.current_clip(connection.resolve)
-    with pytest.raises(HostError, match=said):
+    with pytest.raises(HostError, match=message):
         studio.bring(connection.resolve, found, "/out/v001/a.%04d.exr", as_track=as_track)
     assert connection.state()["tracks"][0][0]["duration"] == 48
 
@@ -107,15 +107,17 @@ def test_a_trimmed_clip_is_not_covered(open_resolve: Open) -> None:
 def test_studio_runs_the_command_and_gets_its_events(
     open_resolve: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ASKED", str(tmp_path / "asked.jsonl"))
-    monkeypatch.setenv("SAID", str(tmp_path / "said.jsonl"))
-    (tmp_path / "said.jsonl").write_text('{"event": "done", "output": "/out/a_v001.mov"}\n')
+    monkeypatch.setenv("RECORDED_ARGUMENTS", str(tmp_path / "arguments.jsonl"))
+    monkeypatch.setenv("REPLAYED_EVENTS", str(tmp_path / "events.jsonl"))
+    (tmp_path / "events.jsonl").write_text('{"event": "done", "output": "/out/a_v001.mov"}\n')
     found = studio.current_clip(open_resolve(Timeline()).resolve)
-    heard: list[Any] = []
-    run = studio.propagate(found, {105: "/p/a.psd"}, "/out/a.mov", heard.append, command=[sys.executable, str(SAID)])
+    events: list[Any] = []
+    run = studio.propagate(
+        found, {105: "/p/a.psd"}, "/out/a.mov", events.append, command=[sys.executable, str(REPLAY_COMMAND)]
+    )
     assert run.wait(20)
-    assert [one["event"] for one in heard] == ["done", "ended"]
-    assert '"-k", "105=/p/a.psd", "--range=100-147", "-o", "/out/a.mov"' in (tmp_path / "asked.jsonl").read_text()
+    assert [one["event"] for one in events] == ["done", "ended"]
+    assert '"-k", "105=/p/a.psd", "--range=100-147", "-o", "/out/a.mov"' in (tmp_path / "arguments.jsonl").read_text()
 
 
 def test_without_resolve_it_says_what_to_set() -> None:

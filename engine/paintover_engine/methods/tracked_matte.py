@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.bounds import union
 from paintover_engine.compose.keyframe_layer import KeyframeLayer
-from paintover_engine.compose.layer import View
+from paintover_engine.compose.layer import PlateRegion
 from paintover_engine.compose.matte import Plane, feathered
+from paintover_engine.media.bounds import union
 from paintover_engine.methods.planning import Span, intervals
 from paintover_engine.methods.publishing import publish
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage
@@ -83,7 +83,7 @@ def composite(
         weights = [side.layer.confidence(number) / abs(number - side.layer.frame) for side in sides]
         shown = [(side, weight / sum(weights)) for side, weight in zip(sides, weights, strict=True) if weight > 0]
         bounds = union([side.layer.bounds(number) if mode == "tracked" else whole for side, _ in shown])
-        view = View(context.plate(number), bounds)
+        view = PlateRegion(context.plate(number), bounds)
         x, y, width, height = bounds
         change = np.zeros_like(view.working)
         alpha = np.zeros((height, width), np.float32)
@@ -98,7 +98,7 @@ def composite(
         yield publish(context, number, bounds, painted, feathered(alpha, softness), confidence)
 
 
-def _alpha(mode: MatteMode, layer: KeyframeLayer, number: int, view: View, change: Picture) -> Plane:
+def _alpha(mode: MatteMode, layer: KeyframeLayer, number: int, view: PlateRegion, change: Picture) -> Plane:
     """The matte (h, w) of a view of a frame."""
     if mode == "tracked":
         return layer.composite(number, view)[1]

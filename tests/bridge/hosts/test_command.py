@@ -11,20 +11,24 @@ from pathlib import Path
 import psutil
 from paintover_bridge.hosts.command import Event, Run, find_command
 
-SAID = Path(__file__).with_name("said.py")
+REPLAY_COMMAND = Path(__file__).with_name("replay_command.py")
 
 
 def environment(folder: Path, *events: dict[str, object]) -> dict[str, str]:
-    (folder / "said.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    return {**os.environ, "SAID": str(folder / "said.jsonl"), "ASKED": str(folder / "asked.jsonl")}
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    return {
+        **os.environ,
+        "REPLAYED_EVENTS": str(folder / "events.jsonl"),
+        "RECORDED_ARGUMENTS": str(folder / "arguments.jsonl"),
+    }
 
 
 def test_events_come_in_order_and_chatter_is_left_out(tmp_path: Path) -> None:
-    heard: list[Event] = []
-    said = environment(tmp_path, {"event": "saved"}, {"no": "event"}, {"stderr": "a warning"}, {"event": "done"})
-    run = Run([sys.executable, str(SAID)], ["paint"], heard.append, said)
+    events: list[Event] = []
+    replay = environment(tmp_path, {"event": "saved"}, {"no": "event"}, {"stderr": "a warning"}, {"event": "done"})
+    run = Run([sys.executable, str(REPLAY_COMMAND)], ["paint"], events.append, replay)
     assert run.wait(20) and not run.running
-    assert [one["event"] for one in heard] == ["saved", "done", "ended"]
+    assert [one["event"] for one in events] == ["saved", "done", "ended"]
 
 
 def test_a_host_that_ends_takes_its_command_along(tmp_path: Path) -> None:
@@ -34,7 +38,7 @@ def test_a_host_that_ends_takes_its_command_along(tmp_path: Path) -> None:
         "print(run._process.pid, flush=True)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, sys.executable, str(SAID)],
+        [sys.executable, "-c", code, sys.executable, str(REPLAY_COMMAND)],
         env=environment(tmp_path, {"sleep": 60}),
         stdout=subprocess.PIPE,
         text=True,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import SmallShot
 
 STANDIN = Path(__file__).with_name("standin")
-SAID = Path(__file__).parents[1] / "said.py"
+REPLAY_COMMAND = Path(__file__).parents[1] / "replay_command.py"
 OURS = "paintover_bridge.hosts.nuke"
 
 
@@ -35,10 +35,10 @@ class Host:
         return importlib.import_module(f"{OURS}.{name}" if name else OURS)
 
     def says(self, *events: dict[str, Any]) -> None:
-        (self.folder / "said.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events), "utf-8")
+        (self.folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events), "utf-8")
 
-    def asked(self) -> list[list[str]]:
-        path = self.folder / "asked.jsonl"
+    def recorded_arguments(self) -> list[list[str]]:
+        path = self.folder / "arguments.jsonl"
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
     def read(self, file: str = "/plates/sh010.%04d.exr", **knobs: Any) -> Any:
@@ -52,9 +52,9 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.syspath_prepend(str(STANDIN))
-    monkeypatch.setenv("PAINTOVER_COMMAND", f"{sys.executable} '{SAID}'")
-    monkeypatch.setenv("ASKED", str(tmp_path / "asked.jsonl"))
-    monkeypatch.setenv("SAID", str(tmp_path / "said.jsonl"))
+    monkeypatch.setenv("PAINTOVER_COMMAND", f"{sys.executable} '{REPLAY_COMMAND}'")
+    monkeypatch.setenv("RECORDED_ARGUMENTS", str(tmp_path / "arguments.jsonl"))
+    monkeypatch.setenv("REPLAYED_EVENTS", str(tmp_path / "events.jsonl"))
     yield Host(importlib.import_module("nuke"), tmp_path)
     for name in [
         name for name in sys.modules if name.split(".")[0] in ("nuke", "nukescripts") or name.startswith(OURS)
@@ -125,11 +125,11 @@ def test_cancelled_render_is_one_sentence_and_retried(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "said"),
+    ("file", "message"),
     [("", "reads no file"), ("/a/still.exr", "reads a still"), ("/a/sh.%V.%04d.exr", "several views")],
 )
-def test_what_is_no_shot_is_refused(host: Host, file: str, said: str) -> None:
-    with pytest.raises(HostError, match=said):
+def test_what_is_no_shot_is_refused(host: Host, file: str, message: str) -> None:
+    with pytest.raises(HostError, match=message):
         host.module("shot").of(host.read(file))
 
 
@@ -149,18 +149,18 @@ SAVED = [
 
 def paint(host: Host, node: Any, *events: dict[str, Any], frame: int = 1012) -> list[str]:
     host.says(*events)
-    heard: list[str] = []
-    session = host.module("session").NodePainting(node, frame, lambda what, event: heard.append(what))
+    events: list[str] = []
+    session = host.module("session").NodePainting(node, frame, lambda what, event: events.append(what))
     host.until_ended(session)
-    return heard
+    return events
 
 
 def test_save_creates_a_read_with_range_and_colour_space(host: Host) -> None:
     node = host.read(colorspace="ACES - ACEScg", premultiplied=True)
     node.setXYpos(100, 50)
-    heard = paint(host, node, *SAVED, {"event": "done", "output": "/out/v001/sh010.%04d.exr"})
-    assert heard == ["exported", "saved", "progress", "done", "ended"]
-    [arguments] = host.asked()
+    events = paint(host, node, *SAVED, {"event": "done", "output": "/out/v001/sh010.%04d.exr"})
+    assert events == ["exported", "saved", "progress", "done", "ended"]
+    [arguments] = host.recorded_arguments()
     assert arguments == ["paint", "/plates/sh010.%04d.exr", "--frame", "1012", "--method", "draft", "--range=1001-1048",
                          "--colorspace", "ACES - ACEScg", "-o", "/plates/paintover/sh010_paintover/sh010.%04d.exr",
                          "--versioned", "--json"]  # fmt: skip
@@ -184,7 +184,7 @@ def test_next_save_updates_the_same_read(host: Host) -> None:
 def test_a_videos_result_stands_where_the_video_stands(host: Host) -> None:
     node = host.read("/media/a.mov", first=11, last=48, origfirst=1, origlast=48)
     paint(host, node, *SAVED, {"event": "done", "output": "/media/paintover/a_paintover_v001.mov"}, frame=20)
-    [arguments] = host.asked()
+    [arguments] = host.recorded_arguments()
     assert arguments[2:4] == ["--frame", "19"] and "--range=10-47" in arguments
     read = host.module("session").result_read(node)
     assert (read["first"].value(), read["last"].value()) == (1, 38)
@@ -203,7 +203,7 @@ def test_script_remembers_paintings_for_propagation(host: Host) -> None:
     host.says({"event": "done", "output": "/out/v002/sh010.%04d.exr"})
     session = host.module("session").NodePropagation(node, lambda what, event: None, method="videoshop")
     host.until_ended(session)
-    assert host.asked()[2][:8] == ["propagate", "/plates/sh010.%04d.exr", "-k", "1012=/p/sh010_1012.psd",
+    assert host.recorded_arguments()[2][:8] == ["propagate", "/plates/sh010.%04d.exr", "-k", "1012=/p/sh010_1012.psd",
                                    "-k", "1040=/p/sh010_1040.psd", "--method", "videoshop"]  # fmt: skip
 
 
@@ -229,12 +229,12 @@ def test_deleted_node_is_ignored(host: Host) -> None:
 
 
 def test_a_command_that_fails_without_a_word_is_told(host: Host) -> None:
-    heard: list[Any] = []
+    events: list[Any] = []
     host.says({"stderr": "Traceback: something"}, {"exit": 1})
-    session = host.module("session").NodePainting(host.read(), 1012, lambda what, event: heard.append(event))
+    session = host.module("session").NodePainting(host.read(), 1012, lambda what, event: events.append(event))
     host.until_ended(session)
-    assert heard[0]["message"] == "The paintover command failed: Traceback: something."
-    assert heard[1] == {"event": "ended", "exit_code": 1}
+    assert events[0]["message"] == "The paintover command failed: Traceback: something."
+    assert events[1] == {"event": "ended", "exit_code": 1}
 
 
 def test_a_missing_command_is_one_sentence(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,19 +271,19 @@ def test_a_farm_propagates_without_an_interface(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [(["{nk}", "Read7", "1=/a.psd"], "has no node Read7"), (["/no.nk", "Read1", "1=/a.psd"], "/no.nk does not exist"),
      (["{nk}", "Read1", "1012=/p/a.psd"], "The keyframe is gone.")],
 )  # fmt: skip
 def test_a_farm_gets_a_status_and_a_sentence(
-    host: Host, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    host: Host, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     script = host.folder / "comp.nk"
     script.touch()
     host.read()
     host.says({"event": "error", "message": "The keyframe is gone."}, {"exit": 2})
     assert host.module("batch").main([one.format(nk=script) for one in arguments]) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_farm_batch_runs_the_real_command_and_engine(

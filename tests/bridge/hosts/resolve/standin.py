@@ -16,7 +16,7 @@ from paintover_bridge.hosts.resolve import lua_text
 
 SERVE = Path(__file__).with_name("serve.lua")
 STANDIN = Path(__file__).with_name("standin.lua")
-SAID = Path(__file__).parents[1] / "said.py"
+REPLAY_COMMAND = Path(__file__).parents[1] / "replay_command.py"
 LUAS = [lua for lua in ("luajit", "lua5.1") if shutil.which(lua)]
 RUNNER = [sys.executable, "-m", "paintover_bridge.hosts.resolve"]
 
@@ -105,8 +105,8 @@ class Resolve:
         return self.data / "resolve"
 
     @property
-    def said(self) -> Path:
-        return self.folder / "said.jsonl"
+    def replayed_events(self) -> Path:
+        return self.folder / "events.jsonl"
 
     def install(self) -> None:
         for path, text in package.files(self.fusion, self.data, self.runner).items():
@@ -117,18 +117,18 @@ class Resolve:
         return {
             **os.environ,
             "PAINTOVER_DATA": str(self.data),
-            "PAINTOVER_COMMAND": f"{sys.executable} '{SAID}'",
-            "ASKED": str(self.folder / "asked.jsonl"),
-            "SAID": str(self.said),
+            "PAINTOVER_COMMAND": f"{sys.executable} '{REPLAY_COMMAND}'",
+            "RECORDED_ARGUMENTS": str(self.folder / "arguments.jsonl"),
+            "REPLAYED_EVENTS": str(self.replayed_events),
         }
 
     def says(self, *events: dict[str, Any]) -> None:
         """What the command will say."""
-        self.said.write_text("".join(json.dumps(event) + "\n" for event in events), "utf-8")
+        self.replayed_events.write_text("".join(json.dumps(event) + "\n" for event in events), "utf-8")
 
-    def asked(self) -> list[list[str]]:
+    def recorded_arguments(self) -> list[list[str]]:
         """The arguments of every command that ran, without the data folder."""
-        path = self.folder / "asked.jsonl"
+        path = self.folder / "arguments.jsonl"
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
         return [json.loads(line)[2:] for line in lines]
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from paintover_engine.compose.bounds import EMPTY, bounds_of, union
+from paintover_engine.media.bounds import EMPTY, bounds_of, union
 
 
 def test_bounds_hold_every_pixel_above_0() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paintover_engine.compose.detail import Fit
-from paintover_engine.compose.layer import View
+from paintover_engine.compose.layer import PlateRegion
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import latents, repaint
@@ -124,7 +124,7 @@ def anchored(context: Context, stage: Stage, number: int, edited: Tensor, plate:
     tracked = [needed for needed in stage.inputs if needed.function in (matte, colour, learn, propagate)]
     if not tracked:
         return edited
-    view = View(context.plate(number), (0, 0, context.info.width, context.info.height))
+    view = PlateRegion(context.plate(number), (0, 0, context.info.width, context.info.height))
     alpha = load_layer(context, tracked).composite(number, view)[1]
     seen = stage.parameters.view.framing(context.info).to_model(np.dstack([alpha] * 3))[..., 0]
     return blending.anchored(edited, plate, torch.from_numpy(seen)[None, None].to(edited).clamp(0, 1))

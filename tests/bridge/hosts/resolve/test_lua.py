@@ -1,4 +1,4 @@
-"""The menu scripts in real Lua: what they read, what they refuse, what they put on the timeline."""
+"""The menu scripts in real Lua: what they put on the timeline, and what passes between them and the runner."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ import psutil
 import pytest
 from paintover_bridge.hosts import resolve as package
 
-from tests.hosts.resolve.standin import LUAS, REFUSED, RUNNER, START, Resolve, Timeline, clip
+from tests.bridge.hosts.resolve.standin import LUAS, RUNNER, START, Resolve, Timeline, clip
 
 pytestmark = pytest.mark.skipif(
     not LUAS, reason="SKIPPED: RESOLVE'S SCRIPTS ARE NOT TESTED, luajit AND lua5.1 ARE MISSING"
 )
-
-NOBODY = ["/nonexistent/python", "-m", "x"]
 
 
 @pytest.fixture
@@ -34,134 +32,11 @@ def host(tmp_path: Path) -> Resolve:
     return made
 
 
-@pytest.fixture
-def alone(tmp_path: Path) -> Resolve:
-    """Resolve where no runner answers, so that sentences end as markers."""
-    made = Resolve(tmp_path, LUAS[0], NOBODY)
-    made.install()
-    return made
-
-
 def real(timeline: Timeline | None = None, **more: Any) -> Timeline:
     """In real time: a runner has to answer."""
     made = timeline or Timeline()
     made.more = {"real_time": True, "deaf": 0, **made.more, **more}
     return made
-
-
-def sentence(state: dict[str, Any]) -> str:
-    """The one that the artist sees where no runner answers."""
-    assert len(state["markers"]) == 1, state
-    return str(state["markers"][0]["note"])
-
-
-# What it reads.
-
-
-def asked(host: Resolve, timeline: Timeline) -> dict[str, Any]:
-    """The request that "Paint this frame" makes; nobody takes it."""
-    host.run("Paint this frame", timeline)
-    requests = [json.loads(path.read_text("utf-8")) for path in (host.mailbox / "requests").glob("*.json")]
-    [request] = [one for one in requests if one["do"] == "paint"]
-    return request
-
-
-def test_playhead_frame_is_counted_in_the_file(alone: Resolve) -> None:
-    request = asked(alone, Timeline())
-    assert (request["source"], request["frame"], request["first"], request["last"]) == (
-        "/media/sh010.mov",
-        105,
-        100,
-        147,
-    )
-    assert request["output"] == "/media/paintover/sh010_paintover.mov"
-
-
-def test_sequence_uses_its_pattern_and_file_numbers(alone: Resolve) -> None:
-    request = asked(alone, Timeline([[clip("/plates/sh010.[1001-1400].exr")]]))
-    assert request["source"] == "/plates/sh010.%04d.exr"
-    assert (request["frame"], request["first"], request["last"]) == (1106, 1101, 1148)
-    assert request["output"] == "/plates/paintover/sh010_paintover/sh010.%04d.exr"
-
-
-def test_a_file_whose_name_has_brackets_is_no_sequence(alone: Resolve, tmp_path: Path) -> None:
-    path = tmp_path / "take [1-2].mov"
-    path.touch()
-    assert asked(alone, Timeline([[clip(str(path))]]))["source"] == str(path)
-
-
-def test_a_drop_frame_timecode_is_counted_right(alone: Resolve) -> None:
-    start = 107892  # 01:00:00;00 at 29.97
-    item = clip(start=start + 1700, duration=300, properties={"FPS": 29.97})
-    timeline = Timeline([[item]], "29.97 DF", start + 1800, "01:01:00;02", "01:00:00;00", start)
-    assert asked(alone, timeline)["frame"] == 200
-
-
-def test_source_start_off_by_one_is_corrected(alone: Resolve) -> None:
-    assert asked(alone, Timeline([[clip(source_start=101, source_end=148)]]))["frame"] == 105
-
-
-def test_the_item_on_top_is_painted(alone: Resolve) -> None:
-    timeline = Timeline([[clip()], [clip("/media/top.mov", name="top", offset=0)]])
-    assert asked(alone, timeline)["source"] == "/media/top.mov"
-
-
-def test_item_is_polled_just_after_an_edit(alone: Resolve) -> None:
-    assert asked(alone, Timeline(more={"deaf": 103}))["frame"] == 105
-
-
-@pytest.mark.parametrize(
-    ("named", "space"),
-    [("ARRI LogC4", "ARRI LogC4"), ("Rec.709 Gamma 2.4", ""), ("S-Gamut3.Cine/S-Log3", "S-Log3 S-Gamut3.Cine"),
-     ("Something new", "")],
-)  # fmt: skip
-def test_the_clips_colour_space_is_handed_on(alone: Resolve, named: str, space: str) -> None:
-    timeline = Timeline([[clip(properties={"Input Color Space": named})]])
-    assert asked(alone, timeline)["colorspace"] == space
-
-
-def test_engine_knows_the_scripts_colour_spaces() -> None:
-    from paintover_engine.media.colour import known
-
-    text = (package.LUA / package.RESOLVE_MODULE).read_text("utf-8")
-    table = text[text.index("local COLOURS") : text.index("function M.colorspace")]
-    spaces = [part.split('"')[0] for part in table.split(', "')[1:]]
-    assert len(spaces) == 10
-    assert [space for space in spaces if not known(space)] == []
-
-
-# What it refuses.
-
-
-@pytest.mark.parametrize(("timeline", "said"), REFUSED)
-def test_unsupported_clips_are_refused(alone: Resolve, timeline: Timeline, said: str) -> None:
-    state = alone.run("Paint this frame", timeline)
-    assert said in state["printed"][0] and state["printed"][0].endswith(".")
-    if not timeline.more.get("no_project") and timeline.timecode:  # there is a place for a marker
-        assert said in sentence(state)
-    assert state["calls"].count("ImportMedia") == 0
-
-
-def test_without_a_timeline_it_says_so(alone: Resolve) -> None:
-    assert "No timeline is open" in alone.run("Paint this frame", Timeline(more={"no_timeline": True}))["printed"][0]
-
-
-def test_nothing_painted_nothing_to_propagate_or_bring(alone: Resolve) -> None:
-    assert "Nothing is painted on 'sh010' yet" in sentence(alone.run("Propagate", Timeline()))
-    assert "There is no result of 'sh010' yet" in sentence(alone.run("Bring result to timeline", Timeline()))
-
-
-def test_marker_explains_a_missing_runner(alone: Resolve) -> None:
-    state = alone.run("Open monitor", Timeline())
-    assert sentence(state) == "Paintover does not answer; run `paintover install resolve` again."
-    assert state["markers"][0]["frame"] == 5  # counted from the timeline's start
-    state = alone.run("Open monitor", Timeline(more={"sandbox": True}))
-    assert "start it with `paintover serve`" in sentence(state)
-
-
-def test_a_wrong_setting_is_named(alone: Resolve) -> None:
-    (alone.mailbox / "settings.lua").write_text('return { bring = "teleport" }\n')
-    assert 'The setting bring is "teleport"' in sentence(alone.run("Paint this frame", Timeline()))
 
 
 # What it brings back.
@@ -193,7 +68,7 @@ def test_save_becomes_a_take_beside_the_original(host: Resolve) -> None:
     assert item["take"] == 2 and item["duration"] == 48 and item["start"] == START
     assert {"name": "Paintover", "clips": [output]} in state["bins"]
     assert state["open_bin"] == "Rushes"  # the artist's own stays open
-    [arguments] = host.asked()
+    [arguments] = host.recorded_arguments()
     output = "/media/paintover/sh010_paintover.mov"
     assert arguments == ["paint", "/media/sh010.mov", "--frame", "105", "--range=100-147", "-o", output,
                          "--versioned", "--method", "draft", "--json"]  # fmt: skip
@@ -225,7 +100,7 @@ def test_painting_on_a_result_uses_the_source(host: Resolve) -> None:
     host.run("Paint this frame", real())
     shown = Timeline([[clip(output, offset=0, properties={"Frames": "48"}, id="other")]])
     host.run("Paint this frame", real(shown))
-    assert host.asked()[1][:5] == ["paint", "/media/sh010.mov", "--frame", "105", "--range=100-147"]
+    assert host.recorded_arguments()[1][:5] == ["paint", "/media/sh010.mov", "--frame", "105", "--range=100-147"]
 
 
 def test_trimmed_result_maps_to_the_sources_frame(host: Resolve) -> None:
@@ -234,7 +109,7 @@ def test_trimmed_result_maps_to_the_sources_frame(host: Resolve) -> None:
     host.run("Paint this frame", real())
     trimmed = clip(output, offset=10, duration=20, properties={"Frames": "48"}, id="other")
     host.run("Paint this frame", real(Timeline([[trimmed]])))
-    assert host.asked()[1][:5] == ["paint", "/media/sh010.mov", "--frame", "115", "--range=110-129"]
+    assert host.recorded_arguments()[1][:5] == ["paint", "/media/sh010.mov", "--frame", "115", "--range=110-129"]
 
 
 def test_propagate_takes_the_last_saves_of_the_clip(host: Resolve) -> None:
@@ -244,7 +119,7 @@ def test_propagate_takes_the_last_saves_of_the_clip(host: Resolve) -> None:
     state = host.run("Propagate", real())
     [[item]] = state["tracks"]
     assert item["takes"][1].endswith("final_v001.mov")
-    arguments = host.asked()[1]
+    arguments = host.recorded_arguments()[1]
     assert arguments[:2] == ["propagate", "/media/sh010.mov"]
     assert {"105=/p/sh010.0105.psd", "120=/p/sh010.0120.psd"} <= set(arguments)
 
@@ -277,17 +152,17 @@ def test_a_sequence_is_imported_by_its_pattern(host: Resolve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"locked": True}, "adds no take"),
         ({"imported": 47}, "reads 47 frames"),
         ({"take_length": 40}, "would have changed the length"),
     ],
 )
-def test_a_take_that_would_be_wrong_is_not_left(host: Resolve, more: dict[str, Any], said: str) -> None:
+def test_a_take_that_would_be_wrong_is_not_left(host: Resolve, more: dict[str, Any], message: str) -> None:
     host.says(*painting(result(host)))
     state = host.run("Paint this frame", real(**more))
-    assert any(said in line for line in state["printed"])
+    assert any(message in line for line in state["printed"])
     [[item]] = state["tracks"]
     assert item["path"] == "/media/sh010.mov" and item["duration"] == 48
 
@@ -313,7 +188,7 @@ def test_hostile_clip_name_is_passed_unchanged(host: Resolve, tmp_path: Path) ->
     path = "/media/" + HOSTILE
     host.says()
     host.run("Paint this frame", real(Timeline([[clip(path, name=HOSTILE)]])))
-    assert host.asked()[0][1] == path
+    assert host.recorded_arguments()[0][1] == path
     assert not (tmp_path / "x").exists()
 
 
@@ -399,7 +274,7 @@ def test_restarted_watcher_repeats_no_request(host: Resolve, watched: Path) -> N
     time.sleep(1.0)
     again.kill()
     again.wait()
-    assert len([arguments for arguments in host.asked() if arguments[0] == "paint"]) == 1
+    assert len([arguments for arguments in host.recorded_arguments() if arguments[0] == "paint"]) == 1
 
 
 @pytest.mark.parametrize("how", ["terminated", "input"])
@@ -488,7 +363,7 @@ def test_a_request_that_no_script_wrote_is_refused(host: Resolve, text: bytes) -
     done = subprocess.run([*RUNNER, "run", str(path)], env=host.environment(), capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("paintover-resolve: ") and done.stderr.count("\n") == 1
-    assert host.asked() == []
+    assert host.recorded_arguments() == []
 
 
 def test_the_installed_scripts_hold_no_placeholder(host: Resolve) -> None:

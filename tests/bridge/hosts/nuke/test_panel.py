@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.hosts.nuke.test_nuke import SAVED, Host, host  # noqa: F401
+from tests.bridge.hosts.nuke.test_nuke import SAVED, Host, host  # noqa: F401
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 try:
@@ -46,12 +46,12 @@ def test_panel_paints_the_node_and_shows_progress(host: Host, panel: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(0, "Select a node to paint on."), (2, "Select the one node to paint on.")]
+    ("count", "message"), [(0, "Select a node to paint on."), (2, "Select the one node to paint on.")]
 )
-def test_it_says_what_to_select(host: Host, panel: Any, count: int, said: str) -> None:  # noqa: F811
+def test_it_says_what_to_select(host: Host, panel: Any, count: int, message: str) -> None:  # noqa: F811
     host.nuke.select(*(host.read() for _ in range(count)))
     panel.paint.click()
-    assert panel.status.text() == said
+    assert panel.status.text() == message
 
 
 def test_done_painting_ends_the_command_without_an_error(host: Host, panel: Any) -> None:  # noqa: F811
