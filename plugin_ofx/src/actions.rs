@@ -48,7 +48,11 @@ fn act(action: &CStr, suites: &Suites, effect: &Effect, in_args: &Properties, ou
         _ if action == name::ACTION_DESCRIBE_IN_CONTEXT => describe::describe_in_context(suites, effect, in_args),
         _ if action == name::ACTION_CREATE_INSTANCE => {
             Instance::attach(effect);
-            params::show_method(effect, &Settings::read(effect, 0.0).method);
+            let settings = Settings::read(effect, 0.0);
+            params::show_method(effect, &settings.method);
+            if let Some(instance) = unsafe { Instance::of(effect) } {
+                identity::note(instance, &settings);
+            }
             OK
         }
         _ if action == name::ACTION_DESTROY_INSTANCE => destroy(effect),

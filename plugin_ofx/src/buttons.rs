@@ -35,6 +35,7 @@ pub fn instance_changed(effect: &Effect, in_args: &Properties) -> Status {
     let time = in_args.double(name::PROP_TIME).or_else(|| effect.time()).unwrap_or(0.0);
     let param = host::text(&in_args.string(name::PROP_NAME).unwrap_or_default());
     let settings = Settings::read(effect, time);
+    identity::note(instance, &settings);
     let press = Press { effect, instance, settings: &settings, time };
     let sentence = match param.as_c_str() {
         name if name == params::PAINT => Some(press.paint(in_args)),

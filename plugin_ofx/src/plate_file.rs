@@ -19,6 +19,18 @@ pub fn path(folder: &Path, effect: &str, clip: &str, frame: i64) -> PathBuf {
     folder.join("painting").join(effect).join(format!("{stem}.{frame:05}.tif"))
 }
 
+/// Copies a picture that was painted under one effect's id to another's folder; None where it is not such a picture.
+pub fn copy_painting(folder: &Path, picture: &Path, from: &str, to: &str) -> Result<Option<PathBuf>, String> {
+    let paintings = folder.join("painting");
+    let Some(name) = picture.file_name().filter(|_| picture.parent() == Some(&paintings.join(from))) else {
+        return Ok(None);
+    };
+    let copy = paintings.join(to).join(name);
+    make_folder(&copy)?;
+    fs::copy(picture, &copy).map_err(|error| format!("{} cannot be copied: {error}.", picture.display()))?;
+    Ok(Some(copy))
+}
+
 /// Makes the folder of a file.
 pub fn make_folder(path: &Path) -> Result<(), String> {
     let folder = path.parent().unwrap_or(path);

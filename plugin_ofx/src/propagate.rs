@@ -200,7 +200,7 @@ impl Press<'_> {
             return self.send_all(collector, &reply);
         }
         *self.instance.collector() = Some(collector);
-        let sentence = "Play or render the clip once: its frames are sent as they are shown.";
+        let sentence = "Play the clip once: its frames are sent as they are shown.";
         self.engine.set_outcome(self.instance.number, Some(sentence.into()));
         Ok(self.status())
     }

@@ -26,6 +26,10 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long a final render waits for an engine before it shows how long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Why a final render fails while the clip is collected.
+const COLLECTED: &str = "This frame was only sent to the engine: play the clip once, or render it with Missing frame at \
+                         \"Show the plate\", then render again.";
+
 /// Renders one frame.
 pub fn render(effect: &Effect, in_args: &Properties) -> Status {
     let time = in_args.double(name::PROP_TIME).unwrap_or(0.0);
@@ -40,31 +44,38 @@ pub fn render(effect: &Effect, in_args: &Properties) -> Status {
 
     let settings = Settings::read(effect, time);
     let number = clip::frame_number(in_args, time, settings.source_offset);
+    let is_final = !is_interactive(in_args);
     if collect(effect, canvas.plate.as_ref(), number) {
         canvas.fill();
-        return OK;
+        return deliver_plate(effect, &settings, is_final.then(|| COLLECTED.into()));
     }
     if settings.is_identity() || canvas.plate.is_none() || !output.has_colour() || canvas.is_empty() {
         canvas.fill();
         return if source.is_some() && canvas.plate.is_none() { FAILED } else { OK };
     }
-    let is_final = !is_interactive(in_args);
     match find_frame(effect, &settings, number, is_final) {
         Ok(frame) => {
             let warning =
                 frame.and_then(|frame| draw(effect, &settings, &mut canvas, (&frame, number), time, is_final));
             canvas.finish();
+            let status = if is_final && warning.is_some() { FAILED } else { OK };
             report(effect, warning);
-            OK
+            status
         }
         Err(reason) => {
             log::warn!("render: {reason}");
             canvas.fill();
-            let fails = is_final && settings.missing != Missing::Plate;
-            report(effect, fails.then_some(reason));
-            if fails { FAILED } else { OK }
+            deliver_plate(effect, &settings, is_final.then_some(reason))
         }
     }
+}
+
+/// The status of a render that shows the plate: a final one, which has a reason, fails unless the artist chose plates.
+fn deliver_plate(effect: &Effect, settings: &Settings, reason: Option<String>) -> Status {
+    let reason = reason.filter(|_| settings.missing != Missing::Plate);
+    let status = if reason.is_some() { FAILED } else { OK };
+    report(effect, reason);
+    status
 }
 
 /// Sends the plate where the effect collects the clip's frames; false where it does not. Such a render is for its plate alone.

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,24 @@ WHITE = {"byte": 255, "short": 65535, "half": 1.0, "float": 1.0}
 
 Pixels = NDArray[np.generic]
 MakeHost = Callable[..., Host]
+
+
+def grey(_time: float) -> np.ndarray:
+    return np.full((8, 10, 4), 77, np.uint8)
+
+
+def wait_for(condition: object, seconds: float = 20.0) -> None:
+    """Waits until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)
+
+
+def seconds(work: object) -> float:
+    started = time.monotonic()
+    work()  # type: ignore[operator]
+    return time.monotonic() - started
 
 
 @pytest.fixture(scope="session")

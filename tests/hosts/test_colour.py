@@ -8,10 +8,9 @@ import pytest
 from paintover_bridge.client import Client
 
 from tests.conftest import SmallShot
-from tests.hosts.conftest import MakeHost, Painted
-from tests.hosts.ofx_host import OK, Pixels, Source
+from tests.hosts.conftest import MakeHost, Painted, wait_for
+from tests.hosts.ofx_host import FAILED, OK, Pixels, Source
 from tests.hosts.test_effects import propagate
-from tests.hosts.test_small_host import wait_for
 
 
 def linear(encoded: Pixels) -> Pixels:
@@ -78,11 +77,13 @@ def test_graded_picture_is_said(make_host: MakeHost, painted: Painted) -> None:
         return found
 
     effect = make_host().create({"sourcePath": str(painted.shot.source)}, graded)
-    wait_for(lambda: effect.render(4.0)[0] == OK and "not the source's" in effect.message)
+    wait_for(lambda: effect.render(4.0, interactive=True)[0] == OK and "not the source's" in effect.message)
+    assert effect.render(4.0)[0] == FAILED  # a final render delivers no paint of other colours
+    assert "not the source's" in effect.message
     effect.edit("refresh")
     assert "not the source's" in effect.status
     effect.edit("hostColorspace", "As the source")
-    effect.render(4.0)
+    assert effect.render(4.0)[0] == OK
     assert not effect.message
 
 

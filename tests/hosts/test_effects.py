@@ -14,9 +14,8 @@ from paintover_bridge import daemon
 from paintover_bridge.client import Client
 
 from tests.conftest import SmallShot, make_small_shot
-from tests.hosts.conftest import MakeHost, Painted
+from tests.hosts.conftest import MakeHost, Painted, wait_for
 from tests.hosts.ofx_host import FAILED, OK, Effect, Pixels, Source
-from tests.hosts.test_small_host import wait_for
 
 
 def source_of(shot: SmallShot) -> Source:
@@ -125,6 +124,28 @@ def test_each_effect_paints_on_a_file_of_its_own(make_host: MakeHost, data_dir: 
     assert not np.array_equal(cv2.imread(str(paths[0])), cv2.imread(str(paths[1]))) or np.array_equal(
         shots[0].plate(4), shots[1].plate(4)
     )
+
+
+@pytest.mark.usefixtures("no_editor")
+@pytest.mark.parametrize("pressed", [0, 1])
+def test_copy_pressed_first_next_day_keeps_to_its_own(
+    make_host: MakeHost, data_dir: Path, small_shot: SmallShot, pressed: int
+) -> None:
+    """Of two effects with one id the host tells no original: whichever acts first takes copies of the paintings."""
+    effect = make_host().create({}, source_of(small_shot))
+    effect.edit("paint", time=4.0)
+    painted = Path(effect.params["keyframePath"].value)
+    painted.write_bytes(b"a day's work")
+    project = effect.saved()
+    host = make_host()
+    effects = [host.create(project, source_of(small_shot)) for _ in range(2)]
+    effects[pressed].edit("paint", time=4.0)
+    effects[1 - pressed].edit("paint", time=4.0)
+    first, second = (Path(effects[i].params["keyframePath"].value) for i in (pressed, 1 - pressed))
+    assert first != second == painted
+    assert first.read_bytes() == second.read_bytes() == b"a day's work"
+    assert str(first) in effects[pressed].params["keyframes"].value
+    assert str(painted) not in effects[pressed].params["keyframes"].value
 
 
 @pytest.mark.usefixtures("no_editor")

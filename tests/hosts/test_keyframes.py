@@ -11,10 +11,9 @@ import pytest
 from paintover_bridge.client import Client
 
 from tests.conftest import SmallShot
-from tests.hosts.conftest import MakeHost, Painted
+from tests.hosts.conftest import MakeHost, Painted, wait_for
 from tests.hosts.ofx_host import OK, Pixels, Quirks, Source
 from tests.hosts.test_effects import painting, propagate, source_of
-from tests.hosts.test_small_host import wait_for
 
 
 def frames_of(client: Client, job: str) -> list[int]:

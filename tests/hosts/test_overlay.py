@@ -6,10 +6,9 @@ import numpy as np
 from paintover_bridge.client import Client
 
 from tests.conftest import SmallShot
-from tests.hosts.conftest import MakeHost, Painted
+from tests.hosts.conftest import MakeHost, Painted, wait_for
 from tests.hosts.ofx_host import OK, REPLY_DEFAULT, Overlay
 from tests.hosts.test_effects import source_of
-from tests.hosts.test_small_host import wait_for
 
 WIDTH, HEIGHT = 96, 64
 

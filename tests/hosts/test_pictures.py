@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.hosts.conftest import MakeHost, Painted
+from tests.hosts.conftest import MakeHost, Painted, wait_for
 from tests.hosts.ofx_host import OK, Pixels
-from tests.hosts.test_small_host import wait_for
 
 WIDTH, HEIGHT = 96, 64
 
@@ -32,6 +31,22 @@ def test_overscan_keeps_the_paint_in_its_place(make_host: MakeHost, painted: Pai
     assert outside is not None
     outside[6:-6, border:-border] = picture[6:-6, border:-border]
     assert np.array_equal(picture, outside)
+
+
+@pytest.mark.parametrize("aspect", [2.0, 0.9])
+def test_pixels_that_are_not_square(make_host: MakeHost, painted: Painted, aspect: float) -> None:
+    """The project's format is in square units: an anamorphic plate's is wider than its pixels are many."""
+    plate, border = painted.plate("byte"), 10
+
+    def overscan(time: float) -> Pixels | None:
+        found = plate(time)
+        return None if found is None else np.pad(found, ((0, 0), (border, border), (0, 0)), mode="edge")
+
+    host = make_host(origin=(-border, 0), project=(WIDTH * aspect, HEIGHT), pixel_aspect=aspect)
+    effect = host.create({"job": painted.job}, overscan)
+    status, picture = effect.render(4.0)
+    assert status == OK and np.array_equal(picture[:, border:-border], painted.result("byte", 4))
+    assert effect.region(4.0) == pytest.approx([-border * aspect, 0, (WIDTH + border) * aspect, HEIGHT])
 
 
 def test_cropped_plate_keeps_the_paint_in_its_place(make_host: MakeHost, painted: Painted) -> None:

@@ -4,6 +4,8 @@
 //! `WaitPolicy` allows.
 
 mod state;
+#[cfg(test)]
+mod stress;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -372,7 +374,9 @@ impl EngineState {
             state.fetching.remove(&key);
             match frame {
                 Ok(mut frame) => {
-                    frame.shot = state.jobs.get(&key.0).map(|job| job.shot.clone()).unwrap_or_default();
+                    // A connection later, its job is not known yet: without its shot it has no colours.
+                    let Some(job) = state.jobs.get(&key.0) else { return };
+                    frame.shot.clone_from(&job.shot);
                     state.clock += 1;
                     let used = state.clock;
                     state.frames.insert(key, Cached { frame: Arc::new(frame), sequence, connection, used });
