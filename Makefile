@@ -56,7 +56,7 @@ plugin-check: plugin  ## Check the OpenFX effect's style and run its own tests
 	&& cargo clippy --locked --all-targets -- -D warnings && cargo test --locked --lib; fi
 
 test-hosts: dev plugin-check  ## Test the OpenFX effect in a small host and in melt
-	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS) tests/hosts
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS) tests/plugin_ofx
 
 archive: dev plugin  ## Build the archive that people without a checkout install from
 	$(VENV_PYTHON) tools/archive.py

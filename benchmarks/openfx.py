@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from paintover_bridge.client import connect  # noqa: E402
 
-from tests.hosts.ofx_host import DEPTHS, OK, Host, Image, Properties, Quirks, make_image  # noqa: E402
+from tests.plugin_ofx.ofx_host import DEPTHS, OK, Host, Image, Properties, Quirks, make_image  # noqa: E402
 
 WIDTH, HEIGHT = 3840, 2160
 ROUNDS = 15

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from paintover_bridge.client import Client, connect
 
-NEEDS_OF_FOLDERS = {Path("journeys"): "daemon", Path("hosts"): "host", Path("bridge/hosts"): "host"}
+NEEDS_OF_FOLDERS = {Path("journeys"): "daemon", Path("plugin_ofx"): "host", Path("bridge/hosts"): "host"}
 NEEDS_OF_FIXTURES = {
     **dict.fromkeys(("client", "data_dir", "engine", "paintover"), "daemon"),
     "browser": "browser",

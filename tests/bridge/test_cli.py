@@ -161,7 +161,7 @@ def test_the_doctor_says_what_is_broken_and_what_to_do(paintover: Run, folder: P
     ran = paintover("doctor", PAINTOVER_ENGINE="/nowhere/engine")
     assert ran.returncode == 1
     assert "✗ engine: /nowhere/engine\n  → correct PAINTOVER_ENGINE\n" in ran.stdout
-    assert f"✗ token: {folder / 'token'}" in ran.stdout
+    assert f"✗ token: Other users can read {folder / 'token'} (mode 0644)" in ran.stdout
     assert f"→ remove {folder / 'token'}; the engine makes a new one" in ran.stdout
     assert "Traceback" not in ran.stderr
 

@@ -17,6 +17,9 @@ const NUMBERS: i64 = 8;
 /// A test that waits longer than this for a thread is in a deadlock.
 const JOIN: Duration = Duration::from_secs(30);
 
+/// What one thread does until it is stopped; returns how often it did it.
+type Work = Box<dyn FnOnce(&EngineState, &AtomicBool) -> u64 + Send>;
+
 fn target(job: u8) -> Target {
     Target { source: format!("/media/{job}.mov"), owners: vec![format!("owner-{job}")], ..Default::default() }
 }
@@ -120,7 +123,7 @@ fn renders_buttons_and_the_connection_share_the_state() {
     let state = Arc::new(EngineState::new(sender));
     let stop = Arc::new(AtomicBool::new(false));
     let (done, finished) = std::sync::mpsc::channel();
-    let spawn = |work: Box<dyn FnOnce(&EngineState, &AtomicBool) -> u64 + Send>| {
+    let spawn = |work: Work| {
         let (state, stop, done) = (state.clone(), stop.clone(), done.clone());
         thread::spawn(move || {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&state, &stop)));

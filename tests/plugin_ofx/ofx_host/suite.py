@@ -7,8 +7,8 @@ from collections.abc import Callable
 from ctypes import CFUNCTYPE, c_char_p, c_int, c_void_p
 from typing import Any, ClassVar
 
-from tests.hosts.ofx_host.quirks import ERR_BAD_HANDLE, Value
-from tests.hosts.ofx_host.state import HostState
+from tests.plugin_ofx.ofx_host.quirks import ERR_BAD_HANDLE, Value
+from tests.plugin_ofx.ofx_host.state import HostState
 
 Entry = tuple[str, list[Any], Callable[..., int] | None]
 handle, text, out = c_void_p, c_char_p, c_void_p

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from paintover_bridge.client import Client
 
-from tests.hosts.conftest import MakeHost, Painted, grey
-from tests.hosts.ofx_host import OK, Effect, Properties
+from tests.plugin_ofx.conftest import MakeHost, Painted, grey
+from tests.plugin_ofx.ofx_host import OK, Effect, Properties
 
 GENERAL = "OfxImageEffectContextGeneral"
 

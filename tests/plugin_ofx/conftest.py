@@ -21,7 +21,7 @@ from paintover_engine.compose.composite import composite
 from paintover_engine.media.plate import ImagePlate
 
 from tests.conftest import SmallShot, make_small_shot
-from tests.hosts.ofx_host import DEPTHS, Host, Quirks
+from tests.plugin_ofx.ofx_host import DEPTHS, Host, Quirks
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = Path(os.environ.get("PAINTOVER_OFX_BUNDLE", ROOT / "plugin_ofx" / "build" / "Paintover.ofx.bundle"))

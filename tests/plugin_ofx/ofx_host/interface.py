@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ctypes import c_double, c_float, c_int, c_void_p
 
-from tests.hosts.ofx_host.quirks import ERR_UNKNOWN, OK, REPLY_DEFAULT
-from tests.hosts.ofx_host.suite import Entry, Suite, handle, out, text
+from tests.plugin_ofx.ofx_host.quirks import ERR_UNKNOWN, OK, REPLY_DEFAULT
+from tests.plugin_ofx.ofx_host.suite import Entry, Suite, handle, out, text
 
 
 class ProgressSuite(Suite):

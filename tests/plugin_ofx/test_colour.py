@@ -8,9 +8,9 @@ import pytest
 from paintover_bridge.client import Client
 
 from tests.conftest import SmallShot
-from tests.hosts.conftest import MakeHost, Painted, wait_for
-from tests.hosts.ofx_host import FAILED, OK, Pixels, Source
-from tests.hosts.test_effects import propagate
+from tests.plugin_ofx.conftest import MakeHost, Painted, wait_for
+from tests.plugin_ofx.ofx_host import FAILED, OK, Pixels, Source
+from tests.plugin_ofx.test_effects import propagate
 
 
 def linear(encoded: Pixels) -> Pixels:

@@ -12,8 +12,8 @@ import pytest
 from paintover_bridge.client import Client
 
 from tests.conftest import SmallShot
-from tests.hosts.conftest import MakeHost, Painted, grey, seconds, wait_for
-from tests.hosts.ofx_host import DEPTHS, FAILED, OK
+from tests.plugin_ofx.conftest import MakeHost, Painted, grey, seconds, wait_for
+from tests.plugin_ofx.ofx_host import DEPTHS, FAILED, OK
 
 
 def test_propagate_by_path_makes_the_job_and_shows_it(

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.hosts.conftest import MakeHost, Painted, wait_for
-from tests.hosts.ofx_host import OK, Pixels
+from tests.plugin_ofx.conftest import MakeHost, Painted, wait_for
+from tests.plugin_ofx.ofx_host import OK, Pixels
 
 WIDTH, HEIGHT = 96, 64
 

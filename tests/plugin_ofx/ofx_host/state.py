@@ -6,7 +6,7 @@ import itertools
 import threading
 from typing import Any
 
-from tests.hosts.ofx_host.quirks import Quirks, Value
+from tests.plugin_ofx.ofx_host.quirks import Quirks, Value
 
 
 class HostState:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.hosts.conftest import MakeHost, Painted, grey, wait_for
-from tests.hosts.ofx_host import FAILED, OK
+from tests.plugin_ofx.conftest import MakeHost, Painted, grey, wait_for
+from tests.plugin_ofx.ofx_host import FAILED, OK
 
 
 def test_frames_that_no_job_makes_show_the_plate_or_fail_as_chosen(make_host: MakeHost, painted: Painted) -> None:

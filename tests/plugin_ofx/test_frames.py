@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.hosts.conftest import MakeHost, Painted
-from tests.hosts.ofx_host import DEPTHS, OK
+from tests.plugin_ofx.conftest import MakeHost, Painted
+from tests.plugin_ofx.ofx_host import DEPTHS, OK
 
 GENERAL = "OfxImageEffectContextGeneral"
 

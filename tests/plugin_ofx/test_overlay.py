@@ -6,9 +6,9 @@ import numpy as np
 from paintover_bridge.client import Client
 
 from tests.conftest import SmallShot
-from tests.hosts.conftest import MakeHost, Painted, wait_for
-from tests.hosts.ofx_host import OK, REPLY_DEFAULT, Overlay
-from tests.hosts.test_effects import source_of
+from tests.plugin_ofx.conftest import MakeHost, Painted, wait_for
+from tests.plugin_ofx.ofx_host import OK, REPLY_DEFAULT, Overlay
+from tests.plugin_ofx.test_effects import source_of
 
 WIDTH, HEIGHT = 96, 64
 

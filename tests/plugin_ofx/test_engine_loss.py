@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from paintover_bridge import daemon
 
-from tests.hosts.conftest import MakeHost, Painted, seconds, wait_for
-from tests.hosts.ofx_host import OK
+from tests.plugin_ofx.conftest import MakeHost, Painted, seconds, wait_for
+from tests.plugin_ofx.ofx_host import OK
 
 
 def test_a_hung_engine_holds_up_no_button_and_no_interactive_render(make_host: MakeHost, painted: Painted) -> None:

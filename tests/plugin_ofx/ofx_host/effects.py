@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from ctypes import c_char_p, c_double, c_int, c_void_p
 from typing import Any
 
-from tests.hosts.ofx_host.objects import Clip, Described, Param, Properties
-from tests.hosts.ofx_host.quirks import ERR_BAD_HANDLE, ERR_UNKNOWN, ERR_UNSUPPORTED, FAILED, OK, Value
-from tests.hosts.ofx_host.suite import Entry, Suite, handle, out, store, text
+from tests.plugin_ofx.ofx_host.objects import Clip, Described, Param, Properties
+from tests.plugin_ofx.ofx_host.quirks import ERR_BAD_HANDLE, ERR_UNKNOWN, ERR_UNSUPPORTED, FAILED, OK, Value
+from tests.plugin_ofx.ofx_host.suite import Entry, Suite, handle, out, store, text
 
 _KINDS: Sequence[str] = ("Pointer", "String", "Double", "Int")
 

@@ -25,7 +25,7 @@ from paintover_bridge import daemon
 from paintover_bridge.client import Client
 
 from tests.conftest import SmallShot, make_small_shot
-from tests.hosts.conftest import ROOT
+from tests.plugin_ofx.conftest import ROOT
 
 COUNT, WIDTH, HEIGHT = 24, 96, 64
 Frames = list[NDArray[np.uint8]]

@@ -8,9 +8,9 @@ Only what an effect like ours uses is there. Handles are numbers that this host 
 never a crash. Variadic functions are declared with fixed arguments, which is the same call on x86-64 Linux.
 """
 
-from tests.hosts.ofx_host.host import Effect, Host, Overlay
-from tests.hosts.ofx_host.objects import Image, Properties, make_image
-from tests.hosts.ofx_host.quirks import DEPTHS, FAILED, OK, REPLY_DEFAULT, Pixels, Quirks, Source
+from tests.plugin_ofx.ofx_host.host import Effect, Host, Overlay
+from tests.plugin_ofx.ofx_host.objects import Image, Properties, make_image
+from tests.plugin_ofx.ofx_host.quirks import DEPTHS, FAILED, OK, REPLY_DEFAULT, Pixels, Quirks, Source
 
 __all__ = [
     "DEPTHS",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.hosts.conftest import MakeHost, Painted
-from tests.hosts.ofx_host import FAILED, OK
+from tests.plugin_ofx.conftest import MakeHost, Painted
+from tests.plugin_ofx.ofx_host import FAILED, OK
 
 
 def memory() -> int:

@@ -11,9 +11,9 @@ import pytest
 from paintover_bridge.client import Client
 
 from tests.conftest import SmallShot
-from tests.hosts.conftest import MakeHost, Painted, wait_for
-from tests.hosts.ofx_host import OK, Pixels, Quirks, Source
-from tests.hosts.test_effects import painting, propagate, source_of
+from tests.plugin_ofx.conftest import MakeHost, Painted, wait_for
+from tests.plugin_ofx.ofx_host import OK, Pixels, Quirks, Source
+from tests.plugin_ofx.test_effects import painting, propagate, source_of
 
 
 def frames_of(client: Client, job: str) -> list[int]:

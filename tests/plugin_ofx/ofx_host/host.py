@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.hosts.ofx_host.effects import EffectSuite, ParameterSuite, PropertySuite
-from tests.hosts.ofx_host.interface import DrawSuite, InteractSuite, MessageSuite, ProgressSuite, TimeLineSuite
-from tests.hosts.ofx_host.objects import Clip, Described, Image, Param, Properties, make_image
-from tests.hosts.ofx_host.quirks import GUARD, OK, Pixels, Quirks, Source, Value
-from tests.hosts.ofx_host.state import HostState
-from tests.hosts.ofx_host.suite import Suite
+from tests.plugin_ofx.ofx_host.effects import EffectSuite, ParameterSuite, PropertySuite
+from tests.plugin_ofx.ofx_host.interface import DrawSuite, InteractSuite, MessageSuite, ProgressSuite, TimeLineSuite
+from tests.plugin_ofx.ofx_host.objects import Clip, Described, Image, Param, Properties, make_image
+from tests.plugin_ofx.ofx_host.quirks import GUARD, OK, Pixels, Quirks, Source, Value
+from tests.plugin_ofx.ofx_host.state import HostState
+from tests.plugin_ofx.ofx_host.suite import Suite
 
 ENTRY = CFUNCTYPE(c_int, c_char_p, c_void_p, c_void_p, c_void_p)
 SUITES: list[type[Suite]] = [

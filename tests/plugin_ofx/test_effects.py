@@ -14,8 +14,8 @@ from paintover_bridge import daemon
 from paintover_bridge.client import Client
 
 from tests.conftest import SmallShot, make_small_shot
-from tests.hosts.conftest import MakeHost, Painted, wait_for
-from tests.hosts.ofx_host import FAILED, OK, Effect, Pixels, Source
+from tests.plugin_ofx.conftest import MakeHost, Painted, wait_for
+from tests.plugin_ofx.ofx_host import FAILED, OK, Effect, Pixels, Source
 
 
 def source_of(shot: SmallShot) -> Source:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.hosts.ofx_host.quirks import COMPONENTS, DEPTHS, GUARD, Pixels, Quirks, Value
+from tests.plugin_ofx.ofx_host.quirks import COMPONENTS, DEPTHS, GUARD, Pixels, Quirks, Value
 
 
 class Properties:
