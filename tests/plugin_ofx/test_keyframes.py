@@ -129,11 +129,11 @@ def test_host_without_other_times_plays_the_clip_once(
     )
     effect.edit("propagate")
     for number in range(small_shot.count):
-        assert effect.render(float(number))[0] == OK
+        assert effect.render(float(number), interactive=True)[0] == OK
     wait_for(lambda: len(client.list_jobs()) == 1)
     assert client.wait_until_finished(client.list_jobs()[0].name, 60)
     effect.edit("draft_softness", 2.0, time=11.0)
-    effect.render(11.0)
+    effect.render(11.0, interactive=True)
     effect.edit("propagate", time=11.0)
     wait_for(lambda: len(client.list_jobs()) == 2)
 
