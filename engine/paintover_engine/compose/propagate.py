@@ -7,39 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
-from paintover_engine.compose.motion import Motion, PairMotion, bridged
+from paintover_engine.compose.exposure import NO_CHANGE, Exposure
+from paintover_engine.compose.motion import Motion
 from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.compose.register import Registration
-from paintover_engine.compose.tracker import LastSeen, Propagated, State, Step, TrackedEdit, Tracker
-
-LONGEST_GAP = 12
-"""Frames after which a scene that was interrupted is not expected back: the interruption was a cut."""
-
-
-class SceneCursor:
-    """Follows one scene outward from its keyframe. A frame that is cut off from the one before it ends the scene if the
-    scene does not come back within `LONGEST_GAP` frames; else it was a disturbance: a flash, a black frame.
-
-    last_seen: the frame before the first one that is asked for, or the last before that which showed the scene."""
-
-    def __init__(self, last_seen: int, motion: Motion, frame_at: Callable[[int], AnalysisFrame]) -> None:
-        self.last_seen = last_seen
-        self._motion = motion
-        self._frame_at = frame_at
-
-    def advance(self, number: int) -> PairMotion | None:
-        """The motion between the next frame and the last one that showed the scene; None where it does not show it."""
-        distance = abs(number - self.last_seen)
-        if distance == 1:
-            motion = self._motion.to_keyframe_side(number)
-        elif distance <= LONGEST_GAP + 1:
-            motion = bridged(self._frame_at(self.last_seen), self._frame_at(number))
-        else:
-            return None
-        if motion.cut:
-            return None
-        self.last_seen = number
-        return motion
+from paintover_engine.compose.scene import FrameEvent, SceneCursor, Step
+from paintover_engine.compose.tracker import LastSeen, Propagated, State, TrackedEdit, Tracker
 
 
 def propagate(
@@ -58,28 +31,30 @@ def propagate(
     step = 1 if numbers[0] > keyframe else -1
     tracker = Tracker(frame_at(keyframe), edit)
     state = tracker.start() if before is None else tracker.resume(before, outermost(step))
-    scene = SceneCursor(_last_seen(before, numbers[0] - step), motion, frame_at)
-    seen, registration = frame_at(scene.last_seen), state.registration
+    scene = SceneCursor(_last_seen(before, numbers[0] - step), state.exposure, motion, frame_at)
+    registration = state.registration
 
     def registered(number: int) -> tuple[Step | None, Registration | None]:
         """The step to a frame, None where it does not show the scene; and its registration."""
-        nonlocal seen, registration
-        moved = scene.advance(number)
-        if moved is None:
+        nonlocal registration
+        taken = scene.advance(number)
+        if taken is None:
             return None, registration
-        previous, seen = seen, frame_at(number).prepared()
-        taken = Step(number, seen, previous, moved.backward, moved.forward, moved.repeated)
-        registration = tracker.register(registration, taken)
-        return taken, registration
+        taken.frame.prepared()
+        found = tracker.register(registration, taken)
+        if not taken.events & FrameEvent.PASSED:
+            registration = found
+        return taken, found
 
     states = []
     for taken, found in prefetched(registered, numbers):
         check()
         if taken is None:
-            states.append(State(np.zeros_like(state.matte), 0.0, found))
-        else:
-            state = tracker.advance(state, found, taken)
-            states.append(state)
+            states.append(State(np.zeros_like(state.matte), 0.0, found, events=FrameEvent.HIDDEN))
+            continue
+        states.append(tracker.advance(state, found, taken))
+        if not taken.events & FrameEvent.PASSED:
+            state = states[-1]
     lost = scene.last_seen != numbers[-1]
     return tracker.propagated(states[::step], (scene.last_seen, state) if lost else None)
 
@@ -92,11 +67,22 @@ def propagate_grade(
     frame_at: Callable[[int], AnalysisFrame],
 ) -> Propagated:
     """A grade of the whole frame holds in every frame that shows its keyframe's scene."""
-    scene = SceneCursor(_last_seen(before, numbers[0] - step), motion, frame_at)
-    confidence = [0.0 if scene.advance(number) is None else 1.0 for number in numbers]
+    exposure = NO_CHANGE
+    if before is not None:
+        packed = before.last_seen.exposure if before.last_seen else before.exposure[outermost(step)]
+        exposure = Exposure.unpacked(packed)
+    scene = SceneCursor(_last_seen(before, numbers[0] - step), exposure, motion, frame_at)
+    steps = [scene.advance(number) for number in numbers]
+    confidence = [0.0 if taken is None else 1.0 for taken in steps]
+    exposures = [(NO_CHANGE if taken is None else taken.exposure).packed() for taken in steps]
+    events = [FrameEvent.HIDDEN if taken is None else taken.events for taken in steps]
     lost = scene.last_seen != numbers[-1]
-    last_seen = LastSeen(scene.last_seen, 1.0) if lost else None
-    return Propagated(np.array(confidence[::step], np.float32), last_seen=last_seen)
+    return Propagated(
+        np.array(confidence[::step], np.float32),
+        np.stack(exposures[::step]),
+        np.array(events[::step], np.uint8),
+        last_seen=LastSeen(scene.last_seen, 1.0, scene.exposure.packed()) if lost else None,
+    )
 
 
 def _last_seen(before: Propagated | None, neighbour: int) -> int:

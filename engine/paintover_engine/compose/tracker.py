@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
+from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.flow import Field, pack, unpack, warp
 from paintover_engine.compose.matte import (
     Plane,
@@ -27,6 +28,7 @@ from paintover_engine.compose.matte import (
 )
 from paintover_engine.compose.matte_net import MatteNet, NetWeights, TrainedNet, feature_planes, motion_plane, train
 from paintover_engine.compose.register import Registrar, Registration
+from paintover_engine.compose.scene import FrameEvent, Step
 from paintover_engine.media.bounds import bounds_of
 
 REACH = 10
@@ -55,13 +57,17 @@ class TrackedEdit:
 
 @dataclass(frozen=True)
 class Propagated:
-    """An edit in a span of frames, ascending. Of a grade, `confidence` alone.
+    """An edit in a span of frames, ascending. Of a grade, `confidence`, `exposure` and `events` alone.
 
-    confidence: (frames,) float32, 0..1; 0 from a cut on. matte: (frames, h, w) uint8. offset: (frames, h, w, 2) int16,
-    packed, and trust: (frames, h, w) uint8: the `Registration`s of a mapped edit. net: the matte network's layers as
-    of the last of them. last_seen: where the outermost frame does not show the scene, the last one that did."""
+    confidence: (frames,) float32, 0..1; 0 from a cut on. exposure: (frames, 2, 3) float32, `Exposure.packed` from the
+    keyframe to each frame. events: (frames,) uint8, each a `FrameEvent`. matte: (frames, h, w) uint8. offset:
+    (frames, h, w, 2) int16, packed, and trust: (frames, h, w) uint8: the `Registration`s of a mapped edit. net: the
+    matte network's layers as of the last of them. last_seen: where the frames beyond do not go on from the outermost
+    one, the last before it from which they do."""
 
     confidence: NDArray[np.float32]
+    exposure: NDArray[np.float32]
+    events: NDArray[np.uint8]
     matte: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     trust: NDArray[np.uint8] | None = None
@@ -75,6 +81,7 @@ class LastSeen:
 
     number: int
     confidence: float
+    exposure: NDArray[np.float32]
     matte: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     trust: NDArray[np.uint8] | None = None
@@ -82,25 +89,14 @@ class LastSeen:
 
 @dataclass(frozen=True)
 class State:
-    """The edit in one frame: its matte (h, w) 0..1, its confidence 0..1, and, of a mapped edit, where the frame's
-    pixels stood on the keyframe."""
+    """The edit in one frame: its matte (h, w) 0..1, its confidence 0..1, and of a mapped edit where the frame's pixels
+    stood on the keyframe. exposure: from the keyframe to the frame. events: what happened to the frame."""
 
     matte: Plane
     confidence: float
     registration: Registration | None
-
-
-@dataclass(frozen=True)
-class Step:
-    """A frame and the last one before it, nearer to the keyframe, that shows the scene. backward: flow from this frame
-    to that; forward: from that one to this; repeated: both are the same picture."""
-
-    number: int
-    frame: AnalysisFrame
-    previous: AnalysisFrame
-    backward: Field
-    forward: Field
-    repeated: bool = False
+    exposure: Exposure = NO_CHANGE
+    events: FrameEvent = FrameEvent(0)
 
 
 class Tracker:
@@ -120,14 +116,14 @@ class Tracker:
     def register(self, registration: Registration | None, step: Step) -> Registration | None:
         """The registration of `step`'s frame from that of the frame before it; None of an edit that is not mapped. It
         needs no matte, so that it may be computed ahead of `advance`, in another thread."""
-        if registration is None or step.repeated:
+        if registration is None or step.events & FrameEvent.REPEATED:
             return registration
         return self._registrar.advance(registration, step.backward, step.forward, step.frame.sharp_grey)
 
     def advance(self, state: State, registration: Registration | None, step: Step) -> State:
         """The state of `step`'s frame from that of the frame before it. registration: from `register`."""
-        if step.repeated:
-            return state
+        if step.events & FrameEvent.REPEATED:
+            return replace(state, events=step.events)
         prior = warp(state.matte, step.backward)
         if registration is None:
             if prior.sum() < _GONE * self._region.sum():
@@ -138,10 +134,11 @@ class Tracker:
             prior += certainty * (on_key - prior)
             matte = self._segmented(prior, step)
             matte = without_specks(matte + (1 - self._edit.firmness) * certainty * (on_key - matte), _SPECK)
-        return State(matte, _lowered_confidence(state.confidence, matte, prior), registration)
+        confidence = _lowered_confidence(state.confidence, matte, prior)
+        return State(matte, confidence, registration, step.exposure, step.events)
 
     def _segmented(self, prior: Plane, step: Step) -> Plane:
-        rng = np.random.default_rng(abs(step.number))
+        rng = None if step.events & FrameEvent.PASSED else np.random.default_rng(abs(step.number))
         return segment(self._net, prior, step.frame, warp(step.previous.lab, step.backward), step.backward, rng)
 
     def _found_again(self, frame: AnalysisFrame) -> Plane:
@@ -160,6 +157,8 @@ class Tracker:
         registrations = [state.registration for state in states if state.registration is not None]
         return Propagated(
             confidence=np.array([state.confidence for state in states], np.float32),
+            exposure=np.stack([state.exposure.packed() for state in states]),
+            events=np.array([state.events for state in states], np.uint8),
             matte=np.stack([to_bytes(state.matte) for state in states]),
             offset=np.stack([pack(each.offset) for each in registrations]) if registrations else None,
             trust=np.stack([to_bytes(each.trust) for each in registrations]) if registrations else None,
@@ -174,6 +173,7 @@ class Tracker:
         seen = before.last_seen or LastSeen(
             0,
             float(before.confidence[index]),
+            before.exposure[index],
             before.matte[index] if before.matte is not None else None,
             before.offset[index] if before.offset is not None else None,
             before.trust[index] if before.trust is not None else None,
@@ -182,7 +182,7 @@ class Tracker:
         registration = None
         if seen.offset is not None and seen.trust is not None:
             registration = Registration(unpack(seen.offset), from_bytes(seen.trust))
-        return State(from_bytes(seen.matte), seen.confidence, registration)
+        return State(from_bytes(seen.matte), seen.confidence, registration, Exposure.unpacked(seen.exposure))
 
 
 def _stored(number: int, state: State) -> LastSeen:
@@ -190,6 +190,7 @@ def _stored(number: int, state: State) -> LastSeen:
     return LastSeen(
         number,
         state.confidence,
+        state.exposure.packed(),
         to_bytes(state.matte),
         pack(place.offset) if place else None,
         to_bytes(place.trust) if place else None,

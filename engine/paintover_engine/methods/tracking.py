@@ -163,7 +163,7 @@ class TrackingPlanner:
 # The stages' functions.
 
 
-@stage(output=FlowChunk, version=2)
+@stage(output=FlowChunk, version=3)
 def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     """The motion of the pairs (n, n + 1) for the stage's frames n."""
     first, last = stage.frames
@@ -218,7 +218,7 @@ def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     return Learned(False, edit)
 
 
-@stage(output=Propagated, version=2)
+@stage(output=Propagated, version=3)
 def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
     """The edit in the stage's frames, from the stage before it or from the keyframe."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step
