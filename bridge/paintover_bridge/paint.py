@@ -232,9 +232,8 @@ class PaintSession:
         with contextlib.suppress(ClientError):  # it may have finished meanwhile
             self._client.cancel_job(self._job.name)
         self._client.wait_until_finished(self._job.name, CANCEL_SECONDS)
-        if self._request.output:  # nothing lay there when that job was accepted; what does now is its result
-            self._request = replace(self._request, overwrite=True)
         if self._client.get_job(self._job.name).state == job_pb2.JOB_STATE_DONE:  # before it could be cancelled
+            self._request = replace(self._request, overwrite=True)
             return
         self._output.event("outdated", {"job": self._job.name})
         self._output.say(f"{self._job.name} is cancelled: this save outdates it.")

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from paintover_engine.errors import Code, PaintoverError
@@ -54,6 +55,7 @@ class Scheduler:
         self._assigned: set[int] = set()  # jobs that a device works on right now
         self._running: dict[str, asyncio.Event] = {}  # by the key of a stage that runs right now; set at its end
         self._calls: dict[int, asyncio.Task[Any]] = {}
+        self._halted: Counter[int] = Counter()  # jobs that are being cancelled or paused, and by how many clients
         self._background: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
@@ -73,12 +75,19 @@ class Scheduler:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def interrupt(self, job_id: int) -> None:
-        """Ends what runs for a job now, whose state the caller has set. Returns when its files are closed."""
-        if task := self._calls.get(job_id):
-            task.cancel()
-            await asyncio.wait([task])
-        self.forget(job_id)
+    @contextlib.asynccontextmanager
+    async def halted(self, job_id: int) -> AsyncIterator[None]:
+        """Ends what runs for a job now, and starts nothing for it within. On entry its files are closed."""
+        self._halted[job_id] += 1
+        try:
+            if task := self._calls.get(job_id):
+                task.cancel()
+                await asyncio.wait([task])
+            yield
+        finally:
+            self._halted[job_id] -= 1
+            self._halted += Counter()  # drops those at 0
+            self.forget(job_id)
 
     def forget(self, job_id: int) -> None:
         """Drops a job's plan and retries, so that it is planned anew; what runs for it now goes on."""
@@ -127,7 +136,7 @@ class Scheduler:
         pause = None
         waiting = [job for job in self._queue.waiting(*ACTIVE) if self._runs_on(worker, job)]
         for job in sorted(waiting, key=_rank):
-            if job.id in self._assigned:
+            if job.id in self._assigned or job.id in self._halted:
                 continue
             left = self._retries.seconds_left(job.id)
             if left <= 0:
@@ -175,6 +184,8 @@ class Scheduler:
         """Calls a device's worker about a job. plan: the call is for the process that holds it.
 
         None when the job was cancelled or paused meanwhile."""
+        if job.id in self._halted or self._queue.job(job.id).state not in ACTIVE:
+            return None
         generation = plan.generation if plan else None
         task = asyncio.ensure_future(worker.client.call(request, generation=generation, progress=progress))
         self._calls[job.id] = task

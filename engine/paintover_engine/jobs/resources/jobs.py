@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.jobs import protocol, records
+from paintover_engine.jobs import protocol, publication, records
 from paintover_engine.jobs.entities import UNFINISHED, Job, JobFrame, JobSpec, JobState
 from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
@@ -130,9 +130,11 @@ class Jobs:
     # Changing.
 
     async def cancel(self, job_id: int) -> Job:
+        """Ends a job. One whose output is being published comes out done: its files are there."""
         return await self._halt(job_id, JobState.CANCELLED)
 
     async def pause(self, job_id: int) -> Job:
+        """Stops a job until it is resumed; it may come out done, as with `cancel`."""
         return await self._halt(job_id, JobState.PAUSED)
 
     async def _halt(self, job_id: int, state: JobState) -> Job:
@@ -141,13 +143,30 @@ class Jobs:
             if job.state is state:
                 return job
             raise PaintoverError(Code.FAILED_PRECONDITION, f"Job {job_id} is {job.state.value} already.")
-        job.state = state
-        if state.finished:
-            job.ended = time.time()
-        self._queue.update_job(job)
-        await self._state.scheduler.interrupt(job_id)
+        async with self._state.scheduler.halted(job_id):
+            notes = await asyncio.to_thread(self._published, job)
+            job = self._queue.job(job_id)
+            if not job.state.finished:  # else it ended by itself meanwhile
+                job.state = state
+                if notes is not None:
+                    job.state, job.message = JobState.DONE, " ".join(notes)
+                    job.progress.fraction, job.progress.seconds_left, job.progress.stage = 1.0, 0.0, ""
+                    self._queue.update_progress(job)
+                if job.state.finished:
+                    job.ended = time.time()
+                self._queue.update_job(job)
         self._state.changes.announce()
         return self._queue.job(job_id)
+
+    def _published(self, job: Job) -> tuple[str, ...] | None:
+        """Finishes a publication of the job's output that has begun; its notes. None where none has."""
+        if not job.spec.output:
+            return None
+        try:
+            return publication.resume(self._state.folder.publication(job.id))
+        except (PaintoverError, OSError) as error:
+            log.warning("its output is not published: %s", error, extra={"job": job.id})
+            return None
 
     def resume(self, job_id: int) -> Job:
         """A paused job goes on."""
@@ -213,7 +232,7 @@ class Jobs:
         records.remove(self._state.folder.records, job_id)  # first: a record without a job would bring it back
         for key in self._queue.delete_job(job_id):
             self._state.store.remove(key, publishes=True)
-        (self._state.folder.publications / f"{job_id}.json").unlink(missing_ok=True)
+        self._state.folder.publication(job_id).unlink(missing_ok=True)
         self._state.changes.announce()
 
     # Reading.
