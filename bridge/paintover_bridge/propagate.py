@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import signal
 import sys
 import threading
@@ -15,7 +17,7 @@ from paintover.v1 import job_pb2, shot_pb2
 
 from paintover_bridge.arguments import KeyframeFile
 from paintover_bridge.client import Client
-from paintover_bridge.errors import INTERRUPTED, OK, ClientError
+from paintover_bridge.errors import INTERRUPTED, OK, ClientError, bad_input
 from paintover_bridge.job_request import JobRequest
 from paintover_bridge.output import CommandOutput
 from paintover_bridge.progress import display_for, duration
@@ -56,11 +58,39 @@ def located(client: Client, request: JobRequest, output: CommandOutput) -> JobRe
     return replace(request, clip=clip, frames=clip.frames)
 
 
+def earlier_keyframes(client: Client, request: JobRequest) -> list[KeyframeFile]:
+    """The keyframes of the newest propagation of the request's source and frames, whoever made it: an effect in a host,
+    a script.
+
+    Raises ClientError where there is none, or its pictures are gone."""
+    shots = {shot.name for shot in client.list_shots() if _spelt(shot.source) == _spelt(request.source)}
+    for job in sorted(client.list_jobs(), key=lambda job: job_number(job.name), reverse=True):
+        if job.spec.shot not in shots or not job.spec.keyframes:
+            continue
+        current = {keyframe.name: keyframe for keyframe in client.list_keyframes(job.spec.shot)}
+        named = [current[name] for name in job.spec.keyframes if name in current]
+        first, last = request.frames or (-sys.maxsize, sys.maxsize)
+        pictures = [
+            KeyframeFile(keyframe.frame, keyframe.files[0], next(iter(keyframe.files[1:]), None))
+            for keyframe in named
+            if first <= keyframe.frame <= last and keyframe.files and all(map(os.path.isfile, keyframe.files))
+        ]
+        if pictures:
+            return pictures
+    raise bad_input(f"Nothing was painted on {request.source} yet; give a painted frame with --keyframe.")
+
+
+def _spelt(source: str) -> str:
+    """A source's name with #### as %04d, to compare."""
+    return re.sub("#+", lambda number: f"%0{len(number[0])}d", source)
+
+
 def submit(
     client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], output: CommandOutput
 ) -> job_pb2.Job:
-    """Creates the job of a request with these keyframes; what the engine noted about source and keyframes is
-    printed."""
+    """Creates the job of a request with these keyframes, or without any with the earlier ones; what the engine noted
+    about source and keyframes is printed."""
+    keyframes = keyframes or earlier_keyframes(client, request)
     shot = create_shot(client, request, output)
     names = []
     for given in keyframes:

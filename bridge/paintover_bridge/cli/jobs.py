@@ -105,6 +105,7 @@ def watch_job(id: str) -> int:
 def _act(id: str, action: Callable[[Client, str], Any], done: str, *, may_be_late: bool = False) -> int:
     """may_be_late: the job may come out done instead."""
     from paintover.v1 import job_pb2
+
     from paintover_bridge.arguments import parse_job
     from paintover_bridge.records import as_record
 

@@ -18,8 +18,8 @@ _DETACH = click.option("--detach", is_flag=True, help="Leave the job in the engi
     "keyframes",
     metavar="FRAME=IMAGE",
     multiple=True,
-    required=True,
-    help="A frame number and the painted picture of it; give several for several frames.",
+    help="A frame number and the painted picture of it; give several for several frames.  [default: those that were "
+    "propagated last on SOURCE, by an effect or a script]",
 )
 @click.option(
     "--matte",

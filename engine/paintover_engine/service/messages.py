@@ -88,6 +88,7 @@ def keyframe_message(keyframe: StoredKeyframe) -> keyframe_pb2.Keyframe:
         frame=keyframe.frame,
         has_matte=keyframe.has_matte,
         notes=keyframe.notes,
+        files=keyframe.files,
     )
 
 
