@@ -64,7 +64,7 @@ def earlier_keyframes(client: Client, request: JobRequest) -> list[KeyframeFile]
 
     Raises ClientError where there is none, or its pictures are gone."""
     shots = {shot.name for shot in client.list_shots() if _spelt(shot.source) == _spelt(request.source)}
-    for job in sorted(client.list_jobs(), key=lambda job: job_number(job.name), reverse=True):
+    for job in sorted(client.list_jobs(), key=job_number, reverse=True):
         if job.spec.shot not in shots or not job.spec.keyframes:
             continue
         current = {keyframe.name: keyframe for keyframe in client.list_keyframes(job.spec.shot)}

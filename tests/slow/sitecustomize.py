@@ -1,7 +1,7 @@
 """Gives a daemon and its workers two more methods, whose stages take time but no work: put this folder on PYTHONPATH.
 
-`slow-draft` is interactive, `slow-final` takes a model as the diffusion methods do. SLOW_PUBLICATION: seconds before each
-file of a result gets its final name.
+`slow-draft` is interactive, `slow-final` takes a model as the diffusion methods do. SLOW_PUBLICATION: seconds before
+each file of a result gets its final name.
 """
 
 import os
@@ -14,7 +14,8 @@ from paintover_engine.jobs import publication
 from paintover_engine.methods.registry import METHODS, MethodSpec
 from slow_method import SlowParameters
 
-for name, kind, model in (("slow-draft", "", ""), ("slow-final", "svd", "small-svd")):
+SLOW = (("slow-draft", "", ""), ("slow-final", "svd", "small-svd"), ("slow_final", "svd", "small-svd"))
+for name, kind, model in SLOW:  # an effect's parameters take no hyphen
     METHODS[name] = MethodSpec(
         name, name, "Takes its time.", SlowParameters, "slow_method", model_kind=kind, default_model=model
     )
