@@ -253,9 +253,13 @@ class RunStageRequest(Request[RunStageReply]):
 
 
 class DeliverRequest(Request[Notes]):
-    """Finishes writing a job's result, whose frames are all there; reports progress."""
+    """Finishes writing a job's result, whose frames are all there; reports progress.
+
+    notes: what the job tells at its end, for the sidecar; started: when it did, in seconds since 1970."""
 
     job: int
+    notes: list[str]
+    started: float
 
 
 class JobNotesRequest(Request[Notes]):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.jobs import outputs
+from paintover_engine.jobs import outputs, sidecar
 from paintover_engine.jobs.delivery import Delivery
 from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.store import Store, StoredFrame
@@ -71,9 +71,11 @@ class Runner:
         self.info = info
         self.store = store
         self.cancelled = cancelled
-        spec = find_method(method)
+        self._spec = spec = find_method(method)
         self._module: ModuleType = importlib.import_module(spec.module)
-        self._settings = (parameters, model or spec.default_model) if spec.takes_model else (parameters,)
+        self._parameters = parameters
+        self._model = model or spec.default_model
+        self._settings = (parameters, self._model) if spec.takes_model else (parameters,)
         self.stages: list[Stage] = self._module.plan(info, keyframes, *self._settings)
         self._publishing = {
             number: stage
@@ -81,8 +83,11 @@ class Runner:
             if stage.publishes
             for number in range(stage.frames[0], stage.frames[1] + 1)
         }
+        self._keys = keyframes
         self._output = output
         self._publication = publication
+        self._started = time.time()
+        self._closing_notes: Sequence[str] = ()
         self._source = open_source(info)
         self._keyframes: dict[str, Keyframe] = {}
         self._slots = 1 if spec.takes_model else 2
@@ -234,12 +239,20 @@ class Runner:
 
     # Writing the result.
 
-    def deliver(self, progress: Callable[[int], None] = lambda frames: None) -> tuple[str, ...]:
-        """Finishes writing the result, and publishes it as a whole.
+    def deliver(
+        self,
+        progress: Callable[[int], None] = lambda frames: None,
+        notes: Sequence[str] = (),
+        started: float | None = None,
+    ) -> tuple[str, ...]:
+        """Finishes writing the result, and publishes it as a whole, with its sidecar.
 
-        progress: called regularly with the number of frames written so far. Returns notes for the user, such as what
-        the format could not hold."""
+        progress: called regularly with the number of frames written so far. notes: what the job tells at its end, for
+        the sidecar. started: when the job did, in seconds since 1970; None: when this runner did. Returns notes for
+        the user, such as what the format could not hold."""
         with self._starting:
+            self._closing_notes = notes
+            self._started = started or self._started
             delivery = self._delivery or self._start_delivery()
             self._delivery = None
         return delivery.finish(self.check, progress)
@@ -252,7 +265,22 @@ class Runner:
 
     def _start_delivery(self) -> Delivery:
         assert self._output
-        return Delivery(self._output, self.info, self.plate, self._painted, self._publication)
+        return Delivery(self._output, self.info, self.plate, self._painted, self._describe, self._publication)
+
+    def _describe(self, confidence: Mapping[int, float], notes: Sequence[str]) -> str:
+        """The text of the result's sidecar."""
+        assert self._output
+        return sidecar.describe(
+            self.info,
+            self._output,
+            self._keys,
+            self._spec,
+            self._parameters,
+            self._model,
+            confidence=confidence,
+            notes=[*self._closing_notes, *notes],
+            wall_seconds=time.time() - self._started,
+        )
 
     def _painted(self, number: int) -> StoredFrame | None:
         """A frame of the result; None while it is not computed."""

@@ -291,7 +291,7 @@ class Scheduler:
             return
         notes = list(reply.notes)
         if job.spec.output:
-            delivered = await self._deliver(job, plan)
+            delivered = await self._deliver(job, plan, notes)
             if delivered is None:
                 return
             notes += delivered.notes
@@ -304,7 +304,7 @@ class Scheduler:
             return
         self._end(job, JobState.DONE, " ".join(notes))
 
-    async def _deliver(self, job: Job, plan: JobPlan) -> protocol.Notes | None:
+    async def _deliver(self, job: Job, plan: JobPlan, notes: Sequence[str]) -> protocol.Notes | None:
         estimate = DeliveryEstimate(job.progress)
 
         def on_progress(delivered: protocol.DeliveryProgress) -> None:
@@ -314,7 +314,8 @@ class Scheduler:
                 self._changed()
 
         job.progress.stage = "write"
-        return await self._call(plan.worker, job, protocol.DeliverRequest(job=job.id), plan, on_progress)
+        request = protocol.DeliverRequest(job=job.id, notes=list(notes), started=job.started or job.created)
+        return await self._call(plan.worker, job, request, plan, on_progress)
 
     # Failures.
 
