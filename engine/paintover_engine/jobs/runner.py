@@ -54,6 +54,7 @@ class Runner:
     model: its name, for methods that take one; "": the method's default.
     output: where the result is written; the writing starts with the first frame, while the other stages still run.
     publication: the file that records what of the output was published, for a job that is run again.
+    source: the source as it lies on this machine, where that is not where `info` was found.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Runner:
         model: str = "",
         output: Output | None = None,
         publication: Path | None = None,
+        source: SourceInfo | None = None,
     ) -> None:
         self.info = info
+        self._files = source or info
         self.store = store
         self.cancelled = cancelled
         self._spec = spec = find_method(method)
@@ -88,10 +91,10 @@ class Runner:
         self._publication = publication
         self._started = time.time()
         self._closing_notes: Sequence[str] = ()
-        self._source = open_source(info)
+        self._source = open_source(self._files)
         self._keyframes: dict[str, Keyframe] = {}
-        self._slots = 1 if spec.takes_model else 2
-        self._threads = ThreadPoolExecutor(self._slots, "stage")
+        self.slots = 1 if spec.takes_model else 2
+        self._threads = ThreadPoolExecutor(self.slots, "stage")
         self._names: dict[str, str] = {}
         self._runs: dict[str, Future[StageReport]] = {}
         self._following: Sequence[Stage] = ()
@@ -162,7 +165,7 @@ class Runner:
         following: the stages that will be run next, in order. They may be started already; a later call then only
         waits for them."""
         with self._starting:
-            self._following = following[:AHEAD] if self._slots > 1 else ()
+            self._following = following[:AHEAD] if self.slots > 1 else ()
             run = self._runs.get(stage.key)
             stored = self._has(stage)
             if run is None and stored:  # another job computed it meanwhile
@@ -198,7 +201,7 @@ class Runner:
         """Starts those of the following stages whose inputs are stored, while a thread is free."""
         with self._starting:
             for stage in self._following:
-                if self._closed or sum(not run.done() for run in self._runs.values()) >= self._slots:
+                if self._closed or sum(not run.done() for run in self._runs.values()) >= self.slots:
                     return
                 known = stage.key in self._runs or self._has(stage)
                 if not known and all(self._has(needed) for needed in stage.inputs):
@@ -265,7 +268,7 @@ class Runner:
 
     def _start_delivery(self) -> Delivery:
         assert self._output
-        return Delivery(self._output, self.info, self.plate, self._painted, self._describe, self._publication)
+        return Delivery(self._output, self._files, self.plate, self._painted, self._describe, self._publication)
 
     def _describe(self, confidence: Mapping[int, float], notes: Sequence[str]) -> str:
         """The text of the result's sidecar."""

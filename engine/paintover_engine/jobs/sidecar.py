@@ -15,11 +15,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from paintover_engine import __version__
-from paintover_engine.diffusion import models
 from paintover_engine.jobs.protocol import Output
 from paintover_engine.media import colour
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.methods.registry import MethodSpec
+from paintover_engine.methods.registry import MethodSpec, find_model, licence_of
 from paintover_engine.methods.stage import KeyframeRef
 
 LIBRARIES = ("av", "numpy", "opencolorio", "opencv-python-headless", "OpenImageIO")
@@ -147,8 +146,8 @@ def describe(
 
 
 def _model(spec: MethodSpec, name: str) -> Model:
-    found = models.locate(name, spec.model_kind)
-    return Model(name=name, digest=found.digest, licence=models.licence(found))
+    found = find_model(spec, name)
+    return Model(name=name, digest=found.digest, licence=licence_of(found))
 
 
 def _versions(spec: MethodSpec) -> dict[str, str]:
