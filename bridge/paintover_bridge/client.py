@@ -286,6 +286,28 @@ class Client:
     def retry_job(self, name: str) -> job_pb2.Job:
         return self._call(lambda connection: connection.jobs.RetryJob, job_pb2.RetryJobRequest(name=name)).job
 
+    def redo_frames(
+        self,
+        name: str,
+        frames: tuple[int, int],
+        *,
+        parameters: Mapping[str, str] | None = None,
+        output: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+    ) -> job_pb2.Job:
+        """Creates a job that makes some frames of a finished one anew, first to last, with the shot's keyframes as they
+        are now, and keeps the others.
+
+        parameters: those that are to be others. output: where the whole goes; None: the next version of where the
+        finished job's went."""
+        request = job_pb2.RetryJobRequest(
+            name=name,
+            frames=shot_pb2.FrameRange(first=frames[0], last=frames[1]),
+            parameters=parameters or {},
+            output=job_pb2.Output(path="" if output is None else absolute(output), overwrite=overwrite),
+        )
+        return self._call(lambda connection: connection.jobs.RetryJob, request, PROBE_SECONDS).job
+
     def delete_job(self, name: str) -> None:
         self._call(lambda connection: connection.jobs.DeleteJob, job_pb2.DeleteJobRequest(name=name))
 

@@ -225,7 +225,8 @@ class PlanJobReply(Message):
 
 
 class PlanJobRequest(Request[PlanJobReply]):
-    """Declares a job's stages, and prepares to run them. output: None where nothing is written."""
+    """Declares a job's stages, and prepares to run them. output: None where nothing is written. kept: runs of frames
+    that are in the store already: the stage's key, first and last frame."""
 
     job: int
     info: SourceInfo
@@ -234,6 +235,7 @@ class PlanJobRequest(Request[PlanJobReply]):
     keyframes: list[KeyframeRef]
     model: str
     output: Output | None
+    kept: list[tuple[str, int, int]] = []
 
 
 class RunStageReply(Message):

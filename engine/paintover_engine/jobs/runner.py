@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs, sidecar
 from paintover_engine.jobs.delivery import Delivery
+from paintover_engine.jobs.kept import Kept, keys_by_frame
 from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.store import Store, StoredFrame
 from paintover_engine.media.info import SourceInfo
@@ -54,6 +55,7 @@ class Runner:
     model: its name, for methods that take one; "": the method's default.
     output: where the result is written; the writing starts with the first frame, while the other stages still run.
     publication: the file that records what of the output was published, for a job that is run again.
+    kept: runs of frames that an earlier job made and that are not to be made: the stage's key, first and last frame.
     source: the source as it lies on this machine, where that is not where `info` was found.
     """
 
@@ -69,6 +71,7 @@ class Runner:
         output: Output | None = None,
         publication: Path | None = None,
         source: SourceInfo | None = None,
+        kept: Sequence[Kept] = (),
     ) -> None:
         self.info = info
         self._files = source or info
@@ -80,6 +83,9 @@ class Runner:
         self._model = model or spec.default_model
         self._settings = (parameters, self._model) if spec.takes_model else (parameters,)
         self.stages: list[Stage] = self._module.plan(info, keyframes, *self._settings)
+        self._kept_runs, self._kept = kept, keys_by_frame(kept)
+        if kept:
+            self.stages = _needed_for(self.stages, set(range(info.first, info.last + 1)) - self._kept.keys())
         self._publishing = {
             number: stage
             for stage in self.stages
@@ -280,6 +286,7 @@ class Runner:
             self._spec,
             self._parameters,
             self._model,
+            kept=self._kept_runs,
             confidence=confidence,
             notes=[*self._closing_notes, *notes],
             wall_seconds=time.time() - self._started,
@@ -288,11 +295,22 @@ class Runner:
     def _painted(self, number: int) -> StoredFrame | None:
         """A frame of the result; None while it is not computed."""
         stage = self._publishing.get(number)
-        if stage is None or not self._has(stage):
+        key = self._kept.get(number) or (stage.key if stage else "")
+        if not key or not self.store.has(key, publishes=True):
             return None
-        frame = self.store.frame(stage.key, number)
+        frame = self.store.frame(key, number)
         outputs.check_frame(self.store, frame)
         return frame
+
+
+def _needed_for(stages: Sequence[Stage], numbers: Set[int]) -> list[Stage]:
+    """The stages that publish some of these frames, and all that those read, in their order."""
+    needed: set[str] = set()
+    for stage in reversed(stages):  # inputs come before readers
+        first, last = stage.frames
+        if stage.key in needed or (stage.publishes and not numbers.isdisjoint(range(first, last + 1))):
+            needed.update((stage.key, *(each.key for each in stage.inputs)))
+    return [stage for stage in stages if stage.key in needed]
 
 
 def _failed(run: Future[StageReport]) -> bool:

@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from paintover_engine import __version__
+from paintover_engine.jobs.kept import Kept
 from paintover_engine.jobs.protocol import Output
 from paintover_engine.media import colour
 from paintover_engine.media.info import SourceInfo
@@ -91,6 +92,7 @@ class Sidecar(_Part):
     output: Files
     source: Source
     frames: FrameRange
+    kept: list[FrameRange] = Field(description="Frames that were taken as they are from an earlier version.")
     keyframes: list[Keyframe]
     method: str
     parameters: dict[str, JsonValue] = Field(description="All of the method's, defaults included.")
@@ -111,11 +113,13 @@ def describe(
     parameters: BaseModel,
     model: str,
     *,
+    kept: Sequence[Kept],
     confidence: Mapping[int, float],
     notes: Sequence[str],
     wall_seconds: float,
 ) -> str:
-    """The sidecar's text. model: the name; "" for methods that take none. confidence: by frame number."""
+    """The sidecar's text. model: the name; "" for methods that take none. kept: runs of frames of an earlier job.
+    confidence: by frame number."""
     described = Sidecar(
         created=datetime.now(timezone.utc),
         wall_seconds=round(wall_seconds, 3),
@@ -133,6 +137,7 @@ def describe(
             layer=info.layer,
         ),
         frames=FrameRange(first=info.first, last=info.last),
+        kept=[FrameRange(first=first, last=last) for _, first, last in kept],
         keyframes=[Keyframe(frame=key.frame, digest=key.digest) for key in keyframes],
         method=spec.name,
         parameters=parameters.model_dump(mode="json"),

@@ -178,6 +178,7 @@ class Worker:
             request.model,
             request.output,
             self._folder.publications / f"{request.job}.json",
+            kept=request.kept,
         )
         stages = [
             protocol.PlannedStage(
