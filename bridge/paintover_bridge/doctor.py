@@ -97,7 +97,7 @@ def _engine() -> tuple[list[str] | None, Check]:
     except ClientError as error:
         return None, Check("engine", False, "not found", error.message)
     program = shutil.which(command[0])
-    remedy = "correct PAINTOVER_ENGINE" if os.environ.get("PAINTOVER_ENGINE") else "install paintover-engine again"
+    remedy = "correct PAINTOVER_ENGINE" if os.environ.get("PAINTOVER_ENGINE") else "install paintover again"
     return (command if program else None), Check("engine", bool(program), " ".join(command), remedy)
 
 
@@ -119,7 +119,7 @@ def _library(python: str, name: str, module: str) -> Check:
         return Check(name, True, ran.stdout.strip())
     errors = ran.stderr.strip().splitlines()
     found = errors[-1] if errors else f"ended with status {ran.returncode}"
-    return Check(name, False, found, f"install paintover-engine again: its Python ({python}) cannot import {module}")
+    return Check(name, False, found, f"install paintover again: its Python ({python}) cannot import {module}")
 
 
 def _room(folder: Path) -> Check:

@@ -125,7 +125,7 @@ def find_model(spec: MethodSpec, name: str) -> models.ModelFolder:
     if not importlib.util.find_spec("torch"):
         raise PaintoverError(
             Code.FAILED_PRECONDITION,
-            f"The method {spec.name} needs PyTorch, which is not installed: run pip install 'paintover-engine[models]' "
+            f"The method {spec.name} needs PyTorch, which is not installed: run pip install 'paintover[models]' "
             "in the engine's Python, or use the method draft.",
         )
     return models.locate(name or spec.default_model, spec.model_kind)
