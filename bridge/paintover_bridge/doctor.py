@@ -34,12 +34,13 @@ _IMPORT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at. remedy: what to do when it is not ok."""
+    """One thing looked at. remedy: what to do when it is not ok. needed: whether Paintover is broken without it."""
 
     name: str
     ok: bool
     found: str
     remedy: str = ""
+    needed: bool = True
 
 
 def examine(folder: Path) -> Iterator[Check]:
@@ -156,6 +157,8 @@ def _methods(folder: Path) -> Iterator[Check]:
             yield Check("engine answers", True, f"{engine.version}, protocol {engine.protocol} ({where})")
             for method in client.list_methods():
                 needs = "; ".join(method.needs) or "nothing beyond the engine"
-                yield Check(f"method {method.name}", True, f"needs {needs}")
+                can_run = not method.unavailable
+                found = f"can run (needs {needs})" if can_run else f"cannot run here (needs {needs})"
+                yield Check(f"method {method.name}", can_run, found, method.unavailable, needed=False)
     except ClientError as error:
         yield Check("engine answers", False, error.message, f"read {daemon.log_path(folder)}")

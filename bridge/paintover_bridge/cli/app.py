@@ -8,7 +8,7 @@ import sys
 import click
 
 from paintover_bridge import __version__
-from paintover_bridge.cli import cache, context, demo, engine, install, jobs, methods, paint, propagate
+from paintover_bridge.cli import cache, completion, context, demo, engine, install, jobs, methods, paint, propagate
 from paintover_bridge.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, ClientError
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -43,6 +43,7 @@ for _command in (
     methods.methods,
     jobs.jobs,
     cache.cache,
+    completion.completion,
     demo.demo,
 ):
     cli.add_command(_command)

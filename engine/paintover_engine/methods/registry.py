@@ -131,6 +131,16 @@ def find_model(spec: MethodSpec, name: str) -> models.ModelFolder:
     return models.locate(name or spec.default_model, spec.model_kind)
 
 
+def why_unavailable(spec: MethodSpec) -> str:
+    """Why a job of the method that names no model would fail on this machine, and what to do; "" where it could run."""
+    try:
+        if spec.takes_model:
+            find_model(spec, "")
+    except PaintoverError as error:
+        return error.message
+    return ""
+
+
 def found_models() -> list[str]:
     """The models on this machine, by the names that a job's model takes."""
     return models.found()
