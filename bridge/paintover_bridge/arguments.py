@@ -99,6 +99,29 @@ def parse_job(text: str) -> str:
     return f"jobs/{int(match[1])}"
 
 
+def check_output(output: str, *, may_exist: bool) -> None:
+    """Makes the last folder that OUT needs, where the one above is there. may_exist: OUT is replaced or versioned.
+
+    Raises ClientError for an OUT that plainly cannot be written; the engine judges all else."""
+    path = os.path.abspath(os.path.expanduser(output))
+    if not may_exist and os.path.isfile(path):
+        raise bad_input(f"'{path}' exists; add --overwrite or choose another name.")
+    folder = os.path.dirname(path)
+    if os.path.isdir(folder):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise bad_input(f"'{folder}' cannot be written to; choose another place.")
+        return
+    try:
+        os.mkdir(folder)
+    except FileNotFoundError as error:
+        above = os.path.dirname(folder)
+        raise bad_input(
+            f"There is no folder '{above}' to make '{os.path.basename(folder)}' in; check the path, or make it first."
+        ) from error
+    except OSError as error:
+        raise bad_input(f"The folder '{folder}' cannot be made ({error.strerror}); choose another place.") from error
+
+
 def check_source(source: str) -> None:
     """Raises ClientError for a source that plainly is not there; the engine judges all else."""
     if not os.path.exists(os.path.expanduser(source)) and not _PATTERN.search(source):

@@ -46,11 +46,12 @@ def _list_jobs() -> int:
 
     with context.connected() as client:
         found = client.list_jobs()
+        shots = client.list_shots() if found and not context.output().as_json else ()
     output = context.output()
     for job in found:
         output.record(as_record(job))
     if not output.as_json and found:
-        print_jobs(found)
+        print_jobs(found, shots)
     if not found:
         output.say("No jobs.")
     return OK

@@ -130,7 +130,7 @@ def find_model(spec: MethodSpec, name: str) -> models.ModelFolder:
     if not importlib.util.find_spec("torch"):
         raise PaintoverError(
             Code.FAILED_PRECONDITION,
-            f"The method {spec.name} needs PyTorch, which is not installed: run pip install 'paintover-engine[models]' "
+            f"The method {spec.name} needs PyTorch, which is not installed: run pip install 'paintover[models]' "
             "in the engine's Python, or use the method draft.",
         )
     return models.locate(name or spec.default_model, spec.model_kind)
@@ -155,6 +155,16 @@ def gpu_memory(spec: MethodSpec, info: SourceInfo, parameters: BaseModel, model:
 def licence_of(model: models.ModelFolder) -> str:
     """The name of a model's licence; "unknown" where nothing states it."""
     return models.licence(model)
+
+
+def why_unavailable(spec: MethodSpec) -> str:
+    """Why a job of the method that names no model would fail on this machine, and what to do; "" where it could run."""
+    try:
+        if spec.takes_model:
+            find_model(spec, "")
+    except PaintoverError as error:
+        return error.message
+    return ""
 
 
 def found_models() -> list[str]:
