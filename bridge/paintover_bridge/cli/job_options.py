@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -101,7 +101,7 @@ def takes_job(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_job
 
 
-def _apply(command: Command, options: list[Callable[[Command], Command]]) -> Command:
+def _apply(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
     """Adds options to a command; its help lists them in the list's order."""
     for option in reversed(options):
         command = option(command)
