@@ -8,5 +8,11 @@ from slow_method import SlowParameters
 
 for name, kind, model in (("slow-draft", "", ""), ("slow-final", "svd", "small-svd")):
     METHODS[name] = MethodSpec(
-        name, name, "Takes its time.", SlowParameters, "slow_method", model_kind=kind, default_model=model
+        name,
+        name,
+        "Takes its time.",
+        SlowParameters,
+        "slow_method",
+        model_kinds=(kind,) if kind else (),
+        default_model=model,
     )

@@ -27,7 +27,7 @@ from paintover_engine.diffusion.schedule import Scaling, Sigma
 class Velocity(Protocol):
     """`model(x, s)`: v of latents x (B, T, C, h, w) at level s; float32, of x's shape."""
 
-    def __call__(self, x: Tensor, s: Sigma) -> Tensor: ...
+    def __call__(self, x: Tensor, s: Sigma, /) -> Tensor: ...
 
 
 def shifted(s: Tensor, shift: float) -> Tensor:

@@ -90,7 +90,8 @@ def latent_matte(matte: Tensor, factor: int) -> Tensor:
     """M (1, T, 1, h, w) of a matte (F, 1, H, W) in 0..1, F = 4k + 1: its maximum over what a latent covers in space and
     time, dilated by `MARGIN` latents and fading over `SOFTNESS` more. 0 where the matte is nowhere near."""
     cells = torch.nn.functional.max_pool2d(matte, factor)
-    covered = torch.cat([cells[:1], cells[1:].unflatten(0, (-1, 4)).amax(1)]) if len(cells) > 1 else cells
+    later = cells[1:].reshape(len(cells) // 4, 4, *cells.shape[1:])
+    covered = torch.cat([cells[:1], later.amax(1)])
     core = torch.nn.functional.max_pool2d(covered, 2 * MARGIN + 1, 1, MARGIN)
     shares = [core]
     for ring in range(1, SOFTNESS + 1):

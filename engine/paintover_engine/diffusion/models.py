@@ -47,6 +47,12 @@ _KNOWN = {
     "stabilityai/stable-video-diffusion-img2vid": ("4.5 GB in half precision", "Stability AI's Community License"),
     "stabilityai/stable-video-diffusion-img2vid-xt": ("4.5 GB in half precision", "Stability AI's Community License"),
     "stable-diffusion-v1-5/stable-diffusion-inpainting": ("2.1 GB in half precision", "CreativeML Open RAIL-M"),
+    "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers": ("46 GB in half precision", "Apache 2.0"),
+    "Wan-AI/Wan2.1-I2V-14B-720P-Diffusers": ("46 GB in half precision", "Apache 2.0"),
+    "Wan-AI/Wan2.1-VACE-1.3B-Diffusers": ("16 GB in half precision", "Apache 2.0"),
+    "Wan-AI/Wan2.1-VACE-14B-Diffusers": ("46 GB in half precision", "Apache 2.0"),
+    "Wan-AI/Wan2.2-I2V-A14B-Diffusers": ("69 GB in half precision", "Apache 2.0"),
+    "Wan-AI/Wan2.2-TI2V-5B-Diffusers": ("24 GB in half precision", "Apache 2.0"),
 }
 """Hub id to size and licence of what the methods take unasked."""
 
@@ -291,7 +297,7 @@ def _missing(name: str, kinds: Sequence[str]) -> PaintoverError:
     size, licence = _KNOWN.get(name, ("", ""))
     facts = f" ({size}, under {licence})" if size else ""
     if "/" in name and not Path(name).is_absolute():
-        wanted = _WANTED if size else ""
+        wanted = _WANTED if size and not name.startswith("Wan-AI/") else ""
         how = f"download it with 'hf download {name}{wanted}'{facts}, or put its folder at {_folders()[-1] / name}"
     else:
         near = nearest(name, [model for kind in kinds for model in found(kind)]).removesuffix(".")

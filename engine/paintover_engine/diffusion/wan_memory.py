@@ -1,8 +1,8 @@
 """What a Wan model's work takes in memory, from the shapes alone, and how it is done in less.
 
 The largest of these networks have 14 billion weights, 28 GB in bfloat16, and A14B has two of them. So one is on the
-GPU at a time; where it does not fit, its blocks are brought one by one while the one before computes; and where pictures are
-large, the VAE works in tiles.
+GPU at a time; where it does not fit, its blocks are brought one by one while the one before computes; and where
+pictures are large, the VAE works in tiles.
 """
 
 from __future__ import annotations

@@ -328,8 +328,16 @@ def test_out_of_memory_goes_on_in_the_next_tier(tiny_wan: Folders) -> None:
 A14B = {"num_layers": 40, "num_attention_heads": 40, "ffn_dim": 13824, "in_channels": 36}
 TI2V = {"num_layers": 30, "num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
 TI2V_VAE = {
-    **{"base_dim": 160, "decoder_base_dim": 256, "z_dim": 48, "is_residual": True, "scale_factor_spatial": 16},
-    **{"in_channels": 12, "out_channels": 12, "patch_size": 2, "latents_mean": [0] * 48, "latents_std": [1] * 48},
+    "base_dim": 160,
+    "decoder_base_dim": 256,
+    "z_dim": 48,
+    "is_residual": True,
+    "scale_factor_spatial": 16,
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+    "latents_mean": [0] * 48,
+    "latents_std": [1] * 48,
 }
 """The configurations of published models."""
 
