@@ -147,6 +147,17 @@ class FlowPlanner(WindowPlanner):
         )
 
 
+def gpu_memory(planner: FlowPlanner) -> int:
+    """Bytes of GPU memory at most in the smallest tier, counted from shapes, with a model in bfloat16."""
+    import torch
+
+    from paintover_engine.diffusion import memory, wan_memory
+
+    width, height = planner.view.size
+    needs = wan_memory.needs(planner.model.path, torch.bfloat16, planner.shape.frames, height, width)
+    return int(memory.CUDA_BASE) + needs.peak(wan_memory.TIERS[-1])
+
+
 def _window_length(info: SourceInfo, most: int) -> int:
     """Frames of a shot's windows: 4k + 1, no more than hold the shot."""
     count = info.last - info.first

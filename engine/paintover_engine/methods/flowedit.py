@@ -54,6 +54,11 @@ def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: FlowEdi
     return _FlowEditPlanner(info, keyframes, models.locate(model, "wan"), parameters).plan()
 
 
+def gpu_memory(info: SourceInfo, parameters: FlowEditParameters, model: ModelFolder) -> int:
+    """Bytes of GPU memory at most in the smallest tier, counted from shapes, with a model in bfloat16."""
+    return flow_stages.gpu_memory(_FlowEditPlanner(info, (), model, parameters))
+
+
 class _FlowEditPlanner(FlowPlanner):
     def __init__(
         self, info: SourceInfo, keyframes: Sequence[KeyframeRef], model: ModelFolder, parameters: FlowEditParameters
