@@ -139,6 +139,8 @@ def test_list_and_chooser_have_no_axe_complaints(
     until(lambda: browser.find_elements(By.CSS_SELECTOR, ".entries li"))
     assert complaints(browser) == []
     keep(browser, f"chooser-{scheme}")
+    browser.execute_script("document.querySelector('.entries').append(document.createElement('button'))")
+    assert "button-name" in "".join(complaints(browser))  # it does look
 
 
 @pytest.mark.parametrize("focus", ["#search", "h1", '[aria-label="Frame"]', ".look .play button", ".about"])

@@ -161,7 +161,9 @@ class Monitor:
         if not output:
             raise PaintoverError(Code.FAILED_PRECONDITION, "This job wrote no file: its result is in the engine.")
         path = Path(output)
-        await show(path if path.exists() else path.parent, folder=request.match_info["where"] == "reveal")
+        await show(
+            path.parent if re.search("[#%@]", path.name) else path, folder=request.match_info["where"] == "reveal"
+        )
         return web.json_response({"path": output})
 
     async def _act(self, request: web.Request) -> web.StreamResponse:
