@@ -56,14 +56,16 @@ def parse_keyframes(pictures: Iterable[str], mattes: Iterable[str]) -> list[Keyf
     return [KeyframeFile(frame, by_frame[frame], matte_by_frame.get(frame)) for frame in sorted(by_frame)]
 
 
-def parse_range(text: str) -> tuple[int, int]:
+def parse_range(text: str, option: str = "--range") -> tuple[int, int]:
     """ "10-20", also with negative numbers ("-5-10", "-10--5"). Raises ClientError for anything else."""
     match = _RANGE.fullmatch(text.replace(" ", ""))
     if not match:
-        raise bad_input(f"--range '{text}' is not FIRST-LAST; write it like --range 10-48, or -5-10 from frame -5 on.")
+        raise bad_input(
+            f"{option} '{text}' is not FIRST-LAST; write it like {option} 10-48, or -5-10 from frame -5 on."
+        )
     first, last = int(match[1]), int(match[2])
     if last < first:
-        raise bad_input(f"--range {text} ends at frame {last}, before it starts at {first}; write {last}-{first}.")
+        raise bad_input(f"{option} {text} ends at frame {last}, before it starts at {first}; write {last}-{first}.")
     return first, last
 
 

@@ -319,6 +319,29 @@ class Client:
     def retry_job(self, name: str) -> job_pb2.Job:
         return self._call(lambda connection: connection.jobs.RetryJob, message(job_pb2.RetryJobRequest, name=name)).job
 
+    def redo_frames(
+        self,
+        name: str,
+        frames: tuple[int, int],
+        *,
+        parameters: Mapping[str, ParameterValue] | None = None,
+        output: PathLike | None = None,
+        overwrite: bool = False,
+    ) -> job_pb2.Job:
+        """Creates a job that makes some frames of a finished one anew, first to last, with the shot's keyframes as they
+        are now, and keeps the others.
+
+        parameters: those that are to be others. output: where the whole goes; None: the next version of where the
+        finished job's went."""
+        request = message(
+            job_pb2.RetryJobRequest,
+            name=name,
+            frames=shot_pb2.FrameRange(first=frames[0], last=frames[1]),
+            parameters=parameter_texts(parameters),
+            output=message(job_pb2.Output, path="" if output is None else absolute(output), overwrite=overwrite),
+        )
+        return self._call(lambda connection: connection.jobs.RetryJob, request, PROBE_SECONDS).job
+
     def delete_job(self, name: str) -> None:
         self._call(lambda connection: connection.jobs.DeleteJob, message(job_pb2.DeleteJobRequest, name=name))
 

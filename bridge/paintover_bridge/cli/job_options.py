@@ -108,6 +108,31 @@ def _apply(command: Command, options: list[Callable[[Command], Command]]) -> Com
     return command
 
 
+def keyframe_options(command: Command) -> Command:
+    """The painted frames, and where their edits apply."""
+    return _apply(
+        command,
+        [
+            click.option(
+                "--keyframe",
+                "-k",
+                "keyframes",
+                metavar="FRAME=IMAGE",
+                multiple=True,
+                required=True,
+                help="A frame number and the painted picture of it; give several for several frames.",
+            ),
+            click.option(
+                "--matte",
+                "keyframe_mattes",
+                metavar="FRAME=IMAGE",
+                multiple=True,
+                help="Where the keyframe's edit applies (white).  [default: where picture and plate differ]",
+            ),
+        ],
+    )
+
+
 def method_options(command: Command) -> Command:
     """SOURCE, and what to compute on it: method, parameters, model, range, colour space, stream."""
     model = "The model, for methods that take one."
