@@ -133,4 +133,4 @@ def _frames(store: Store, keys: list[str]) -> Iterator[JobFrame]:
     for key in keys:
         if store.is_whole(key, publishes=True):
             for frame in store.frames(key):
-                yield JobFrame(frame.number, key, frame.confidence)
+                yield JobFrame(frame.number, key, frame.confidence, frame.reason)

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs
 from paintover_engine.jobs.delivery import Delivery
-from paintover_engine.jobs.protocol import Output
+from paintover_engine.jobs.protocol import Output, PublishedFrame
 from paintover_engine.jobs.store import Store, StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
@@ -38,10 +38,10 @@ class Cancelled(PaintoverError):
 
 @dataclass(frozen=True)
 class StageReport:
-    """A stage that ran. seconds: what it took; frames: number and confidence of each frame that it published."""
+    """A stage that ran. seconds: what it took; frames: those that it published."""
 
     seconds: float
-    frames: list[tuple[int, float]]
+    frames: list[PublishedFrame]
 
 
 class Runner:
@@ -180,9 +180,9 @@ class Runner:
     def _has(self, stage: Stage) -> bool:
         return self.store.has(stage.key, stage.publishes)
 
-    def _published(self, stage: Stage) -> list[tuple[int, float]]:
+    def _published(self, stage: Stage) -> list[PublishedFrame]:
         found = self.store.frames(stage.key) if stage.publishes else []
-        return [(frame.number, frame.confidence) for frame in found]
+        return [PublishedFrame(number=each.number, confidence=each.confidence, reason=each.reason) for each in found]
 
     def _start(self, stage: Stage) -> Future[StageReport]:
         run = self._runs[stage.key] = self._threads.submit(self._run, stage)
@@ -206,7 +206,7 @@ class Runner:
         if name and name != stage.key and self.store.find_again(name, stage.key):
             return StageReport(time.perf_counter() - started, [])
         output = stage.function(self, stage)
-        frames: list[tuple[int, float]] = []
+        frames: list[PublishedFrame] = []
         if stage.publishes:
             frames = outputs.save_frames(self.store, stage.key, output, (self.info.width, self.info.height))
             self._start_delivery_if_ready()

@@ -231,7 +231,9 @@ class Scheduler:
         """The frames that a finished stage published."""
         if not stage.publishes:
             return []
-        return [JobFrame(frame.number, stage.key, frame.confidence) for frame in self._store.frames(stage.key)]
+        return [
+            JobFrame(each.number, stage.key, each.confidence, each.reason) for each in self._store.frames(stage.key)
+        ]
 
     async def _advance(self, job: Job, plan: JobPlan) -> None:
         """Runs the next stage, unless another job has computed it meanwhile or is computing it right now."""
@@ -271,7 +273,7 @@ class Scheduler:
         plan.finish(stage, reply.seconds, time.monotonic() - started)
         self._retries.reset(job.id)
         update_progress(job, plan)
-        frames = [JobFrame(number, stage.key, confidence) for number, confidence in reply.frames]
+        frames = [JobFrame(each.number, stage.key, each.confidence, each.reason) for each in reply.frames]
         self._queue.add_frames(job, frames)
         self._evict_to_budget(stage)
         self._changed()

@@ -1,9 +1,9 @@
-// One job, looked at: before and after with a wipe, the matte, trust along the frames, stages, and words for what failed.
+// One job, looked at: before and after with a wipe, the matte, confidence along the frames, stages, and words for what failed.
 
 import { act, copySupport, read } from "./api.js";
 import { buttonsOf, movable } from "./card.js";
-import { drawTrust } from "./strip.js";
-import { button, duration, element } from "./words.js";
+import { drawConfidence } from "./strip.js";
+import { button, duration, element, rangeInWords } from "./words.js";
 
 const AHEAD = 10;
 
@@ -65,7 +65,7 @@ export class Viewer {
     this.wiper = element("input", { type: "range", min: 0, max: 100, value: 50, className: "sr", "aria-label": "Wipe between before and after" });
     this.wiper.addEventListener("input", () => this.setWipe(this.wiper.value / 100));
 
-    this.trust = element("canvas", { "aria-hidden": "true" });
+    this.confidence = element("canvas", { "aria-hidden": "true" });
     this.scrubber = element("input", { type: "range", min: job.first, max: job.last, "aria-label": "Frame" });
     this.scrubber.addEventListener("input", () => { this.pause(); this.go(Number(this.scrubber.value)); });
     this.player = button("Play", () => this.toggle());
@@ -73,6 +73,7 @@ export class Viewer {
     this.where = element("output");
     this.trouble = element("div", { className: "trouble", role: "alert" });
     this.chips = element("div", { className: "chips" });
+    this.unsure = element("ul", { className: "ranges", "aria-label": "Frames that are not sure" });
     this.phases = element("ol", { className: "phases", "aria-label": "Stages" });
     this.facts = element("dl", { className: "facts" });
     this.buttons = element("div", { className: "play" });
@@ -80,16 +81,16 @@ export class Viewer {
     this.root.replaceChildren(
       element("header", {}, this.heading, button("Close", () => this.close(), { "aria-label": "Close the job" })),
       this.stage, this.wiper,
-      element("div", { className: "scrub" }, this.trust, this.scrubber),
+      element("div", { className: "scrub" }, this.confidence, this.scrubber),
       element("div", { className: "play" }, this.player, this.matter, this.where),
-      this.chips, this.trouble, this.buttons, this.phases, this.facts,
+      this.unsure, this.chips, this.trouble, this.buttons, this.phases, this.facts,
     );
   }
 
   update(job) {
     this.job = job;
     this.heading.replaceChildren(job.source, element("small", { textContent: `#${job.id} · ${job.method} · ${job.word}` }));
-    drawTrust(this.trust, job, Math.max(1, this.trust.clientWidth), 34, true);
+    drawConfidence(this.confidence, job, Math.max(1, this.confidence.clientWidth), 34, true);
     this.trouble.hidden = job.state !== "failed";
     if (job.state === "failed") {
       this.trouble.replaceChildren(job.message, button("Copy for support", () => copySupport(job.id)));
@@ -153,6 +154,8 @@ export class Viewer {
     if (!details || this.job?.id !== id) return;
     this.job.made = new Map(details.frames);
     this.parameters = details.parameters;
+    this.unsure.hidden = details.unsure.length === 0;
+    this.unsure.replaceChildren(...details.unsure.map((range) => element("li", { textContent: rangeInWords(range) })));
     this.chips.hidden = details.suggested.length === 0;
     this.chips.replaceChildren(...(details.suggested.length ? ["Paint this frame next:", ...details.suggested.slice(0, 8).map((frame) =>
       button(`frame ${frame}`, () => { this.pause(); this.go(frame); this.setWipe(0); }))] : []));
@@ -165,8 +168,8 @@ export class Viewer {
     this.isMade = job.made.has(this.frame);
     this.scrubber.value = this.frame;
     this.scrubber.setAttribute("aria-valuetext", `frame ${this.frame}`);
-    const trust = job.made.get(this.frame);
-    this.where.textContent = `frame ${this.frame}${trust === undefined ? "" : ` · trust ${trust.toFixed(2)}`}`;
+    const confidence = job.made.get(this.frame);
+    this.where.textContent = `frame ${this.frame}${confidence === undefined ? "" : ` · confidence ${confidence.toFixed(2)}`}`;
     this.plate.src = this.address("plate", this.frame);
     this.result.hidden = this.line.hidden = !this.isMade;
     this.unmade.hidden = this.isMade;
