@@ -15,7 +15,7 @@ from paintover_bridge.client import Client, connect
 
 NEEDS_OF_FOLDERS = {Path("journeys"): "daemon", Path("plugin_ofx"): "host", Path("bridge/hosts"): "host"}
 NEEDS_OF_FIXTURES = {
-    **dict.fromkeys(("client", "data_dir", "engine", "paintover"), "daemon"),
+    **dict.fromkeys(("client", "data_dir", "engine", "p", "paintover"), "daemon"),
     "browser": "browser",
     "tiny_svd": "model",
 }

@@ -17,10 +17,11 @@ from typing import Any
 from paintover.v1 import job_pb2, shot_pb2
 from paintover_local.pictures import keyframe_picture
 
-from paintover_bridge.client import Client, absolute, is_finished
+from paintover_bridge.client import Client, is_finished
 from paintover_bridge.editors import Editor
 from paintover_bridge.errors import FAILED, INTERRUPTED, OK, ClientError, bad_input
 from paintover_bridge.job_request import JobRequest
+from paintover_bridge.messages import absolute
 from paintover_bridge.output import CommandOutput
 from paintover_bridge.progress import duration, frame_record, progress_record, range_in_words
 from paintover_bridge.propagate import (

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -93,6 +93,29 @@ def run(client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], 
     if status == OK:
         write_timeline(request, client.get_job(job.name).spec.output.path, output)
     return status
+
+
+def redo(
+    client: Client,
+    name: str,
+    frames: tuple[int, int],
+    keyframes: Sequence[KeyframeFile],
+    parameters: Mapping[str, str],
+    target: str | None,
+    overwrite: bool,
+    output: CommandOutput,
+) -> int:
+    """Makes some frames of a finished job anew and follows that to its end; returns the exit status. keyframes: further
+    ones, put first; target: where the whole goes, None: the next version."""
+    shot = client.get_job(name).spec.shot
+    for given in keyframes:
+        keyframe = client.put_keyframe(shot, given.frame, given.picture, given.matte)
+        output.event("keyframe", as_record(keyframe))
+        output.notes(keyframe.notes)
+    with interrupts_held():
+        job = client.redo_frames(name, frames, parameters=parameters, output=target, overwrite=overwrite)
+    output.event("job", as_record(job))
+    return until_done(client, job.name, output)
 
 
 def write_timeline(request: JobRequest, media: str, output: CommandOutput) -> None:

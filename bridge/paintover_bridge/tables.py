@@ -7,8 +7,9 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable, Sequence
+from os.path import basename
 
-from paintover.v1 import engine_pb2, job_pb2
+from paintover.v1 import engine_pb2, job_pb2, shot_pb2
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -90,18 +91,23 @@ def takes(parameter: engine_pb2.Parameter) -> str:
     return f"{values}{', whole' if whole and (low or high) else ''} {parameter.unit}".strip()
 
 
-def print_jobs(jobs: Sequence[job_pb2.Job]) -> None:
-    """One line a job."""
-    table = _table("job", "state", "done", "left", "method", "output")
+def print_jobs(jobs: Sequence[job_pb2.Job], shots: Iterable[shot_pb2.Shot]) -> None:
+    """One line a job. shots: those that the jobs are of."""
+    table = _table("job", "state", "done", "left", "method", "source", "frames", "when", "output")
+    by_name = {shot.name: shot for shot in shots}
     for job in jobs:
         running = job.state == job_pb2.JOB_STATE_RUNNING
+        shot = by_name.get(job.spec.shot)
         row = (
             job_number(job),
             state_word(job.state),
             f"{job.progress.fraction:.0%}",
             duration(job.progress.seconds_left) if running else "",
             job.spec.method,
-            job.spec.output.path,
+            basename(shot.source.rstrip("/")) if shot else "",
+            f"{shot.range.first}-{shot.range.last}" if shot else "",
+            _when(job.end_time or job.start_time or job.create_time),
+            job.spec.output.path or "the engine",
         )
         table.add_row(*map(Text, row))
     _print(table)
@@ -194,6 +200,13 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def _when(seconds: float) -> str:
+    """ "17:05" of today, else "2026-11-27 17:05"."""
+    moment = time.localtime(seconds)
+    today = moment[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", moment)
 
 
 def _clock(seconds: float) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,6 +171,16 @@ def found(kind: str = "") -> list[str]:
     """The names of the models that are here, shipped ones first; of one kind, or of all."""
     names = [name for folder in (SHIPPED, *_folders()) for name in _names_in(folder, kind)]
     return list(dict.fromkeys(names))
+
+
+def licence(model: ModelFolder) -> str:
+    """The name of a model's licence, as its model card states it; "unknown" where nothing does."""
+    if model.name in _KNOWN:
+        return _KNOWN[model.name][1]
+    card = model.path / "README.md"
+    header = re.match(r"---\n(.*?)\n---", card.read_text("utf-8", "replace"), re.DOTALL) if card.is_file() else None
+    stated = dict(re.findall(r"^(license|license_name):\s*(\S.*?)\s*$", header[1], re.MULTILINE)) if header else {}
+    return stated.get("license_name") or stated.get("license") or "unknown"
 
 
 CLIP = "openai/clip-vit-large-patch14"

@@ -74,6 +74,7 @@ class JobSpec:
     versioned: the output path that the client gave, of which `output` is this job's numbered version; "" without
         versions.
     owner: the client's own text for whose job it is; "" for the shot's.
+    kept: runs of frames that are taken from an earlier job's result: the stage's key, first and last frame.
     """
 
     method: str
@@ -87,6 +88,7 @@ class JobSpec:
     await_keyframe: bool = False
     versioned: str = ""
     owner: str = ""
+    kept: Sequence[tuple[str, int, int]] = ()
 
 
 @dataclass

@@ -89,13 +89,13 @@ class DataFolder:
         """Outputs being written; emptied at start. On the disk of the cache, so that a rename publishes them."""
         return self.root / "temporary"
 
-    def create(self) -> None:
-        """Creates the folders, private to the owner.
+    def create(self, private: bool = True) -> None:
+        """Creates the folders. private: for the owner alone; else for whom the process's umask says.
 
         Raises PaintoverError when a folder cannot be created or written."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            if os.name == "posix":
+            if private and os.name == "posix":
                 self.root.chmod(0o700)
             for folder in (
                 self.cache, self.results, self.views, self.records, self.keyframes, self.uploads, self.publications,

@@ -226,7 +226,8 @@ class PlanJobReply(Message):
 
 
 class PlanJobRequest(Request[PlanJobReply]):
-    """Declares a job's stages, and prepares to run them. output: None where nothing is written."""
+    """Declares a job's stages, and prepares to run them. output: None where nothing is written. kept: runs of frames
+    that are in the store already: the stage's key, first and last frame."""
 
     job: int
     info: SourceInfo
@@ -235,6 +236,7 @@ class PlanJobRequest(Request[PlanJobReply]):
     keyframes: list[KeyframeRef]
     model: str
     output: Output | None
+    kept: list[tuple[str, int, int]] = []
 
 
 class PublishedFrame(Message):
@@ -262,9 +264,13 @@ class RunStageRequest(Request[RunStageReply]):
 
 
 class DeliverRequest(Request[Notes]):
-    """Finishes writing a job's result, whose frames are all there; reports progress."""
+    """Finishes writing a job's result, whose frames are all there; reports progress.
+
+    notes: what the job tells at its end, for the sidecar; started: when it did, in seconds since 1970."""
 
     job: int
+    notes: list[str]
+    started: float
 
 
 class JobNotesRequest(Request[Notes]):

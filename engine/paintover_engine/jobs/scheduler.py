@@ -19,11 +19,13 @@ from paintover_engine.jobs.database import QueueDamaged, QueueUnwritable
 from paintover_engine.jobs.device_worker import DeviceWorker
 from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, StoredKeyframe, WaitingJob
 from paintover_engine.jobs.job_plan import JobPlan, missing_stages
+from paintover_engine.jobs.kept import keys_by_frame
 from paintover_engine.jobs.progress import DeliveryEstimate, update_progress
 from paintover_engine.jobs.protocol import PlannedStage, ReplyT, Request
 from paintover_engine.jobs.queue import Queue
 from paintover_engine.jobs.retry import MAX_WORKER_CRASHES, RetryPolicy
 from paintover_engine.jobs.store import Store
+from paintover_engine.jobs.unsure import ResultFrame
 from paintover_engine.jobs.worker_client import WorkerDied
 from paintover_engine.methods.registry import METHODS
 from paintover_engine.methods.stage import AHEAD, KeyframeRef
@@ -200,6 +202,7 @@ class Scheduler:
             keyframes=[KeyframeRef(keyframe.frame, keyframe.digest) for keyframe in keyframes],
             model=job.spec.model,
             output=_output(job.spec, keyframes),
+            kept=list(job.spec.kept),
         )
         reply = await self._call(worker, job, request)
         if reply is None:
@@ -215,7 +218,8 @@ class Scheduler:
         job.progress.stages_found = max(job.progress.stages_found, len(found)) if previous else len(found)
         job.progress.frames_total = info.count if keyframes else 0
         update_progress(job, plan)
-        self._queue.add_frames(job, [frame for stage in found for frame in self._published(stage)])
+        frames = [frame for stage in found for frame in self._published(job, stage)]
+        self._queue.add_frames(job, frames)
         log.info("planned: %d stages, %d found", len(stages), len(found), extra={"job": job.id})
         self._changed()
 
@@ -227,13 +231,11 @@ class Scheduler:
                 log.warning("the result of %s was damaged on disk; it is computed again", stage.label)
                 self._store.remove(stage.key, publishes=True)
 
-    def _published(self, stage: PlannedStage) -> list[JobFrame]:
-        """The frames that a finished stage published."""
+    def _published(self, job: Job, stage: PlannedStage) -> list[JobFrame]:
+        """The frames of a job that a finished stage published."""
         if not stage.publishes:
             return []
-        return [
-            JobFrame(each.number, stage.key, each.confidence, each.reason) for each in self._store.frames(stage.key)
-        ]
+        return _made_for(job, stage, self._store.frames(stage.key))
 
     async def _advance(self, job: Job, plan: JobPlan) -> None:
         """Runs the next stage, unless another job has computed it meanwhile or is computing it right now."""
@@ -242,7 +244,7 @@ class Scheduler:
             plan.missing.pop(0)
             job.progress.stages_found += 1
             update_progress(job, plan)
-            self._queue.add_frames(job, self._published(stage))
+            self._queue.add_frames(job, self._published(job, stage))
             self._changed()
         elif ended := self._running.get(stage.key):
             await ended.wait()
@@ -273,8 +275,7 @@ class Scheduler:
         plan.finish(stage, reply.seconds, time.monotonic() - started)
         self._retries.reset(job.id)
         update_progress(job, plan)
-        frames = [JobFrame(each.number, stage.key, each.confidence, each.reason) for each in reply.frames]
-        self._queue.add_frames(job, frames)
+        self._queue.add_frames(job, _made_for(job, stage, reply.frames))
         self._evict_to_budget(stage)
         self._changed()
 
@@ -293,7 +294,7 @@ class Scheduler:
             return
         notes = list(reply.notes)
         if job.spec.output:
-            delivered = await self._deliver(job, plan)
+            delivered = await self._deliver(job, plan, notes)
             if delivered is None:
                 return
             notes += delivered.notes
@@ -306,7 +307,7 @@ class Scheduler:
             return
         self._end(job, JobState.DONE, " ".join(notes))
 
-    async def _deliver(self, job: Job, plan: JobPlan) -> protocol.Notes | None:
+    async def _deliver(self, job: Job, plan: JobPlan, notes: Sequence[str]) -> protocol.Notes | None:
         estimate = DeliveryEstimate(job.progress)
 
         def on_progress(delivered: protocol.DeliveryProgress) -> None:
@@ -316,7 +317,8 @@ class Scheduler:
                 self._changed()
 
         job.progress.stage = "write"
-        return await self._call(plan.worker, job, protocol.DeliverRequest(job=job.id), plan, on_progress)
+        request = protocol.DeliverRequest(job=job.id, notes=list(notes), started=job.started or job.created)
+        return await self._call(plan.worker, job, request, plan, on_progress)
 
     # Failures.
 
@@ -382,6 +384,14 @@ def _output(spec: JobSpec, keyframes: Sequence[StoredKeyframe]) -> protocol.Outp
         return None
     paintings = tuple(path for keyframe in keyframes for path in keyframe.files)
     return protocol.Output(spec.output, spec.overwrite, spec.mattes, paintings)
+
+
+def _made_for(job: Job, stage: PlannedStage, frames: Sequence[ResultFrame]) -> list[JobFrame]:
+    """The frames of a job among those that a stage published: not those that it kept."""
+    kept = keys_by_frame(job.spec.kept)
+    return [
+        JobFrame(each.number, stage.key, each.confidence, each.reason) for each in frames if each.number not in kept
+    ]
 
 
 def _takes_model(method: str) -> bool:

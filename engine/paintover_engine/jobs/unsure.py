@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from paintover_engine.compose.reason import Reason
-from paintover_engine.jobs.entities import JobFrame
 
 LOW_CONFIDENCE = 0.5
 """Below it a frame is unsure."""
@@ -25,6 +25,17 @@ _WORDS = {
 }
 
 
+class ResultFrame(Protocol):
+    """A frame of a result. confidence: 0 to 1; reason: why it is low."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def reason(self) -> Reason: ...
+
+
 @dataclass(frozen=True)
 class UnsureRange:
     """Neighbouring frames that are unsure for one reason.
@@ -41,10 +52,10 @@ class UnsureRange:
     paintable: bool
 
 
-def unsure_ranges(frames: Sequence[JobFrame], shot: tuple[int, int]) -> list[UnsureRange]:
-    """The ranges of a job's unsure frames. frames: ascending; shot: the first and the last frame of the shot."""
-    runs: list[list[JobFrame]] = []
-    for frame in frames:
+def unsure_ranges(frames: Sequence[ResultFrame], shot: tuple[int, int]) -> list[UnsureRange]:
+    """The ranges of unsure frames among those of a result, which are ascending. shot: its first and last frame."""
+    runs: list[list[ResultFrame]] = []
+    for frame in (each for each in frames if each.confidence < LOW_CONFIDENCE):
         last = runs[-1][-1] if runs else None
         if last and last.reason == frame.reason and frame.number - last.number <= _GAP + 1:
             runs[-1].append(frame)
@@ -53,7 +64,7 @@ def unsure_ranges(frames: Sequence[JobFrame], shot: tuple[int, int]) -> list[Uns
     return [_range(run, shot) for run in runs]
 
 
-def _range(run: Sequence[JobFrame], shot: tuple[int, int]) -> UnsureRange:
+def _range(run: Sequence[ResultFrame], shot: tuple[int, int]) -> UnsureRange:
     worst = min(run, key=lambda frame: frame.confidence)
     first, last, reason = run[0].number, run[-1].number, run[0].reason
     interrupted = reason is Reason.NOT_SHOWN and shot[0] < first and last < shot[1]

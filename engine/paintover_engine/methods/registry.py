@@ -6,10 +6,11 @@ Light to import: no method's own module is loaded.
 from __future__ import annotations
 
 import enum
+import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -17,6 +18,10 @@ from pydantic.fields import FieldInfo
 from paintover_engine.diffusion import models
 from paintover_engine.errors import Code, PaintoverError, nearest
 from paintover_engine.methods.parameters import DraftParameters, I2VEditParameters, VideoshopParameters, VP4Parameters
+
+if TYPE_CHECKING:
+    from paintover_engine.media.info import SourceInfo
+    from paintover_engine.methods.stage import KeyframeRef, Stage
 
 
 @dataclass(frozen=True)
@@ -125,10 +130,41 @@ def find_model(spec: MethodSpec, name: str) -> models.ModelFolder:
     if not importlib.util.find_spec("torch"):
         raise PaintoverError(
             Code.FAILED_PRECONDITION,
-            f"The method {spec.name} needs PyTorch, which is not installed: run pip install 'paintover-engine[models]' "
+            f"The method {spec.name} needs PyTorch, which is not installed: run pip install 'paintover[models]' "
             "in the engine's Python, or use the method draft.",
         )
     return models.locate(name or spec.default_model, spec.model_kind)
+
+
+def plan_stages(
+    spec: MethodSpec, info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: BaseModel, model: str
+) -> list[Stage]:
+    """A method's stages for a shot. Loads the method's module. model: "" for the method's default."""
+    settings = (parameters, model or spec.default_model) if spec.takes_model else (parameters,)
+    stages: list[Stage] = importlib.import_module(spec.module).plan(info, keyframes, *settings)
+    return stages
+
+
+def gpu_memory(spec: MethodSpec, info: SourceInfo, parameters: BaseModel, model: str) -> int:
+    """Bytes of GPU memory that a job takes at any moment in the smallest tier; 0 for methods that count none. Loads the
+    method's module. model: "" for the method's default."""
+    count = getattr(importlib.import_module(spec.module), "gpu_memory", None)
+    return int(count(info, parameters, find_model(spec, model))) if count else 0
+
+
+def licence_of(model: models.ModelFolder) -> str:
+    """The name of a model's licence; "unknown" where nothing states it."""
+    return models.licence(model)
+
+
+def why_unavailable(spec: MethodSpec) -> str:
+    """Why a job of the method that names no model would fail on this machine, and what to do; "" where it could run."""
+    try:
+        if spec.takes_model:
+            find_model(spec, "")
+    except PaintoverError as error:
+        return error.message
+    return ""
 
 
 def found_models() -> list[str]:

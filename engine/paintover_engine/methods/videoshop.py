@@ -112,6 +112,18 @@ def plan(
     return _VideoshopPlanner(info, keyframes, parameters, models.locate(model, "svd")).plan()
 
 
+def gpu_memory(info: SourceInfo, parameters: VideoshopParameters, model: ModelFolder) -> int:
+    """Bytes of GPU memory at most in the smallest tier, counted from shapes, with a model in half precision."""
+    import torch
+
+    from paintover_engine.diffusion import memory, svd
+
+    planner = _VideoshopPlanner(info, (), parameters, model)
+    width, height = planner.view.size
+    needs = svd.bare_needs(model.path, torch.bfloat16, planner.shape.frames, height, width)
+    return int(memory.CUDA_BASE) + needs.peak(memory.TIERS[-1])
+
+
 class _VideoshopPlanner(WindowPlanner):
     """A window's stages: `encode` → `reconstruct`, `invert` → `denoise` → `decode`. Each `denoise` but a keyframe's
     first has the one before as its last input."""

@@ -12,7 +12,7 @@ from paintover_engine.jobs.cache import Usage
 from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
 from paintover_engine.jobs.protocol import MethodRequirements
 from paintover_engine.jobs.unsure import UnsureRange, suggested_keyframes
-from paintover_engine.methods.registry import Kind, MethodSpec, ParameterSpec, describe_parameters
+from paintover_engine.methods.registry import Kind, MethodSpec, ParameterSpec, describe_parameters, why_unavailable
 
 STATES = {state: getattr(job_pb2, f"JOB_STATE_{state.name}") for state in JobState}
 REASONS = {
@@ -199,6 +199,7 @@ def method_message(spec: MethodSpec) -> engine_pb2.Method:
         summary=spec.summary,
         needs=spec.needs,
         parameters=[_parameter_message(parameter) for parameter in describe_parameters(spec)],
+        unavailable=why_unavailable(spec),
     )
 
 

@@ -6,16 +6,17 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import protocol, records
 from paintover_engine.jobs.entities import UNFINISHED, Job, JobFrame, JobSpec, JobState
+from paintover_engine.jobs.kept import kept_frames
 from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
 from paintover_engine.jobs.unsure import LOW_CONFIDENCE, UnsureRange, unsure_ranges
-from paintover_engine.jobs.versions import next_version, remove_empty_folders, version_path
+from paintover_engine.jobs.versions import next_version, remove_empty_folders, unversioned_path, version_path
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods.registry import find_method, read_parameters
 
@@ -56,6 +57,46 @@ class Jobs:
         self._state.changes.announce()
         self._state.scheduler.wake()
         return job
+
+    async def redo(
+        self, job_id: int, first: int, last: int, parameters: Mapping[str, str], output: str, overwrite: bool
+    ) -> Job:
+        """Queues a job that makes some frames of a finished one anew and keeps the others.
+
+        It has the shot's keyframes as they are now. parameters: those that are to be others. output: where the whole
+        goes; "": the next version of where the finished job's went."""
+        job = self._queue.job(job_id)
+        _, info = await self._shots.probed(job.shot)
+        frames = self._queue.frames(job_id)
+        if job.state is not JobState.DONE or len(frames) != info.count:
+            raise PaintoverError(
+                Code.FAILED_PRECONDITION,
+                f"Job {job_id} is {job.state.value} with {len(frames)} of {info.count} frames; only a finished one has "
+                "frames to keep: leave out --frames.",
+            )
+        if not info.first <= first <= last <= info.last:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT,
+                f"The frames {first}-{last} are not in the shot, which has frames {info.first} to {info.last}.",
+            )
+        keyframes = [keyframe.id for keyframe in self._queue.keyframes(job.shot)]
+        changed = {**job.spec.parameters, **parameters}
+        if keyframes == list(job.spec.keyframes) and changed == dict(job.spec.parameters):
+            raise PaintoverError(
+                Code.FAILED_PRECONDITION,
+                f"The frames would come out as they are: give another keyframe (-k {first}=IMAGE) or another parameter "
+                "(-p seed=2).",
+            )
+        versioned = "" if output else unversioned_path(job.spec.output) if job.spec.output else ""
+        mattes = unversioned_path(job.spec.mattes) if versioned and job.spec.mattes else ""
+        spec = dataclasses.replace(
+            job.spec, parameters=changed, keyframes=keyframes, output=output, overwrite=overwrite, versioned=versioned,
+            mattes=mattes, kept=kept_frames(frames, first, last),
+        )  # fmt: skip
+        made = await self.create(job.shot, spec, job.priority)
+        kept = [frame for frame in frames if not first <= frame.number <= last]
+        self._queue.add_frames(made, kept)  # so they stay when the finished job is removed
+        return self._queue.job(made.id)
 
     async def check(self, shot_id: str, spec: JobSpec) -> None:
         """Raises PaintoverError as `create` would for a job like this once its keyframes are there."""
