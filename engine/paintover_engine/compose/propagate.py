@@ -10,9 +10,10 @@ from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.motion import Motion
 from paintover_engine.compose.prefetch import prefetched
+from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registration
 from paintover_engine.compose.scene import FrameEvent, SceneCursor, Step
-from paintover_engine.compose.tracker import LastSeen, Propagated, State, TrackedEdit, Tracker
+from paintover_engine.compose.tracker import LastSeen, Propagated, TrackedEdit, Tracker
 
 
 def propagate(
@@ -50,13 +51,13 @@ def propagate(
     for taken, found in prefetched(registered, numbers):
         check()
         if taken is None:
-            states.append(State(np.zeros_like(state.matte), 0.0, found, events=FrameEvent.HIDDEN))
+            states.append(tracker.unseen(state))
             continue
         states.append(tracker.advance(state, found, taken))
         if not taken.events & FrameEvent.PASSED:
             state = states[-1]
     lost = scene.last_seen != numbers[-1]
-    return tracker.propagated(states[::step], (scene.last_seen, state) if lost else None)
+    return tracker.propagated(states[::step], state, scene.last_seen if lost else None)
 
 
 def propagate_grade(
@@ -72,16 +73,15 @@ def propagate_grade(
         packed = before.last_seen.exposure if before.last_seen else before.exposure[outermost(step)]
         exposure = Exposure.unpacked(packed)
     scene = SceneCursor(_last_seen(before, numbers[0] - step), exposure, motion, frame_at)
-    steps = [scene.advance(number) for number in numbers]
-    confidence = [0.0 if taken is None else 1.0 for taken in steps]
-    exposures = [(NO_CHANGE if taken is None else taken.exposure).packed() for taken in steps]
-    events = [FrameEvent.HIDDEN if taken is None else taken.events for taken in steps]
+    steps = [scene.advance(number) for number in numbers][::step]
+    shown = np.array([taken is not None for taken in steps])
     lost = scene.last_seen != numbers[-1]
     return Propagated(
-        np.array(confidence[::step], np.float32),
-        np.stack(exposures[::step]),
-        np.array(events[::step], np.uint8),
-        last_seen=LastSeen(scene.last_seen, 1.0, scene.exposure.packed()) if lost else None,
+        shown.astype(np.float32),
+        np.where(shown, Reason.NONE, Reason.NOT_SHOWN).astype(np.uint8),
+        np.stack([(NO_CHANGE if taken is None else taken.exposure).packed() for taken in steps]),
+        np.array([FrameEvent.HIDDEN if taken is None else taken.events for taken in steps], np.uint8),
+        last_seen=LastSeen(scene.last_seen, scene.exposure.packed()) if lost else None,
     )
 
 
