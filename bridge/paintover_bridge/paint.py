@@ -23,7 +23,7 @@ from paintover_bridge.errors import FAILED, INTERRUPTED, OK, ClientError, bad_in
 from paintover_bridge.job_request import JobRequest
 from paintover_bridge.messages import absolute
 from paintover_bridge.output import CommandOutput
-from paintover_bridge.progress import duration, frame_record, progress_record
+from paintover_bridge.progress import duration, frame_record, progress_record, range_in_words
 from paintover_bridge.propagate import (
     CANCEL_SECONDS,
     create_shot,
@@ -290,6 +290,8 @@ class PaintSession:
         if job.message:
             self._output.note(job.message)
         write_timeline(self._request, job.spec.output.path, self._output)
+        for unsure in job.unsure:
+            self._output.say(f"Not sure at {range_in_words(unsure)}.")
         if job.suggested_keyframes:
             self._output.say(f"Least sure at frame {job.suggested_keyframes[0]}: paint that one too.")
 

@@ -20,7 +20,7 @@ from paintover_bridge.client import Client
 from paintover_bridge.errors import INTERRUPTED, OK, ClientError, bad_input
 from paintover_bridge.job_request import JobRequest
 from paintover_bridge.output import CommandOutput
-from paintover_bridge.progress import display_for, duration
+from paintover_bridge.progress import display_for, duration, range_in_words
 from paintover_bridge.records import as_record, job_number
 from paintover_bridge.timeline import check_rate, from_timecode, write_result
 
@@ -215,6 +215,8 @@ def report_end(job: job_pb2.Job, output: CommandOutput) -> int:
         output.say(f"Wrote {job.spec.output.mattes_path} (mattes).")
     if job.message:
         output.note(job.message)
+    for unsure in job.unsure:
+        output.say(f"Not sure at {range_in_words(unsure)}.")
     if job.suggested_keyframes:
         frame = job.suggested_keyframes[0]
         output.say(f"Least sure at frame {frame}: paint that one next and add --keyframe {frame}=IMAGE.")
@@ -232,6 +234,7 @@ def done_record(job: job_pb2.Job) -> dict[str, Any]:
         "seconds": round(max(job.end_time - job.start_time, 0.0), 3),
         "message": job.message or None,
         "suggested_keyframes": list(job.suggested_keyframes),
+        "unsure": [as_record(unsure) for unsure in job.unsure],
     }
 
 

@@ -17,7 +17,13 @@ from slow_method import SlowParameters
 SLOW = (("slow-draft", "", ""), ("slow-final", "svd", "small-svd"), ("slow_final", "svd", "small-svd"))
 for name, kind, model in SLOW:  # an effect's parameters take no hyphen
     METHODS[name] = MethodSpec(
-        name, name, "Takes its time.", SlowParameters, "slow_method", model_kind=kind, default_model=model
+        name,
+        name,
+        "Takes its time.",
+        SlowParameters,
+        "slow_method",
+        model_kinds=(kind,) if kind else (),
+        default_model=model,
     )
 
 

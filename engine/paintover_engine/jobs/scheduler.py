@@ -26,6 +26,7 @@ from paintover_engine.jobs.protocol import PlannedStage, ReplyT, Request
 from paintover_engine.jobs.queue import Queue
 from paintover_engine.jobs.retry import MAX_WORKER_CRASHES, RetryPolicy
 from paintover_engine.jobs.store import Store
+from paintover_engine.jobs.unsure import ResultFrame
 from paintover_engine.jobs.worker_client import WorkerDied
 from paintover_engine.methods.registry import METHODS
 from paintover_engine.methods.stage import AHEAD, KeyframeRef
@@ -245,8 +246,7 @@ class Scheduler:
         """The frames of a job that a finished stage published."""
         if not stage.publishes:
             return []
-        made = [(frame.number, frame.confidence) for frame in self._store.frames(stage.key)]
-        return _made_for(job, stage, made)
+        return _made_for(job, stage, self._store.frames(stage.key))
 
     async def _advance(self, job: Job, plan: JobPlan) -> None:
         """Runs the next stage, unless another job has computed it meanwhile or is computing it right now."""
@@ -397,10 +397,12 @@ def _output(spec: JobSpec, keyframes: Sequence[StoredKeyframe]) -> protocol.Outp
     return protocol.Output(spec.output, spec.overwrite, spec.mattes, paintings)
 
 
-def _made_for(job: Job, stage: PlannedStage, frames: Sequence[tuple[int, float]]) -> list[JobFrame]:
-    """The frames of a job among those that a stage published, by number and confidence: not those that it kept."""
+def _made_for(job: Job, stage: PlannedStage, frames: Sequence[ResultFrame]) -> list[JobFrame]:
+    """The frames of a job among those that a stage published: not those that it kept."""
     kept = keys_by_frame(job.spec.kept)
-    return [JobFrame(number, stage.key, confidence) for number, confidence in frames if number not in kept]
+    return [
+        JobFrame(each.number, stage.key, each.confidence, each.reason) for each in frames if each.number not in kept
+    ]
 
 
 def _takes_model(method: str) -> bool:

@@ -15,13 +15,12 @@ from paintover_engine.jobs.entities import UNFINISHED, Job, JobFrame, JobSpec, J
 from paintover_engine.jobs.kept import kept_frames
 from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
+from paintover_engine.jobs.unsure import LOW_CONFIDENCE, UnsureRange, unsure_ranges
 from paintover_engine.jobs.versions import next_version, remove_empty_folders, unversioned_path, version_path
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods.registry import find_method, read_parameters
 
 log = logging.getLogger(__name__)
-
-LOW_CONFIDENCE = 0.5  # below it a frame is suggested as the next keyframe
 
 
 class Jobs:
@@ -296,14 +295,9 @@ class Jobs:
                 if job_id is not None and job.state.finished:
                     return
 
-    def suggested_keyframes(self, job_id: int) -> list[int]:
-        """Frames to paint next: the one of least confidence in each run of frames below `LOW_CONFIDENCE`."""
-        suggested: list[JobFrame] = []
-        last = None
-        for frame in self._queue.frames(job_id, below=LOW_CONFIDENCE):
-            if last is None or frame.number != last + 1:
-                suggested.append(frame)
-            elif frame.confidence < suggested[-1].confidence:
-                suggested[-1] = frame
-            last = frame.number
-        return [frame.number for frame in suggested]
+    def unsure_ranges(self, job: Job) -> list[UnsureRange]:
+        """The frames of a job that is done whose result is not to be trusted."""
+        info = self._queue.shot(job.shot).info
+        if job.state is not JobState.DONE or info is None:
+            return []
+        return unsure_ranges(self._queue.frames(job.id, below=LOW_CONFIDENCE), (info.first, info.last))
