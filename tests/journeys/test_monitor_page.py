@@ -91,7 +91,7 @@ def test_a_jobs_whole_life(slow: Client, shot: str, browser: WebDriver, tmp_path
     frame = viewer.find_element(By.CSS_SELECTOR, '[aria-label="Frame"]')
     before = int(str(frame.get_attribute("value")))
     frame.send_keys(Keys.ARROW_RIGHT)
-    assert f"frame {before + 1} · trust" in viewer.text
+    assert f"frame {before + 1} · confidence" in viewer.text
     press(viewer, "Play")
     until(lambda: int(str(frame.get_attribute("value"))) > before + 4)
     press(viewer, "Stop")

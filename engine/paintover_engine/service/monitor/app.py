@@ -21,6 +21,7 @@ from paintover_engine.jobs.devices import gauges
 from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.entities import Job, JobFrame, JobState
 from paintover_engine.jobs.store import PICTURE
+from paintover_engine.jobs.unsure import suggested_keyframes
 from paintover_engine.jobs.versions import VIDEOS
 from paintover_engine.methods.registry import METHODS
 from paintover_engine.service.monitor.access import HEADERS, Access
@@ -129,7 +130,9 @@ class Monitor:
     async def _job(self, request: web.Request) -> web.StreamResponse:
         job = self._engine.queue.job(int(request.match_info["id"]))
         shown = self._shown(job, self._engine.queue.frames(job.id))
-        shown["suggested"] = self._engine.jobs.suggested_keyframes(job.id)
+        unsure = self._engine.jobs.unsure_ranges(job)
+        shown["suggested"] = suggested_keyframes(unsure)
+        shown["unsure"] = [{"first": one.first, "last": one.last, "cause": one.cause} for one in unsure]
         shown["parameters"] = dict(job.spec.parameters)
         return web.json_response(shown)
 

@@ -13,6 +13,7 @@ from paintover_local.pictures import keyframe_picture
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.entities import Job, JobSpec, JobState, Shot
+from paintover_engine.jobs.unsure import suggested_keyframes
 from paintover_engine.service.monitor.desktop import PaintSessions
 
 METHOD = "draft"
@@ -92,7 +93,7 @@ class PaintingFace:
                 "message": job.message,
                 "fraction": job.progress.fraction,
                 "frames": job.frames_done,
-                "suggested": self._engine.jobs.suggested_keyframes(job.id) if job.state is JobState.DONE else [],
+                "suggested": suggested_keyframes(self._engine.jobs.unsure_ranges(job)),
             },
         }  # fmt: skip
 

@@ -82,7 +82,7 @@ export class Card {
     const details = await read(`/jobs/${job.id}`);
     if (!details) return;
     this.job.made = new Map(details.frames);
-    this.strip.suggest(details.suggested);
+    this.strip.doubt(details);
     this.strip.show(this.job);
   }
 

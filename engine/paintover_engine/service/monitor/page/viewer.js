@@ -4,8 +4,8 @@
 import { act, copySupport, post, read, say } from "./api.js";
 import { buttonsOf, movable } from "./card.js";
 import { Stage } from "./stage.js";
-import { drawTrust } from "./strip.js";
-import { button, duration, element } from "./words.js";
+import { drawConfidence } from "./strip.js";
+import { button, duration, element, rangeInWords } from "./words.js";
 
 const AHEAD = 10;
 const KEYS = [
@@ -57,7 +57,7 @@ export class Viewer {
     this.stage = new Stage(() => this.drawTools());
     this.wiper = element("input", { type: "range", min: 0, max: 100, value: 50, className: "sr", "aria-label": "Wipe between before and after" });
     this.wiper.addEventListener("input", () => this.stage.setWipe(this.wiper.value / 100));
-    this.trust = element("canvas", { "aria-hidden": "true" });
+    this.confidence = element("canvas", { "aria-hidden": "true" });
     this.marks = element("div", { className: "marks", "aria-hidden": "true" });
     this.scrubber = element("input", { type: "range", min: job.first, max: job.last, "aria-label": "Frame" });
     this.scrubber.addEventListener("input", () => { this.pause(); this.go(Number(this.scrubber.value)); });
@@ -77,6 +77,7 @@ export class Viewer {
     this.where = element("output");
     this.trouble = element("div", { className: "trouble", role: "alert" });
     this.chips = element("div", { className: "chips" });
+    this.unsure = element("ul", { className: "ranges", "aria-label": "Frames that are not sure" });
     this.phases = element("ol", { className: "phases", "aria-label": "Stages" });
     this.facts = element("dl", { className: "facts" });
     this.buttons = element("div", { className: "play" });
@@ -86,11 +87,11 @@ export class Viewer {
     this.root.replaceChildren(
       element("header", {}, this.heading, button("Close", () => this.close(), { "aria-label": "Close the job", title: "Esc" })),
       element("div", { className: "look" }, this.stage.root,
-        element("div", { className: "scrub" }, this.trust, this.marks, this.scrubber),
+        element("div", { className: "scrub" }, this.confidence, this.marks, this.scrubber),
         element("div", { className: "play" }, this.player, ...Object.values(this.tools), this.where)),
       element("div", { className: "about", tabIndex: 0, role: "region", "aria-label": "About the job" },
         this.wiper, this.help,
-        element("div", { className: "play" }, this.painter, this.against), this.chips, this.trouble, this.buttons, this.phases, this.facts),
+        element("div", { className: "play" }, this.painter, this.against), this.unsure, this.chips, this.trouble, this.buttons, this.phases, this.facts),
     );
     this.root.tabIndex = -1;
     this.root.focus({ preventScroll: true });
@@ -105,7 +106,7 @@ export class Viewer {
   update(job) {
     this.job = job;
     this.heading.replaceChildren(job.source, element("small", { textContent: `#${job.id} · ${job.method} · ${job.word}` }));
-    drawTrust(this.trust, job, Math.max(1, this.trust.clientWidth), 34, true);
+    drawConfidence(this.confidence, job, Math.max(1, this.confidence.clientWidth), 34, true);
     this.trouble.hidden = job.state !== "failed";
     if (job.state === "failed") {
       this.trouble.replaceChildren(job.message, button("Copy for support", () => copySupport(job.id)));
@@ -204,6 +205,8 @@ export class Viewer {
     this.job.made = new Map(details.frames);
     this.parameters = details.parameters;
     this.suggested = details.suggested;
+    this.unsure.hidden = details.unsure.length === 0;
+    this.unsure.replaceChildren(...details.unsure.map((range) => element("li", { textContent: rangeInWords(range) })));
     this.chips.hidden = details.suggested.length === 0;
     this.chips.replaceChildren(...(details.suggested.length ? ["Paint this frame next:", ...details.suggested.slice(0, 8).map((frame) =>
       button(`frame ${frame}`, () => { this.pause(); this.go(frame); }))] : []));
@@ -227,9 +230,9 @@ export class Viewer {
   }
 
   drawWhere() {
-    const trust = this.job.made.get(this.frame);
+    const confidence = this.job.made.get(this.frame);
     const rate = this.playing && this.rate ? ` · ${this.rate.toFixed(0)} of ${this.job.rate.toFixed(0)} frames a second` : "";
-    this.where.textContent = `frame ${this.frame}${trust === undefined ? "" : ` · trust ${trust.toFixed(2)}`}${rate}`;
+    this.where.textContent = `frame ${this.frame}${confidence === undefined ? "" : ` · confidence ${confidence.toFixed(2)}`}${rate}`;
   }
 
   // Ways to look.
