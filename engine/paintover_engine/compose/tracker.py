@@ -145,7 +145,8 @@ class Tracker:
         needs no matte, so that it may be computed ahead of `advance`, in another thread."""
         if registration is None or step.repeated:
             return registration
-        return self._registrar.advance(registration, step.backward, step.forward, step.frame.sharp_grey)
+        previous, frame = step.previous.sharp_grey, step.frame.sharp_grey
+        return self._registrar.advance(registration, step.backward, step.forward, previous, frame)
 
     def advance(
         self,
