@@ -52,7 +52,8 @@ def parse_keyframes(pictures: Iterable[str], mattes: Iterable[str]) -> list[Keyf
     for frame in matte_by_frame:
         if frame not in by_frame:
             frames = ", ".join(map(str, sorted(by_frame)))
-            raise bad_input(f"--matte gives frame {frame}, which no --keyframe gives; keyframes are at {frames}.")
+            others = f"; keyframes are at {frames}" if frames else ""
+            raise bad_input(f"--matte gives frame {frame}, which no --keyframe gives{others}.")
     return [KeyframeFile(frame, by_frame[frame], matte_by_frame.get(frame)) for frame in sorted(by_frame)]
 
 
@@ -97,6 +98,29 @@ def parse_job(text: str) -> str:
     if not match:
         raise bad_input(f"'{text}' is no job; give its number, as `paintover jobs` lists it.")
     return f"jobs/{int(match[1])}"
+
+
+def check_output(output: str, *, may_exist: bool) -> None:
+    """Makes the last folder that OUT needs, where the one above is there. may_exist: OUT is replaced or versioned.
+
+    Raises ClientError for an OUT that plainly cannot be written; the engine judges all else."""
+    path = os.path.abspath(os.path.expanduser(output))
+    if not may_exist and os.path.isfile(path):
+        raise bad_input(f"'{path}' exists; add --overwrite or choose another name.")
+    folder = os.path.dirname(path)
+    if os.path.isdir(folder):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise bad_input(f"'{folder}' cannot be written to; choose another place.")
+        return
+    try:
+        os.mkdir(folder)
+    except FileNotFoundError as error:
+        above = os.path.dirname(folder)
+        raise bad_input(
+            f"There is no folder '{above}' to make '{os.path.basename(folder)}' in; check the path, or make it first."
+        ) from error
+    except OSError as error:
+        raise bad_input(f"The folder '{folder}' cannot be made ({error.strerror}); choose another place.") from error
 
 
 def check_source(source: str) -> None:

@@ -144,7 +144,7 @@ def engine_command() -> list[str]:
         return shlex.split(given, posix=os.name == "posix")
     if importlib.util.find_spec("paintover_engine") is None:
         raise unavailable(
-            "Paintover's engine is not installed in this Python; install paintover-engine, "
+            "Paintover's engine is not installed in this Python; pip install paintover brings it, "
             "or set PAINTOVER_ENGINE to the command that starts it."
         )
     return module_command("paintover_engine.service")

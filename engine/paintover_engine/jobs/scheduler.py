@@ -14,7 +14,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from paintover_engine.jobs.protocol import PlannedStage, ReplyT, Request
 from paintover_engine.jobs.queue import Queue
 from paintover_engine.jobs.retry import MAX_WORKER_CRASHES, RetryPolicy
 from paintover_engine.jobs.store import Store
+from paintover_engine.jobs.unsure import ResultFrame
 from paintover_engine.jobs.worker_client import WorkerDied
 from paintover_engine.methods.registry import METHODS
 from paintover_engine.methods.stage import AHEAD, KeyframeRef
@@ -73,6 +74,7 @@ class Scheduler:
         self._claims = Claims()
         self._at_work: Counter[int] = Counter()  # how many devices work on a job
         self._calls: dict[int, set[asyncio.Task[Any]]] = {}
+        self._halted: Counter[int] = Counter()  # jobs that are being cancelled or paused, and by how many clients
         self._background: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
@@ -92,11 +94,18 @@ class Scheduler:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def interrupt(self, job_id: int) -> None:
-        """Ends what runs for a job now, whose state the caller has set. Returns when its files are closed."""
-        if tasks := self._cancel_calls(job_id):
-            await asyncio.wait(tasks)
-        self.forget(job_id)
+    @contextlib.asynccontextmanager
+    async def halted(self, job_id: int) -> AsyncIterator[None]:
+        """Ends what runs for a job now, and starts nothing for it within. On entry its files are closed."""
+        self._halted[job_id] += 1
+        try:
+            if tasks := self._cancel_calls(job_id):
+                await asyncio.wait(tasks)
+            yield
+        finally:
+            self._halted[job_id] -= 1
+            self._halted += Counter()  # drops those at 0
+            self.forget(job_id)
 
     def _cancel_calls(self, job_id: int) -> list[asyncio.Task[Any]]:
         tasks = list(self._calls.get(job_id, ()))
@@ -186,7 +195,7 @@ class Scheduler:
 
     def _task(self, worker: DeviceWorker, job_id: int) -> _Task | None:
         """What a device can do for a job now: plan it, run a stage, or finish it."""
-        if job_id in self._alone:
+        if job_id in self._alone or job_id in self._halted:
             return None
         plan = self._plans.get(job_id)
         if plan is None or not plan.is_held:
@@ -217,7 +226,8 @@ class Scheduler:
         except (QueueUnwritable, QueueDamaged):
             raise
         except PaintoverError as error:
-            self._handle_error(job, error)
+            if plan is self._plans.get(job.id):  # else another device has met it already, and the job is planned anew
+                self._handle_error(job, error)
         except WorkerDied as death:
             label = stage.label if stage else "write" if plan and not plan.missing else "planning"
             self._handle_worker_crash(worker, job, plan, label, death)
@@ -238,6 +248,8 @@ class Scheduler:
         """Calls a device's worker about a job. plan: the call is for the process that holds it.
 
         None when the job was cancelled or paused meanwhile, or failed on another device."""
+        if job.id in self._halted or self._queue.job(job.id).state not in ACTIVE:
+            return None
         generation = plan.holders[worker] if plan else None
         task = asyncio.ensure_future(worker.client.call(request, generation=generation, progress=progress))
         self._calls.setdefault(job.id, set()).add(task)
@@ -307,8 +319,7 @@ class Scheduler:
         """The frames of a job that a finished stage published."""
         if not stage.publishes:
             return []
-        made = [(frame.number, frame.confidence) for frame in self._store.frames(stage.key)]
-        return _made_for(job, stage, made)
+        return _made_for(job, stage, self._store.frames(stage.key))
 
     async def _advance(self, worker: DeviceWorker, job: Job, plan: JobPlan, stage: PlannedStage) -> None:
         """Runs a stage, unless another job has computed it meanwhile."""
@@ -467,10 +478,12 @@ def _output(spec: JobSpec, keyframes: Sequence[StoredKeyframe]) -> protocol.Outp
     return protocol.Output(spec.output, spec.overwrite, spec.mattes, paintings)
 
 
-def _made_for(job: Job, stage: PlannedStage, frames: Sequence[tuple[int, float]]) -> list[JobFrame]:
-    """The frames of a job among those that a stage published, by number and confidence: not those that it kept."""
+def _made_for(job: Job, stage: PlannedStage, frames: Sequence[ResultFrame]) -> list[JobFrame]:
+    """The frames of a job among those that a stage published: not those that it kept."""
     kept = keys_by_frame(job.spec.kept)
-    return [JobFrame(number, stage.key, confidence) for number, confidence in frames if number not in kept]
+    return [
+        JobFrame(each.number, stage.key, each.confidence, each.reason) for each in frames if each.number not in kept
+    ]
 
 
 def _takes_model(method: str) -> bool:

@@ -17,7 +17,9 @@ from paintover_engine.methods.stage import Context, Stage
 if TYPE_CHECKING:
     from paintover_engine.diffusion.inpaint import InpaintModel
     from paintover_engine.diffusion.memory import Tiered
+    from paintover_engine.diffusion.prompt import TextModel
     from paintover_engine.diffusion.svd import VideoModel
+    from paintover_engine.diffusion.wan import WanModel
 
 Model = TypeVar("Model", bound="Tiered")
 Parameters = TypeVar("Parameters", bound=ViewParameters)
@@ -43,6 +45,23 @@ def inpaint_model(view: ModelView) -> InpaintModel:
 
     folder = models.locate(view.model, "inpaint")
     return inpaint.load(folder.path, models.locate_clip(folder))
+
+
+def wan_model(view: ModelView) -> WanModel:
+    """The view's model of Wan's kind, in the memory tier that its windows fit in."""
+    from paintover_engine.diffusion import wan
+
+    model = wan.load(models.locate(view.model, view.kind).path, view.kind)
+    width, height = view.size
+    model.fit(model.layout.frames, height, width)
+    return model
+
+
+def text_model(view: ModelView) -> TextModel:
+    """The text encoder of the view's model of Wan's kind."""
+    from paintover_engine.diffusion import prompt
+
+    return prompt.load(models.locate(view.model, view.kind).path)
 
 
 def any_model(view: ModelView) -> VideoModel | InpaintModel:

@@ -17,7 +17,13 @@ from pydantic.fields import FieldInfo
 
 from paintover_engine.diffusion import models
 from paintover_engine.errors import Code, PaintoverError, nearest
-from paintover_engine.methods.parameters import DraftParameters, I2VEditParameters, VideoshopParameters, VP4Parameters
+from paintover_engine.methods.parameters import (
+    DraftParameters,
+    FlowEditParameters,
+    I2VEditParameters,
+    VideoshopParameters,
+    VP4Parameters,
+)
 
 if TYPE_CHECKING:
     from paintover_engine.media.info import SourceInfo
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
 class MethodSpec:
     """A method as front ends see it. module: where its `plan` is.
 
-    model_kind: the kind of model that it computes with (`diffusion.models`); "": none.
+    model_kinds: the kinds of model that it computes with (`diffusion.models`); empty: none.
     default_model: what it takes where a job names none.
     """
 
@@ -38,12 +44,12 @@ class MethodSpec:
     parameters: type[BaseModel]
     module: str
     needs: tuple[str, ...] = ()
-    model_kind: str = ""
+    model_kinds: tuple[str, ...] = ()
     default_model: str = ""
 
     @property
     def takes_model(self) -> bool:
-        return bool(self.model_kind)
+        return bool(self.model_kinds)
 
 
 METHODS: dict[str, MethodSpec] = {
@@ -57,13 +63,23 @@ METHODS: dict[str, MethodSpec] = {
             module="paintover_engine.methods.draft",
         ),
         MethodSpec(
+            name="flowedit",
+            title="FlowEdit",
+            summary="Has a Wan model carry the edited frame through the shot; what was not edited stays as it was.",
+            parameters=FlowEditParameters,
+            module="paintover_engine.methods.flowedit",
+            needs=("an image-to-video model of the Wan kind", "a GPU for models of full size"),
+            model_kinds=("wan",),
+            default_model="Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+        ),
+        MethodSpec(
             name="videoshop",
             title="Videoshop",
             summary="Has a video model repaint the shot from the edited frame, along the shot's own motion.",
             parameters=VideoshopParameters,
             module="paintover_engine.methods.videoshop",
             needs=("an image-to-video model", "a GPU for models of full size"),
-            model_kind="svd",
+            model_kinds=("svd",),
             default_model="stabilityai/stable-video-diffusion-img2vid",
         ),
         MethodSpec(
@@ -73,7 +89,7 @@ METHODS: dict[str, MethodSpec] = {
             parameters=I2VEditParameters,
             module="paintover_engine.methods.i2vedit",
             needs=("an image-to-video model", "a GPU for models of full size"),
-            model_kind="svd",
+            model_kinds=("svd",),
             default_model="stabilityai/stable-video-diffusion-img2vid",
         ),
         MethodSpec(
@@ -83,7 +99,7 @@ METHODS: dict[str, MethodSpec] = {
             parameters=VP4Parameters,
             module="paintover_engine.methods.vp4",
             needs=("an inpainting model", "its CLIP", "a GPU for models of full size"),
-            model_kind="inpaint",
+            model_kinds=("inpaint",),
             default_model="stable-diffusion-v1-5/stable-diffusion-inpainting",
         ),
     )
@@ -130,10 +146,10 @@ def find_model(spec: MethodSpec, name: str) -> models.ModelFolder:
     if not importlib.util.find_spec("torch"):
         raise PaintoverError(
             Code.FAILED_PRECONDITION,
-            f"The method {spec.name} needs PyTorch, which is not installed: run pip install 'paintover-engine[models]' "
+            f"The method {spec.name} needs PyTorch, which is not installed: run pip install 'paintover[models]' "
             "in the engine's Python, or use the method draft.",
         )
-    return models.locate(name or spec.default_model, spec.model_kind)
+    return models.locate(name or spec.default_model, *spec.model_kinds)
 
 
 def plan_stages(
@@ -155,6 +171,16 @@ def gpu_memory(spec: MethodSpec, info: SourceInfo, parameters: BaseModel, model:
 def licence_of(model: models.ModelFolder) -> str:
     """The name of a model's licence; "unknown" where nothing states it."""
     return models.licence(model)
+
+
+def why_unavailable(spec: MethodSpec) -> str:
+    """Why a job of the method that names no model would fail on this machine, and what to do; "" where it could run."""
+    try:
+        if spec.takes_model:
+            find_model(spec, "")
+    except PaintoverError as error:
+        return error.message
+    return ""
 
 
 def found_models() -> list[str]:

@@ -30,7 +30,7 @@ from paintover_engine.methods.model_stage import memory_notes, video_model, with
 from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.repaint import ChangedPictures, CompositeParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
-from paintover_engine.methods.window_stages import WindowParameters, WindowPlanner
+from paintover_engine.methods.window_stages import WindowDecodeParameters, WindowParameters, WindowPlanner
 from paintover_engine.methods.windows import Window
 
 if TYPE_CHECKING:
@@ -76,11 +76,6 @@ class DenoiseParameters(InvertParameters):
 
     guidance: float
     rescaling: Literal["match", "paper", "undo", "none"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowDecodeParameters(WindowParameters, repaint.DecodeParameters):
-    """Of a window; `written` are the frames that are taken from it."""
 
 
 @dataclass(frozen=True)
