@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from paintover_bridge.arguments import KeyframeFile
 from paintover_bridge.daemon import farm_command
-from paintover_bridge.errors import OK, ClientError
+from paintover_bridge.errors import OK, ClientError, bad_input
 from paintover_bridge.job_request import JobRequest
 from paintover_bridge.output import CommandOutput
 
@@ -27,6 +27,10 @@ def write_bundle(
 
     result: where the edited shot goes; None for a folder in the bundle. redone, earlier: the frames to make anew of an
     earlier bundle's, and its job file; None: all frames. Raises ClientError as the engine does."""
+    if request.clip is not None:
+        raise bad_input(
+            "A bundle takes media, not a timeline's clip; give the clip's media, and --range for its frames."
+        )
     described = {
         "source": os.path.abspath(request.source),
         "frames": request.frames,
