@@ -11,6 +11,7 @@ import numpy as np
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.exposure import NO_CHANGE, PLAIN, Exposure
 from paintover_engine.compose.flow import Field
+from paintover_engine.compose.long_range import Hop, motion_error, smooth_lab
 from paintover_engine.compose.motion import Motion, PairEstimator, PairMotion
 
 LONGEST_GAP = 12
@@ -53,6 +54,11 @@ class Step:
     forward: Field
     exposure: Exposure = NO_CHANGE
     events: FrameEvent = FrameEvent(0)
+
+    def hop(self) -> Hop:
+        """The motion to the frame before, with its error."""
+        here, there = smooth_lab(self.frame), smooth_lab(self.previous)
+        return Hop(self.backward, motion_error(self.backward, self.forward, here, there))
 
 
 class SceneCursor:
