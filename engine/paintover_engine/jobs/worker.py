@@ -131,7 +131,8 @@ class Worker:
         source = open_source(request.info)  # a new one: opening it tells whether the source changed since the probe
         try:
             plate = source.read(request.frame)
-            keyframe = load_keyframe(request.path, request.frame, plate, request.info, request.matte_path or None)
+            matte = request.matte_path or None
+            keyframe = load_keyframe(request.path, request.frame, plate, request.info, matte, source.read)
         finally:
             source.close()
         outputs.save_keyframe(self._folder.keyframes / f"{keyframe.digest}.safetensors", keyframe)

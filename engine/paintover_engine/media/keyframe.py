@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from psd_tools import PSDImage
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.media import colour, layers, profiles
+from paintover_engine.media import colour, conform, layers, profiles
 from paintover_engine.media.export import plate_profile
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.picture import (
@@ -61,11 +62,13 @@ def load_keyframe(
     plate: Plate,
     info: SourceInfo,
     matte_path: str | os.PathLike[str] | None = None,
+    neighbour: Callable[[int], Plate] | None = None,
 ) -> Keyframe:
     """Reads the edited picture of a frame, and the matte that comes with it.
 
     path: PNG, TIFF, JPEG, EXR, DPX, PSD and what else OpenImageIO reads; of the plate's size, or of its aspect.
     plate: the untouched frame.
+    neighbour: reads another frame of the shot, by which it is told whether the picture belongs to this one.
     matte_path: a picture whose grey (or alpha, where it has one) is the matte: white is where the edit applies.
     Raises PaintoverError where the picture cannot be read, has another shape, or shows no edit.
     """
@@ -79,6 +82,8 @@ def load_keyframe(
         notes.append(f"'{file.name}' {placement.words}.")
     _say_what_is_outside(file, working, placement, plate, step, notes)
     working = _without_what_is_nowhere(file, placement.put(working, plate.working()), plate, step, notes)
+    if alpha is None and neighbour is not None:
+        working = _belonging(file, frame, working, plate, info, step, neighbour, notes)
     if holes is not None:
         opaque = placement.put(1 - holes, np.zeros((plate.height, plate.width), np.float32)) > _OPAQUE
         working = np.where(opaque[..., None], working, plate.working())
@@ -94,6 +99,34 @@ def load_keyframe(
     if matte is not None:
         digest.update(np.ascontiguousarray(matte).data)
     return Keyframe(frame, working, matte, tuple(notes), digest.hexdigest())
+
+
+def _belonging(
+    file: Path,
+    frame: int,
+    working: Array,
+    plate: Plate,
+    info: SourceInfo,
+    step: float,
+    neighbour: Callable[[int], Plate],
+    notes: list[str],
+) -> Array:
+    """The picture, checked to be of this frame, with what was done to the whole of it undone."""
+
+    def other(number: int) -> Array | None:
+        return neighbour(number).working() if info.first <= number <= info.last else None
+
+    own = plate.working()
+    if not (np.isfinite(working).all() and np.isfinite(own).all()):
+        return working
+    if said := conform.check_frame(file, working, frame, own, other):
+        notes.append(said)
+        return working
+    working, said_of = conform.conformed(file, working, own, step)
+    notes += said_of
+    if conform.covers_everything(working, own):
+        notes.append(f"'{file.name}' differs from frame {frame} nearly everywhere; the edit is of the whole frame.")
+    return working
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
