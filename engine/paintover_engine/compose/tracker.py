@@ -269,9 +269,9 @@ def segment(
     planes = feature_planes(frame.lab[part], warped[part], before, motion_plane(backward, prior)[part])
     odds = np.clip(net.odds(planes, candidates[part] > 0), -6, 6)
     near = np.clip(cv2.GaussianBlur(before, (0, 0), _BLUR), 0.02, 0.98)
-    weight = np.float32(_PRIOR_WEIGHT)
+    weight = np.full_like(near, _PRIOR_WEIGHT)
     if error is not None:
-        weight = weight + np.float32(_MOTION_WEIGHT) * cv2.exp(error[part] * np.float32(-1 / _MOTION_ERROR))
+        weight += np.float32(_MOTION_WEIGHT) * np.exp(error[part] * np.float32(-1 / _MOTION_ERROR))
     inside = 1 / (1 + np.exp(-(odds + weight * np.log(near / (1 - near)))))
     guide = frame.display[part].astype(np.float32) * np.float32(1 / 255)
     smooth = apply_coefficients(guided_coefficients(guide, inside, 4, _EDGE), guide)
