@@ -17,13 +17,8 @@ from pydantic.fields import FieldInfo
 
 from paintover_engine.diffusion import models
 from paintover_engine.errors import Code, PaintoverError, nearest
-from paintover_engine.methods.parameters import (
-    DraftParameters,
-    FlowEditParameters,
-    I2VEditParameters,
-    VideoshopParameters,
-    VP4Parameters,
-)
+from paintover_engine.methods.flow_parameters import FlowEditParameters, VaceParameters
+from paintover_engine.methods.parameters import DraftParameters, I2VEditParameters, VideoshopParameters, VP4Parameters
 
 if TYPE_CHECKING:
     from paintover_engine.media.info import SourceInfo
@@ -79,8 +74,18 @@ METHODS: dict[str, MethodSpec] = {
             parameters=VideoshopParameters,
             module="paintover_engine.methods.videoshop",
             needs=("an image-to-video model", "a GPU for models of full size"),
-            model_kinds=("svd",),
+            model_kinds=("svd", "wan"),
             default_model="stabilityai/stable-video-diffusion-img2vid",
+        ),
+        MethodSpec(
+            name="vace",
+            title="VACE",
+            summary="Has a VACE model repaint what the draft found, inside the matte: several keyframes, new shapes.",
+            parameters=VaceParameters,
+            module="paintover_engine.methods.vace",
+            needs=("a VACE model of the Wan kind", "a GPU for models of full size"),
+            model_kinds=("vace",),
+            default_model="Wan-AI/Wan2.1-VACE-1.3B-Diffusers",
         ),
         MethodSpec(
             name="i2vedit",
