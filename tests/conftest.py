@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,6 +50,13 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "data"
     monkeypatch.setenv("PAINTOVER_DATA", str(folder))
     return folder
+
+
+@pytest.fixture
+def slow_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemons that start from here on have the methods of tests/slow."""
+    paths = [str(Path(__file__).with_name("slow")), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
 
 
 @pytest.fixture

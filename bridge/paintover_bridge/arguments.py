@@ -52,7 +52,8 @@ def parse_keyframes(pictures: Iterable[str], mattes: Iterable[str]) -> list[Keyf
     for frame in matte_by_frame:
         if frame not in by_frame:
             frames = ", ".join(map(str, sorted(by_frame)))
-            raise bad_input(f"--matte gives frame {frame}, which no --keyframe gives; keyframes are at {frames}.")
+            others = f"; keyframes are at {frames}" if frames else ""
+            raise bad_input(f"--matte gives frame {frame}, which no --keyframe gives{others}.")
     return [KeyframeFile(frame, by_frame[frame], matte_by_frame.get(frame)) for frame in sorted(by_frame)]
 
 

@@ -27,7 +27,7 @@ from paintover.v1 import engine_pb2, frame_pb2, job_pb2, keyframe_pb2, shot_pb2
 
 from paintover_bridge import daemon
 from paintover_bridge.channel import PROTOCOL, is_lost, to_client_error
-from paintover_bridge.connection import Connection, open_connection
+from paintover_bridge.connection import Connection, CrashCounter, open_connection
 from paintover_bridge.daemon import Endpoint
 from paintover_bridge.errors import ClientError, unavailable
 from paintover_bridge.frames import Frame, MappedRegion, UploadFrame, assemble, upload_messages
@@ -45,7 +45,6 @@ __all__ = ["Client", "ClientError", "Frame", "MappedRegion", "UploadFrame", "con
 
 SECONDS = 20.0
 PROBE_SECONDS = 120.0  # CreateShot and PutKeyframe read files, which may lie on a slow disk
-_MAX_ENGINE_CRASHES = 3
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -365,7 +364,7 @@ class Client:
 
         Ends after the event of the job's end. Continues with another engine, see `Client`.
         from_sequence: the number of the first event wanted."""
-        crashes = _CrashCounter()
+        crashes = CrashCounter()
         while True:
             connection = self._connection
             request = message(job_pb2.WatchJobsRequest, job=job, from_sequence=from_sequence)
@@ -428,7 +427,7 @@ class Client:
     ) -> Iterator[Frame]:
         """Yields the job's frames in ascending order, each as soon as it and all before it exist; ends with the job.
         Continues with another engine, see `Client`."""
-        crashes = _CrashCounter()
+        crashes = CrashCounter()
         while True:
             connection = self._connection
             request = message(
@@ -482,24 +481,6 @@ class Client:
                 self._connection = open_connection(self._restart())
                 lost.channel.close()
             return self._connection
-
-
-class _CrashCounter:
-    """Counts an engine's crashes since it last made progress, so that a call that crashes it is not repeated for
-    ever."""
-
-    def __init__(self) -> None:
-        self._best = float("-inf")
-        self._count = 0
-
-    def progressed(self, progress: float) -> None:
-        if progress > self._best:
-            self._best, self._count = progress, 0
-
-    def count(self, error: grpc.RpcError, endpoint: Endpoint) -> None:
-        self._count += is_lost(error)
-        if self._count > _MAX_ENGINE_CRASHES:
-            raise unavailable(f"The engine ended {self._count} times without getting further; see {endpoint.log}.")
 
 
 def _transport(mapped: bool) -> frame_pb2.Transport.ValueType:

@@ -15,12 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from paintover_bridge.output import write_line
-from paintover_bridge.progress import activity, duration, state_word
+from paintover_bridge.progress import activity, duration, range_in_words, state_word
 from paintover_bridge.records import job_number
 
 _READABLE = 100
 _WIDE = 10_000  # a pipe has no width: nothing is wrapped or cut
-_UNSURE = 0.5
 
 
 def _print(table: Table) -> None:
@@ -120,7 +119,6 @@ def print_job(job: job_pb2.Job) -> None:
     stages = f"{progress.stages_done} of {progress.stages_total}"
     if progress.stages_found:
         stages += f", {progress.stages_found} of them found finished"
-    unsure = [frame.number for frame in job.frames if frame.confidence < _UNSURE]
     rows = [
         ("job", job_number(job)),
         ("state", state_word(job.state)),
@@ -143,7 +141,7 @@ def print_job(job: job_pb2.Job) -> None:
         ("started", _clock(job.start_time)),
         ("ended", _clock(job.end_time)),
         ("confidence", _confidence(job)),
-        ("unsure at", runs(unsure)),
+        ("not sure", "\n".join(map(range_in_words, job.unsure))),
         ("paint next", ", ".join(map(str, job.suggested_keyframes))),
     ]
     print_rows(rows)
@@ -202,18 +200,6 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
-
-
-def runs(numbers: Sequence[int]) -> str:
-    """ "3-7, 12": ascending numbers, neighbours together."""
-    parts: list[str] = []
-    start = 0
-    for end in range(1, len(numbers) + 1):
-        if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:
-            first, last = numbers[start], numbers[end - 1]
-            parts.append(str(first) if first == last else f"{first}-{last}")
-            start = end
-    return ", ".join(parts)
 
 
 def _when(seconds: float) -> str:

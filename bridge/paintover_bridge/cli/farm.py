@@ -43,7 +43,7 @@ def farm() -> None:
 
 
 @farm.command()
-@keyframe_options
+@keyframe_options()
 @method_options
 @click.option("-o", "--output", "folder", metavar="DIR", required=True, help="The bundle's folder, which is made.")
 @click.option("--result", metavar="OUT", help="Where the edited shot goes.  [default: result/ in DIR]")

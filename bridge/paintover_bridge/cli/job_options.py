@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -101,36 +101,35 @@ def takes_job(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_job
 
 
-def _apply(command: Command, options: list[Callable[[Command], Command]]) -> Command:
+def _apply(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
     """Adds options to a command; its help lists them in the list's order."""
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def keyframe_options(command: Command) -> Command:
-    """The painted frames, and where their edits apply."""
-    return _apply(
-        command,
-        [
-            click.option(
-                "--keyframe",
-                "-k",
-                "keyframes",
-                metavar="FRAME=IMAGE",
-                multiple=True,
-                required=True,
-                help="A frame number and the painted picture of it; give several for several frames.",
-            ),
-            click.option(
-                "--matte",
-                "keyframe_mattes",
-                metavar="FRAME=IMAGE",
-                multiple=True,
-                help="Where the keyframe's edit applies (white).  [default: where picture and plate differ]",
-            ),
-        ],
-    )
+def keyframe_options(default: str = "") -> Callable[[Command], Command]:
+    """The painted frames, and where their edits apply. default: what is taken without any; "": they are required."""
+    keyframes = "A frame number and the painted picture of it; give several for several frames."
+    options = [
+        click.option(
+            "--keyframe",
+            "-k",
+            "keyframes",
+            metavar="FRAME=IMAGE",
+            multiple=True,
+            required=not default,
+            help=keyframes + (f"  [default: {default}]" if default else ""),
+        ),
+        click.option(
+            "--matte",
+            "keyframe_mattes",
+            metavar="FRAME=IMAGE",
+            multiple=True,
+            help="Where the keyframe's edit applies (white).  [default: where picture and plate differ]",
+        ),
+    ]
+    return lambda command: _apply(command, options)
 
 
 def method_options(command: Command) -> Command:

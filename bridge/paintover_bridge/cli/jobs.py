@@ -103,7 +103,10 @@ def watch_job(id: str) -> int:
         return follow(client, name, context.output())
 
 
-def _act(id: str, action: Callable[[Client, str], Any], done: str) -> int:
+def _act(id: str, action: Callable[[Client, str], Any], done: str, *, may_be_late: bool = False) -> int:
+    """may_be_late: the job may come out done instead."""
+    from paintover.v1 import job_pb2
+
     from paintover_bridge.arguments import parse_job
     from paintover_bridge.records import as_record
 
@@ -112,7 +115,8 @@ def _act(id: str, action: Callable[[Client, str], Any], done: str) -> int:
         job = action(client, name)
     output = context.output()
     output.record({"job": name, "removed": True} if job is None else as_record(job))
-    output.say(f"{name} {done}.")
+    late = may_be_late and job.state == job_pb2.JOB_STATE_DONE
+    output.say(f"{name} is done: its output was being published." if late else f"{name} {done}.")
     return OK
 
 
@@ -126,7 +130,7 @@ def cancel_job(id: str) -> int:
     Example:
       paintover jobs cancel 3
     """
-    return _act(id, lambda client, name: client.cancel_job(name), "is cancelled")
+    return _act(id, lambda client, name: client.cancel_job(name), "is cancelled", may_be_late=True)
 
 
 @jobs.command("pause")
@@ -139,7 +143,7 @@ def pause_job(id: str) -> int:
     Example:
       paintover jobs pause 3
     """
-    return _act(id, lambda client, name: client.update_job(name, paused=True), "is paused")
+    return _act(id, lambda client, name: client.update_job(name, paused=True), "is paused", may_be_late=True)
 
 
 @jobs.command("resume")

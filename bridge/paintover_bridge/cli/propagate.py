@@ -12,7 +12,7 @@ _DETACH = click.option("--detach", is_flag=True, help="Leave the job in the engi
 
 
 @click.command()
-@keyframe_options
+@keyframe_options(default="those propagated last on SOURCE, by an effect or a script")
 @method_options
 @output_options(
     required=True,

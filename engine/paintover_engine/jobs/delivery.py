@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Delivery:
     """Writes one result in a thread of its own, started while the stages that compute it still run.
 
     plate, painted: give a frame by its number; `painted` gives None while that frame is not computed.
-    describe: the sidecar's text, from the confidence of each frame by its number and notes about what was written;
+    describe: the sidecar's text, from the frames, ascending, and notes about what was written;
         called once all frames are written and the job is complete.
     record: the file that makes publishing repeatable (`jobs.publication`); None: it is not.
     """
@@ -41,7 +41,7 @@ class Delivery:
         info: SourceInfo,
         plate: Callable[[int], Plate],
         painted: Callable[[int], StoredFrame | None],
-        describe: Callable[[Mapping[int, float], Sequence[str]], str],
+        describe: Callable[[Sequence[StoredFrame], Sequence[str]], str],
         record: Path | None = None,
     ) -> None:
         self._output = output
@@ -50,7 +50,7 @@ class Delivery:
         self._painted = painted
         self._describe = describe
         self._record = record
-        self._confidence: dict[int, float] = {}
+        self._frames: list[StoredFrame] = []
         self._complete = threading.Event()  # all frames are computed: the output may appear
         self._abandoned = threading.Event()
         self._written = 0
@@ -90,7 +90,7 @@ class Delivery:
                 before: Future[None] | None = None
                 for written, number in enumerate(range(info.first, info.last + 1), start=1):
                     frame = self._awaited(number)
-                    self._confidence[number] = frame.confidence
+                    self._frames.append(frame)
                     painted = outputs.load_painted(frame)
                     composited = composite(self._plate(number), painted, frame.bounds)
                     if before:
@@ -110,7 +110,7 @@ class Delivery:
         check_unchanged(self._info)  # frames that were read early may have been rendered again since
         sidecar = check_sidecar(self._output.path, self._info, self._output.overwrite)
         renames = [*(mattes.stage() if mattes else []), *sink.stage()]
-        renames.append(sink.stage_beside(sidecar, self._describe(self._confidence, sink.notes)))
+        renames.append(sink.stage_beside(sidecar, self._describe(self._frames, sink.notes)))
         try:
             publication.publish(renames, self._record, sink.notes, self._output.overwrite)
         except OSError as error:

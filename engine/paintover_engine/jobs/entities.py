@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from paintover_engine.compose.reason import Reason
 from paintover_engine.media.info import SourceInfo
 
 
@@ -124,11 +125,12 @@ class Phase(TypedDict):
 
 @dataclass(frozen=True)
 class JobFrame:
-    """A result frame of a job. key: of the stage that published it; confidence: 0 to 1."""
+    """A result frame of a job. key: of the stage that published it; confidence: 0 to 1; reason: why it is low."""
 
     number: int
     key: str
     confidence: float
+    reason: Reason = Reason.NONE
 
 
 @dataclass

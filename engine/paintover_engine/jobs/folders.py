@@ -51,6 +51,10 @@ class DataFolder:
         """One JSON file per job that published an output: by it the job, run again, recognises its files."""
         return self.root / "publications"
 
+    def publication(self, job: int) -> Path:
+        """The file of a job in it."""
+        return self.publications / f"{job}.json"
+
     @property
     def keyframes(self) -> Path:
         """Keyframes as the engine read them, one file per digest."""

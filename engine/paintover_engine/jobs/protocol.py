@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from paintover_engine.compose.reason import Reason
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods.stage import KeyframeRef
@@ -238,11 +239,19 @@ class PlanJobRequest(Request[PlanJobReply]):
     kept: list[tuple[str, int, int]] = []
 
 
+class PublishedFrame(Message):
+    """A frame that a stage published. confidence: 0 to 1; reason: why it is low."""
+
+    number: int
+    confidence: float
+    reason: Reason
+
+
 class RunStageReply(Message):
-    """seconds: what the stage took; frames: number and confidence of each frame that it published."""
+    """seconds: what the stage took."""
 
     seconds: float
-    frames: list[tuple[int, float]]
+    frames: list[PublishedFrame]
 
 
 class RunStageRequest(Request[RunStageReply]):

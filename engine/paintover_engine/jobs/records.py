@@ -137,4 +137,4 @@ def _frames(store: Store, keys: list[str], kept: Mapping[int, str]) -> Iterator[
         if store.is_whole(key, publishes=True):
             for frame in store.frames(key):
                 if kept.get(frame.number, "" if key in earlier else key) == key:
-                    yield JobFrame(frame.number, key, frame.confidence)
+                    yield JobFrame(frame.number, key, frame.confidence, frame.reason)

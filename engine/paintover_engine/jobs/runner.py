@@ -19,7 +19,7 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs, sidecar
 from paintover_engine.jobs.delivery import Delivery
 from paintover_engine.jobs.kept import Kept, keys_by_frame
-from paintover_engine.jobs.protocol import Output
+from paintover_engine.jobs.protocol import Output, PublishedFrame
 from paintover_engine.jobs.store import Store, StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
@@ -39,10 +39,10 @@ class Cancelled(PaintoverError):
 
 @dataclass(frozen=True)
 class StageReport:
-    """A stage that ran. seconds: what it took; frames: number and confidence of each frame that it published."""
+    """A stage that ran. seconds: what it took; frames: those that it published."""
 
     seconds: float
-    frames: list[tuple[int, float]]
+    frames: list[PublishedFrame]
 
 
 class Runner:
@@ -194,9 +194,9 @@ class Runner:
     def _has(self, stage: Stage) -> bool:
         return self.store.has(stage.key, stage.publishes)
 
-    def _published(self, stage: Stage) -> list[tuple[int, float]]:
+    def _published(self, stage: Stage) -> list[PublishedFrame]:
         found = self.store.frames(stage.key) if stage.publishes else []
-        return [(frame.number, frame.confidence) for frame in found]
+        return [PublishedFrame(number=each.number, confidence=each.confidence, reason=each.reason) for each in found]
 
     def _start(self, stage: Stage) -> Future[StageReport]:
         run = self._runs[stage.key] = self._threads.submit(self._run, stage)
@@ -220,7 +220,7 @@ class Runner:
         if name and name != stage.key and self.store.find_again(name, stage.key):
             return StageReport(time.perf_counter() - started, [])
         output = stage.function(self, stage)
-        frames: list[tuple[int, float]] = []
+        frames: list[PublishedFrame] = []
         if stage.publishes:
             frames = outputs.save_frames(self.store, stage.key, output, (self.info.width, self.info.height))
             self._start_delivery_if_ready()
@@ -276,7 +276,7 @@ class Runner:
         assert self._output
         return Delivery(self._output, self._files, self.plate, self._painted, self._describe, self._publication)
 
-    def _describe(self, confidence: Mapping[int, float], notes: Sequence[str]) -> str:
+    def _describe(self, frames: Sequence[StoredFrame], notes: Sequence[str]) -> str:
         """The text of the result's sidecar."""
         assert self._output
         return sidecar.describe(
@@ -287,7 +287,7 @@ class Runner:
             self._parameters,
             self._model,
             kept=self._kept_runs,
-            confidence=confidence,
+            frames=frames,
             notes=[*self._closing_notes, *notes],
             wall_seconds=time.time() - self._started,
         )

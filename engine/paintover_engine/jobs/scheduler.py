@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from paintover_engine.errors import Code, PaintoverError
@@ -25,6 +26,7 @@ from paintover_engine.jobs.protocol import PlannedStage, ReplyT, Request
 from paintover_engine.jobs.queue import Queue
 from paintover_engine.jobs.retry import MAX_WORKER_CRASHES, RetryPolicy
 from paintover_engine.jobs.store import Store
+from paintover_engine.jobs.unsure import ResultFrame
 from paintover_engine.jobs.worker_client import WorkerDied
 from paintover_engine.methods.registry import METHODS
 from paintover_engine.methods.stage import AHEAD, KeyframeRef
@@ -55,6 +57,7 @@ class Scheduler:
         self._assigned: set[int] = set()  # jobs that a device works on right now
         self._running: dict[str, asyncio.Event] = {}  # by the key of a stage that runs right now; set at its end
         self._calls: dict[int, asyncio.Task[Any]] = {}
+        self._halted: Counter[int] = Counter()  # jobs that are being cancelled or paused, and by how many clients
         self._background: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
@@ -74,12 +77,19 @@ class Scheduler:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def interrupt(self, job_id: int) -> None:
-        """Ends what runs for a job now, whose state the caller has set. Returns when its files are closed."""
-        if task := self._calls.get(job_id):
-            task.cancel()
-            await asyncio.wait([task])
-        self.forget(job_id)
+    @contextlib.asynccontextmanager
+    async def halted(self, job_id: int) -> AsyncIterator[None]:
+        """Ends what runs for a job now, and starts nothing for it within. On entry its files are closed."""
+        self._halted[job_id] += 1
+        try:
+            if task := self._calls.get(job_id):
+                task.cancel()
+                await asyncio.wait([task])
+            yield
+        finally:
+            self._halted[job_id] -= 1
+            self._halted += Counter()  # drops those at 0
+            self.forget(job_id)
 
     def forget(self, job_id: int) -> None:
         """Drops a job's plan and retries, so that it is planned anew; what runs for it now goes on."""
@@ -128,7 +138,7 @@ class Scheduler:
         pause = None
         waiting = [job for job in self._queue.waiting(*ACTIVE) if self._runs_on(worker, job)]
         for job in sorted(waiting, key=_rank):
-            if job.id in self._assigned:
+            if job.id in self._assigned or job.id in self._halted:
                 continue
             left = self._retries.seconds_left(job.id)
             if left <= 0:
@@ -176,6 +186,8 @@ class Scheduler:
         """Calls a device's worker about a job. plan: the call is for the process that holds it.
 
         None when the job was cancelled or paused meanwhile."""
+        if job.id in self._halted or self._queue.job(job.id).state not in ACTIVE:
+            return None
         generation = plan.generation if plan else None
         task = asyncio.ensure_future(worker.client.call(request, generation=generation, progress=progress))
         self._calls[job.id] = task
@@ -234,8 +246,7 @@ class Scheduler:
         """The frames of a job that a finished stage published."""
         if not stage.publishes:
             return []
-        made = [(frame.number, frame.confidence) for frame in self._store.frames(stage.key)]
-        return _made_for(job, stage, made)
+        return _made_for(job, stage, self._store.frames(stage.key))
 
     async def _advance(self, job: Job, plan: JobPlan) -> None:
         """Runs the next stage, unless another job has computed it meanwhile or is computing it right now."""
@@ -386,10 +397,12 @@ def _output(spec: JobSpec, keyframes: Sequence[StoredKeyframe]) -> protocol.Outp
     return protocol.Output(spec.output, spec.overwrite, spec.mattes, paintings)
 
 
-def _made_for(job: Job, stage: PlannedStage, frames: Sequence[tuple[int, float]]) -> list[JobFrame]:
-    """The frames of a job among those that a stage published, by number and confidence: not those that it kept."""
+def _made_for(job: Job, stage: PlannedStage, frames: Sequence[ResultFrame]) -> list[JobFrame]:
+    """The frames of a job among those that a stage published: not those that it kept."""
     kept = keys_by_frame(job.spec.kept)
-    return [JobFrame(number, stage.key, confidence) for number, confidence in frames if number not in kept]
+    return [
+        JobFrame(each.number, stage.key, each.confidence, each.reason) for each in frames if each.number not in kept
+    ]
 
 
 def _takes_model(method: str) -> bool:

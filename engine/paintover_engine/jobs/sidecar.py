@@ -7,7 +7,7 @@ docs/sidecar.schema.json, which tools/sidecar_schema.py writes from `Sidecar`.
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from typing import Literal
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from paintover_engine import __version__
 from paintover_engine.jobs.kept import Kept
 from paintover_engine.jobs.protocol import Output
+from paintover_engine.jobs.unsure import ResultFrame, unsure_ranges
 from paintover_engine.media import colour
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods.registry import MethodSpec, find_model, licence_of
@@ -82,6 +83,12 @@ class Files(_Part):
     mattes: str = Field(description="Of the mattes, likewise; empty where none were asked for.")
 
 
+class Unsure(FrameRange):
+    """Frames whose confidence is low."""
+
+    cause: str = Field(description="Why, in words.")
+
+
 class Sidecar(_Part):
     """What an output of Paintover was made of, and how far each frame is to be trusted."""
 
@@ -101,6 +108,7 @@ class Sidecar(_Part):
     confidence: dict[int, float] = Field(
         description="By frame number, 0 to 1: how far the frame is to be trusted. A keyframe's own is 1."
     )
+    unsure: list[Unsure]
     notes: list[str] = Field(description="What the job tells at its end: sentences for the user.")
     versions: dict[str, str] = Field(description="Of Paintover, Python and the libraries that pixels depend on.")
 
@@ -114,12 +122,12 @@ def describe(
     model: str,
     *,
     kept: Sequence[Kept],
-    confidence: Mapping[int, float],
+    frames: Sequence[ResultFrame],
     notes: Sequence[str],
     wall_seconds: float,
 ) -> str:
     """The sidecar's text. model: the name; "" for methods that take none. kept: runs of frames of an earlier job.
-    confidence: by frame number."""
+    frames: ascending."""
     described = Sidecar(
         created=datetime.now(timezone.utc),
         wall_seconds=round(wall_seconds, 3),
@@ -143,7 +151,11 @@ def describe(
         parameters=parameters.model_dump(mode="json"),
         model=_model(spec, model) if spec.takes_model else None,
         colour=Colour(colorspace=info.colorspace, working_space=colour.WORKING, ocio_config=colour.CONFIG),
-        confidence=dict(confidence),
+        confidence={frame.number: frame.confidence for frame in frames},
+        unsure=[
+            Unsure(first=each.first, last=each.last, cause=each.cause)
+            for each in unsure_ranges(frames, (info.first, info.last))
+        ],
         notes=list(notes),
         versions=_versions(spec),
     )

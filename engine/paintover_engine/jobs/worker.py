@@ -177,7 +177,7 @@ class Worker:
             self._is_cancelled,
             request.model,
             request.output,
-            self._folder.publications / f"{request.job}.json",
+            self._folder.publication(request.job),
             kept=request.kept,
         )
         stages = [

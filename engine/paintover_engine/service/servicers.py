@@ -241,8 +241,8 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         self._engine = engine
 
     def _message(self, job: Job, frames: list[JobFrame] | None = None) -> job_pb2.Job:
-        suggested = self._engine.jobs.suggested_keyframes(job.id) if job.state is JobState.DONE else []
-        return messages.job_message(job, self._engine.queue.frames(job.id) if frames is None else frames, suggested)
+        shown = self._engine.queue.frames(job.id) if frames is None else frames
+        return messages.job_message(job, shown, self._engine.jobs.unsure_ranges(job))
 
     async def CreateJob(self, request: job_pb2.CreateJobRequest, context: Context) -> job_pb2.CreateJobResponse:
         shot = messages.shot_id(request.spec.shot)

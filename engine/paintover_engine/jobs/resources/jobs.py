@@ -10,18 +10,17 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.jobs import protocol, records
+from paintover_engine.jobs import protocol, publication, records
 from paintover_engine.jobs.entities import UNFINISHED, Job, JobFrame, JobSpec, JobState
 from paintover_engine.jobs.kept import kept_frames
 from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
+from paintover_engine.jobs.unsure import LOW_CONFIDENCE, UnsureRange, unsure_ranges
 from paintover_engine.jobs.versions import next_version, remove_empty_folders, unversioned_path, version_path
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods.registry import find_method, read_parameters
 
 log = logging.getLogger(__name__)
-
-LOW_CONFIDENCE = 0.5  # below it a frame is suggested as the next keyframe
 
 
 class Jobs:
@@ -171,9 +170,11 @@ class Jobs:
     # Changing.
 
     async def cancel(self, job_id: int) -> Job:
+        """Ends a job. One whose output is being published comes out done: its files are there."""
         return await self._halt(job_id, JobState.CANCELLED)
 
     async def pause(self, job_id: int) -> Job:
+        """Stops a job until it is resumed; it may come out done, as with `cancel`."""
         return await self._halt(job_id, JobState.PAUSED)
 
     async def _halt(self, job_id: int, state: JobState) -> Job:
@@ -182,13 +183,30 @@ class Jobs:
             if job.state is state:
                 return job
             raise PaintoverError(Code.FAILED_PRECONDITION, f"Job {job_id} is {job.state.value} already.")
-        job.state = state
-        if state.finished:
-            job.ended = time.time()
-        self._queue.update_job(job)
-        await self._state.scheduler.interrupt(job_id)
+        async with self._state.scheduler.halted(job_id):
+            notes = await asyncio.to_thread(self._published, job)
+            job = self._queue.job(job_id)
+            if not job.state.finished:  # else it ended by itself meanwhile
+                job.state = state
+                if notes is not None:
+                    job.state, job.message = JobState.DONE, " ".join(notes)
+                    job.progress.fraction, job.progress.seconds_left, job.progress.stage = 1.0, 0.0, ""
+                    self._queue.update_progress(job)
+                if job.state.finished:
+                    job.ended = time.time()
+                self._queue.update_job(job)
         self._state.changes.announce()
         return self._queue.job(job_id)
+
+    def _published(self, job: Job) -> tuple[str, ...] | None:
+        """Finishes a publication of the job's output that has begun; its notes. None where none has."""
+        if not job.spec.output:
+            return None
+        try:
+            return publication.resume(self._state.folder.publication(job.id))
+        except (PaintoverError, OSError) as error:
+            log.warning("its output is not published: %s", error, extra={"job": job.id})
+            return None
 
     def resume(self, job_id: int) -> Job:
         """A paused job goes on."""
@@ -254,7 +272,7 @@ class Jobs:
         records.remove(self._state.folder.records, job_id)  # first: a record without a job would bring it back
         for key in self._queue.delete_job(job_id):
             self._state.store.remove(key, publishes=True)
-        (self._state.folder.publications / f"{job_id}.json").unlink(missing_ok=True)
+        self._state.folder.publication(job_id).unlink(missing_ok=True)
         self._state.changes.announce()
 
     # Reading.
@@ -277,14 +295,9 @@ class Jobs:
                 if job_id is not None and job.state.finished:
                     return
 
-    def suggested_keyframes(self, job_id: int) -> list[int]:
-        """Frames to paint next: the one of least confidence in each run of frames below `LOW_CONFIDENCE`."""
-        suggested: list[JobFrame] = []
-        last = None
-        for frame in self._queue.frames(job_id, below=LOW_CONFIDENCE):
-            if last is None or frame.number != last + 1:
-                suggested.append(frame)
-            elif frame.confidence < suggested[-1].confidence:
-                suggested[-1] = frame
-            last = frame.number
-        return [frame.number for frame in suggested]
+    def unsure_ranges(self, job: Job) -> list[UnsureRange]:
+        """The frames of a job that is done whose result is not to be trusted."""
+        info = self._queue.shot(job.shot).info
+        if job.state is not JobState.DONE or info is None:
+            return []
+        return unsure_ranges(self._queue.frames(job.id, below=LOW_CONFIDENCE), (info.first, info.last))
