@@ -149,6 +149,7 @@ class _I2VEditPlanner(WindowPlanner):
                 training_steps=parameters.training_steps,
                 learning_rate=parameters.learning_rate,
                 stop_early=parameters.stop_early,
+                source_level=parameters.source_level,
             ),
             _each_once([*self._encoded(window, view), *self._first_source(first, view)]),
             self.roots,
