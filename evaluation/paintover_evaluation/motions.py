@@ -38,7 +38,8 @@ class Texture:
     def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its colours (…, 3), not clipped, at points x, y (…) of the surface, pixels."""
         angle = 2 * np.pi * (x[..., None] * self.waves[:, 0] + y[..., None] * self.waves[:, 1]) + self.phases
-        return self.colour + np.sin(angle) @ self.tints
+        colours: NDArray[np.float64] = self.colour + np.sin(angle) @ self.tints
+        return colours
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,12 @@ class Path:
         time = np.arange(frames)[:, None]
         if self.radius:
             angle = np.arctan2(self.velocity[1], self.velocity[0]) + self.turn * time
-            return np.asarray(self.start) + self.radius * np.concatenate([np.cos(angle), np.sin(angle)], 1)
+            circle: NDArray[np.float64] = self.radius * np.concatenate([np.cos(angle), np.sin(angle)], 1)
+            return np.asarray(self.start) + circle
         span = SIZE + 2 * margin
         along = (np.asarray(self.start) + margin + time * np.asarray(self.velocity)) % (2 * span)
-        return np.where(along > span, 2 * span - along, along) - margin
+        folded: NDArray[np.float64] = np.where(along > span, 2 * span - along, along)
+        return folded - margin
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class Sprite:
         """How much of each pixel it covers, 0..1."""
         half = self.width / 2
         away = (abs(x - centre[0]) ** self.shape + abs(y - centre[1]) ** self.shape) ** (1 / self.shape)
-        return np.clip(half + 0.5 - away, 0.0, 1.0)
+        cover: NDArray[np.float64] = np.clip(half + 0.5 - away, 0.0, 1.0)
+        return cover
 
 
 @dataclass(frozen=True)

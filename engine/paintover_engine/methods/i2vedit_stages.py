@@ -150,9 +150,10 @@ class Choice:
 @with_model(video_model)
 def invert(context: Context, stage: Stage[SourceParameters], model: VideoModel) -> States:
     """`States` of a window's source."""
-    from paintover_engine.diffusion import i2vedit
+    from paintover_engine.diffusion import i2vedit, matching
 
     parameters = stage.parameters
+    model.work(lambda: matching.build_for(model.unet, model.dtype, model.device))  # while the artist paints
     with _adapted(context, stage, model, {"window": parameters.window}) as adapters:
         states = i2vedit.invert(
             model,

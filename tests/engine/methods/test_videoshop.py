@@ -21,7 +21,7 @@ import torch
 from paintover_engine.diffusion import memory, sampling, schedule, svd
 from paintover_engine.diffusion import videoshop as algorithm
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.methods import draft, pictures, videoshop
+from paintover_engine.methods import draft, model_stage, pictures, videoshop
 from paintover_engine.methods.parameters import DraftParameters, VideoshopParameters
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
 from safetensors.torch import load_file, save_file
@@ -208,6 +208,35 @@ def test_stage_is_repeated_after_out_of_memory(
     assert model.tier is memory.TIERS[1]
     assert videoshop.notes(short, short.ran) == ["The computer's memory ran out; going on in the tier for 24 GB."]
     assert all(np.array_equal(frames[n].painted, expected[n].painted) for n in frames)
+
+
+@pytest.fixture
+def unusable_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the engine gives the worker of a card that its driver lists."""
+    if torch.cuda.is_available():
+        pytest.skip("PyTorch can use a GPU here")
+    monkeypatch.setenv("PAINTOVER_ACCELERATOR", "cuda")
+    monkeypatch.setenv("PAINTOVER_ACCELERATOR_NAME", "NVIDIA RTX 3090, driver 470.82.01")
+
+
+def test_large_model_is_no_days_work_for_the_cpu(
+    tiny_svd: Path, unusable_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_stage, "SMALL", 1000)
+    with pytest.raises(PaintoverError) as raised:
+        Shot(tiny_svd, 2, (0,)).run(strength=0.5)
+    assert raised.value.code is Code.FAILED_PRECONDITION
+    message = str(raised.value)
+    assert message.startswith("NVIDIA RTX 3090, driver 470.82.01 is there, but cannot be used (PyTorch ")
+    assert "install a PyTorch" in message
+    assert "CUDA_VISIBLE_DEVICES=" in message
+
+
+def test_small_model_on_the_cpu_says_so(tiny_svd: Path, unusable_gpu: None) -> None:
+    shot = Shot(tiny_svd, 2, (0,))
+    assert sorted(shot.run(strength=0.5)) == [0, 1]
+    (note,) = videoshop.notes(shot, shot.ran)
+    assert note.startswith("NVIDIA RTX 3090, driver 470.82.01 cannot be used; computed on the CPU")
 
 
 def test_gpu_failure_between_calls_is_an_error(
