@@ -4,13 +4,13 @@ VENV_PYTHON := .venv/bin/python
 PYTEST_ARGS ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup models dev test quick pytest lint format protos protos-check plugin plugin-check test-hosts archive clean
+.PHONY: help demo setup models dev test quick pytest lint format protos protos-check plugin plugin-check test-hosts wheel archive clean
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup  ## Render a small shot, propagate its painted keyframe, and show where the pictures are
-	@$(VENV_PYTHON) examples/demo.py -o demo
+	@.venv/bin/paintover demo -o demo
 
 setup:  ## Make .venv with the paintover command in it (PYTHON=python3.12 chooses the Python)
 	@PYTHON='$(PYTHON)' sh tools/setup.sh
@@ -58,9 +58,12 @@ plugin-check: plugin  ## Check the OpenFX effect's style and run its own tests
 test-hosts: dev plugin-check  ## Test the OpenFX effect in a small host and in melt
 	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS) tests/plugin_ofx
 
+wheel: dev  ## Build the distribution `paintover`, one wheel with all parts, into dist/
+	$(VENV_PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
 archive: dev plugin  ## Build the archive that people without a checkout install from
 	$(VENV_PYTHON) tools/archive.py
 
 clean:  ## Remove all that these commands made
 	rm -rf .venv .venv-protos demo .mypy_cache .pytest_cache .ruff_cache plugin_ofx/build plugin_ofx/target
-	find protos local bridge engine evaluation tests tools examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find protos local bridge engine evaluation tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +

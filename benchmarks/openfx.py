@@ -62,7 +62,7 @@ def measure(host: Host, job: str, depth: str) -> float:
     """Milliseconds of a render of frame 0, all of it known already."""
     pixels = np.full((HEIGHT, WIDTH, 4), 0.5 if depth in ("half", "float") else 100, DEPTHS[depth][1])
     images: dict[str, Image] = {name: make_image(pixels, host.quirks) for name in ("Source", "Output")}
-    effect = host.create({"job": job}, lambda _time: pixels)
+    effect = host.create({"job": job, "hostColorspace": "As the source"}, lambda _time: pixels)
 
     def image(clip: str, _time: float) -> Image:
         found = images[clip]

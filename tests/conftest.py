@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from paintover_bridge.client import Client, connect
 
 NEEDS_OF_FOLDERS = {Path("journeys"): "daemon", Path("plugin_ofx"): "host", Path("bridge/hosts"): "host"}
 NEEDS_OF_FIXTURES = {
-    **dict.fromkeys(("client", "data_dir", "engine", "paintover"), "daemon"),
+    **dict.fromkeys(("client", "data_dir", "engine", "p", "paintover"), "daemon"),
     "browser": "browser",
     "tiny_svd": "model",
 }
@@ -49,6 +50,13 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "data"
     monkeypatch.setenv("PAINTOVER_DATA", str(folder))
     return folder
+
+
+@pytest.fixture
+def slow_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemons that start from here on have the methods of tests/slow."""
+    paths = [str(Path(__file__).with_name("slow")), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
 
 
 @pytest.fixture

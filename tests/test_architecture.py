@@ -32,6 +32,9 @@ BRIDGE_MAY_IMPORT = {
 """What is in every program's Python that the bridge is installed into, beside the standard library."""
 
 
+OPTIONAL = {"timeline.py": {"opentimelineio"}, "arrays.py": {"numpy"}, "api.py": {"numpy"}}
+"""What a module of the bridge uses where it is installed."""
+
 OF_HOSTS = {"nuke", "nukescripts", "PySide2", "PySide6"}
 """What hosts' own Pythons have: for hosts/ alone."""
 
@@ -118,7 +121,7 @@ def test_only_the_service_speaks_the_wire(package: str) -> None:
 def test_bridge_imports_only_its_dependencies() -> None:
     for path in sources(BRIDGE):
         tops = {name.partition(".")[0] for name in imported_by(path)}
-        extra = {"opentimelineio"} if path.name == "timeline.py" else set()  # of its optional extra
+        extra = OPTIONAL.get(path.name, set())
         extra |= OF_HOSTS if BRIDGE / "hosts" in path.parents else set()
         assert not tops - sys.stdlib_module_names - BRIDGE_MAY_IMPORT - extra, path
 
@@ -141,7 +144,6 @@ def test_no_file_and_no_function_is_too_long() -> None:
         "evaluation",
         "local",
         "benchmarks",
-        "examples",
         "installer",
         "tools",
         "training",

@@ -25,7 +25,6 @@ LIBRARIES = {
 }
 """Folders of a bundle by platform, and the Rust target of what lies there."""
 
-PARTS = ("protos", "local", "bridge", "engine")
 FORMATS = {"linux": "gztar", "macos": "gztar", "windows": "zip"}
 
 
@@ -37,19 +36,11 @@ def version() -> str:
     return found[1]
 
 
-def build_wheels(folder: Path) -> None:
-    """The wheels of all parts, with the build tools of this Python."""
-    folder.mkdir()
+def build_wheel(folder: Path) -> None:
+    """The wheel of the distribution `paintover`, which holds all parts, with the build tools of this Python."""
+    folder.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
-    subprocess.run([*map(str, pip), *(str(ROOT / part) for part in PARTS)], check=True)
-
-
-def copy_demo(folder: Path) -> None:
-    """The demo, with the package that it imports beside it: no part of what is installed."""
-    folder.mkdir()
-    shutil.copy2(ROOT / "examples" / "demo.py", folder)
-    package = ROOT / "evaluation" / "paintover_evaluation"
-    shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([*map(str, pip), str(ROOT)], check=True)
 
 
 def copy_bundle(folder: Path, platform: str) -> bool:
@@ -83,8 +74,7 @@ def build(platform: str, output: Path) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / name
         folder.mkdir()
-        build_wheels(folder / "wheels")
-        copy_demo(folder / "demo")
+        build_wheel(folder / "wheels")
         shutil.copy2(ROOT / "LICENSE", folder)
         starter = "install.bat" if platform == "windows" else "install.sh"
         for part in ("install.py", "README.txt", "requirements.txt", "requirements-models.txt", starter):

@@ -52,18 +52,21 @@ def parse_keyframes(pictures: Iterable[str], mattes: Iterable[str]) -> list[Keyf
     for frame in matte_by_frame:
         if frame not in by_frame:
             frames = ", ".join(map(str, sorted(by_frame)))
-            raise bad_input(f"--matte gives frame {frame}, which no --keyframe gives; keyframes are at {frames}.")
+            others = f"; keyframes are at {frames}" if frames else ""
+            raise bad_input(f"--matte gives frame {frame}, which no --keyframe gives{others}.")
     return [KeyframeFile(frame, by_frame[frame], matte_by_frame.get(frame)) for frame in sorted(by_frame)]
 
 
-def parse_range(text: str) -> tuple[int, int]:
+def parse_range(text: str, option: str = "--range") -> tuple[int, int]:
     """ "10-20", also with negative numbers ("-5-10", "-10--5"). Raises ClientError for anything else."""
     match = _RANGE.fullmatch(text.replace(" ", ""))
     if not match:
-        raise bad_input(f"--range '{text}' is not FIRST-LAST; write it like --range 10-48, or -5-10 from frame -5 on.")
+        raise bad_input(
+            f"{option} '{text}' is not FIRST-LAST; write it like {option} 10-48, or -5-10 from frame -5 on."
+        )
     first, last = int(match[1]), int(match[2])
     if last < first:
-        raise bad_input(f"--range {text} ends at frame {last}, before it starts at {first}; write {last}-{first}.")
+        raise bad_input(f"{option} {text} ends at frame {last}, before it starts at {first}; write {last}-{first}.")
     return first, last
 
 
@@ -95,6 +98,29 @@ def parse_job(text: str) -> str:
     if not match:
         raise bad_input(f"'{text}' is no job; give its number, as `paintover jobs` lists it.")
     return f"jobs/{int(match[1])}"
+
+
+def check_output(output: str, *, may_exist: bool) -> None:
+    """Makes the last folder that OUT needs, where the one above is there. may_exist: OUT is replaced or versioned.
+
+    Raises ClientError for an OUT that plainly cannot be written; the engine judges all else."""
+    path = os.path.abspath(os.path.expanduser(output))
+    if not may_exist and os.path.isfile(path):
+        raise bad_input(f"'{path}' exists; add --overwrite or choose another name.")
+    folder = os.path.dirname(path)
+    if os.path.isdir(folder):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise bad_input(f"'{folder}' cannot be written to; choose another place.")
+        return
+    try:
+        os.mkdir(folder)
+    except FileNotFoundError as error:
+        above = os.path.dirname(folder)
+        raise bad_input(
+            f"There is no folder '{above}' to make '{os.path.basename(folder)}' in; check the path, or make it first."
+        ) from error
+    except OSError as error:
+        raise bad_input(f"The folder '{folder}' cannot be made ({error.strerror}); choose another place.") from error
 
 
 def check_source(source: str) -> None:

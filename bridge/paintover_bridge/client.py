@@ -16,33 +16,38 @@ Everything that goes wrong raises `ClientError` with one sentence for the user.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import TypeVar, Union
+from typing import TypeVar
 
 import grpc
 from paintover.v1 import engine_pb2, frame_pb2, job_pb2, keyframe_pb2, shot_pb2
 
 from paintover_bridge import daemon
 from paintover_bridge.channel import PROTOCOL, is_lost, to_client_error
-from paintover_bridge.connection import Connection, open_connection
+from paintover_bridge.connection import Connection, CrashCounter, open_connection
 from paintover_bridge.daemon import Endpoint
 from paintover_bridge.errors import ClientError, unavailable
 from paintover_bridge.frames import Frame, MappedRegion, UploadFrame, assemble, upload_messages
+from paintover_bridge.messages import (
+    ParameterValue,
+    PathLike,
+    absolute,
+    frame_range,
+    message,
+    parameter_texts,
+    picture_message,
+)
 
 __all__ = ["Client", "ClientError", "Frame", "MappedRegion", "UploadFrame", "connect", "is_finished"]
 
 SECONDS = 20.0
 PROBE_SECONDS = 120.0  # CreateShot and PutKeyframe read files, which may lie on a slow disk
-_MAX_ENGINE_CRASHES = 3
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
-PathLike = Union[str, "os.PathLike[str]"]
 
 _FINISHED = frozenset((job_pb2.JOB_STATE_DONE, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED))
 
@@ -117,16 +122,22 @@ class Client:
     def list_methods(self) -> Sequence[engine_pb2.Method]:
         return self._call(lambda connection: connection.engine.ListMethods, engine_pb2.ListMethodsRequest()).methods
 
-    def plan_method(self, shot: str, method: str, parameters: Mapping[str, str], model: str) -> engine_pb2.MethodPlan:
+    def plan_method(
+        self, shot: str, method: str, parameters: Mapping[str, ParameterValue], model: str
+    ) -> engine_pb2.MethodPlan:
         """The memory and disk space that a method would need for a shot ("shots/…")."""
-        request = engine_pb2.PlanMethodRequest(shot=shot, method=method, parameters=parameters, model=model)
+        request = message(
+            engine_pb2.PlanMethodRequest, shot=shot, method=method, parameters=parameter_texts(parameters), model=model
+        )
         return self._call(lambda connection: connection.engine.PlanMethod, request, PROBE_SECONDS).plan
 
     def stop_engine(self, *, when_idle: bool) -> None:
         """Stops the engine: at once (running jobs resume with the next one), or when no job and no client is left."""
         with self._lock:
             self._restart = None  # a stopped engine must not be started again
-        self._call(lambda connection: connection.engine.StopEngine, engine_pb2.StopEngineRequest(when_idle=when_idle))
+        self._call(
+            lambda connection: connection.engine.StopEngine, message(engine_pb2.StopEngineRequest, when_idle=when_idle)
+        )
 
     def get_cache(self) -> engine_pb2.Cache:
         """The sizes of what the engine stores."""
@@ -134,7 +145,7 @@ class Client:
 
     def prune_cache(self, keep_bytes: int = 0) -> engine_pb2.PruneCacheResponse:
         """Evicts cached data, least recently used first, until at most `keep_bytes` are left."""
-        request = engine_pb2.PruneCacheRequest(keep_bytes=keep_bytes)
+        request = message(engine_pb2.PruneCacheRequest, keep_bytes=keep_bytes)
         return self._call(lambda connection: connection.engine.PruneCache, request, PROBE_SECONDS)
 
     def open_monitor(self) -> str:
@@ -157,8 +168,13 @@ class Client:
         frames: first and last frame number, inclusive. stream: the number of a video's stream in its file, None for
         the default one. layer: of an EXR file, "" for its beauty. The same source, range, colour space, stream and
         layer give the same shot."""
-        request = shot_pb2.CreateShotRequest(
-            path=absolute(path), range=_range(frames), colorspace=colorspace, stream=stream, layer=layer
+        request = message(
+            shot_pb2.CreateShotRequest,
+            path=absolute(path),
+            range=frame_range(frames),
+            colorspace=colorspace,
+            stream=stream,
+            layer=layer,
         )
         return self._call(lambda connection: connection.shots.CreateShot, request, PROBE_SECONDS).shot
 
@@ -166,8 +182,10 @@ class Client:
         self, key: str, frames: tuple[int, int], rate: tuple[int, int] = (0, 1), *, colorspace: str = ""
     ) -> shot_pb2.Shot:
         """A shot whose frames this client sends with `upload_frames`. rate: frames a second, as a fraction."""
-        follow = shot_pb2.FramesFollow(key=key, range=_range(frames), rate_numerator=rate[0], rate_denominator=rate[1])
-        request = shot_pb2.CreateShotRequest(frames_follow=follow, colorspace=colorspace)
+        follow = message(
+            shot_pb2.FramesFollow, key=key, range=frame_range(frames), rate_numerator=rate[0], rate_denominator=rate[1]
+        )
+        request = message(shot_pb2.CreateShotRequest, frames_follow=follow, colorspace=colorspace)
         return self._call(lambda connection: connection.shots.CreateShot, request).shot
 
     def upload_frames(self, shot: str, frames: Iterable[UploadFrame]) -> int:
@@ -180,20 +198,27 @@ class Client:
         return answer.frames_stored
 
     def get_shot(self, name: str) -> shot_pb2.Shot:
-        return self._call(lambda connection: connection.shots.GetShot, shot_pb2.GetShotRequest(name=name)).shot
+        return self._call(lambda connection: connection.shots.GetShot, message(shot_pb2.GetShotRequest, name=name)).shot
 
     def list_shots(self) -> Sequence[shot_pb2.Shot]:
         return self._call(lambda connection: connection.shots.ListShots, shot_pb2.ListShotsRequest()).shots
 
     def prepare_shot(
-        self, name: str, method: str = "draft", *, parameters: Mapping[str, str] | None = None, model: str = ""
+        self,
+        name: str,
+        method: str = "draft",
+        *,
+        parameters: Mapping[str, ParameterValue] | None = None,
+        model: str = "",
     ) -> str:
         """Starts what needs no keyframe; returns the name of the job that does it."""
-        request = shot_pb2.PrepareShotRequest(name=name, method=method, parameters=parameters or {}, model=model)
+        request = message(
+            shot_pb2.PrepareShotRequest, name=name, method=method, parameters=parameter_texts(parameters), model=model
+        )
         return self._call(lambda connection: connection.shots.PrepareShot, request, PROBE_SECONDS).job
 
     def delete_shot(self, name: str) -> None:
-        self._call(lambda connection: connection.shots.DeleteShot, shot_pb2.DeleteShotRequest(name=name))
+        self._call(lambda connection: connection.shots.DeleteShot, message(shot_pb2.DeleteShotRequest, name=name))
 
     # Keyframes
 
@@ -203,11 +228,12 @@ class Client:
         """Gives the shot an edited picture of one frame: a path on the engine's machine, or a whole image file's bytes.
 
         matte: white where the edit applies; without it, where picture and plate differ."""
-        request = keyframe_pb2.PutKeyframeRequest(
+        request = message(
+            keyframe_pb2.PutKeyframeRequest,
             shot=shot,
             frame=frame,
-            picture=_picture(picture),
-            matte=None if matte is None else _picture(matte),
+            picture=picture_message(picture),
+            matte=None if matte is None else picture_message(matte),
         )
         return self._call(lambda connection: connection.keyframes.PutKeyframe, request, PROBE_SECONDS).keyframe
 
@@ -215,15 +241,17 @@ class Client:
         """Writes the plate's frame as a file to paint on (.psd, .png, .tif, .exr); returns notes for the artist.
 
         overwrite: replaces an existing file, and the paint in it."""
-        request = keyframe_pb2.ExportFrameRequest(shot=shot, frame=frame, path=absolute(path), overwrite=overwrite)
+        request = message(
+            keyframe_pb2.ExportFrameRequest, shot=shot, frame=frame, path=absolute(path), overwrite=overwrite
+        )
         return self._call(lambda connection: connection.keyframes.ExportFrame, request, PROBE_SECONDS).notes
 
     def list_keyframes(self, shot: str) -> Sequence[keyframe_pb2.Keyframe]:
-        request = keyframe_pb2.ListKeyframesRequest(shot=shot)
+        request = message(keyframe_pb2.ListKeyframesRequest, shot=shot)
         return self._call(lambda connection: connection.keyframes.ListKeyframes, request).keyframes
 
     def delete_keyframe(self, name: str) -> None:
-        request = keyframe_pb2.DeleteKeyframeRequest(name=name)
+        request = message(keyframe_pb2.DeleteKeyframeRequest, name=name)
         self._call(lambda connection: connection.keyframes.DeleteKeyframe, request)
 
     # Jobs
@@ -234,7 +262,7 @@ class Client:
         keyframes: Iterable[str] = (),
         *,
         method: str = "draft",
-        parameters: Mapping[str, str] | None = None,
+        parameters: Mapping[str, ParameterValue] | None = None,
         model: str = "",
         output: PathLike | None = None,
         overwrite: bool = False,
@@ -249,26 +277,28 @@ class Client:
         versioned: writes the next free version of them (v001, v002, …), which the answer names.
         await_keyframe: of a shot without a keyframe, does what needs none and waits for the first.
         validate_only: queues nothing, but raises what would be wrong with such a job, keyframes apart."""
-        written = job_pb2.Output(
+        written = message(
+            job_pb2.Output,
             path="" if output is None else absolute(output),
             overwrite=overwrite,
             mattes_path="" if mattes is None else absolute(mattes),
             versioned=versioned,
         )
-        spec = job_pb2.JobSpec(
+        spec = message(
+            job_pb2.JobSpec,
             shot=shot,
             keyframes=keyframes,
             method=method,
-            parameters=parameters or {},
+            parameters=parameter_texts(parameters),
             model=model,
             output=None if output is None and mattes is None else written,
             await_keyframe=await_keyframe,
         )
-        request = job_pb2.CreateJobRequest(spec=spec, priority=priority, validate_only=validate_only)
+        request = message(job_pb2.CreateJobRequest, spec=spec, priority=priority, validate_only=validate_only)
         return self._call(lambda connection: connection.jobs.CreateJob, request, PROBE_SECONDS).job
 
     def get_job(self, name: str) -> job_pb2.Job:
-        return self._call(lambda connection: connection.jobs.GetJob, job_pb2.GetJobRequest(name=name)).job
+        return self._call(lambda connection: connection.jobs.GetJob, message(job_pb2.GetJobRequest, name=name)).job
 
     def list_jobs(self) -> Sequence[job_pb2.Job]:
         return self._call(lambda connection: connection.jobs.ListJobs, job_pb2.ListJobsRequest()).jobs
@@ -277,21 +307,48 @@ class Client:
         self, name: str, *, priority: int | None = None, paused: bool | None = None, before: str | None = None
     ) -> job_pb2.Job:
         """before: a job's name, to run just before it at its priority; "" for behind all of its own."""
-        request = job_pb2.UpdateJobRequest(name=name, priority=priority, paused=paused, before=before)
+        request = message(job_pb2.UpdateJobRequest, name=name, priority=priority, paused=paused, before=before)
         return self._call(lambda connection: connection.jobs.UpdateJob, request).job
 
     def cancel_job(self, name: str) -> job_pb2.Job:
-        return self._call(lambda connection: connection.jobs.CancelJob, job_pb2.CancelJobRequest(name=name)).job
+        return self._call(
+            lambda connection: connection.jobs.CancelJob, message(job_pb2.CancelJobRequest, name=name)
+        ).job
 
     def retry_job(self, name: str) -> job_pb2.Job:
-        return self._call(lambda connection: connection.jobs.RetryJob, job_pb2.RetryJobRequest(name=name)).job
+        return self._call(lambda connection: connection.jobs.RetryJob, message(job_pb2.RetryJobRequest, name=name)).job
+
+    def redo_frames(
+        self,
+        name: str,
+        frames: tuple[int, int],
+        *,
+        parameters: Mapping[str, ParameterValue] | None = None,
+        output: PathLike | None = None,
+        overwrite: bool = False,
+    ) -> job_pb2.Job:
+        """Creates a job that makes some frames of a finished one anew, first to last, with the shot's keyframes as they
+        are now, and keeps the others.
+
+        parameters: those that are to be others. output: where the whole goes; None: the next version of where the
+        finished job's went."""
+        request = message(
+            job_pb2.RetryJobRequest,
+            name=name,
+            frames=shot_pb2.FrameRange(first=frames[0], last=frames[1]),
+            parameters=parameter_texts(parameters),
+            output=message(job_pb2.Output, path="" if output is None else absolute(output), overwrite=overwrite),
+        )
+        return self._call(lambda connection: connection.jobs.RetryJob, request, PROBE_SECONDS).job
 
     def delete_job(self, name: str) -> None:
-        self._call(lambda connection: connection.jobs.DeleteJob, job_pb2.DeleteJobRequest(name=name))
+        self._call(lambda connection: connection.jobs.DeleteJob, message(job_pb2.DeleteJobRequest, name=name))
 
     def export_job(self, name: str) -> str:
         """A job's settings, frames, log and machine as one JSON text, for support."""
-        return self._call(lambda connection: connection.jobs.ExportJob, job_pb2.ExportJobRequest(name=name)).json
+        return self._call(
+            lambda connection: connection.jobs.ExportJob, message(job_pb2.ExportJobRequest, name=name)
+        ).json
 
     def wait_until_finished(self, name: str, seconds: float) -> bool:
         """Waits for a job to end; returns whether it did, with whatever result, within `seconds`."""
@@ -307,10 +364,10 @@ class Client:
 
         Ends after the event of the job's end. Continues with another engine, see `Client`.
         from_sequence: the number of the first event wanted."""
-        crashes = _CrashCounter()
+        crashes = CrashCounter()
         while True:
             connection = self._connection
-            request = job_pb2.WatchJobsRequest(job=job, from_sequence=from_sequence)
+            request = message(job_pb2.WatchJobsRequest, job=job, from_sequence=from_sequence)
             call = connection.jobs.WatchJobs(request, metadata=connection.metadata)
             try:
                 for event in call:
@@ -342,8 +399,13 @@ class Client:
 
         mapped: sends the file region that holds the pixels instead of the pixels; for clients on the engine's machine.
         final_only: fails rather than send a preliminary frame."""
-        request = frame_pb2.GetFrameRequest(
-            parent=parent, number=number, view=view, transport=_transport(mapped), final_only=final_only
+        request = message(
+            frame_pb2.GetFrameRequest,
+            parent=parent,
+            number=number,
+            view=view,
+            transport=_transport(mapped),
+            final_only=final_only,
         )
 
         def read(connection: Connection) -> Frame | None:
@@ -365,11 +427,11 @@ class Client:
     ) -> Iterator[Frame]:
         """Yields the job's frames in ascending order, each as soon as it and all before it exist; ends with the job.
         Continues with another engine, see `Client`."""
-        crashes = _CrashCounter()
+        crashes = CrashCounter()
         while True:
             connection = self._connection
-            request = frame_pb2.StreamFramesRequest(
-                job=job, view=view, transport=_transport(mapped), from_number=from_number
+            request = message(
+                frame_pb2.StreamFramesRequest, job=job, view=view, transport=_transport(mapped), from_number=from_number
             )
             call = connection.frames.StreamFrames(request, metadata=connection.metadata)
             try:
@@ -419,48 +481,6 @@ class Client:
                 self._connection = open_connection(self._restart())
                 lost.channel.close()
             return self._connection
-
-
-class _CrashCounter:
-    """Counts an engine's crashes since it last made progress, so that a call that crashes it is not repeated for
-    ever."""
-
-    def __init__(self) -> None:
-        self._best = float("-inf")
-        self._count = 0
-
-    def progressed(self, progress: float) -> None:
-        if progress > self._best:
-            self._best, self._count = progress, 0
-
-    def count(self, error: grpc.RpcError, endpoint: Endpoint) -> None:
-        self._count += is_lost(error)
-        if self._count > _MAX_ENGINE_CRASHES:
-            raise unavailable(f"The engine ended {self._count} times without getting further; see {endpoint.log}.")
-
-
-def absolute(path: PathLike) -> str:
-    """The absolute path to send to the engine, which has another working folder. A trailing slash is kept: it marks a
-    folder.
-
-    Raises ClientError for a name that is not valid UTF-8."""
-    text = os.fspath(path)
-    full = os.path.abspath(os.path.expanduser(text))
-    try:
-        full = os.fsencode(full).decode("utf-8")  # the name's own bytes, which a locale may have decoded otherwise
-    except UnicodeError as error:
-        raise ClientError("INVALID_ARGUMENT", f"The name {text!r} is not valid UTF-8; rename it.") from error
-    return os.path.join(full, "") if text.endswith(("/", os.sep)) else full
-
-
-def _range(frames: tuple[int, int] | None) -> shot_pb2.FrameRange | None:
-    return None if frames is None else shot_pb2.FrameRange(first=frames[0], last=frames[1])
-
-
-def _picture(picture: PathLike | bytes) -> keyframe_pb2.Picture:
-    if isinstance(picture, bytes):
-        return keyframe_pb2.Picture(data=picture)
-    return keyframe_pb2.Picture(path=absolute(Path(picture)))
 
 
 def _transport(mapped: bool) -> frame_pb2.Transport.ValueType:

@@ -144,10 +144,21 @@ def engine_command() -> list[str]:
         return shlex.split(given, posix=os.name == "posix")
     if importlib.util.find_spec("paintover_engine") is None:
         raise unavailable(
-            "Paintover's engine is not installed in this Python; install paintover-engine, "
+            "Paintover's engine is not installed in this Python; pip install paintover brings it, "
             "or set PAINTOVER_ENGINE to the command that starts it."
         )
     return module_command("paintover_engine.service")
+
+
+def farm_command(*arguments: str) -> list[str]:
+    """The command line of the engine without a daemon, as a farm's tasks run it.
+
+    Raises ClientError where this Python has no engine."""
+    if importlib.util.find_spec("paintover_engine") is None:
+        raise unavailable(
+            "Paintover's engine is not installed in this Python; run the `paintover` command of the one that has it."
+        )
+    return [*module_command("paintover_engine.farm"), *arguments]
 
 
 def service_command(folder: Path, listen: str, ephemeral: bool) -> list[str]:
@@ -229,7 +240,11 @@ def serve(folder: Path, listen: str, options: Sequence[str] = ()) -> int:
     engine.
 
     options: further arguments of the engine's command line."""
-    command = [*service_command(folder, listen, ephemeral=False), *options]
+    return become([*service_command(folder, listen, ephemeral=False), *options])
+
+
+def become(command: list[str]) -> int:
+    """Runs a command in place of this process, or, on Windows, waits for it and returns its exit status."""
     try:
         if os.name == "posix":
             os.execvp(command[0], command)

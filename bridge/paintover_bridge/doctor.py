@@ -37,12 +37,13 @@ _TRIAL_SECONDS = 100
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at. remedy: what to do when it is not ok."""
+    """One thing looked at. remedy: what to do when it is not ok. needed: whether Paintover is broken without it."""
 
     name: str
     ok: bool
     found: str
     remedy: str = ""
+    needed: bool = True
 
 
 def examine(folder: Path) -> Iterator[Check]:
@@ -100,7 +101,7 @@ def _engine() -> tuple[list[str] | None, Check]:
     except ClientError as error:
         return None, Check("engine", False, "not found", error.message)
     program = shutil.which(command[0])
-    remedy = "correct PAINTOVER_ENGINE" if os.environ.get("PAINTOVER_ENGINE") else "install paintover-engine again"
+    remedy = "correct PAINTOVER_ENGINE" if os.environ.get("PAINTOVER_ENGINE") else "install paintover again"
     return (command if program else None), Check("engine", bool(program), " ".join(command), remedy)
 
 
@@ -122,7 +123,7 @@ def _library(python: str, name: str, module: str) -> Check:
         return Check(name, True, ran.stdout.strip())
     errors = ran.stderr.strip().splitlines()
     found = errors[-1] if errors else f"ended with status {ran.returncode}"
-    return Check(name, False, found, f"install paintover-engine again: its Python ({python}) cannot import {module}")
+    return Check(name, False, found, f"install paintover again: its Python ({python}) cannot import {module}")
 
 
 def _room(folder: Path) -> Check:
@@ -178,6 +179,8 @@ def _methods(folder: Path) -> Iterator[Check]:
             yield from _gpus(client)
             for method in client.list_methods():
                 needs = "; ".join(method.needs) or "nothing beyond the engine"
-                yield Check(f"method {method.name}", True, f"needs {needs}")
+                can_run = not method.unavailable
+                found = f"can run (needs {needs})" if can_run else f"cannot run here (needs {needs})"
+                yield Check(f"method {method.name}", can_run, found, method.unavailable, needed=False)
     except ClientError as error:
         yield Check("engine answers", False, error.message, f"read {daemon.log_path(folder)}")

@@ -32,6 +32,14 @@ _HOSTS = Path(__file__).parent / "hosts"
 _TASK = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 
 
+_HOSTS_BY_TARGET = {
+    "resolve": ("DaVinci Resolve", "start it, and look under Workspace > Scripts > Paintover."),
+    "nuke": ("Nuke", "start it, and look for the menu Paintover."),
+    "photoshop": ("Photoshop", "start it, and open Plugins > Paintover."),
+}
+"""What a target's host is called, and where what is installed shows there."""
+
+
 class NotAvailable(Exception):
     """This machine cannot have the target; the message is a sentence."""
 
@@ -129,9 +137,19 @@ class Installer:
             return False
         if target != COMMAND and actions is manifest:
             self.output.event("installed", {"target": target})
-            self.output.say(f"{target} is installed.")
+            self.output.say(f"{target} is installed.{self._next_step(target)}")
         self.output.notes(notes)
         return True
+
+    def _next_step(self, target: str) -> str:
+        """What was found of the target's host, and what to do there; begins with a space."""
+        if target not in _HOSTS_BY_TARGET:
+            return ""
+        name, step = _HOSTS_BY_TARGET[target]
+        program = places.host_program(self.machine, target)
+        if program is None:
+            return f" {name} was not found on this machine: what it needs waits for it."
+        return f" {name} was found ({program}): {step}"
 
     def uninstall(self, targets: Sequence[str], dry_run: bool) -> int:
         """Removes targets; returns the exit status."""

@@ -17,12 +17,13 @@ from typing import Any
 from paintover.v1 import job_pb2, shot_pb2
 from paintover_local.pictures import keyframe_picture
 
-from paintover_bridge.client import Client, absolute, is_finished
+from paintover_bridge.client import Client, is_finished
 from paintover_bridge.editors import Editor
 from paintover_bridge.errors import FAILED, INTERRUPTED, OK, ClientError, bad_input
 from paintover_bridge.job_request import JobRequest
+from paintover_bridge.messages import absolute
 from paintover_bridge.output import CommandOutput
-from paintover_bridge.progress import duration, frame_record, progress_record
+from paintover_bridge.progress import duration, frame_record, progress_record, range_in_words
 from paintover_bridge.propagate import (
     CANCEL_SECONDS,
     create_shot,
@@ -232,9 +233,8 @@ class PaintSession:
         with contextlib.suppress(ClientError):  # it may have finished meanwhile
             self._client.cancel_job(self._job.name)
         self._client.wait_until_finished(self._job.name, CANCEL_SECONDS)
-        if self._request.output:  # nothing lay there when that job was accepted; what does now is its result
-            self._request = replace(self._request, overwrite=True)
         if self._client.get_job(self._job.name).state == job_pb2.JOB_STATE_DONE:  # before it could be cancelled
+            self._request = replace(self._request, overwrite=True)
             return
         self._output.event("outdated", {"job": self._job.name})
         self._output.say(f"{self._job.name} is cancelled: this save outdates it.")
@@ -290,6 +290,8 @@ class PaintSession:
         if job.message:
             self._output.note(job.message)
         write_timeline(self._request, job.spec.output.path, self._output)
+        for unsure in job.unsure:
+            self._output.say(f"Not sure at {range_in_words(unsure)}.")
         if job.suggested_keyframes:
             self._output.say(f"Least sure at frame {job.suggested_keyframes[0]}: paint that one too.")
 

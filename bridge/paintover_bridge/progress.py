@@ -157,3 +157,9 @@ class BarDisplay:
             frames=frames,
             ends=time.monotonic() + progress.seconds_left,
         )
+
+
+def range_in_words(unsure: job_pb2.UnsureRange) -> str:
+    """ "12-20: part of the edit was lost"."""
+    frames = str(unsure.first) if unsure.first == unsure.last else f"{unsure.first}-{unsure.last}"
+    return f"{frames}: {unsure.cause}"

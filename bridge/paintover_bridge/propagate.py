@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -15,10 +17,10 @@ from paintover.v1 import job_pb2, shot_pb2
 
 from paintover_bridge.arguments import KeyframeFile
 from paintover_bridge.client import Client
-from paintover_bridge.errors import INTERRUPTED, OK, ClientError
+from paintover_bridge.errors import INTERRUPTED, OK, ClientError, bad_input
 from paintover_bridge.job_request import JobRequest
 from paintover_bridge.output import CommandOutput
-from paintover_bridge.progress import display_for, duration
+from paintover_bridge.progress import display_for, duration, range_in_words
 from paintover_bridge.records import as_record, job_number
 from paintover_bridge.timeline import check_rate, from_timecode, write_result
 
@@ -56,11 +58,39 @@ def located(client: Client, request: JobRequest, output: CommandOutput) -> JobRe
     return replace(request, clip=clip, frames=clip.frames)
 
 
+def earlier_keyframes(client: Client, request: JobRequest) -> list[KeyframeFile]:
+    """The keyframes of the newest propagation of the request's source and frames, whoever made it: an effect in a host,
+    a script.
+
+    Raises ClientError where there is none, or its pictures are gone."""
+    shots = {shot.name for shot in client.list_shots() if _spelt(shot.source) == _spelt(request.source)}
+    for job in sorted(client.list_jobs(), key=job_number, reverse=True):
+        if job.spec.shot not in shots or not job.spec.keyframes:
+            continue
+        current = {keyframe.name: keyframe for keyframe in client.list_keyframes(job.spec.shot)}
+        named = [current[name] for name in job.spec.keyframes if name in current]
+        first, last = request.frames or (-sys.maxsize, sys.maxsize)
+        pictures = [
+            KeyframeFile(keyframe.frame, keyframe.files[0], next(iter(keyframe.files[1:]), None))
+            for keyframe in named
+            if first <= keyframe.frame <= last and keyframe.files and all(map(os.path.isfile, keyframe.files))
+        ]
+        if pictures:
+            return pictures
+    raise bad_input(f"Nothing was painted on {request.source} yet; give a painted frame with --keyframe.")
+
+
+def _spelt(source: str) -> str:
+    """A source's name with #### as %04d, to compare."""
+    return re.sub("#+", lambda number: f"%0{len(number[0])}d", source)
+
+
 def submit(
     client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], output: CommandOutput
 ) -> job_pb2.Job:
-    """Creates the job of a request with these keyframes; what the engine noted about source and keyframes is
-    printed."""
+    """Creates the job of a request with these keyframes, or without any with the earlier ones; what the engine noted
+    about source and keyframes is printed."""
+    keyframes = keyframes or earlier_keyframes(client, request)
     shot = create_shot(client, request, output)
     names = []
     for given in keyframes:
@@ -93,6 +123,29 @@ def run(client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], 
     if status == OK:
         write_timeline(request, client.get_job(job.name).spec.output.path, output)
     return status
+
+
+def redo(
+    client: Client,
+    name: str,
+    frames: tuple[int, int],
+    keyframes: Sequence[KeyframeFile],
+    parameters: Mapping[str, str],
+    target: str | None,
+    overwrite: bool,
+    output: CommandOutput,
+) -> int:
+    """Makes some frames of a finished job anew and follows that to its end; returns the exit status. keyframes: further
+    ones, put first; target: where the whole goes, None: the next version."""
+    shot = client.get_job(name).spec.shot
+    for given in keyframes:
+        keyframe = client.put_keyframe(shot, given.frame, given.picture, given.matte)
+        output.event("keyframe", as_record(keyframe))
+        output.notes(keyframe.notes)
+    with interrupts_held():
+        job = client.redo_frames(name, frames, parameters=parameters, output=target, overwrite=overwrite)
+    output.event("job", as_record(job))
+    return until_done(client, job.name, output)
 
 
 def write_timeline(request: JobRequest, media: str, output: CommandOutput) -> None:
@@ -162,6 +215,8 @@ def report_end(job: job_pb2.Job, output: CommandOutput) -> int:
         output.say(f"Wrote {job.spec.output.mattes_path} (mattes).")
     if job.message:
         output.note(job.message)
+    for unsure in job.unsure:
+        output.say(f"Not sure at {range_in_words(unsure)}.")
     if job.suggested_keyframes:
         frame = job.suggested_keyframes[0]
         output.say(f"Least sure at frame {frame}: paint that one next and add --keyframe {frame}=IMAGE.")
@@ -179,6 +234,7 @@ def done_record(job: job_pb2.Job) -> dict[str, Any]:
         "seconds": round(max(job.end_time - job.start_time, 0.0), 3),
         "message": job.message or None,
         "suggested_keyframes": list(job.suggested_keyframes),
+        "unsure": [as_record(unsure) for unsure in job.unsure],
     }
 
 

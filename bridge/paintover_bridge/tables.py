@@ -7,19 +7,19 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable, Sequence
+from os.path import basename
 
-from paintover.v1 import engine_pb2, job_pb2
+from paintover.v1 import engine_pb2, job_pb2, shot_pb2
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from paintover_bridge.output import write_line
-from paintover_bridge.progress import activity, duration, state_word
+from paintover_bridge.progress import activity, duration, range_in_words, state_word
 from paintover_bridge.records import job_number
 
 _READABLE = 100
 _WIDE = 10_000  # a pipe has no width: nothing is wrapped or cut
-_UNSURE = 0.5
 
 
 def _print(table: Table) -> None:
@@ -91,18 +91,23 @@ def takes(parameter: engine_pb2.Parameter) -> str:
     return f"{values}{', whole' if whole and (low or high) else ''} {parameter.unit}".strip()
 
 
-def print_jobs(jobs: Sequence[job_pb2.Job]) -> None:
-    """One line a job."""
-    table = _table("job", "state", "done", "left", "method", "output")
+def print_jobs(jobs: Sequence[job_pb2.Job], shots: Iterable[shot_pb2.Shot]) -> None:
+    """One line a job. shots: those that the jobs are of."""
+    table = _table("job", "state", "done", "left", "method", "source", "frames", "when", "output")
+    by_name = {shot.name: shot for shot in shots}
     for job in jobs:
         running = job.state == job_pb2.JOB_STATE_RUNNING
+        shot = by_name.get(job.spec.shot)
         row = (
             job_number(job),
             state_word(job.state),
             f"{job.progress.fraction:.0%}",
             duration(job.progress.seconds_left) if running else "",
             job.spec.method,
-            job.spec.output.path,
+            basename(shot.source.rstrip("/")) if shot else "",
+            f"{shot.range.first}-{shot.range.last}" if shot else "",
+            _when(job.end_time or job.start_time or job.create_time),
+            job.spec.output.path or "the engine",
         )
         table.add_row(*map(Text, row))
     _print(table)
@@ -114,7 +119,6 @@ def print_job(job: job_pb2.Job) -> None:
     stages = f"{progress.stages_done} of {progress.stages_total}"
     if progress.stages_found:
         stages += f", {progress.stages_found} of them found finished"
-    unsure = [frame.number for frame in job.frames if frame.confidence < _UNSURE]
     rows = [
         ("job", job_number(job)),
         ("state", state_word(job.state)),
@@ -137,7 +141,7 @@ def print_job(job: job_pb2.Job) -> None:
         ("started", _clock(job.start_time)),
         ("ended", _clock(job.end_time)),
         ("confidence", _confidence(job)),
-        ("unsure at", runs(unsure)),
+        ("not sure", "\n".join(map(range_in_words, job.unsure))),
         ("paint next", ", ".join(map(str, job.suggested_keyframes))),
     ]
     print_rows(rows)
@@ -205,16 +209,11 @@ def size(count: float) -> str:
     return f"{count:.3g} TB"
 
 
-def runs(numbers: Sequence[int]) -> str:
-    """ "3-7, 12": ascending numbers, neighbours together."""
-    parts: list[str] = []
-    start = 0
-    for end in range(1, len(numbers) + 1):
-        if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:
-            first, last = numbers[start], numbers[end - 1]
-            parts.append(str(first) if first == last else f"{first}-{last}")
-            start = end
-    return ", ".join(parts)
+def _when(seconds: float) -> str:
+    """ "17:05" of today, else "2026-11-27 17:05"."""
+    moment = time.localtime(seconds)
+    today = moment[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", moment)
 
 
 def _clock(seconds: float) -> str:

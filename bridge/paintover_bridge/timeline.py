@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from paintover_bridge.client import absolute
 from paintover_bridge.errors import ClientError, bad_input
+from paintover_bridge.messages import absolute
 
 REFERENCE = "paintover"
 """The key of the edit among a clip's media references."""
@@ -142,7 +142,7 @@ def _otio() -> Any:
     except ImportError as error:
         raise ClientError(
             "FAILED_PRECONDITION",
-            "Timelines need OpenTimelineIO, which is not installed: pip install 'paintover-bridge[timelines]'.",
+            "Timelines need OpenTimelineIO, which is not installed: pip install 'paintover[timelines]'.",
         ) from error
     return opentimelineio
 

@@ -4,6 +4,7 @@ paths are those that the hosts' own pages name, gathered in docs/install.md."""
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -146,6 +147,38 @@ def service_files(machine: Machine) -> dict[str, PurePath]:
         "paintover.service": units / "paintover.service",
         "link": units / "default.target.wants" / "paintover.service",
     }
+
+
+def host_program(machine: Machine, host: str) -> Path | None:
+    """Where a host itself is installed on this disk, the newest of several; None where it is not found.
+
+    host: "resolve", "nuke" or "photoshop"."""
+    programs = str(machine.variable("ProgramFiles", "C:\\Program Files"))
+    patterns = {
+        (LINUX, "resolve"): ("/opt/resolve/bin/resolve",),
+        (LINUX, "nuke"): ("/usr/local/Nuke*", "/opt/Nuke*"),
+        (MACOS, "resolve"): (
+            "/Applications/DaVinci Resolve*/DaVinci Resolve*.app",
+            "/Applications/DaVinci Resolve*.app",
+        ),
+        (MACOS, "nuke"): ("/Applications/Nuke*",),
+        (MACOS, "photoshop"): ("/Applications/Adobe Photoshop *",),
+        (WINDOWS, "resolve"): (f"{programs}\\Blackmagic Design\\DaVinci Resolve\\Resolve.exe",),
+        (WINDOWS, "nuke"): (f"{programs}\\Nuke*",),
+        (WINDOWS, "photoshop"): (f"{programs}\\Adobe\\Adobe Photoshop *",),
+    }
+    for pattern in patterns.get((machine.system, host), ()):
+        path = machine.path(pattern)
+        folder, names = machine.real(machine.path(path.anchor)), path.parts[1:]
+        found = sorted(folder.glob("/".join(names)), key=_by_number)
+        if found:
+            return found[-1]
+    return None
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """Orders names by the numbers in them: Nuke9.0v8 before Nuke15.1v3."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def photoshop_installer(machine: Machine) -> PurePath | None:

@@ -227,6 +227,7 @@ pub mod name {
         ACTION_CREATE_INSTANCE = c"OfxActionCreateInstance";
         ACTION_DESTROY_INSTANCE = c"OfxActionDestroyInstance";
         ACTION_INSTANCE_CHANGED = c"OfxActionInstanceChanged";
+        ACTION_SYNC_PRIVATE_DATA = c"OfxActionSyncPrivateData";
         ACTION_PURGE_CACHES = c"OfxActionPurgeCaches";
         ACTION_BEGIN_SEQUENCE_RENDER = c"OfxImageEffectActionBeginSequenceRender";
         ACTION_END_SEQUENCE_RENDER = c"OfxImageEffectActionEndSequenceRender";
@@ -292,6 +293,9 @@ pub mod name {
         PROJECT_SIZE = c"OfxImageEffectPropProjectSize";
         PROJECT_OFFSET = c"OfxImageEffectPropProjectOffset";
         RENDER_WINDOW = c"OfxImageEffectPropRenderWindow";
+        FIELD_TO_RENDER = c"OfxImageEffectPropFieldToRender";
+        FIELD_LOWER = c"OfxFieldLower";
+        FIELD_UPPER = c"OfxFieldUpper";
         INTERACTIVE = c"OfxImageEffectPropInteractiveRenderStatus";
         // Of DaVinci Resolve, on the instance and in a render's arguments.
         SOURCE_FILE = c"OfxImageEffectPropSrcFilePath";
@@ -323,6 +327,9 @@ pub mod name {
         PARAM_STRING = c"OfxParamTypeString";
         PARAM_BUTTON = c"OfxParamTypePushButton";
         PARAM_GROUP = c"OfxParamTypeGroup";
+        PARAM_PAGE = c"OfxParamTypePage";
+        PARAM_PROP_PAGE_CHILD = c"OfxParamPropPageChild";
+        NEEDS_SYNCING = c"OfxPropParamSetNeedsSyncing";
         PARAM_PROP_ANIMATES = c"OfxParamPropAnimates";
         PARAM_PROP_CHOICE_OPTION = c"OfxParamPropChoiceOption";
         PARAM_PROP_DEFAULT = c"OfxParamPropDefault";

@@ -74,6 +74,12 @@ fn act(action: &CStr, suites: &Suites, effect: &Effect, in_args: &Properties, ou
         _ if action == name::ACTION_BEGIN_SEQUENCE_RENDER => render::begin_sequence(effect, in_args),
         _ if action == name::ACTION_END_SEQUENCE_RENDER => OK,
         _ if action == name::ACTION_REGION_OF_DEFINITION => region_of_definition(effect, in_args, out_args),
+        _ if action == name::ACTION_SYNC_PRIVATE_DATA => {
+            if let Some(instance) = unsafe { Instance::of(effect) } {
+                identity::saved(effect, instance);
+            }
+            OK
+        }
         _ if action == name::ACTION_PURGE_CACHES => {
             if let Some(engine) = connection::started() {
                 engine.clear_cache();

@@ -55,6 +55,7 @@ pub fn instance_changed(effect: &Effect, in_args: &Properties) -> Status {
     };
     // What a button has changed counts.
     let settings = Settings::read(effect, time);
+    params::set_string(effect, params::KEYFRAME_LIST, &settings.keyframes.summary()); // a host's script may have changed them
     update_status(effect, instance, &settings, sentence);
     OK
 }
@@ -68,8 +69,11 @@ fn update_status(effect: &Effect, instance: &Instance, settings: &Settings, sent
         }
         Some(engine) if !settings.target.is_empty() => {
             engine.wait_connection(Duration::from_millis(100));
-            let status = engine.status(instance.number, &settings.target);
-            match (engine.plate_verdict(&settings.target), settings.host_colour) {
+            let mut status = engine.status(instance.number, &settings.target);
+            if is_outdated(effect, engine, settings) {
+                status.push_str(" It is painted otherwise by now: press Propagate.");
+            }
+            match (engine.plate_verdict(instance.number, &settings.target), settings.host_colour) {
                 (Some(Verdict::Different), HostColour::Automatic) => format!("{status} {}", host_colour::different()),
                 _ => status,
             }
@@ -88,6 +92,16 @@ fn update_status(effect: &Effect, instance: &Instance, settings: &Settings, sent
         let recovered = engine.take_recovered(&settings.target);
         set_revision(effect, instance, engine, settings, recovered);
     }
+}
+
+/// Whether the effect's keyframes, with the one in the panel's fields, are other than those that it propagated last.
+fn is_outdated(effect: &Effect, engine: &EngineState, settings: &Settings) -> bool {
+    let keyframes = &settings.keyframes;
+    let Some((frames, when)) = engine.propagated(&settings.target).filter(|_| !keyframes.is_empty()) else {
+        return false;
+    };
+    let is_listed = |edited: Keyframe| keyframes.iter().any(|keyframe| *keyframe == edited);
+    keyframes.changed_since(&frames, when) || !Settings::edited_keyframe(effect).is_none_or(is_listed)
 }
 
 /// Changes the revision, which the host renders anew for, if the engine has other frames than at the last change, or frames
@@ -115,7 +129,9 @@ pub fn update_after_render(suites: &Suites, effect: &Effect) {
     let mut last = instance.last_revision();
     if last.is_none_or(|last| last.elapsed() > REVISION_PERIOD) {
         *last = Some(Instant::now());
-        set_revision(effect, instance, engine, &Settings::read(effect, 0.0), false);
+        let settings = Settings::read(effect, 0.0);
+        let recovered = engine.take_recovered(&settings.target);
+        set_revision(effect, instance, engine, &settings, recovered);
     }
 }
 

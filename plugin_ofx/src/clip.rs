@@ -4,10 +4,12 @@ use crate::abi::name;
 use crate::host::{Effect, Properties};
 use crate::image::Image;
 
-/// The number of the source's frame at the host's time.
+/// The number of the source's frame at the host's time. A frame's second field is half a frame later.
 pub fn frame_number(in_args: &Properties, time: f64, offset: i64) -> i64 {
     let source = in_args.double(name::SOURCE_FRAME).or_else(|| in_args.int(name::SOURCE_FRAME).map(f64::from));
-    (source.unwrap_or(time).round() as i64).saturating_add(offset)
+    let is_field = [name::FIELD_LOWER, name::FIELD_UPPER].iter().any(|field| in_args.is(name::FIELD_TO_RENDER, field));
+    let found = source.unwrap_or(time);
+    (if is_field { found.floor() } else { found.round() } as i64).saturating_add(offset)
 }
 
 /// Whether the effect was copied to another clip than `bound_to`, on which it was propagated.

@@ -22,7 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// For calls that the engine answers from memory.
 const ANSWER: Duration = Duration::from_secs(2);
 /// For the call in which the engine decodes a frame.
-const READ_PLATE: Duration = Duration::from_secs(20);
+const READ_PLATE: Duration = Duration::from_secs(120);
 /// How long a lost engine is looked for before it counts as absent.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long after a start the next one may be tried.
@@ -151,9 +151,7 @@ impl Connection {
             Request::Fetch(job, number) => {
                 self.engine.fetched((job, number), 0, 0, Err("The engine is not connected.".into()));
             }
-            Request::FetchPlate(shot, _) => {
-                self.engine.plate_fetched(&shot, Err("The engine is not connected.".into()))
-            }
+            Request::FetchPlate(key, _) => self.engine.plate_fetched(&key, Err("The engine is not connected.".into())),
             Request::Order(order) => self.orders.push(*order),
             Request::Wake => self.start_requested = true,
             Request::Cancel(_) => {}
@@ -231,10 +229,10 @@ impl Connection {
                     engine.fetched(key, connection, sequence, frame);
                 });
             }
-            Request::FetchPlate(shot, number) => {
+            Request::FetchPlate(key, number) => {
                 tokio::spawn(async move {
-                    let plate = timeout(READ_PLATE, client.frame(&shot, number, wire::View::Plate)).await;
-                    engine.plate_fetched(&shot, plate.unwrap_or_else(|_| Err("The engine does not answer.".into())));
+                    let plate = timeout(READ_PLATE, client.frame(&key.1, number, wire::View::Plate)).await;
+                    engine.plate_fetched(&key, plate.unwrap_or_else(|_| Err("The engine does not answer.".into())));
                 });
             }
             Request::Order(order) => {

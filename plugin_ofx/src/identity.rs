@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use uuid::Uuid;
 
+use crate::claim::Claim;
 use crate::clip;
 use crate::data_folder::data_folder;
 use crate::host::Effect;
@@ -19,6 +20,8 @@ struct Ids {
     claims: HashMap<String, u64>,
     /// The id of each live instance, as its parameter last had it.
     held: HashMap<u64, String>,
+    /// What this process holds against others, by the id.
+    locks: HashMap<String, Claim>,
 }
 
 static IDS: Mutex<Option<Ids>> = Mutex::new(None);
@@ -43,8 +46,16 @@ pub fn is_elsewhere(effect: &Effect, settings: &Settings) -> bool {
 pub fn adopt(effect: &Effect, instance: &Instance, settings: &Settings, time: f64) -> (Settings, bool) {
     let elsewhere = is_elsewhere(effect, settings);
     let known = if elsewhere { "" } else { &settings.effect_id };
-    let id = with_ids(|ids| ids.claim(known, instance.number));
+    let (id, lineage) = with_ids(|ids| {
+        let id = ids.claim(known, instance.number);
+        match ids.lock(&id, &params::string(effect, params::LINEAGE)) {
+            Some(lineage) => (id, lineage),
+            None => ids.renew(instance.number),
+        }
+    });
     params::set_string(effect, params::EFFECT_ID, &id);
+    params::set_string(effect, params::LINEAGE, &lineage);
+    effect.set_needs_syncing(true);
     if !elsewhere && !known.is_empty() && id != *known {
         take_paintings(effect, settings, &id);
     }
@@ -56,6 +67,17 @@ pub fn adopt(effect: &Effect, instance: &Instance, settings: &Settings, time: f6
     }
     params::set_string(effect, params::BOUND_TO, &clip::identity(effect, settings.is_sent));
     (Settings::read(effect, time), elsewhere)
+}
+
+/// The host is about to save or copy the effect's parameters.
+pub fn saved(effect: &Effect, instance: &Instance) {
+    with_ids(|ids| {
+        let held = ids.held.get(&instance.number).filter(|id| ids.claims.get(*id) == Some(&instance.number)).cloned();
+        if let Some(claim) = held.and_then(|id| ids.locks.get_mut(&id)) {
+            claim.set_saved();
+        }
+    });
+    effect.set_needs_syncing(false);
 }
 
 /// Gives an effect that shared its id copies of its own of the pictures that were painted under it, so that no two effects paint
@@ -91,16 +113,44 @@ impl Ids {
         let claimant = self.claims.get(known).copied();
         let is_shared = self.held.iter().any(|(&other, id)| other != instance && id == known);
         let keeps = claimant.map_or(!is_shared, |claimant| claimant == instance);
-        let id = if keeps && !known.is_empty() { known.to_owned() } else { Uuid::new_v4().simple().to_string() };
+        let id = if keeps && !known.is_empty() { known.to_owned() } else { new_id() };
         self.claims.insert(id.clone(), instance);
         self.note(&id, instance);
         id
     }
 
+    /// Holds an id against other processes; the lineage to store with it. None where it is another's.
+    fn lock(&mut self, id: &str, lineage: &str) -> Option<String> {
+        if let Some(claim) = self.locks.get(id) {
+            return Some(claim.lineage.clone());
+        }
+        let Some(folder) = data_folder() else { return Some(lineage.to_owned()) };
+        let claim = Claim::take(folder, id, lineage)?;
+        let lineage = claim.lineage.clone();
+        self.locks.insert(id.to_owned(), claim);
+        Some(lineage)
+    }
+
+    /// A new id for an instance, and its lineage.
+    fn renew(&mut self, instance: u64) -> (String, String) {
+        let id = new_id();
+        self.claims.retain(|_, claimant| *claimant != instance);
+        self.claims.insert(id.clone(), instance);
+        self.note(&id, instance);
+        let lineage = self.lock(&id, "").unwrap_or_default();
+        (id, lineage)
+    }
+
     fn release(&mut self, instance: u64) {
         self.claims.retain(|_, claimant| *claimant != instance);
         self.held.remove(&instance);
+        let held = &self.held;
+        self.locks.retain(|id, _| held.values().any(|other| other == id));
     }
+}
+
+fn new_id() -> String {
+    Uuid::new_v4().simple().to_string()
 }
 
 /// Releases the id of an instance that is destroyed.

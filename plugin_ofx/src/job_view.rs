@@ -26,6 +26,14 @@ impl JobView {
         self.job.spec.as_ref().map_or(&[], |spec| &spec.keyframes)
     }
 
+    /// Their frames: a name is "shots/<shot>/keyframes/<frame>-<digest>", and a frame may be below 0.
+    pub fn keyframe_frames(&self) -> Vec<i64> {
+        let frame = |name: &String| name.rsplit('/').next()?.rsplit_once('-')?.0.parse().ok();
+        let mut frames: Vec<i64> = self.keyframes().iter().filter_map(frame).collect();
+        frames.sort_unstable();
+        frames
+    }
+
     /// One sentence: how far the job is.
     pub fn describe(&self) -> String {
         let number = job_number(&self.job.name);

@@ -1,6 +1,7 @@
 //! The effect's keyframes: painted pictures and their frames' numbers, stored in one string parameter.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
@@ -76,6 +77,17 @@ impl Keyframes {
         } else {
             self.0.iter().rev().find(|keyframe| keyframe.frame < frame)
         }
+    }
+
+    /// Whether they are other than what was propagated: of other frames, or painted on since `when`, in Unix time.
+    pub fn changed_since(&self, frames: &[i64], when: f64) -> bool {
+        let is_newer = |path: &String| {
+            let changed = std::fs::metadata(path).and_then(|found| found.modified()).ok();
+            let age = changed.and_then(|changed| changed.duration_since(SystemTime::UNIX_EPOCH).ok());
+            age.is_some_and(|age| age.as_secs_f64() > when)
+        };
+        !self.0.iter().map(|keyframe| keyframe.frame).eq(frames.iter().copied())
+            || self.0.iter().any(|keyframe| is_newer(&keyframe.path) || is_newer(&keyframe.matte))
     }
 
     /// One line a keyframe for the artist: the frame's number and the picture's name.

@@ -7,6 +7,7 @@ mod actions;
 mod buttons;
 mod canvas;
 mod checks;
+mod claim;
 mod client;
 mod clip;
 mod colour;
@@ -36,6 +37,7 @@ mod propagate;
 mod render;
 mod requests;
 mod residency;
+mod source;
 mod target;
 mod upload;
 

@@ -94,13 +94,9 @@ pub fn shot_source(effect: &Effect, settings: &Settings) -> ShotSource {
     ShotSource::Create(wire::CreateShotRequest {
         from: Some(wire::create_shot_request::From::Path(target.source.clone())),
         range: target.range.map(|(first, last)| wire::FrameRange { first, last }),
-        colorspace: string(effect, params::COLORSPACE),
+        colorspace: params::string(effect, params::COLORSPACE),
         ..Default::default()
     })
-}
-
-fn string(effect: &Effect, param: &std::ffi::CStr) -> String {
-    effect.param(param).and_then(|found| found.string()).unwrap_or_default()
 }
 
 impl Press<'_> {
@@ -146,7 +142,7 @@ impl Press<'_> {
             shot,
             keyframes: self.settings.keyframes.clone(),
             parameters: params::method_values(self.effect, &method, self.time),
-            model: string(self.effect, params::MODEL).trim().to_owned(),
+            model: params::string(self.effect, params::MODEL).trim().to_owned(),
             method,
             owner: format!("openfx-{}", Uuid::new_v4().simple()),
         })
@@ -218,7 +214,7 @@ impl Press<'_> {
             rate_numerator: rate.0,
             rate_denominator: rate.1,
         };
-        let named = string(self.effect, params::COLORSPACE);
+        let named = params::string(self.effect, params::COLORSPACE);
         let request = wire::CreateShotRequest {
             from: Some(wire::create_shot_request::From::FramesFollow(follow)),
             range: None,

@@ -11,7 +11,7 @@ use crate::connection::engine;
 use crate::engine_state::ConnectionState;
 use crate::frame::Frame;
 use crate::host::{Effect, Properties};
-use crate::host_colour;
+use crate::host_colour::{self, Painting};
 use crate::identity;
 use crate::image::Image;
 use crate::instance::Instance;
@@ -105,8 +105,7 @@ fn find_frame(effect: &Effect, settings: &Settings, number: i64, is_final: bool)
     if identity::is_elsewhere(effect, settings) {
         return Err("The effect was copied from another clip; press Propagate.".into());
     }
-    let final_of = settings.final_only.then_some(settings.method.as_str());
-    let request = FrameRequest { target: &settings.target, number, final_of };
+    let request = FrameRequest { target: &settings.target, number, final_of: settings.only.as_deref() };
     let engine = engine().ok_or("Paintover cannot start a thread.")?;
     if is_final {
         engine.send(Request::Wake);
@@ -170,7 +169,8 @@ fn draw(
     let size = (frame.width, frame.height);
     let paint = frame.paint()?;
     let place = Placement::find(size, plate.region, format, plate.scale)?;
-    let found = host_colour::conversion(effect, settings, engine()?, (frame, number), (&plate, &place), is_final);
+    let painting = Painting { frame, number, plate: &plate, time, place: &place };
+    let found = host_colour::conversion(effect, settings, engine()?, &painting, is_final);
     let [x1, y1, x2, y2] = place.rectangle(size);
     if let Some(instance) = unsafe { Instance::of(effect) } {
         *instance.frame_region() = Some(plate.canonical_of([x1, y1, x2, y2]));

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::Receiver;
 
+use crate::engine_state::CheckKey;
 use crate::keyframes::Keyframes;
 use crate::wire;
 
@@ -15,7 +16,7 @@ pub enum Request {
     /// A frame of a job, by the job's name and the frame's number.
     Fetch(String, i64),
     /// A frame of a shot's plate, for `EngineState::plate_fetched`.
-    FetchPlate(String, i64),
+    FetchPlate(CheckKey, i64),
     Order(Box<Order>),
     /// Cancels jobs by their names.
     Cancel(Vec<String>),

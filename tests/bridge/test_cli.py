@@ -88,6 +88,52 @@ def test_bad_input_is_refused_without_an_engine(
     assert not folder.exists()
 
 
+def test_out_is_checked_before_an_engine_starts(paintover: Run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "k.png").write_bytes(b"")
+    (tmp_path / "shot.mov").write_bytes(b"")
+    (tmp_path / "out.mov").write_bytes(b"")
+    for out, sentence in (("out.mov", "out.mov' exists; add --overwrite"), ("a/b/out.mov", "no folder '")):
+        ran = paintover("propagate", "shot.mov", "-k", "0=k.png", "-o", out)
+        assert (ran.returncode, sentence in ran.stderr) == (2, True), ran.stderr
+        assert not folder.exists()
+    assert not (tmp_path / "a").exists()
+    ran = paintover("propagate", "shot.mov", "-k", "0=k.png", "-o", "new/out.####.png", PAINTOVER_ENGINE="/nowhere")
+    assert ran.returncode == 3 and (tmp_path / "new").is_dir()
+
+
+def test_a_timeline_without_a_clip_lists_its_clips(paintover: Run, folder: Path, tmp_path: Path) -> None:
+    otio = pytest.importorskip("opentimelineio")
+    timeline = otio.schema.Timeline("cut")
+    timeline.tracks.append(otio.schema.Track("V1"))
+    timeline.tracks[0].extend(otio.schema.Clip(name) for name in ("sh010", "sh020"))
+    otio.adapters.write_to_file(timeline, str(tmp_path / "cut.otio"))
+    (tmp_path / "k.png").write_bytes(b"")
+    ran = paintover("propagate", "cut.otio", "-k", "0=k.png", "-o", "out.mov")
+    assert ran.returncode == 2 and "after the #: 'sh010', 'sh020'" in ran.stderr
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("shell", "holds"), [("bash", "complete "), ("zsh", "#compdef paintover"), ("fish", "complete ")]
+)
+def test_completion_is_printed_and_installed(
+    paintover: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str, holds: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    printed = paintover("completion", SHELL=f"/bin/{shell}")
+    assert printed.returncode == 0 and holds in printed.stdout and "_PAINTOVER_COMPLETE" in printed.stdout
+    installed = json.loads(paintover("completion", shell, "--install", "--json").stdout)
+    assert Path(installed["path"]).is_relative_to(tmp_path)
+    assert Path(installed["path"]).read_text() == printed.stdout
+
+
+def test_commands_complete(paintover: Run) -> None:
+    words = {"COMP_WORDS": "paintover pro", "COMP_CWORD": "1", "_PAINTOVER_COMPLETE": "bash_complete"}
+    assert paintover(**words).stdout == "plain,propagate\n"
+
+
 def test_no_engine_is_status_3_and_nothing_to_stop(paintover: Run, folder: Path) -> None:
     assert paintover("status").returncode == 3
     ran = paintover("status", "--json")
@@ -147,11 +193,18 @@ def test_jobs_lists_and_names_an_unknown_job(paintover: Run, engine: daemon.Endp
 def test_the_doctor_finds_a_sound_machine_sound(paintover: Run, engine: daemon.Endpoint) -> None:
     ran = paintover("doctor", "--json")
     checks = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert [check["name"] for check in checks if not check["ok"]] == []
+    assert [check["name"] for check in checks if check["needed"] and not check["ok"]] == []
     assert ran.returncode == 0
     assert {"Python", "engine", "OpenCV", "PyAV", "OpenImageIO", "data folder", "token", "method draft"} <= {
         check["name"] for check in checks
     }
+
+
+def test_the_doctor_ticks_methods_that_could_run(paintover: Run, engine: daemon.Endpoint, tmp_path: Path) -> None:
+    ran = paintover("doctor", HF_HOME=str(tmp_path), PAINTOVER_MODELS=str(tmp_path))
+    assert ran.returncode == 0
+    assert "✓ method draft: can run" in ran.stdout
+    assert "- method videoshop: cannot run here" in ran.stdout and "stable-video-diffusion" in ran.stdout
 
 
 def test_the_doctor_says_what_is_broken_and_what_to_do(paintover: Run, folder: Path) -> None:

@@ -13,8 +13,9 @@ import grpc
 import pytest
 from paintover.v1 import engine_pb2, engine_pb2_grpc, job_pb2, job_pb2_grpc
 from paintover_bridge import daemon
-from paintover_bridge.client import Client, absolute, connect
+from paintover_bridge.client import Client, connect
 from paintover_bridge.errors import BAD_INPUT, FAILED, NO_RESOURCES, UNAVAILABLE, ClientError
+from paintover_bridge.messages import absolute
 from paintover_local.private_files import write_private
 from paintover_local.proof import CHALLENGE, PROOF, prove
 

@@ -279,7 +279,7 @@ def test_the_first_save_is_the_first_version(paint: Start, small_shot: SmallShot
         save(picture, small_shot, 10 + int(version[-1]))
         assert running.until("done")["output"] == str(tmp_path / "out" / version / "shot.####.png")
     assert running.end(signal.SIGINT) == 0
-    assert [len(list(folder.iterdir())) for folder in sorted((tmp_path / "out").iterdir())] == [12, 12]
+    assert [len(list(folder.glob("*.png"))) for folder in sorted((tmp_path / "out").iterdir())] == [12, 12]
 
 
 def test_a_client_checks_a_job_without_making_it(client: Client, small_shot: SmallShot, tmp_path: Path) -> None:

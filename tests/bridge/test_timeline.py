@@ -271,7 +271,7 @@ def test_clip_result_is_added_to_the_timeline(
         written = tmp_path / edited.target_url_for_image_number(index)
         plate = small_shot.plate(2 + index)
         assert np.any(cv2.imread(str(written)) != plate) and cv2.imread(str(written)).shape == plate.shape
-    assert len(list((tmp_path / "result_sh010").iterdir())) == 8
+    assert len(list((tmp_path / "result_sh010").glob("*.png"))) == 8
     again = paintover("propagate", "edit.otio#sh010", "-k", key, "-o", "result.otio")
     assert again.returncode == 2 and "result.otio is there already" in again.stderr
     for option in (["--range", "3-5"], ["--detach"]):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.engine import wan_folders
 
 FRAMES = 6
 SIDE = 32
@@ -69,3 +73,23 @@ def tiny_svd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {"frames": FRAMES, "size": [SIDE, SIDE], "strength": 0.3, "guidance": 2.0, "normalisation": "frame"}
     (folder / "paintover.json").write_text(json.dumps(settings), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session", params=wan_folders.LAYOUTS)
+def wan_layout(request: pytest.FixtureRequest) -> str:
+    """Each layout of Wan's in turn (`wan_folders`)."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_wan(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a layout of Wan's, with random weights."""
+    pytest.importorskip("torch")
+    pytest.importorskip("diffusers")
+    folder = tmp_path_factory.mktemp("wan")
+
+    @functools.cache
+    def made(layout: str) -> Path:
+        return wan_folders.save(layout, folder / f"tiny-{layout}")
+
+    return made

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,15 +7,6 @@ import pytest
 from paintover_bridge.client import Client, connect
 
 from tests.conftest import SmallShot
-
-SLOW = Path(__file__).parents[1] / "slow"
-
-
-@pytest.fixture
-def slow_methods(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Daemons that start from here on have the methods of tests/slow."""
-    paths = [str(SLOW), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
 
 
 @pytest.fixture

@@ -1,42 +1,37 @@
-"""A real Chromium goes with a job from its keyframe to its end. PAINTOVER_SCREENSHOTS=FOLDER keeps what it saw."""
+"""A real Chromium goes with a job from its keyframe to its end."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from paintover.v1 import job_pb2
 from paintover_bridge.client import Client, connect
 
 from tests.conftest import SmallShot, make_small_shot
-
-selenium = pytest.importorskip(
-    "selenium", reason="SKIPPED: THE MONITOR'S PAGE IS NOT TESTED, SELENIUM IS NOT INSTALLED"
+from tests.journeys.page import (
+    DESK,
+    SECONDS,
+    ActionChains,
+    By,
+    Keys,
+    WebDriver,
+    card,
+    chromium,
+    fits,
+    keep,
+    marks,
+    order,
+    press,
+    resize,
+    state,
+    until,
 )
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.remote.webdriver import WebDriver  # noqa: E402
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-SECONDS = 60.0
-DESK, PHONE, WALL = (1440, 900), (390, 844), (3840, 2160)
-
-pytestmark = [
-    pytest.mark.retry("the page is drawn anew as jobs change, also between finding an element and reading it"),
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER),
-        reason="SKIPPED: THE MONITOR'S PAGE IS NOT TESTED, CHROMIUM AND CHROMEDRIVER ARE MISSING",
-    ),
-    pytest.mark.timeout(300),
-]
+PHONE, WALL = (390, 844), (3840, 2160)
+pytestmark = marks
 
 
 @pytest.fixture
@@ -48,18 +43,7 @@ def slow(slow_methods: None, data_dir: Path) -> Iterator[Client]:
 
 @pytest.fixture
 def browser() -> Iterator[WebDriver]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    driver.set_window_size(*DESK)
-    yield driver
-    complaints = [line for line in driver.get_log("browser") if "net::ERR" not in line["message"]
-                  and "status of 404" not in line["message"]]  # fmt: skip
-    driver.quit()
-    assert complaints == []
+    yield from chromium()
 
 
 @pytest.fixture
@@ -68,47 +52,6 @@ def shot(slow: Client, tmp_path: Path) -> str:
     name = slow.create_shot(small_shot.source).name
     slow.put_keyframe(name, small_shot.key, small_shot.keyframe)
     return name
-
-
-def until(true: Callable[[], Any], what: str = "") -> Any:
-    end = time.monotonic() + SECONDS
-    while True:
-        try:
-            if found := true():
-                return found
-        except Exception:
-            if time.monotonic() > end:
-                raise
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
-
-
-def card(browser: WebDriver, job: job_pb2.Job) -> Any:
-    number = job.name.removeprefix("jobs/")
-    return browser.find_element(By.CSS_SELECTOR, f'.card[data-job="{number}"]')
-
-
-def state(browser: WebDriver, job: job_pb2.Job) -> str:
-    return str(card(browser, job).find_element(By.CSS_SELECTOR, ".state").text)
-
-
-def press(parent: Any, label: str) -> None:
-    next(one for one in parent.find_elements(By.TAG_NAME, "button") if one.text == label).click()
-
-
-def order(browser: WebDriver) -> list[int]:
-    cards = browser.find_elements(By.CSS_SELECTOR, "#waiting .card")
-    return [int(str(one.get_attribute("data-job"))) for one in cards]
-
-
-def keep(browser: WebDriver, name: str) -> None:
-    if folder := os.environ.get("PAINTOVER_SCREENSHOTS"):
-        time.sleep(1.0)  # the last pictures fade in
-        browser.save_screenshot(str(Path(folder) / f"{name}.png"))
-
-
-def fits(browser: WebDriver) -> bool:
-    return bool(browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth"))
 
 
 def test_a_jobs_whole_life(slow: Client, shot: str, browser: WebDriver, tmp_path: Path) -> None:
@@ -141,14 +84,14 @@ def test_a_jobs_whole_life(slow: Client, shot: str, browser: WebDriver, tmp_path
     until(lambda: "Paint this frame next:" in viewer.text)
     stage = viewer.find_element(By.CSS_SELECTOR, ".stage")
     ActionChains(browser).move_to_element(stage).click_and_hold().move_by_offset(-100, 0).release().perform()
-    wipe = browser.execute_script("return document.querySelector('.wipe').style.left")
-    assert 5 < float(wipe.rstrip("%")) < 45
+    clip = browser.execute_script("return document.querySelector('.stage .over').style.clipPath")
+    assert 5 < float(clip.split()[-1].rstrip("%)")) < 45
     press(viewer, "Matte")
-    assert "matted" in str(stage.get_attribute("class"))
+    assert stage.get_attribute("data-view") == "matte"
     frame = viewer.find_element(By.CSS_SELECTOR, '[aria-label="Frame"]')
     before = int(str(frame.get_attribute("value")))
     frame.send_keys(Keys.ARROW_RIGHT)
-    assert f"frame {before + 1} · trust" in viewer.text
+    assert f"frame {before + 1} · confidence" in viewer.text
     press(viewer, "Play")
     until(lambda: int(str(frame.get_attribute("value"))) > before + 4)
     press(viewer, "Stop")
@@ -158,7 +101,7 @@ def test_a_jobs_whole_life(slow: Client, shot: str, browser: WebDriver, tmp_path
 
     press(card(browser, job), "Remove")
     until(lambda: browser.find_element(By.ID, "empty").is_displayed())
-    assert list(slow.list_jobs()) == []
+    until(lambda: list(slow.list_jobs()) == [])  # a moment later: until then it can be undone
     assert (tmp_path / "out.mkv").is_file()
 
 
@@ -222,10 +165,7 @@ def test_it_fits_from_a_phone_to_a_wall(
     client.put_keyframe(shot, small_shot.key, small_shot.keyframe)
     job = client.create_job(shot)
     assert client.wait_until_finished(job.name, SECONDS)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size is PHONE}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    resize(browser, size, scheme, mobile=size is PHONE)
     browser.get(client.open_monitor())
     until(lambda: card(browser, job).find_elements(By.CSS_SELECTOR, ".after.shown"))
     assert fits(browser)

@@ -149,7 +149,7 @@ def test_each_save_in_gimp_shows_in_the_draft_and_outdates_the_one_before(
 
     session.until("done")
     assert session.end() == 0
-    written = sorted((tmp_path / "out").iterdir())
+    written = sorted((tmp_path / "out").glob("*.png"))
     assert len(written) == shot.count
     for number in (2, 8, 20):  # both strokes, moved with the picture, in what the second save's job wrote
         mask = red(written[number])

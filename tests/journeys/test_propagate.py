@@ -44,7 +44,8 @@ def test_a_painted_disc_follows_the_shot_and_the_rest_stays_the_plate(data_dir: 
         "--write-mattes", mattes, "-o", out,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert sorted(path.name for path in out.iterdir()) == [f"{n:05d}.png" for n in range(small_shot.count)]
+    frames = [f"{number:05d}.png" for number in range(small_shot.count)]
+    assert sorted(path.name for path in out.iterdir()) == [*frames, "paintover.json"]
     for number in range(small_shot.count):
         plate, result = small_shot.plate(number), read(out / f"{number:05d}.png")
         matte = read(mattes / f"{number:05d}.png")

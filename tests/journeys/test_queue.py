@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -97,6 +98,36 @@ def test_only_transient_errors_are_retried(slow: Client, shot: str, tmp_path: Pa
     assert (tmp_path / "b").read_text() == "x"
 
 
+@pytest.fixture
+def slow_publication(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemons that start from here on publish slowly."""
+    monkeypatch.setenv("SLOW_PUBLICATION", "0.1")
+
+
+@pytest.mark.parametrize("how", ["cancel", "pause", "killed worker"])
+def test_job_halted_while_publishing_is_done(
+    slow_publication: None, slow: Client, shot: str, data_dir: Path, tmp_path: Path, how: str
+) -> None:
+    """It ended cancelled, with its whole output under its final name."""
+    output = tmp_path / "out"
+    output.mkdir()
+    job = slow.create_job(shot, method="slow-draft", parameters={"seconds": "0"}, output=output / "frame.####.png")
+    wait_until(lambda: any(output.glob("frame.*.png")))
+    if how == "killed worker":
+        for pid in worker_pids(slow.endpoint.pid):
+            os.kill(pid, signal.SIGKILL)
+    if how == "pause":
+        assert slow.update_job(job.name, paused=True).state == DONE
+    else:
+        said = cli(data_dir, "jobs", "cancel", str(number(job)))
+        assert (said.returncode, said.stdout) == (0, f"{job.name} is done: its output was being published.\n")
+    done = slow.get_job(job.name)
+    assert done.state == DONE and done.progress.fraction == 1
+    assert len(list(output.glob("frame.*.png"))) == 12
+    assert not [path for path in output.iterdir() if "partial" in path.name]
+    assert [event.job.state for event in slow.watch(job.name)][-1] == DONE
+
+
 def test_job_without_keyframe_prepares_and_waits(slow: Client, small_shot: SmallShot) -> None:
     name = slow.create_shot(small_shot.source).name
     job = slow.create_job(name, method="slow-draft", parameters={"seconds": "0"}, await_keyframe=True)
@@ -141,7 +172,7 @@ def test_versioned_outputs_never_replace_a_file(slow: Client, shot: str, tmp_pat
                              output=tmp_path / "frames")  # fmt: skip
     assert slow.wait_until_finished(folder.name, SECONDS)
     assert slow.get_job(folder.name).state == DONE, slow.get_job(folder.name).message
-    assert len(list((tmp_path / "frames" / "v001").iterdir())) == 12
+    assert len(list((tmp_path / "frames" / "v001").glob("*.png"))) == 12
 
 
 def test_vanished_source_fails_its_job_alone(slow: Client, shot: str, small_shot: SmallShot, tmp_path: Path) -> None:

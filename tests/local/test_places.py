@@ -52,6 +52,26 @@ def test_nuke_looks_in_the_users_own_folder(system: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("system", "host", "folders", "found"),
+    [
+        (LINUX, "resolve", ["opt/resolve/bin/resolve"], "opt/resolve/bin/resolve"),
+        (LINUX, "nuke", ["usr/local/Nuke9.0v8", "usr/local/Nuke15.1v3"], "usr/local/Nuke15.1v3"),
+        (MACOS, "photoshop", ["Applications/Adobe Photoshop 2026"], "Applications/Adobe Photoshop 2026"),
+        (WINDOWS, "nuke", ["C/Program Files/Nuke16.0v1"], "C/Program Files/Nuke16.0v1"),
+        (WINDOWS, "resolve", [], None),
+        (LINUX, "photoshop", ["Applications/Adobe Photoshop 2026"], None),
+    ],
+)
+def test_hosts_are_found_where_they_install(
+    system: str, host: str, folders: list[str], found: str | None, tmp_path: Path
+) -> None:
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    program = places.host_program(machine(system, root=tmp_path), host)
+    assert program == (tmp_path / found if found else None)
+
+
+@pytest.mark.parametrize(
     ("system", "expected"),
     [
         (LINUX, "/usr/OFX/Plugins"),

@@ -68,15 +68,7 @@ def test_nuke_is_asked_for_no_colour_management(make_host: MakeHost) -> None:
 
 
 def test_graded_picture_is_said(make_host: MakeHost, painted: Painted) -> None:
-    plate = painted.plate("byte")
-
-    def graded(time: float) -> Pixels | None:
-        found = plate(time)
-        if found is not None:
-            found[..., :3] = 255 - found[..., :3]
-        return found
-
-    effect = make_host().create({"sourcePath": str(painted.shot.source)}, graded)
+    effect = make_host().create({"sourcePath": str(painted.shot.source)}, graded(painted.plate("byte")))
     wait_for(lambda: effect.render(4.0, interactive=True)[0] == OK and "not the source's" in effect.message)
     assert effect.render(4.0)[0] == FAILED  # a final render delivers no paint of other colours
     assert "not the source's" in effect.message
@@ -85,6 +77,63 @@ def test_graded_picture_is_said(make_host: MakeHost, painted: Painted) -> None:
     effect.edit("hostColorspace", "As the source")
     assert effect.render(4.0)[0] == OK
     assert not effect.message
+
+
+def graded(source: Source) -> Source:
+    """Another picture than the source's file has."""
+
+    def frame(time: float) -> Pixels | None:
+        found = source(time)
+        if found is not None:
+            found[..., :3] = 255 - found[..., :3]
+        return found
+
+    return frame
+
+
+def test_other_effects_picture_vouches_for_none(make_host: MakeHost, painted: Painted) -> None:
+    """Two effects on one shot, the second after a grade."""
+    host, plate = make_host(), painted.plate("byte")
+    first, second = (host.create({"job": painted.job}, source) for source in (plate, graded(plate)))
+    assert first.render(4.0)[0] == OK
+    assert second.render(4.0)[0] == FAILED and "not the source's" in second.message
+    assert first.render(4.0)[0] == OK and not first.message
+
+
+def test_grade_that_is_added_later_is_noticed(make_host: MakeHost, painted: Painted) -> None:
+    effect = make_host().create({"job": painted.job}, painted.plate("byte"))
+    assert effect.render(4.0)[0] == OK
+    effect.source = graded(painted.plate("byte"))
+    wait_for(lambda: effect.render(4.0)[0] == FAILED, 30)  # it looks again every 10 s
+    assert "not the source's" in effect.message
+
+
+def test_small_tile_is_judged_by_the_whole_picture(make_host: MakeHost, painted: Painted) -> None:
+    host, plate, tile = make_host(tiles=True, origin=(3, 5)), painted.plate("byte"), (50, 30, 58, 38)
+    status, picture = host.create({"job": painted.job}, plate).render(4.0, window=tile)
+    part = np.s_[5 + 64 - 38 : 5 + 64 - 30, 50 - 3 : 58 - 3]
+    assert status == OK and np.array_equal(picture[part], painted.result("byte", 4)[part])
+    assert host.create({"job": painted.job}, graded(plate)).render(4.0, window=tile)[0] == FAILED
+
+
+def test_source_that_cannot_be_compared_fails_final_renders(
+    make_host: MakeHost, client: Client, small_shot: SmallShot
+) -> None:
+    shot = client.create_shot(small_shot.source)
+    client.put_keyframe(shot.name, small_shot.key, small_shot.keyframe)
+    job = client.create_job(shot.name).name
+    assert client.wait_until_finished(job, 60)
+    painted = Painted(small_shot, job, shot.name, client)
+    plates = {float(number): painted.plate("byte")(number) for number in range(small_shot.count)}
+    wanted = painted.result("byte", 4)
+    small_shot.source.rename(small_shot.source.with_name("moved"))
+    effect = make_host().create({"job": job}, plates.get)
+    wait_for(lambda: effect.render(4.0, interactive=True)[0] == OK)
+    status, _ = effect.render(4.0)
+    assert status == FAILED and effect.message
+    effect.edit("hostColorspace", "As the source")
+    status, picture = effect.render(4.0)
+    assert status == OK and np.array_equal(picture, wanted)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,33 @@ def test_clips_and_parameters_are_described_once_each_with_ranges(make_host: Mak
     assert parents - {None} <= groups
 
 
+def test_pages_and_groups_are_in_the_order_of_work(make_host: MakeHost) -> None:
+    effect = make_host().describe()
+    values = {name: param.properties.values for name, param in effect.params.items()}
+    pages = [name for name, param in effect.params.items() if param.kind == "OfxParamTypePage"]
+    assert [values[page]["OfxPropLabel"][0] for page in pages] == ["Paint", "Method", "View", "Shot"]
+    on_pages = [child for page in pages for child in values[page]["OfxParamPropPageChild"]]
+    hidden = [name for name in values if values[name].get("OfxParamPropSecret") == [1]]
+    assert on_pages == [name for name in effect.defined if name not in {*pages, *hidden}]
+    assert on_pages[:5] == ["status", "paint", "propagate", "cancel", "refresh"]
+    for page in pages:  # a group is on its members' page
+        children = values[page]["OfxParamPropPageChild"]
+        assert {values[child].get("OfxParamPropParent", [children[0]])[0] for child in children} <= set(children)
+
+
+def test_no_two_parameters_have_one_label(make_host: MakeHost) -> None:
+    """ "Steps" stood there three times."""
+    effect = make_host().describe()
+    groups = ("OfxParamTypePage", "OfxParamTypeGroup")
+    labels = [
+        param.properties.values["OfxPropLabel"][0] for param in effect.params.values() if param.kind not in groups
+    ]
+    assert {label for label in labels if labels.count(label) > 1} == set()
+    assert "Steps, VP4" in labels
+    hint = effect.params["method"].properties.values["OfxParamPropHint"][0]
+    assert "\nvp4: Shows an inpainting model" in hint
+
+
 def test_methods_of_the_first_session_are_the_engines(make_host: MakeHost, client: Client, data_dir: Path) -> None:
     assert not (data_dir / "openfx-methods.bin").exists()
     effect = make_host().describe()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from paintover.v1 import job_pb2
 from paintover_bridge import daemon
 from paintover_bridge.client import Client
 
@@ -102,6 +104,46 @@ def test_script_and_effect_show_each_others_jobs(make_host: MakeHost, client: Cl
     assert shown(effect, small_shot, script, client)
 
 
+def test_script_carries_what_an_effect_painted(
+    make_host: MakeHost, client: Client, small_shot: SmallShot, tmp_path: Path
+) -> None:
+    """A script propagates a part of the source, whose range makes it another shot, and gives no painting."""
+    output = tmp_path / "out.mkv"
+    given = ["propagate", str(small_shot.source), "--range=2-9", "-o", str(output)]
+    command = [sys.executable, "-m", "paintover_bridge", *given]
+    nothing = subprocess.run(command, capture_output=True, text=True)
+    assert nothing.returncode != 0
+    assert nothing.stderr.strip().endswith("yet; give a painted frame with --keyframe.")
+    values = {"sourcePath": str(small_shot.source), "keyframePath": str(small_shot.keyframe), "keyframeFrame": 4}
+    effect = make_host().create(values, source_of(small_shot))
+    own = propagate(effect, client)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert output.is_file()
+    (script,) = (job for job in client.list_jobs() if job.name != own)
+    assert [name.split("/")[-1] for name in script.spec.keyframes] == [
+        name.split("/")[-1] for name in client.get_job(own).spec.keyframes
+    ]
+
+
+@pytest.mark.parametrize("spelling", ["%05d.png", "#####.png"])
+def test_source_spelt_otherwise_is_the_same(
+    make_host: MakeHost, client: Client, small_shot: SmallShot, spelling: str
+) -> None:
+    """Nuke and the scripts write %05d, others #####; Resolve names a sequence by its range."""
+    shot = client.create_shot(str(small_shot.source / "%05d.png"))
+    client.put_keyframe(shot.name, small_shot.key, small_shot.keyframe)
+    script = client.create_job(shot.name).name
+    assert client.wait_until_finished(script, 60)
+    host = make_host()
+    effect = host.create({"sourcePath": str(small_shot.source / spelling)}, source_of(small_shot))
+    wait_for(lambda: shown(effect, small_shot, script, client))
+    effect = host.create({}, source_of(small_shot))
+    named = str(small_shot.source / "[00000-00011].png")
+    effect.properties.values["OfxImageEffectPropSrcFilePath"] = [named]
+    wait_for(lambda: shown(effect, small_shot, script, client))
+
+
 @pytest.mark.usefixtures("no_editor")
 def test_each_effect_paints_on_a_file_of_its_own(make_host: MakeHost, data_dir: Path, tmp_path: Path) -> None:
     host = make_host()
@@ -137,6 +179,7 @@ def test_copy_pressed_first_next_day_keeps_to_its_own(
     painted = Path(effect.params["keyframePath"].value)
     painted.write_bytes(b"a day's work")
     project = effect.saved()
+    effect.destroy()
     host = make_host()
     effects = [host.create(project, source_of(small_shot)) for _ in range(2)]
     effects[pressed].edit("paint", time=4.0)
@@ -249,7 +292,7 @@ def test_final_render_waits_for_an_engine_that_starts_late(
     assert effect.begin(0, 11) == OK
     assert host.progress, "no progress bar was shown"
     status, picture = effect.render(4.0)
-    assert status == OK and np.array_equal(picture, wanted)
+    assert (status, effect.message) == (OK, "") and np.array_equal(picture, wanted)
 
 
 def test_waiting_for_an_engine_can_be_cancelled(
@@ -266,24 +309,37 @@ def test_waiting_for_an_engine_can_be_cancelled(
 
 
 def test_final_render_never_shows_an_older_edit(
-    make_host: MakeHost, client: Client, small_shot: SmallShot, tmp_path: Path
+    slow_methods: None, make_host: MakeHost, client: Client, small_shot: SmallShot, tmp_path: Path
 ) -> None:
     """Interactive renders show the earlier job until the newest has the frame; final ones wait, or fail."""
     values = {"sourcePath": str(small_shot.source), "keyframePath": str(small_shot.keyframe), "keyframeFrame": 4}
     effect = make_host().create({**values, "waitSeconds": 1.0}, source_of(small_shot))
     first = propagate(effect, client)
     wait_for(lambda: shown(effect, small_shot, first, client))
+    hold_the_queue(client, small_shot)
+    before = {job.name for job in client.list_jobs()}
     effect.edit("keyframePath", str(painting(small_shot, tmp_path / "blue.png", (230, 40, 40))))
     effect.edit("propagate")
-    wait_for(lambda: len(client.list_jobs()) == 2)
-    second = next(job.name for job in client.list_jobs() if job.name != first)
+    wait_for(lambda: {job.name for job in client.list_jobs()} - before)
+    (second,) = {job.name for job in client.list_jobs()} - before
+    older = Painted(small_shot, first, "", client).result("byte", 6)[..., :3]
+
+    def check(reason: str) -> None:
+        wait_for(lambda: effect.render(6.0)[0] == FAILED and reason in effect.message)
+        assert np.array_equal(effect.render(6.0)[1], source_of(small_shot)(6))
+        assert np.array_equal(effect.render(6.0, interactive=True)[1][..., :3], older)
+
+    check("Frame 6 is not made yet")
     client.cancel_job(second)
-    client.wait_until_finished(second, 60)
-    if 6 not in {frame.number for frame in client.get_job(second).frames}:
-        wait_for(lambda: effect.render(6.0)[0] == FAILED)
-        assert "was cancelled" in effect.message
-        assert np.array_equal(effect.render(6.0, interactive=True)[1][..., :3],
-                              Painted(small_shot, first, "", client).result("byte", 6)[..., :3])  # fmt: skip
+    check("was cancelled")
+
+
+def hold_the_queue(client: Client, shot: SmallShot) -> None:
+    """Nothing that is propagated from here on gets its turn."""
+    name = client.create_shot(shot.source).name
+    client.put_keyframe(name, shot.key, shot.keyframe)
+    job = client.create_job(name, method="slow-draft", parameters={"seconds": "60", "stages": "9"}, priority=100)
+    wait_for(lambda: client.get_job(job.name).state == job_pb2.JOB_STATE_RUNNING)
 
 
 def test_cancel_right_after_propagate(make_host: MakeHost, client: Client, small_shot: SmallShot) -> None:
@@ -301,6 +357,4 @@ def test_cancel_right_after_propagate(make_host: MakeHost, client: Client, small
         os.kill(endpoint.pid, signal.SIGCONT)
     wait_for(lambda: effect.edit("refresh") == OK and "ancelled" in effect.status)
     assert all(client.wait_until_finished(job.name, 60) for job in client.list_jobs())
-    from paintover.v1 import job_pb2
-
     assert all(job.state == job_pb2.JOB_STATE_CANCELLED for job in client.list_jobs())

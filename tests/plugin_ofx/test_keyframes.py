@@ -161,8 +161,47 @@ def test_suggested_frame_is_gone_to(
     assert host.goes_to == [float(frame) for frame in suggested[:1]]
 
 
-def test_model_reaches_the_job(make_host: MakeHost, client: Client, small_shot: SmallShot) -> None:
+def test_model_reaches_the_job(slow_methods: None, make_host: MakeHost, client: Client, small_shot: SmallShot) -> None:
+    """Of a method that has one: the slow ones of tests stand in for it."""
     values = {"sourcePath": str(small_shot.source), "keyframePath": str(small_shot.keyframe), "keyframeFrame": 4}
-    effect = make_host().create({**values, "model": "small"}, source_of(small_shot))
-    effect.edit("propagate")  # the draft takes none: the engine says so
-    wait_for(lambda: effect.edit("refresh") == OK and "uses no model" in effect.status)
+    first = make_host().create({**values, "model": "small-svd"}, source_of(small_shot))
+    first.edit("propagate")  # the draft takes none: the engine says so
+    wait_for(lambda: first.edit("refresh") == OK and "uses no model" in first.status)
+    choice = {"method": "slow_final", "model": "small-svd", "slow_final_seconds": 0.0}
+    effect = make_host().create({**values, **choice}, source_of(small_shot))
+    job = client.get_job(propagate(effect, client))
+    assert (job.spec.method, job.spec.model) == ("slow_final", "small-svd")
+
+
+def test_painting_that_was_saved_since_is_said(make_host: MakeHost, client: Client, small_shot: SmallShot) -> None:
+    values = {"sourcePath": str(small_shot.source), "keyframePath": str(small_shot.keyframe), "keyframeFrame": 4}
+    effect = make_host().create(values, source_of(small_shot))
+    propagate(effect, client)
+    wait_for(lambda: effect.edit("refresh") == OK and "is done: 12 of 12 frames." in effect.status)
+    assert "otherwise" not in effect.status
+    painting(small_shot, small_shot.keyframe, (200, 10, 10))
+    effect.edit("refresh")
+    assert effect.status.endswith("It is painted otherwise by now: press Propagate.")
+    propagate(effect, client)
+    wait_for(lambda: effect.edit("refresh") == OK and "otherwise" not in effect.status)
+    effect.edit("keyframeFrame", 5)
+    assert "otherwise" in effect.status
+
+
+def test_only_the_drafts_frames_are_shown_to_compare(
+    slow_methods: None, make_host: MakeHost, client: Client, small_shot: SmallShot
+) -> None:
+    first = make_host().create({"sourcePath": str(small_shot.source)}, source_of(small_shot))
+    first.render(4.0, interactive=True)
+    shot = client.create_shot(small_shot.source).name
+    client.put_keyframe(shot, small_shot.key, small_shot.keyframe)
+    jobs = [client.create_job(shot, method="draft")]
+    jobs += [client.create_job(shot, method="slow_final", model="small-svd", parameters={"seconds": "0"})]
+    assert all(client.wait_until_finished(job.name, 60) for job in jobs)
+    draft, final = (Painted(small_shot, job.name, "", client).result("byte", 6)[..., :3] for job in jobs)
+    assert not np.array_equal(draft, final)
+    values = {"sourcePath": str(small_shot.source), "method": "slow_final"}
+    effect = make_host().create(values, source_of(small_shot))
+    for quality, wanted in (("Best so far", final), ("Final only", final), ("Draft only", draft)):
+        effect.edit("quality", quality)
+        wait_for(lambda wanted=wanted: np.array_equal(effect.render(6.0)[1][..., :3], wanted))

@@ -122,3 +122,33 @@ def test_proxy_is_painted_at_full_size(
     effect.edit("propagate")
     assert "proxy" in effect.status
     assert [job.name for job in painted.client.list_jobs()] == [painted.job]
+
+
+def test_second_field_is_of_the_same_frame(make_host: MakeHost, painted: Painted) -> None:
+    """It is rendered half a frame later."""
+    effect = make_host().create({"job": painted.job}, lambda time: painted.plate("byte")(int(time)))
+    for field, time in (("OfxFieldUpper", 5.0), ("OfxFieldLower", 5.5)):
+        status, picture = effect.render(time, extra={"OfxImageEffectPropFieldToRender": [field]})
+        assert status == OK and np.array_equal(picture, painted.result("byte", 5))
+
+
+def test_animated_mix_and_wipe(make_host: MakeHost, painted: Painted) -> None:
+    effect = make_host(depth="float").create({"job": painted.job}, painted.plate("float"))
+    described = [effect.params[name].properties.values["OfxParamPropAnimates"] for name in ("mix", "wipe", "view")]
+    assert described == [[1], [1], [0]]
+    effect.params["mix"].curve = lambda time: time / 8
+    for number in (2, 4, 8):
+        status, picture = effect.render(float(number))
+        assert status == OK
+        assert np.abs(picture - painted.result("float", number, number / 8)).max() < 2e-3
+    assert effect.is_identity(0.0) and not effect.is_identity(1.0)
+    effect.params["mix"].curve = None
+    effect.edit("view", "Wipe")
+    effect.params["wipe"].curve = lambda time: time / 8
+    for number in (2, 4):
+        column = WIDTH * number // 8
+        plate, result = painted.plate("float")(number), painted.result("float", number)
+        assert plate is not None
+        picture = effect.render(float(number))[1]
+        assert np.array_equal(picture[:, :column], result[:, :column])
+        assert np.array_equal(picture[:, column:], plate[:, column:])

@@ -8,7 +8,19 @@ import sys
 import click
 
 from paintover_bridge import __version__
-from paintover_bridge.cli import cache, context, engine, install, jobs, methods, paint, propagate
+from paintover_bridge.cli import (
+    cache,
+    completion,
+    context,
+    demo,
+    engine,
+    farm,
+    install,
+    jobs,
+    methods,
+    paint,
+    propagate,
+)
 from paintover_bridge.errors import BAD_INPUT, FAILED, INTERRUPTED, OK, ClientError
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -42,7 +54,11 @@ for _command in (
     install.uninstall,
     methods.methods,
     jobs.jobs,
+    farm.farm,
+    farm.render,
     cache.cache,
+    completion.completion,
+    demo.demo,
 ):
     cli.add_command(_command)
 

@@ -124,18 +124,18 @@ def doctor() -> int:
 
     output, broken = context.output(), False
     for check in examine(context.data_folder()):
-        broken |= not check.ok
+        broken |= check.needed and not check.ok
         output.record(asdict(check))
-        output.say(f"{_mark(check.ok)} {check.name}: {check.found}")
+        output.say(f"{_mark(check.ok, check.needed)} {check.name}: {check.found}")
         if not check.ok:
             output.say(f"  → {check.remedy}" if _can_print("→") else f"  -> {check.remedy}")
     return FAILED if broken else OK
 
 
-def _mark(ok: bool) -> str:
+def _mark(ok: bool, needed: bool) -> str:
     if _can_print("✓✗"):
-        return "✓" if ok else "✗"
-    return "ok  " if ok else "FAIL"
+        return "✓" if ok else "✗" if needed else "-"
+    return "ok  " if ok else "FAIL" if needed else "-   "
 
 
 def _can_print(text: str) -> bool:

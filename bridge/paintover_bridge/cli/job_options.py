@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -39,7 +39,7 @@ class JobOptions(NamedTuple):
         """The request that the values describe; a clip of a timeline is resolved to its media.
 
         Raises ClientError for a malformed value, and for a source that does not exist."""
-        from paintover_bridge.arguments import check_source, parse_parameters, parse_range
+        from paintover_bridge.arguments import check_output, check_source, parse_parameters, parse_range
         from paintover_bridge.job_request import JobRequest
 
         request = JobRequest(
@@ -57,9 +57,11 @@ class JobOptions(NamedTuple):
             versioned=self.versioned,
             priority=self.priority,
         )
-        if "#" in self.source:  # no module for timelines is loaded for other sources
+        if "#" in self.source or self.source.lower().endswith(".otio"):  # no other source loads a module for timelines
             request = _with_clip_media(request)
         check_source(request.source)
+        for path in filter(None, (request.output, request.mattes)):
+            check_output(path, may_exist=request.overwrite or request.versioned)
         return request
 
 
@@ -70,6 +72,8 @@ def _with_clip_media(request: JobRequest) -> JobRequest:
 
     from paintover_bridge.timeline import is_clip, locate, result_paths
 
+    if "#" not in request.source and os.path.isfile(request.source):
+        locate(f"{request.source}#")  # raises, with a list of the clips
     if not is_clip(request.source):
         return request
     if request.frames is not None:
@@ -97,11 +101,35 @@ def takes_job(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_job
 
 
-def _apply(command: Command, options: list[Callable[[Command], Command]]) -> Command:
+def _apply(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
     """Adds options to a command; its help lists them in the list's order."""
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def keyframe_options(default: str = "") -> Callable[[Command], Command]:
+    """The painted frames, and where their edits apply. default: what is taken without any; "": they are required."""
+    keyframes = "A frame number and the painted picture of it; give several for several frames."
+    options = [
+        click.option(
+            "--keyframe",
+            "-k",
+            "keyframes",
+            metavar="FRAME=IMAGE",
+            multiple=True,
+            required=not default,
+            help=keyframes + (f"  [default: {default}]" if default else ""),
+        ),
+        click.option(
+            "--matte",
+            "keyframe_mattes",
+            metavar="FRAME=IMAGE",
+            multiple=True,
+            help="Where the keyframe's edit applies (white).  [default: where picture and plate differ]",
+        ),
+    ]
+    return lambda command: _apply(command, options)
 
 
 def method_options(command: Command) -> Command:

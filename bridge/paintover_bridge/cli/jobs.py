@@ -46,11 +46,12 @@ def _list_jobs() -> int:
 
     with context.connected() as client:
         found = client.list_jobs()
+        shots = client.list_shots() if found and not context.output().as_json else ()
     output = context.output()
     for job in found:
         output.record(as_record(job))
     if not output.as_json and found:
-        print_jobs(found)
+        print_jobs(found, shots)
     if not found:
         output.say("No jobs.")
     return OK
@@ -102,7 +103,10 @@ def watch_job(id: str) -> int:
         return follow(client, name, context.output())
 
 
-def _act(id: str, action: Callable[[Client, str], Any], done: str) -> int:
+def _act(id: str, action: Callable[[Client, str], Any], done: str, *, may_be_late: bool = False) -> int:
+    """may_be_late: the job may come out done instead."""
+    from paintover.v1 import job_pb2
+
     from paintover_bridge.arguments import parse_job
     from paintover_bridge.records import as_record
 
@@ -111,7 +115,8 @@ def _act(id: str, action: Callable[[Client, str], Any], done: str) -> int:
         job = action(client, name)
     output = context.output()
     output.record({"job": name, "removed": True} if job is None else as_record(job))
-    output.say(f"{name} {done}.")
+    late = may_be_late and job.state == job_pb2.JOB_STATE_DONE
+    output.say(f"{name} is done: its output was being published." if late else f"{name} {done}.")
     return OK
 
 
@@ -125,7 +130,7 @@ def cancel_job(id: str) -> int:
     Example:
       paintover jobs cancel 3
     """
-    return _act(id, lambda client, name: client.cancel_job(name), "is cancelled")
+    return _act(id, lambda client, name: client.cancel_job(name), "is cancelled", may_be_late=True)
 
 
 @jobs.command("pause")
@@ -138,7 +143,7 @@ def pause_job(id: str) -> int:
     Example:
       paintover jobs pause 3
     """
-    return _act(id, lambda client, name: client.update_job(name, paused=True), "is paused")
+    return _act(id, lambda client, name: client.update_job(name, paused=True), "is paused", may_be_late=True)
 
 
 @jobs.command("resume")
@@ -156,17 +161,38 @@ def resume_job(id: str) -> int:
 
 @jobs.command("retry")
 @click.argument("id")
+@click.option("--frames", metavar="A-B", help="Only these frames of a finished job; the others are kept.")
+@click.option("--keyframe", "-k", "keyframes", metavar="FRAME=IMAGE", multiple=True, help="With --frames: one more.")
+@click.option("-p", "parameters", metavar="NAME=VALUE", multiple=True, help="With --frames: another parameter.")
+@click.option("-o", "--output", metavar="OUT", help="With --frames: where it goes.  [default: the next version]")
+@click.option("--overwrite", is_flag=True, help="With --frames: replace OUT if it exists.")
 @context.common
-def retry_job(id: str) -> int:
-    """Run a failed or cancelled job again.
+def retry_job(
+    id: str, frames: str | None, keyframes: tuple[str, ...], parameters: tuple[str, ...], output: str | None,
+    overwrite: bool,
+) -> int:  # fmt: skip
+    """Run a failed or cancelled job again, or some frames of a finished one.
 
-    Its finished stages are found, not redone.
+    Its finished stages are found, not redone. With --frames a new job makes those anew, with the keyframes that the
+    shot has now and other parameters, and writes them together with the frames that were good.
 
     \b
-    Example:
+    Examples:
       paintover jobs retry 3
+      paintover jobs retry 3 --frames 40-52 -k 46=painted.png
     """
-    return _act(id, lambda client, name: client.retry_job(name), "is queued again")
+    if frames is None:
+        if keyframes or parameters or output or overwrite:
+            raise bad_input("A job is run again as it was; add --frames A-B to make some frames otherwise.")
+        return _act(id, lambda client, name: client.retry_job(name), "is queued again")
+
+    from paintover_bridge.arguments import parse_job, parse_keyframes, parse_parameters, parse_range
+    from paintover_bridge.propagate import redo
+
+    chosen, files = parse_range(frames, "--frames"), parse_keyframes(keyframes, ())
+    changed = parse_parameters(parameters)
+    with context.connected() as client:
+        return redo(client, parse_job(id), chosen, files, changed, output, overwrite, context.output())
 
 
 @jobs.command("remove")

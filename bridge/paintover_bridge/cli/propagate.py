@@ -5,29 +5,14 @@ from __future__ import annotations
 import click
 
 from paintover_bridge.cli import context
-from paintover_bridge.cli.job_options import JobOptions, method_options, output_options, takes_job
+from paintover_bridge.cli.job_options import JobOptions, keyframe_options, method_options, output_options, takes_job
 from paintover_bridge.errors import OK, bad_input
 
 _DETACH = click.option("--detach", is_flag=True, help="Leave the job in the engine's queue and print its number.")
 
 
 @click.command()
-@click.option(
-    "--keyframe",
-    "-k",
-    "keyframes",
-    metavar="FRAME=IMAGE",
-    multiple=True,
-    required=True,
-    help="A frame number and the painted picture of it; give several for several frames.",
-)
-@click.option(
-    "--matte",
-    "keyframe_mattes",
-    metavar="FRAME=IMAGE",
-    multiple=True,
-    help="Where the keyframe's edit applies (white).  [default: where picture and plate differ]",
-)
+@keyframe_options(default="those propagated last on SOURCE, by an effect or a script")
 @method_options
 @output_options(
     required=True,

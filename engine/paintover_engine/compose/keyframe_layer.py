@@ -13,6 +13,7 @@ from paintover_engine.compose.layer import PaintLayer, Picture, PlateRegion, rea
 from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.motion import Span
 from paintover_engine.compose.paint import ColourEdit, Paint
+from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.tracker import Propagated, TrackedEdit
 from paintover_engine.media.bounds import Bounds
 
@@ -42,6 +43,11 @@ class KeyframeLayer:
         """0..1: how far the edit in a frame is to be trusted; 0 from a cut on."""
         propagated, index = self._at(number)
         return float(propagated.confidence[index])
+
+    def reason(self, number: int) -> Reason:
+        """What lowers the confidence of a frame most."""
+        propagated, index = self._at(number)
+        return Reason(int(propagated.reason[index]))
 
     def bounds(self, number: int) -> Bounds:
         """The bounds of all that this keyframe paints in a frame, in the plate's pixels."""

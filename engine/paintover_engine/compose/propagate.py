@@ -9,8 +9,9 @@ import numpy as np
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.motion import Motion, PairMotion, bridged
 from paintover_engine.compose.prefetch import prefetched
+from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registration
-from paintover_engine.compose.tracker import LastSeen, Propagated, State, Step, TrackedEdit, Tracker
+from paintover_engine.compose.tracker import LastSeen, Propagated, Step, TrackedEdit, Tracker
 
 LONGEST_GAP = 12
 """Frames after which a scene that was interrupted is not expected back: the interruption was a cut."""
@@ -76,12 +77,12 @@ def propagate(
     for taken, found in prefetched(registered, numbers):
         check()
         if taken is None:
-            states.append(State(np.zeros_like(state.matte), 0.0, found))
+            states.append(tracker.unseen(state))
         else:
             state = tracker.advance(state, found, taken)
             states.append(state)
     lost = scene.last_seen != numbers[-1]
-    return tracker.propagated(states[::step], (scene.last_seen, state) if lost else None)
+    return tracker.propagated(states[::step], state, scene.last_seen if lost else None)
 
 
 def propagate_grade(
@@ -93,10 +94,10 @@ def propagate_grade(
 ) -> Propagated:
     """A grade of the whole frame holds in every frame that shows its keyframe's scene."""
     scene = SceneCursor(_last_seen(before, numbers[0] - step), motion, frame_at)
-    confidence = [0.0 if scene.advance(number) is None else 1.0 for number in numbers]
-    lost = scene.last_seen != numbers[-1]
-    last_seen = LastSeen(scene.last_seen, 1.0) if lost else None
-    return Propagated(np.array(confidence[::step], np.float32), last_seen=last_seen)
+    shown = np.array([scene.advance(number) is not None for number in numbers][::step])
+    last_seen = LastSeen(scene.last_seen) if scene.last_seen != numbers[-1] else None
+    reason = np.where(shown, Reason.NONE, Reason.NOT_SHOWN).astype(np.uint8)
+    return Propagated(shown.astype(np.float32), reason, last_seen=last_seen)
 
 
 def _last_seen(before: Propagated | None, neighbour: int) -> int:

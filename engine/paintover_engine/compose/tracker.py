@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
+from paintover_engine.compose.confidence import ConfidenceMeter, Trail
 from paintover_engine.compose.flow import Field, pack, unpack, warp
 from paintover_engine.compose.matte import (
     Plane,
@@ -26,6 +27,7 @@ from paintover_engine.compose.matte import (
     without_specks,
 )
 from paintover_engine.compose.matte_net import MatteNet, NetWeights, TrainedNet, feature_planes, motion_plane, train
+from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registrar, Registration
 from paintover_engine.media.bounds import bounds_of
 
@@ -35,7 +37,6 @@ REACH = 10
 _PRIOR_WEIGHT = 0.1  # of the surroundings' log-odds beside the network's own
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise
-_UNSEEN = 0.9  # agreement of a frame in which nothing of the edit is seen
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
 _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, in pixels, that test its edge
 
@@ -55,18 +56,29 @@ class TrackedEdit:
 
 @dataclass(frozen=True)
 class Propagated:
-    """An edit in a span of frames, ascending. Of a grade, `confidence` alone.
+    """An edit in a span of frames, ascending. Of a grade, `confidence` and `reason` alone.
 
-    confidence: (frames,) float32, 0..1; 0 from a cut on. matte: (frames, h, w) uint8. offset: (frames, h, w, 2) int16,
-    packed, and trust: (frames, h, w) uint8: the `Registration`s of a mapped edit. net: the matte network's layers as
-    of the last of them. last_seen: where the outermost frame does not show the scene, the last one that did."""
+    confidence: (frames,) float32, 0..1; 0 where the frame does not show the scene. reason: (frames,) uint8, `Reason`:
+    what lowers it most. matte: (frames, h, w) uint8. offset: (frames, h, w, 2) int16, packed, and trust: (frames, h, w)
+    uint8: the `Registration`s of a mapped edit. net: the matte network's layers as of the last of them; trail: how the
+    edit came there. last_seen: where the outermost frame does not show the scene, the last one that did."""
 
     confidence: NDArray[np.float32]
+    reason: NDArray[np.uint8]
     matte: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     trust: NDArray[np.uint8] | None = None
     net: NetWeights | None = None
+    trail: PackedTrail | None = None
     last_seen: LastSeen | None = None
+
+
+@dataclass(frozen=True)
+class PackedTrail:
+    """The trail (`confidence.Trail`) of the outermost frame that shows the scene. offset: (h, w, 2) int16, packed."""
+
+    offset: NDArray[np.int16]
+    agreement: float
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,6 @@ class LastSeen:
     """The last frame before a cut, a flash or a black frame: its number and, as in `Propagated`, its state."""
 
     number: int
-    confidence: float
     matte: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     trust: NDArray[np.uint8] | None = None
@@ -82,11 +93,13 @@ class LastSeen:
 
 @dataclass(frozen=True)
 class State:
-    """The edit in one frame: its matte (h, w) 0..1, its confidence 0..1, and, of a mapped edit, where the frame's
-    pixels stood on the keyframe."""
+    """The edit in one frame: its matte (h, w) 0..1, its confidence 0..1 and what lowers that, how it came there, and,
+    of a mapped edit, where the frame's pixels stood on the keyframe."""
 
     matte: Plane
     confidence: float
+    reason: Reason
+    trail: Trail
     registration: Registration | None
 
 
@@ -111,11 +124,12 @@ class Tracker:
         self._edit = edit
         self._region = from_bytes(edit.region)
         self._net = MatteNet(edit.net)
+        self._meter = ConfidenceMeter(key, self._region)
 
     def start(self) -> State:
         """The state of the keyframe itself."""
         registration = Registration.identity(*self._region.shape[:2]) if self._edit.mapped else None
-        return State(self._region, 1.0, registration)
+        return State(self._region, 1.0, Reason.NONE, self._meter.start(), registration)
 
     def register(self, registration: Registration | None, step: Step) -> Registration | None:
         """The registration of `step`'s frame from that of the frame before it; None of an edit that is not mapped. It
@@ -128,43 +142,48 @@ class Tracker:
         """The state of `step`'s frame from that of the frame before it. registration: from `register`."""
         if step.repeated:
             return state
-        prior = warp(state.matte, step.backward)
+        prior, trail = warp(state.matte, step.backward), state.trail
         if registration is None:
-            if prior.sum() < _GONE * self._region.sum():
-                prior = self._found_again(step.frame)
+            if prior.sum() < _GONE * self._region.sum() and (found := self._registrar.search(step.frame.sharp_grey)):
+                prior = warp(self._region, found.offset) * certain(found.trust)
+                trail = Trail(found.offset - step.backward, trail.agreement)
             matte = self._segmented(prior, step)
         else:  # where the map to the keyframe is certain, the keyframe's own matte counts; elsewhere the last frame's
             on_key, certainty = warp(self._region, registration.offset), certain(registration.trust)
             prior += certainty * (on_key - prior)
             matte = self._segmented(prior, step)
             matte = without_specks(matte + (1 - self._edit.firmness) * certainty * (on_key - matte), _SPECK)
-        return State(matte, _lowered_confidence(state.confidence, matte, prior), registration)
+        trail = self._meter.advance(trail, step.backward, matte, prior)
+        measures = self._meter.measure(trail, step.frame, matte)
+        return State(matte, measures.confidence, measures.reason, trail, registration)
+
+    def unseen(self, state: State) -> State:
+        """The state of a frame that does not show the scene, after the last one that did."""
+        return State(np.zeros_like(state.matte), 0.0, Reason.NOT_SHOWN, state.trail, state.registration)
 
     def _segmented(self, prior: Plane, step: Step) -> Plane:
         rng = np.random.default_rng(abs(step.number))
         return segment(self._net, prior, step.frame, warp(step.previous.lab, step.backward), step.backward, rng)
 
-    def _found_again(self, frame: AnalysisFrame) -> Plane:
-        """The matte of an edit that was out of sight, if it is back; else 0."""
-        found = self._registrar.search(frame.sharp_grey)
-        if found is None:
-            return np.zeros_like(self._region)
-        return warp(self._region, found.offset) * certain(found.trust)
-
     @functools.cached_property
     def _registrar(self) -> Registrar:
         return Registrar(self._key.sharp_grey, self._region)
 
-    def propagated(self, states: Sequence[State], last_seen: tuple[int, State] | None) -> Propagated:
-        """Successive states as they are stored, with the network as it is now."""
+    def propagated(self, states: Sequence[State], seen: State, last_seen: int | None) -> Propagated:
+        """Successive states as they are stored, with the network as it is now.
+
+        states: ascending. seen: the state of the outermost frame that shows the scene; last_seen: its number, where
+        that is not the outermost of all."""
         registrations = [state.registration for state in states if state.registration is not None]
         return Propagated(
             confidence=np.array([state.confidence for state in states], np.float32),
+            reason=np.array([state.reason for state in states], np.uint8),
             matte=np.stack([to_bytes(state.matte) for state in states]),
             offset=np.stack([pack(each.offset) for each in registrations]) if registrations else None,
             trust=np.stack([to_bytes(each.trust) for each in registrations]) if registrations else None,
             net=self._net.layers(),
-            last_seen=_stored(*last_seen) if last_seen else None,
+            trail=PackedTrail(pack(seen.trail.offset), seen.trail.agreement),
+            last_seen=_stored(last_seen, seen) if last_seen is not None else None,
         )
 
     def resume(self, before: Propagated, index: int) -> State:
@@ -173,23 +192,23 @@ class Tracker:
         self._net = MatteNet(self._edit.net, before.net)
         seen = before.last_seen or LastSeen(
             0,
-            float(before.confidence[index]),
             before.matte[index] if before.matte is not None else None,
             before.offset[index] if before.offset is not None else None,
             before.trust[index] if before.trust is not None else None,
         )
-        assert seen.matte is not None
+        assert seen.matte is not None and before.trail is not None
+        trail = Trail(unpack(before.trail.offset), before.trail.agreement)
         registration = None
         if seen.offset is not None and seen.trust is not None:
             registration = Registration(unpack(seen.offset), from_bytes(seen.trust))
-        return State(from_bytes(seen.matte), seen.confidence, registration)
+        confidence, reason = float(before.confidence[index]), Reason(int(before.reason[index]))
+        return State(from_bytes(seen.matte), confidence, reason, trail, registration)
 
 
 def _stored(number: int, state: State) -> LastSeen:
     place = state.registration
     return LastSeen(
         number,
-        state.confidence,
         to_bytes(state.matte),
         pack(place.offset) if place else None,
         to_bytes(place.trust) if place else None,
@@ -276,11 +295,3 @@ def to_bytes(plane: Plane) -> NDArray[np.uint8]:
 def from_bytes(plane: NDArray[np.uint8]) -> Plane:
     """0..255 as 0..1."""
     return plane.astype(np.float32) / np.float32(255)
-
-
-def _lowered_confidence(confidence: float, found: Plane, prior: Plane) -> float:
-    """The confidence of a frame whose matte was corrected from `prior` to `found`, by their Dice coefficient; out of
-    sight, it fades slowly."""
-    both = float(found.sum() + prior.sum())
-    agreement = 2 * float(np.minimum(found, prior).sum()) / both if both > 1 else _UNSEEN
-    return float(max(1e-3, confidence * agreement**0.25))

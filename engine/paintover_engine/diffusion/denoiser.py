@@ -16,7 +16,7 @@ class Denoiser(Protocol):
     """`model(x, sigma)`: D(x; σ), the denoised estimate of latents x (B, F, C, h, w) with noise of standard deviation
     σ; float32, of x's shape (Karras et al. 2022, eq. 7)."""
 
-    def __call__(self, x: Tensor, sigma: Sigma) -> Tensor: ...
+    def __call__(self, x: Tensor, sigma: Sigma, /) -> Tensor: ...
 
 
 def guide(unconditional: Tensor, conditional: Tensor, scale: Tensor | float) -> Tensor:

@@ -46,6 +46,15 @@ def tokenizer(folder: Path) -> CLIPTokenizer:
     return loaded
 
 
+def configured(kind: Any, folder: Path, part: str) -> Any:
+    """A part of a pipeline that has no weights, of transformers' class `kind`. Raises PaintoverError for a damaged or
+    missing one."""
+    try:
+        return kind.from_pretrained(folder / part, local_files_only=True)
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        raise _damaged(folder, part, error) from error
+
+
 def diffusion_schedule(folder: Path) -> Any:
     """A pipeline's noise schedule, a DDIMScheduler. Raises PaintoverError for a damaged one."""
     try:

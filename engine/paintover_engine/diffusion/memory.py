@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,7 +44,8 @@ class Tier:
     offload: only the network at work is on the device, the others wait in the computer's memory.
     batched: guidance's two items go through the network together.
     decode_frames, encode_frames: frames that the VAE decodes and encodes at once.
-    share: of the pictures that a model of single pictures takes at once where memory is plenty."""
+    share: of the pictures that a model of single pictures takes at once where memory is plenty.
+    streamed: a network's blocks are on the device one by one. tiled: the VAE works on parts of a picture."""
 
     name: str
     offload: bool
@@ -51,6 +53,8 @@ class Tier:
     encode_frames: int
     decode_frames: int
     share: float
+    streamed: bool = False
+    tiled: bool = False
 
 
 TIERS = (
@@ -96,11 +100,14 @@ def weight_bytes(module: torch.nn.Module) -> int:
 class Tiered:
     """Networks that work on a device, in smaller pieces when memory runs out.
 
-    parts: the networks that work together, by name. tier: how much is held at once. notes: what happened to memory, in
-    sentences for the user."""
+    parts: the networks that work together, by name. tier: how much is held at once, of `tiers`, from the best to the
+    smallest. notes: what happened to memory, in sentences for the user."""
 
-    def __init__(self, device: torch.device, parts: Mapping[str, Sequence[torch.nn.Module]]) -> None:
-        self.device, self.tier = device, TIERS[0]
+    def __init__(
+        self, device: torch.device, parts: Mapping[str, Sequence[torch.nn.Module]], tiers: Sequence[Tier] = TIERS
+    ) -> None:
+        self.device, self.tier = device, tiers[0]
+        self._tiers = tiers
         self.notes: list[str] = []
         self._parts = parts
 
@@ -140,19 +147,20 @@ class Tiered:
         for name, modules in self._parts.items():
             device = self.device if name == part or not self.tier.offload else torch.device("cpu")
             for module in modules:
-                if next(module.parameters()).device != device:
+                tensors = itertools.chain(module.parameters(), module.buffers())
+                if any(tensor.device != device for tensor in tensors):  # all: memory may have run out in between
                     module.to(device)
 
     def _shrink(self) -> None:
         """Drops one tier. Raises PaintoverError in the last."""
-        place, whose = TIERS.index(self.tier) + 1, owner(self.device)
-        if place == len(TIERS):
+        place, whose = self._tiers.index(self.tier) + 1, owner(self.device)
+        if place == len(self._tiers):
             raise PaintoverError(
                 Code.RESOURCE_EXHAUSTED,
                 f"{whose} memory ran out in the smallest tier too; close other programs, or lower the working size, "
                 "and retry: finished stages are kept.",
             )
-        self.tier = TIERS[place]
+        self.tier = self._tiers[place]
         note = f"{whose} memory ran out; going on in the tier for {self.tier.name}."
         self.notes.append(note)
         log.warning(note)
@@ -253,7 +261,7 @@ class _FusedAttention(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.nn.functional.scaled_dot_product_attention:
-            query, _, value = args[:3]
+            query, _, value = args[:3] if args else (kwargs[name] for name in ("query", "key", "value"))
             return query.new_empty((*query.shape[:-1], value.shape[-1]))
         return func(*args, **(kwargs or {}))
 

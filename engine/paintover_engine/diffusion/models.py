@@ -13,37 +13,47 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from paintover_engine.diffusion import weights
+from paintover_engine.diffusion import wan_folder, weights
 from paintover_engine.errors import Code, PaintoverError, nearest
 
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
 
 _NETWORKS = {"svd": ("unet", "vae", "image_encoder"), "inpaint": ("unet", "vae", "text_encoder")}
-_PARTS = {
-    "svd": (*_NETWORKS["svd"], "scheduler"),
-    "inpaint": (*_NETWORKS["inpaint"], "tokenizer", "scheduler"),
-}
+_OTHERS = {"svd": ("scheduler",), "inpaint": ("tokenizer", "scheduler")}
 _KINDS = {
     "StableVideoDiffusionPipeline": "svd",
     "StableDiffusionInpaintPipeline": "inpaint",
+    "WanImageToVideoPipeline": "wan",
+    "WanPipeline": "wan",  # of which `_kind` takes those that start from a picture
+    "WanVACEPipeline": "vace",
 }
 _WORDS = {
     "svd": "an image-to-video model of the Stable Video Diffusion kind",
     "inpaint": "a Stable Diffusion inpainting model",
+    "wan": "an image-to-video model of the Wan kind",
+    "vace": "a VACE model of the Wan kind",
 }
+WAN_KINDS = ("wan", "vace")
 _CHANNELS = {"svd": 8, "inpaint": 9}
 _PREDICTIONS = {"svd": ("v_prediction",), "inpaint": ("epsilon", "v_prediction")}
 _KNOWN = {
     "stabilityai/stable-video-diffusion-img2vid": ("4.5 GB in half precision", "Stability AI's Community License"),
     "stabilityai/stable-video-diffusion-img2vid-xt": ("4.5 GB in half precision", "Stability AI's Community License"),
     "stable-diffusion-v1-5/stable-diffusion-inpainting": ("2.1 GB in half precision", "CreativeML Open RAIL-M"),
+    "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers": ("46 GB in half precision", "Apache 2.0"),
+    "Wan-AI/Wan2.1-I2V-14B-720P-Diffusers": ("46 GB in half precision", "Apache 2.0"),
+    "Wan-AI/Wan2.1-VACE-1.3B-Diffusers": ("16 GB in half precision", "Apache 2.0"),
+    "Wan-AI/Wan2.1-VACE-14B-Diffusers": ("46 GB in half precision", "Apache 2.0"),
+    "Wan-AI/Wan2.2-I2V-A14B-Diffusers": ("69 GB in half precision", "Apache 2.0"),
+    "Wan-AI/Wan2.2-TI2V-5B-Diffusers": ("24 GB in half precision", "Apache 2.0"),
 }
 """Hub id to size and licence of what the methods take unasked."""
 
@@ -64,7 +74,8 @@ class VideoShape:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model on this machine. digest: names its weights, for stages' keys. kind: "svd" or "inpaint"."""
+    """A model on this machine. digest: names its weights, for stages' keys. kind: "svd", "inpaint", "wan" or
+    "vace"."""
 
     name: str
     path: Path
@@ -83,7 +94,11 @@ class ModelFolder:
 
 
 def video_shape(path: Path) -> VideoShape:
-    """Read off the configuration of an "svd" model's folder. Raises PaintoverError where that is damaged."""
+    """Read off the configuration of a video model's folder. Raises PaintoverError where that is damaged."""
+    if _kind(path) in WAN_KINDS:
+        layout = wan_layout(path)
+        multiple = layout.factor * layout.patch
+        return VideoShape(layout.frames, layout.factor, multiple, layout.size[0] * layout.size[1])
     try:
         unet, vae = (read_json(path / part / "config.json") for part in ("unet", "vae"))
         settings = read_json(path / "paintover.json") if (path / "paintover.json").is_file() else {}
@@ -102,31 +117,43 @@ def video_shape(path: Path) -> VideoShape:
         ) from error
 
 
+def wan_layout(path: Path) -> wan_folder.WanLayout:
+    """The layout of a folder of a kind in `WAN_KINDS`. Raises PaintoverError where it is damaged."""
+    try:
+        settings = read_json(path / "paintover.json") if (path / "paintover.json").is_file() else {}
+        return wan_folder.read_layout(path, settings)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION, f"The model folder {path} is damaged (a config.json); download it again."
+        ) from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object in a file."""
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def locate(name: str, kind: str) -> ModelFolder:
-    """The model of a name: a shipped one, a folder, or a hub id that was downloaded.
+def locate(name: str, *kinds: str) -> ModelFolder:
+    """The model of a name: a shipped one, a folder, or a hub id that was downloaded. kinds: of which it may be.
 
     Raises PaintoverError that says what to download, how large it is, under which licence, and where to put it."""
     path = next((path for path in _places(name) if (path / "model_index.json").is_file()), None)
     if path is None:
-        raise _missing(name, kind)
-    found = _kind(path)
-    if found != kind:
+        raise _missing(name, kinds)
+    kind = _kind(path)
+    if kind not in kinds:
+        wanted = " or ".join(_WORDS[each] for each in kinds)
         raise PaintoverError(
             Code.INVALID_ARGUMENT,
-            f"The model '{name}' is {_WORDS.get(found, 'of another kind')}; this method needs {_WORDS[kind]}.",
+            f"The model '{name}' is {_WORDS.get(kind, 'of another kind')}; this method needs {wanted}.",
         )
-    for part in _PARTS[kind]:
+    for part in _parts(path, kind):
         if not (path / part).is_dir():
             raise PaintoverError(
                 Code.FAILED_PRECONDITION,
                 f"The model folder {path} is incomplete: {part} is missing; download it again.",
             )
-    for part in _NETWORKS[kind]:
+    for part in _networks(path, kind):
         weights.require_safetensors(path / part)
     if kind == "inpaint":
         weights.require_tokenizer(path / "tokenizer")
@@ -137,15 +164,29 @@ def locate(name: str, kind: str) -> ModelFolder:
 
 def digest(path: Path, kind: str, clip: Path | None = None) -> str:
     """16 hex digits of all files that are read of the model in a folder, and of the CLIP that it is computed with."""
-    parts = [file for part in _PARTS[kind] for file in (path / part).rglob("*") if file.is_file()]
+    parts = [file for part in _parts(path, kind) for file in (path / part).rglob("*") if file.is_file()]
     groups = [(path, [*path.glob("*.json"), *parts])]
     if clip is not None:
         groups.append((clip, [*clip.glob("*.json"), *clip.glob("*.safetensors")]))
     return weights.digest(groups)
 
 
+def _networks(path: Path, kind: str) -> tuple[str, ...]:
+    """The folders of a model's weights."""
+    return _NETWORKS.get(kind) or tuple(part for part in wan_layout(path).parts if part in wan_folder.NETWORKS)
+
+
+def _parts(path: Path, kind: str) -> tuple[str, ...]:
+    """All folders of a model that are read."""
+    return (*_NETWORKS[kind], *_OTHERS[kind]) if kind in _NETWORKS else wan_layout(path).parts
+
+
 def _check_configuration(path: Path, kind: str) -> None:
     """Raises PaintoverError for a network that the methods of that kind of model would compute wrong results with."""
+    if kind in WAN_KINDS:
+        if wrong := wan_folder.fault(path, wan_layout(path), kind):
+            raise PaintoverError(Code.INVALID_ARGUMENT, f"The model in {path} is not {_WORDS[kind]}: {wrong}.")
+        return
     try:
         unet, scheduler = (read_json(path / file) for file in ("unet/config.json", "scheduler/scheduler_config.json"))
     except (OSError, ValueError, TypeError) as error:
@@ -170,6 +211,16 @@ def found(kind: str = "") -> list[str]:
     """The names of the models that are here, shipped ones first; of one kind, or of all."""
     names = [name for folder in (SHIPPED, *_folders()) for name in _names_in(folder, kind)]
     return list(dict.fromkeys(names))
+
+
+def licence(model: ModelFolder) -> str:
+    """The name of a model's licence, as its model card states it; "unknown" where nothing does."""
+    if model.name in _KNOWN:
+        return _KNOWN[model.name][1]
+    card = model.path / "README.md"
+    header = re.match(r"---\n(.*?)\n---", card.read_text("utf-8", "replace"), re.DOTALL) if card.is_file() else None
+    stated = dict(re.findall(r"^(license|license_name):\s*(\S.*?)\s*$", header[1], re.MULTILINE)) if header else {}
+    return stated.get("license_name") or stated.get("license") or "unknown"
 
 
 CLIP = "openai/clip-vit-large-patch14"
@@ -245,21 +296,22 @@ def _names_in(folder: Path, kind: str) -> list[str]:
 def _kind(path: Path) -> str:
     try:
         index = json.loads((path / "model_index.json").read_text(encoding="utf-8"))
-        return _KINDS.get(index["_class_name"], "")
+        kind = _KINDS.get(index["_class_name"], "")
+        return "" if index["_class_name"] == "WanPipeline" and not index.get("expand_timesteps") else kind
     except (ValueError, KeyError, TypeError) as error:
         raise PaintoverError(
             Code.FAILED_PRECONDITION, f"The model folder {path} is damaged (model_index.json); download it again."
         ) from error
 
 
-def _missing(name: str, kind: str) -> PaintoverError:
+def _missing(name: str, kinds: Sequence[str]) -> PaintoverError:
     size, licence = _KNOWN.get(name, ("", ""))
     facts = f" ({size}, under {licence})" if size else ""
     if "/" in name and not Path(name).is_absolute():
-        wanted = _WANTED if size else ""
+        wanted = _WANTED if size and not name.startswith("Wan-AI/") else ""
         how = f"download it with 'hf download {name}{wanted}'{facts}, or put its folder at {_folders()[-1] / name}"
     else:
-        near = nearest(name, found(kind)).removesuffix(".")
+        near = nearest(name, [model for kind in kinds for model in found(kind)]).removesuffix(".")
         how = f"name a folder in the diffusers format, a hub id that was downloaded, or one that is here.{near}"
     return PaintoverError(
         Code.FAILED_PRECONDITION, f"The model '{name}' is not on this machine: {how.removesuffix('.')}."

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -54,6 +56,18 @@ def c_out(sigma: Sigma) -> Tensor:
 def c_noise(sigma: Sigma) -> Tensor:
     """The time step that the network is conditioned on for a noise level."""
     return 0.25 * _level(sigma).log()
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How a family of networks is scaled at a level, as functions of it: c_in, of the noisy latents in the input;
+    c_skip, of the noisy latents in the denoised estimate (Karras et al., eq. 7)."""
+
+    c_in: Callable[[Sigma], Tensor]
+    c_skip: Callable[[Sigma], Tensor]
+
+
+V_PREDICTION = Scaling(c_in, c_skip)
 
 
 def denoised(x: Tensor, output: Tensor, sigma: Sigma) -> Tensor:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from paintover_engine.diffusion import sampling, schedule
 from paintover_engine.diffusion.denoiser import Denoiser
-from paintover_engine.diffusion.schedule import c_in, c_skip
+from paintover_engine.diffusion.schedule import V_PREDICTION, Scaling
 from paintover_engine.diffusion.svd import Condition, ModelConfig, VideoModel
 
 Normaliser = Literal["channel", "paper", "frame", "none"]
@@ -103,29 +103,38 @@ def levels(config: ModelConfig, steps: int, strength: float) -> Tensor:
 # Inversion. Each function returns the states at the levels, noisiest first, the clean latents last.
 
 
-def inverse_euler_step(x: Tensor, query: Tensor, denoised: Tensor, lower: Tensor, sigma: Tensor) -> Tensor:
+def inverse_euler_step(
+    x: Tensor, query: Tensor, denoised: Tensor, lower: Tensor, sigma: Tensor, scaling: Scaling = V_PREDICTION
+) -> Tensor:
     """Equation 4: the state at level `sigma` from which an Euler step (`sampling.euler_step`) leads to `x` at the level
     `lower`. Exact where `query` is that state.
 
     query: the latents at which the network was evaluated; denoised: D(query; sigma). All (1, F, C, h, w)."""
-    network = denoised - c_skip(sigma) * query  # c_out F(c_in query; c_noise)
+    c_skip = scaling.c_skip(sigma)
+    network = denoised - c_skip * query  # c_out F(c_in query; c_noise)
     step = lower - sigma
-    return (sigma * x + step * network) / (step * (1 - c_skip(sigma)) + sigma)
+    return (sigma * x + step * network) / (step * (1 - c_skip) + sigma)
 
 
-def naive(model: Denoiser, x0: Tensor, sigmas: Tensor) -> list[Tensor]:
+def naive(model: Denoiser, x0: Tensor, sigmas: Tensor, scaling: Scaling = V_PREDICTION) -> list[Tensor]:
     """Equation 5, inversion without extrapolation: the network is evaluated at the current state, scaled for its own
     level, as if it stood at the next."""
     x, states = x0, [x0]
     for sigma, lower in schedule.ascending(sigmas):
-        query = x * (c_in(lower) / c_in(sigma))
-        x = inverse_euler_step(x, query, model(query, sigma), lower, sigma)
+        query = x * (scaling.c_in(lower) / scaling.c_in(sigma))
+        x = inverse_euler_step(x, query, model(query, sigma), lower, sigma, scaling)
         states.append(x)
     return states[::-1]
 
 
 def extrapolated(
-    model: Denoiser, x0: Tensor, sigmas: Tensor, noise: Tensor, threshold: float = 1.0, refinements: int = 0
+    model: Denoiser,
+    x0: Tensor,
+    sigmas: Tensor,
+    noise: Tensor,
+    threshold: float = 1.0,
+    refinements: int = 0,
+    scaling: Scaling = V_PREDICTION,
 ) -> list[Tensor]:
     """Equations 6 and 7, inversion with noise extrapolation: latents move on nearly straight lines, so the network is
     evaluated where the line from x0 through the current state meets the next level.
@@ -139,8 +148,8 @@ def extrapolated(
         extrapolates = bool(lower > threshold)
         query = x0 + (x - x0) * (sigma / lower) if extrapolates else x0 + noise * (sigma * deviation)
         for _ in range(refinements if extrapolates else 0):
-            query = inverse_euler_step(x, query, model(query, sigma), lower, sigma)
-        x = inverse_euler_step(x, query, model(query, sigma), lower, sigma)
+            query = inverse_euler_step(x, query, model(query, sigma), lower, sigma, scaling)
+        x = inverse_euler_step(x, query, model(query, sigma), lower, sigma, scaling)
         states.append(x)
     return states[::-1]
 

@@ -50,6 +50,10 @@ MIGRATIONS = (
     """
     ALTER TABLE keyframes ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
     """,
+    # 4: why a frame's confidence is low, by its number (`compose.reason`).
+    """
+    ALTER TABLE job_frames ADD COLUMN reason INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 """Each brings a file of version n to version n + 1. Never change one that was released: add the next."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.store import StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.mattes import MatteSink, open_matte_sink
-from paintover_engine.media.output import open_sink
+from paintover_engine.media.output import check_sidecar, open_sink
 from paintover_engine.media.plate import Plate
 from paintover_engine.media.sink import Sink, failed
 from paintover_engine.media.source import check_unchanged
@@ -30,6 +30,8 @@ class Delivery:
     """Writes one result in a thread of its own, started while the stages that compute it still run.
 
     plate, painted: give a frame by its number; `painted` gives None while that frame is not computed.
+    describe: the sidecar's text, from the frames, ascending, and notes about what was written;
+        called once all frames are written and the job is complete.
     record: the file that makes publishing repeatable (`jobs.publication`); None: it is not.
     """
 
@@ -39,13 +41,16 @@ class Delivery:
         info: SourceInfo,
         plate: Callable[[int], Plate],
         painted: Callable[[int], StoredFrame | None],
+        describe: Callable[[Sequence[StoredFrame], Sequence[str]], str],
         record: Path | None = None,
     ) -> None:
         self._output = output
         self._info = info
         self._plate = plate
         self._painted = painted
+        self._describe = describe
         self._record = record
+        self._frames: list[StoredFrame] = []
         self._complete = threading.Event()  # all frames are computed: the output may appear
         self._abandoned = threading.Event()
         self._written = 0
@@ -85,6 +90,7 @@ class Delivery:
                 before: Future[None] | None = None
                 for written, number in enumerate(range(info.first, info.last + 1), start=1):
                     frame = self._awaited(number)
+                    self._frames.append(frame)
                     painted = outputs.load_painted(frame)
                     composited = composite(self._plate(number), painted, frame.bounds)
                     if before:
@@ -102,7 +108,9 @@ class Delivery:
 
     def _publish(self, sink: Sink, mattes: MatteSink | None) -> None:
         check_unchanged(self._info)  # frames that were read early may have been rendered again since
+        sidecar = check_sidecar(self._output.path, self._info, self._output.overwrite)
         renames = [*(mattes.stage() if mattes else []), *sink.stage()]
+        renames.append(sink.stage_beside(sidecar, self._describe(self._frames, sink.notes)))
         try:
             publication.publish(renames, self._record, sink.notes, self._output.overwrite)
         except OSError as error:

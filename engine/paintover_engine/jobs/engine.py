@@ -80,6 +80,7 @@ class Engine:
         self.keyframes = Keyframes(state, self.shots, self.jobs)
         self.frames = Frames(state, self.shots, self.jobs)
         self.storage = Storage(state, self.keyframes)
+        self.roots = state.roots
 
     async def start(self) -> None:
         """Begins to run the queue."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from paintover_engine.compose.reason import Reason
 from paintover_engine.media.info import SourceInfo
 
 
@@ -73,6 +74,7 @@ class JobSpec:
     versioned: the output path that the client gave, of which `output` is this job's numbered version; "" without
         versions.
     owner: the client's own text for whose job it is; "" for the shot's.
+    kept: runs of frames that are taken from an earlier job's result: the stage's key, first and last frame.
     """
 
     method: str
@@ -86,6 +88,7 @@ class JobSpec:
     await_keyframe: bool = False
     versioned: str = ""
     owner: str = ""
+    kept: Sequence[tuple[str, int, int]] = ()
 
 
 @dataclass
@@ -122,11 +125,12 @@ class Phase(TypedDict):
 
 @dataclass(frozen=True)
 class JobFrame:
-    """A result frame of a job. key: of the stage that published it; confidence: 0 to 1."""
+    """A result frame of a job. key: of the stage that published it; confidence: 0 to 1; reason: why it is low."""
 
     number: int
     key: str
     confidence: float
+    reason: Reason = Reason.NONE
 
 
 @dataclass

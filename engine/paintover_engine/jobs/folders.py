@@ -51,6 +51,10 @@ class DataFolder:
         """One JSON file per job that published an output: by it the job, run again, recognises its files."""
         return self.root / "publications"
 
+    def publication(self, job: int) -> Path:
+        """The file of a job in it."""
+        return self.publications / f"{job}.json"
+
     @property
     def keyframes(self) -> Path:
         """Keyframes as the engine read them, one file per digest."""
@@ -89,13 +93,13 @@ class DataFolder:
         """Outputs being written; emptied at start. On the disk of the cache, so that a rename publishes them."""
         return self.root / "temporary"
 
-    def create(self) -> None:
-        """Creates the folders, private to the owner.
+    def create(self, private: bool = True) -> None:
+        """Creates the folders. private: for the owner alone; else for whom the process's umask says.
 
         Raises PaintoverError when a folder cannot be created or written."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            if os.name == "posix":
+            if private and os.name == "posix":
                 self.root.chmod(0o700)
             for folder in (
                 self.cache, self.results, self.views, self.records, self.keyframes, self.uploads, self.publications,

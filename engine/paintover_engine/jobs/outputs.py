@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from paintover_engine.durable import replace_file
 from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs.protocol import PublishedFrame
 from paintover_engine.jobs.store import Store, StoredFrame, checksum, frame_path
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.video_picture import read_only
@@ -98,10 +99,8 @@ def _checkpoint(store: Store, key: str) -> Path:
     return store.path(own, publishes=False) / "checkpoint.safetensors"
 
 
-def save_frames(
-    store: Store, key: str, frames: Iterable[ResultFrame], size: tuple[int, int]
-) -> list[tuple[int, float]]:
-    """Stores the frames that a stage publishes under its key; returns their numbers and confidences.
+def save_frames(store: Store, key: str, frames: Iterable[ResultFrame], size: tuple[int, int]) -> list[PublishedFrame]:
+    """Stores the frames that a stage publishes under its key.
 
     size: the plate's width and height."""
     published = []
@@ -113,10 +112,11 @@ def save_frames(
                 "window": json.dumps(frame.bounds),
                 "size": json.dumps(size),
                 "confidence": f"{frame.confidence:.4f}",
+                "reason": str(int(frame.reason)),
                 "checksum": checksum(painted.reshape(-1).view(np.uint8).data),
             }
             _save({"painted": painted}, frame_path(folder, frame.number), metadata)
-            published.append((frame.number, frame.confidence))
+            published.append(PublishedFrame(number=frame.number, confidence=frame.confidence, reason=frame.reason))
     return published
 
 

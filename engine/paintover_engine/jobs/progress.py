@@ -8,6 +8,7 @@ from paintover_engine.jobs.entities import Job, JobProgress, Phase
 from paintover_engine.jobs.job_plan import JobPlan
 
 DELIVERY_COST = 0.4  # of writing one frame, in the unit of the stages' costs (a draft's work on a frame is about 1)
+KNOWN_SHARE = 0.6  # of a plan: with less of it by functions that have run, no time left is told
 DELIVERY_PERIOD = 0.25  # seconds between two updates while the result is written
 
 
@@ -26,7 +27,18 @@ def update_progress(job: Job, plan: JobPlan) -> None:
     if measured := sum(plan.costs.values()):
         overlap = plan.waited / max(sum(plan.seconds.values()), 1e-3)
         lefts = [phase["left"] for phase in progress.phases]
-        progress.seconds_left = plan.waited / measured * delivery + overlap * sum(lefts)
+        seconds = plan.waited / measured * delivery + overlap * sum(lefts)
+        progress.seconds_left = seconds if _known_share(plan) >= KNOWN_SHARE else -1.0
+
+
+def _known_share(plan: JobPlan) -> float:
+    """How much of the plan, by cost and by stages, is of functions whose pace was measured or that are done, 0 to 1.
+
+    What one function takes says little of another: a model's pass over a frame may cost a hundred times as much, for
+    its declared cost, as optical flow."""
+    unknown = [stage for stage in plan.missing if not plan.costs.get(stage.function)]
+    by_cost = sum(stage.cost for stage in unknown) / sum(stage.cost for stage in plan.stages)
+    return 1 - max(by_cost, len(unknown) / len(plan.stages))
 
 
 def _phase(function: str, plan: JobPlan) -> Phase:

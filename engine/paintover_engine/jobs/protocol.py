@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from paintover_engine.compose.reason import Reason
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods.stage import KeyframeRef
@@ -225,7 +226,8 @@ class PlanJobReply(Message):
 
 
 class PlanJobRequest(Request[PlanJobReply]):
-    """Declares a job's stages, and prepares to run them. output: None where nothing is written."""
+    """Declares a job's stages, and prepares to run them. output: None where nothing is written. kept: runs of frames
+    that are in the store already: the stage's key, first and last frame."""
 
     job: int
     info: SourceInfo
@@ -234,13 +236,22 @@ class PlanJobRequest(Request[PlanJobReply]):
     keyframes: list[KeyframeRef]
     model: str
     output: Output | None
+    kept: list[tuple[str, int, int]] = []
+
+
+class PublishedFrame(Message):
+    """A frame that a stage published. confidence: 0 to 1; reason: why it is low."""
+
+    number: int
+    confidence: float
+    reason: Reason
 
 
 class RunStageReply(Message):
-    """seconds: what the stage took; frames: number and confidence of each frame that it published."""
+    """seconds: what the stage took."""
 
     seconds: float
-    frames: list[tuple[int, float]]
+    frames: list[PublishedFrame]
 
 
 class RunStageRequest(Request[RunStageReply]):
@@ -253,9 +264,13 @@ class RunStageRequest(Request[RunStageReply]):
 
 
 class DeliverRequest(Request[Notes]):
-    """Finishes writing a job's result, whose frames are all there; reports progress."""
+    """Finishes writing a job's result, whose frames are all there; reports progress.
+
+    notes: what the job tells at its end, for the sidecar; started: when it did, in seconds since 1970."""
 
     job: int
+    notes: list[str]
+    started: float
 
 
 class JobNotesRequest(Request[Notes]):

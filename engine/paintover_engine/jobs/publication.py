@@ -39,7 +39,10 @@ class _Rename:
 
 
 def publish(renames: Sequence[tuple[Path, Path]], record: Path | None, notes: Sequence[str], overwrite: bool) -> None:
-    """Renames the files of a result, (staged, final). record: where what is done is stored first; None: nowhere."""
+    """Renames the files of a result, (staged, final), the sidecar last: where it stands, the output is whole. An
+    earlier output's sidecar is removed first.
+
+    record: where what is done is stored before; None: nowhere."""
     if record:
         described = []
         for staged, final in renames:
@@ -47,6 +50,8 @@ def publish(renames: Sequence[tuple[Path, Path]], record: Path | None, notes: Se
             status = staged.stat()
             described.append(asdict(_Rename(str(staged), str(final), status.st_size, status.st_mtime_ns)))
         write_file(record, json.dumps({"renames": described, "notes": list(notes), "overwrite": overwrite}))
+    if overwrite:
+        renames[-1][1].unlink(missing_ok=True)
     replace_files(renames)
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from paintover_engine.compose.reason import Reason
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.database import Database
 from paintover_engine.jobs.entities import (
@@ -358,23 +359,26 @@ class Queue:
 
     def _insert_frames(self, job: Job, frames: Sequence[JobFrame]) -> None:
         self._db.many(
-            "INSERT OR REPLACE INTO job_frames VALUES (?, ?, ?, ?, ?)",
-            [(job.id, frame.number, frame.key, frame.confidence, job.sequence) for frame in frames],
+            "INSERT OR REPLACE INTO job_frames (job, number, key, confidence, sequence, reason) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [(job.id, each.number, each.key, each.confidence, job.sequence, int(each.reason)) for each in frames],
         )
 
     def frames(self, job_id: int, since: int = 0, below: float = 2.0) -> list[JobFrame]:
         """A job's frames, ascending. since: those that a change at or after that number added; below: those of less
         confidence."""
         rows = self._db.rows(
-            "SELECT number, key, confidence FROM job_frames WHERE job = ? AND sequence >= ? AND confidence < ? "
+            "SELECT number, key, confidence, reason FROM job_frames WHERE job = ? AND sequence >= ? AND confidence < ? "
             "ORDER BY number",
             (job_id, since, below),
         )
-        return [JobFrame(*row) for row in rows]
+        return [_frame(row) for row in rows]
 
     def frame(self, job_id: int, number: int) -> JobFrame | None:
-        row = self._row("SELECT number, key, confidence FROM job_frames WHERE job = ? AND number = ?", (job_id, number))
-        return JobFrame(*row) if row else None
+        row = self._row(
+            "SELECT number, key, confidence, reason FROM job_frames WHERE job = ? AND number = ?", (job_id, number)
+        )
+        return _frame(row) if row else None
 
     def result_keys(self, job_id: int | None = None, since: int = 0) -> set[str]:
         """Keys of the stages that published a job's frames (all jobs' when None), at or after a sequence number."""
@@ -425,6 +429,10 @@ def _keyframe(row: sqlite3.Row) -> StoredKeyframe:
         row["id"], row["shot"], row["frame"], row["digest"], bool(row["has_matte"]), json.loads(row["notes"]),
         bool(row["current"]), json.loads(row["files"]),
     )  # fmt: skip
+
+
+def _frame(row: sqlite3.Row) -> JobFrame:
+    return JobFrame(row["number"], row["key"], row["confidence"], Reason(row["reason"]))
 
 
 def _job(row: sqlite3.Row) -> Job:

@@ -13,12 +13,13 @@ import dataclasses
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from paintover_engine.durable import sync_folder, write_file
 from paintover_engine.jobs.entities import Job, JobFrame, JobProgress, JobSpec, JobState, Shot, StoredKeyframe
+from paintover_engine.jobs.kept import keys_by_frame
 from paintover_engine.jobs.queue import Queue
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.info import SourceInfo
@@ -126,11 +127,14 @@ def restore(queue: Queue, store: Store, record: Record) -> None:
         queue.put_shot(record.shot)
     for keyframe in record.keyframes:
         queue.restore_keyframe(keyframe)
-    queue.restore_job(record.job, list(_frames(store, record.results)))
+    queue.restore_job(record.job, list(_frames(store, record.results, keys_by_frame(record.job.spec.kept))))
 
 
-def _frames(store: Store, keys: list[str]) -> Iterator[JobFrame]:
+def _frames(store: Store, keys: list[str], kept: Mapping[int, str]) -> Iterator[JobFrame]:
+    """The frames of a job. keys: of the stages that published them; kept: those of the frames of an earlier job."""
+    earlier = set(kept.values())
     for key in keys:
         if store.is_whole(key, publishes=True):
             for frame in store.frames(key):
-                yield JobFrame(frame.number, key, frame.confidence)
+                if kept.get(frame.number, "" if key in earlier else key) == key:
+                    yield JobFrame(frame.number, key, frame.confidence, frame.reason)

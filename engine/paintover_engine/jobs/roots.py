@@ -17,6 +17,15 @@ class AllowedRoots:
     def __init__(self, roots: Sequence[Path]) -> None:
         self._roots = [root.resolve() for root in roots]
 
+    @property
+    def first(self) -> Path | None:
+        """The first root; None where all is allowed."""
+        return self._roots[0] if self._roots else None
+
+    def allows(self, folder: Path) -> bool:
+        """Whether a folder is a root or below one."""
+        return not self._roots or self._holds(folder.resolve())
+
     def check(self, path: str, what: str) -> str:
         """The path. what: what it is to the user, as a sentence begins ("The source").
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.jobs import outputs
+from paintover_engine.jobs import outputs, sidecar
 from paintover_engine.jobs.delivery import Delivery
-from paintover_engine.jobs.protocol import Output
+from paintover_engine.jobs.kept import Kept, keys_by_frame
+from paintover_engine.jobs.protocol import Output, PublishedFrame
 from paintover_engine.jobs.store import Store, StoredFrame
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
@@ -38,10 +39,10 @@ class Cancelled(PaintoverError):
 
 @dataclass(frozen=True)
 class StageReport:
-    """A stage that ran. seconds: what it took; frames: number and confidence of each frame that it published."""
+    """A stage that ran. seconds: what it took; frames: those that it published."""
 
     seconds: float
-    frames: list[tuple[int, float]]
+    frames: list[PublishedFrame]
 
 
 class Runner:
@@ -54,6 +55,8 @@ class Runner:
     model: its name, for methods that take one; "": the method's default.
     output: where the result is written; the writing starts with the first frame, while the other stages still run.
     publication: the file that records what of the output was published, for a job that is run again.
+    kept: runs of frames that an earlier job made and that are not to be made: the stage's key, first and last frame.
+    source: the source as it lies on this machine, where that is not where `info` was found.
     """
 
     def __init__(
@@ -67,26 +70,37 @@ class Runner:
         model: str = "",
         output: Output | None = None,
         publication: Path | None = None,
+        source: SourceInfo | None = None,
+        kept: Sequence[Kept] = (),
     ) -> None:
         self.info = info
+        self._files = source or info
         self.store = store
         self.cancelled = cancelled
-        spec = find_method(method)
+        self._spec = spec = find_method(method)
         self._module: ModuleType = importlib.import_module(spec.module)
-        self._settings = (parameters, model or spec.default_model) if spec.takes_model else (parameters,)
+        self._parameters = parameters
+        self._model = model or spec.default_model
+        self._settings = (parameters, self._model) if spec.takes_model else (parameters,)
         self.stages: list[Stage] = self._module.plan(info, keyframes, *self._settings)
+        self._kept_runs, self._kept = kept, keys_by_frame(kept)
+        if kept:
+            self.stages = _needed_for(self.stages, set(range(info.first, info.last + 1)) - self._kept.keys())
         self._publishing = {
             number: stage
             for stage in self.stages
             if stage.publishes
             for number in range(stage.frames[0], stage.frames[1] + 1)
         }
+        self._keys = keyframes
         self._output = output
         self._publication = publication
-        self._source = open_source(info)
+        self._started = time.time()
+        self._closing_notes: Sequence[str] = ()
+        self._source = open_source(self._files)
         self._keyframes: dict[str, Keyframe] = {}
-        self._slots = 1 if spec.takes_model else 2
-        self._threads = ThreadPoolExecutor(self._slots, "stage")
+        self.slots = 1 if spec.takes_model else 2
+        self._threads = ThreadPoolExecutor(self.slots, "stage")
         self._names: dict[str, str] = {}
         self._runs: dict[str, Future[StageReport]] = {}
         self._following: Sequence[Stage] = ()
@@ -157,7 +171,7 @@ class Runner:
         following: the stages that will be run next, in order. They may be started already; a later call then only
         waits for them."""
         with self._starting:
-            self._following = following[:AHEAD] if self._slots > 1 else ()
+            self._following = following[:AHEAD] if self.slots > 1 else ()
             run = self._runs.get(stage.key)
             stored = self._has(stage)
             if run is None and stored:  # another job computed it meanwhile
@@ -180,9 +194,9 @@ class Runner:
     def _has(self, stage: Stage) -> bool:
         return self.store.has(stage.key, stage.publishes)
 
-    def _published(self, stage: Stage) -> list[tuple[int, float]]:
+    def _published(self, stage: Stage) -> list[PublishedFrame]:
         found = self.store.frames(stage.key) if stage.publishes else []
-        return [(frame.number, frame.confidence) for frame in found]
+        return [PublishedFrame(number=each.number, confidence=each.confidence, reason=each.reason) for each in found]
 
     def _start(self, stage: Stage) -> Future[StageReport]:
         run = self._runs[stage.key] = self._threads.submit(self._run, stage)
@@ -193,7 +207,7 @@ class Runner:
         """Starts those of the following stages whose inputs are stored, while a thread is free."""
         with self._starting:
             for stage in self._following:
-                if self._closed or sum(not run.done() for run in self._runs.values()) >= self._slots:
+                if self._closed or sum(not run.done() for run in self._runs.values()) >= self.slots:
                     return
                 known = stage.key in self._runs or self._has(stage)
                 if not known and all(self._has(needed) for needed in stage.inputs):
@@ -206,7 +220,7 @@ class Runner:
         if name and name != stage.key and self.store.find_again(name, stage.key):
             return StageReport(time.perf_counter() - started, [])
         output = stage.function(self, stage)
-        frames: list[tuple[int, float]] = []
+        frames: list[PublishedFrame] = []
         if stage.publishes:
             frames = outputs.save_frames(self.store, stage.key, output, (self.info.width, self.info.height))
             self._start_delivery_if_ready()
@@ -234,12 +248,20 @@ class Runner:
 
     # Writing the result.
 
-    def deliver(self, progress: Callable[[int], None] = lambda frames: None) -> tuple[str, ...]:
-        """Finishes writing the result, and publishes it as a whole.
+    def deliver(
+        self,
+        progress: Callable[[int], None] = lambda frames: None,
+        notes: Sequence[str] = (),
+        started: float | None = None,
+    ) -> tuple[str, ...]:
+        """Finishes writing the result, and publishes it as a whole, with its sidecar.
 
-        progress: called regularly with the number of frames written so far. Returns notes for the user, such as what
-        the format could not hold."""
+        progress: called regularly with the number of frames written so far. notes: what the job tells at its end, for
+        the sidecar. started: when the job did, in seconds since 1970; None: when this runner did. Returns notes for
+        the user, such as what the format could not hold."""
         with self._starting:
+            self._closing_notes = notes
+            self._started = started or self._started
             delivery = self._delivery or self._start_delivery()
             self._delivery = None
         return delivery.finish(self.check, progress)
@@ -252,16 +274,43 @@ class Runner:
 
     def _start_delivery(self) -> Delivery:
         assert self._output
-        return Delivery(self._output, self.info, self.plate, self._painted, self._publication)
+        return Delivery(self._output, self._files, self.plate, self._painted, self._describe, self._publication)
+
+    def _describe(self, frames: Sequence[StoredFrame], notes: Sequence[str]) -> str:
+        """The text of the result's sidecar."""
+        assert self._output
+        return sidecar.describe(
+            self.info,
+            self._output,
+            self._keys,
+            self._spec,
+            self._parameters,
+            self._model,
+            kept=self._kept_runs,
+            frames=frames,
+            notes=[*self._closing_notes, *notes],
+            wall_seconds=time.time() - self._started,
+        )
 
     def _painted(self, number: int) -> StoredFrame | None:
         """A frame of the result; None while it is not computed."""
         stage = self._publishing.get(number)
-        if stage is None or not self._has(stage):
+        key = self._kept.get(number) or (stage.key if stage else "")
+        if not key or not self.store.has(key, publishes=True):
             return None
-        frame = self.store.frame(stage.key, number)
+        frame = self.store.frame(key, number)
         outputs.check_frame(self.store, frame)
         return frame
+
+
+def _needed_for(stages: Sequence[Stage], numbers: Set[int]) -> list[Stage]:
+    """The stages that publish some of these frames, and all that those read, in their order."""
+    needed: set[str] = set()
+    for stage in reversed(stages):  # inputs come before readers
+        first, last = stage.frames
+        if stage.key in needed or (stage.publishes and not numbers.isdisjoint(range(first, last + 1))):
+            needed.update((stage.key, *(each.key for each in stage.inputs)))
+    return [stage for stage in stages if stage.key in needed]
 
 
 def _failed(run: Future[StageReport]) -> bool:

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from paintover_engine.errors import Code, PaintoverError
@@ -19,11 +20,13 @@ from paintover_engine.jobs.database import QueueDamaged, QueueUnwritable
 from paintover_engine.jobs.device_worker import DeviceWorker
 from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, StoredKeyframe, WaitingJob
 from paintover_engine.jobs.job_plan import JobPlan, missing_stages
+from paintover_engine.jobs.kept import keys_by_frame
 from paintover_engine.jobs.progress import DeliveryEstimate, update_progress
 from paintover_engine.jobs.protocol import PlannedStage, ReplyT, Request
 from paintover_engine.jobs.queue import Queue
 from paintover_engine.jobs.retry import MAX_WORKER_CRASHES, RetryPolicy
 from paintover_engine.jobs.store import Store
+from paintover_engine.jobs.unsure import ResultFrame
 from paintover_engine.jobs.worker_client import WorkerDied
 from paintover_engine.methods.registry import METHODS
 from paintover_engine.methods.stage import AHEAD, KeyframeRef
@@ -54,6 +57,7 @@ class Scheduler:
         self._assigned: set[int] = set()  # jobs that a device works on right now
         self._running: dict[str, asyncio.Event] = {}  # by the key of a stage that runs right now; set at its end
         self._calls: dict[int, asyncio.Task[Any]] = {}
+        self._halted: Counter[int] = Counter()  # jobs that are being cancelled or paused, and by how many clients
         self._background: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
@@ -73,12 +77,19 @@ class Scheduler:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def interrupt(self, job_id: int) -> None:
-        """Ends what runs for a job now, whose state the caller has set. Returns when its files are closed."""
-        if task := self._calls.get(job_id):
-            task.cancel()
-            await asyncio.wait([task])
-        self.forget(job_id)
+    @contextlib.asynccontextmanager
+    async def halted(self, job_id: int) -> AsyncIterator[None]:
+        """Ends what runs for a job now, and starts nothing for it within. On entry its files are closed."""
+        self._halted[job_id] += 1
+        try:
+            if task := self._calls.get(job_id):
+                task.cancel()
+                await asyncio.wait([task])
+            yield
+        finally:
+            self._halted[job_id] -= 1
+            self._halted += Counter()  # drops those at 0
+            self.forget(job_id)
 
     def forget(self, job_id: int) -> None:
         """Drops a job's plan and retries, so that it is planned anew; what runs for it now goes on."""
@@ -127,7 +138,7 @@ class Scheduler:
         pause = None
         waiting = [job for job in self._queue.waiting(*ACTIVE) if self._runs_on(worker, job)]
         for job in sorted(waiting, key=_rank):
-            if job.id in self._assigned:
+            if job.id in self._assigned or job.id in self._halted:
                 continue
             left = self._retries.seconds_left(job.id)
             if left <= 0:
@@ -175,6 +186,8 @@ class Scheduler:
         """Calls a device's worker about a job. plan: the call is for the process that holds it.
 
         None when the job was cancelled or paused meanwhile."""
+        if job.id in self._halted or self._queue.job(job.id).state not in ACTIVE:
+            return None
         generation = plan.generation if plan else None
         task = asyncio.ensure_future(worker.client.call(request, generation=generation, progress=progress))
         self._calls[job.id] = task
@@ -200,6 +213,7 @@ class Scheduler:
             keyframes=[KeyframeRef(keyframe.frame, keyframe.digest) for keyframe in keyframes],
             model=job.spec.model,
             output=_output(job.spec, keyframes),
+            kept=list(job.spec.kept),
         )
         reply = await self._call(worker, job, request)
         if reply is None:
@@ -215,7 +229,8 @@ class Scheduler:
         job.progress.stages_found = max(job.progress.stages_found, len(found)) if previous else len(found)
         job.progress.frames_total = info.count if keyframes else 0
         update_progress(job, plan)
-        self._queue.add_frames(job, [frame for stage in found for frame in self._published(stage)])
+        frames = [frame for stage in found for frame in self._published(job, stage)]
+        self._queue.add_frames(job, frames)
         log.info("planned: %d stages, %d found", len(stages), len(found), extra={"job": job.id})
         self._changed()
 
@@ -227,11 +242,11 @@ class Scheduler:
                 log.warning("the result of %s was damaged on disk; it is computed again", stage.label)
                 self._store.remove(stage.key, publishes=True)
 
-    def _published(self, stage: PlannedStage) -> list[JobFrame]:
-        """The frames that a finished stage published."""
+    def _published(self, job: Job, stage: PlannedStage) -> list[JobFrame]:
+        """The frames of a job that a finished stage published."""
         if not stage.publishes:
             return []
-        return [JobFrame(frame.number, stage.key, frame.confidence) for frame in self._store.frames(stage.key)]
+        return _made_for(job, stage, self._store.frames(stage.key))
 
     async def _advance(self, job: Job, plan: JobPlan) -> None:
         """Runs the next stage, unless another job has computed it meanwhile or is computing it right now."""
@@ -240,7 +255,7 @@ class Scheduler:
             plan.missing.pop(0)
             job.progress.stages_found += 1
             update_progress(job, plan)
-            self._queue.add_frames(job, self._published(stage))
+            self._queue.add_frames(job, self._published(job, stage))
             self._changed()
         elif ended := self._running.get(stage.key):
             await ended.wait()
@@ -271,8 +286,7 @@ class Scheduler:
         plan.finish(stage, reply.seconds, time.monotonic() - started)
         self._retries.reset(job.id)
         update_progress(job, plan)
-        frames = [JobFrame(number, stage.key, confidence) for number, confidence in reply.frames]
-        self._queue.add_frames(job, frames)
+        self._queue.add_frames(job, _made_for(job, stage, reply.frames))
         self._evict_to_budget(stage)
         self._changed()
 
@@ -291,7 +305,7 @@ class Scheduler:
             return
         notes = list(reply.notes)
         if job.spec.output:
-            delivered = await self._deliver(job, plan)
+            delivered = await self._deliver(job, plan, notes)
             if delivered is None:
                 return
             notes += delivered.notes
@@ -304,7 +318,7 @@ class Scheduler:
             return
         self._end(job, JobState.DONE, " ".join(notes))
 
-    async def _deliver(self, job: Job, plan: JobPlan) -> protocol.Notes | None:
+    async def _deliver(self, job: Job, plan: JobPlan, notes: Sequence[str]) -> protocol.Notes | None:
         estimate = DeliveryEstimate(job.progress)
 
         def on_progress(delivered: protocol.DeliveryProgress) -> None:
@@ -314,7 +328,8 @@ class Scheduler:
                 self._changed()
 
         job.progress.stage = "write"
-        return await self._call(plan.worker, job, protocol.DeliverRequest(job=job.id), plan, on_progress)
+        request = protocol.DeliverRequest(job=job.id, notes=list(notes), started=job.started or job.created)
+        return await self._call(plan.worker, job, request, plan, on_progress)
 
     # Failures.
 
@@ -380,6 +395,14 @@ def _output(spec: JobSpec, keyframes: Sequence[StoredKeyframe]) -> protocol.Outp
         return None
     paintings = tuple(path for keyframe in keyframes for path in keyframe.files)
     return protocol.Output(spec.output, spec.overwrite, spec.mattes, paintings)
+
+
+def _made_for(job: Job, stage: PlannedStage, frames: Sequence[ResultFrame]) -> list[JobFrame]:
+    """The frames of a job among those that a stage published: not those that it kept."""
+    kept = keys_by_frame(job.spec.kept)
+    return [
+        JobFrame(each.number, stage.key, each.confidence, each.reason) for each in frames if each.number not in kept
+    ]
 
 
 def _takes_model(method: str) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from paintover_engine.compose.reason import Reason
 from paintover_engine.durable import sync_file, sync_folder
 from paintover_engine.jobs.folders import DataFolder
 
@@ -26,7 +27,8 @@ class StoredFrame:
     """Where a result frame's pixels lie: (height, width, 4) half floats at `offset` of `path`, RGB and matte.
 
     bounds: x, y, width, height in the plate's pixels; size: the plate's width and height.
-    confidence: 0 to 1; checksum: SHA-256 of the samples in hex, "" for a frame of a version that wrote none.
+    confidence: 0 to 1; reason: why it is low; checksum: SHA-256 of the samples in hex, "" for a frame of a version that
+    wrote none.
     """
 
     number: int
@@ -36,6 +38,7 @@ class StoredFrame:
     bounds: tuple[int, int, int, int]
     size: tuple[int, int]
     confidence: float
+    reason: Reason
     checksum: str
 
 
@@ -187,6 +190,7 @@ def read_header(path: Path) -> StoredFrame:
         bounds=(x, y, width, height),
         size=(full_width, full_height),
         confidence=float(meta["confidence"]),
+        reason=Reason(int(meta.get("reason", Reason.NONE))),
         checksum=meta.get("checksum", ""),
     )
 

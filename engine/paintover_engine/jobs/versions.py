@@ -21,6 +21,16 @@ def version_path(unversioned: str, number: int) -> str:
     return str(path / version)
 
 
+def unversioned_path(version: str) -> str:
+    """The path that `version_path` made a version of; a path without a version as it is."""
+    path = Path(version)
+    if path.suffix.lower() in VIDEOS:
+        return str(path.with_name(re.sub(r"_v\d{3,}$", "", path.stem) + path.suffix))
+    if re.fullmatch(r"v\d{3,}", path.name):
+        return str(path.parent)
+    return str(path.parent.parent / path.name) if re.fullmatch(r"v\d{3,}", path.parent.name) else version
+
+
 def next_version(unversioned: str, reserved: Iterable[str]) -> int:
     """One more than the highest version that lies on disk or that a job is going to write."""
     shape = Path(version_path(unversioned, 1))

@@ -34,7 +34,7 @@ from paintover_engine.media.export import export_frame
 from paintover_engine.media.inputs import refuse_inputs
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.mattes import check_mattes
-from paintover_engine.media.output import check_output
+from paintover_engine.media.output import check_output, check_sidecar
 from paintover_engine.media.source import check_unchanged, open_source, probe
 from paintover_engine.methods.registry import find_method, find_model, read_parameters
 from paintover_engine.methods.stage import ResultFrame
@@ -109,6 +109,8 @@ class Worker:
     def _check_outputs(self, request: protocol.CheckOutputsRequest) -> protocol.Empty:
         info, overwrite, paintings = request.info, request.overwrite, request.paintings
         files = check_output(request.path, info, overwrite, paintings) if request.path else []
+        if request.path:
+            check_sidecar(request.path, info, overwrite)
         if request.mattes_path:
             check_mattes(request.mattes_path, info, overwrite, paintings, files)
         return protocol.Empty()
@@ -176,7 +178,8 @@ class Worker:
             self._is_cancelled,
             request.model,
             request.output,
-            self._folder.publications / f"{request.job}.json",
+            self._folder.publication(request.job),
+            kept=request.kept,
         )
         stages = [
             protocol.PlannedStage(
@@ -204,7 +207,8 @@ class Worker:
         def report(frames: int) -> None:
             self._send(protocol.AnswerLine(id=call, progress=protocol.DeliveryProgress(frames=frames)))
 
-        return protocol.Notes(notes=list(self._runners[request.job].deliver(report)))
+        runner = self._runners[request.job]
+        return protocol.Notes(notes=list(runner.deliver(report, request.notes, request.started)))
 
     def _job_notes(self, request: protocol.JobNotesRequest) -> protocol.Notes:
         runner = self._runners[request.job]

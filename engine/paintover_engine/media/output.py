@@ -41,6 +41,34 @@ def kind_of(path: Path, text: str) -> str:
     raise PaintoverError(Code.INVALID_ARGUMENT, f"'{path}' cannot be written: '{suffix}' is not one of {valid}.")
 
 
+SIDECAR = ".paintover.json"
+"""What the name of an output's sidecar ends with."""
+
+
+def sidecar_path(path: str | os.PathLike[str], info: SourceInfo) -> Path:
+    """Where the sidecar of an output lies: "edited.mov.paintover.json" beside that video, "sh010.exr.paintover.json"
+    beside the images sh010.####.exr, "paintover.json" in a folder."""
+    out = _absolute(path)
+    kind = kind_of(out, os.fspath(path))
+    if kind == "video":
+        return out.with_name(out.name + SIDECAR)
+    if kind == "folder":
+        return out / SIDECAR.lstrip(".")
+    names = output_names(out, True, info)
+    stem = names.prefix.rstrip("._- ") or "frames"
+    return names.folder / f"{stem}{names.suffix}{SIDECAR}"
+
+
+def check_sidecar(path: str | os.PathLike[str], info: SourceInfo, overwrite: bool) -> Path:
+    """The path of an output's sidecar. Raises PaintoverError where a file of that name must not be replaced."""
+    sidecar = sidecar_path(path, info)
+    if sidecar.exists() and not overwrite:
+        raise PaintoverError(
+            Code.ALREADY_EXISTS, f"'{sidecar}' exists; add --overwrite, or choose another name for the output."
+        )
+    return sidecar
+
+
 def check_output(
     path: str | os.PathLike[str], info: SourceInfo, overwrite: bool = False, paintings: Sequence[str] = ()
 ) -> list[Path]:

@@ -79,6 +79,16 @@ class Sink(ABC):
         except OSError as error:
             raise failed(self.path, error) from error
 
+    def stage_beside(self, final: Path, text: str) -> tuple[Path, Path]:
+        """Stages a small file to be published with the staged ones; returns its path and the final one. For after
+        `stage`. Raises PaintoverError."""
+        staged = self._staging / final.name
+        try:
+            staged.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise failed(final, error) from error
+        return staged, final
+
     def commit(self) -> None:
         """Moves all files to their final paths. Raises PaintoverError, and leaves none, where that fails."""
         try:

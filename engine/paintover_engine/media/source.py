@@ -169,6 +169,19 @@ def check_unchanged(info: SourceInfo) -> SourceFiles:
     return files
 
 
+def content_digest(info: SourceInfo) -> str:
+    """64 hex digits of a source's content, wherever it lies: each file's size, beginning and end."""
+    return _files(info).content_digest()
+
+
+def _files(info: SourceInfo) -> SourceFiles:
+    """The files of a source, as they are now."""
+    if info.kind == "video":
+        return SourceFiles(info.path, Path(info.path))
+    frames = _uploaded(info.path) if info.kind == "frames" else sequence.find(info.path)
+    return _sequence_files(info.path, frames, range(info.first, info.last + 1, info.step))
+
+
 def _uploaded(path: str) -> sequence.ImageSequence:
     frames = sequence.uploaded(Path(path))
     if frames is None:

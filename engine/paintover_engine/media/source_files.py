@@ -18,6 +18,8 @@ from typing import Protocol
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media.plate import Plate
 
+_SAMPLE = 64 * 1024  # bytes
+
 
 class Reader(Protocol):
     """Reads frames by number; what it meets on the way to one it yields too."""
@@ -53,6 +55,25 @@ class SourceFiles:
         """64 hex digits of the files' states and of what else tells the source from others."""
         states = [(number, state.size, state.modified, state.changed) for number, state in self._states.items()]
         return hashlib.sha256(repr((*identity, states)).encode()).hexdigest()
+
+    def content_digest(self) -> str:
+        """64 hex digits of the files' sizes, beginnings and ends, which are the same wherever they are copied to.
+
+        Raises PaintoverError where a file cannot be read."""
+        found = hashlib.sha256()
+        for number, file in self._all().items():
+            size = self._states[number].size
+            found.update(f"{number} {size} ".encode())
+            try:
+                with open(file, "rb") as opened:
+                    found.update(opened.read(_SAMPLE))
+                    opened.seek(max(0, size - _SAMPLE))
+                    found.update(opened.read(_SAMPLE))
+            except OSError as error:
+                raise PaintoverError(
+                    Code.PERMISSION_DENIED, f"The file '{file}' of the source cannot be read ({error.strerror})."
+                ) from error
+        return found.hexdigest()
 
     def check(self, number: int) -> None:
         """Raises PaintoverError where the file of a frame is not what it was. After a read it says whether what was

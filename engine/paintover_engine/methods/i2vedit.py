@@ -197,6 +197,11 @@ def requirements(info: SourceInfo, parameters: I2VEditParameters, model: ModelFo
     return {"windows": windows, "frames": shape.frames, "size": (width, height), **needed}
 
 
+def gpu_memory(info: SourceInfo, parameters: I2VEditParameters, model: ModelFolder) -> int:
+    """Bytes of GPU memory at most in the smallest tier."""
+    return int(min(requirements(info, parameters, model)["tiers"].values()))
+
+
 def notes(context: Context, stages: Sequence[Stage]) -> list[str]:
     """Sentences for a finished job: as what kind of edit each keyframe was taken where the user left that open, and
     why; and that memory ran out, and how it went on."""

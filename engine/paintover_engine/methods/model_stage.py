@@ -19,7 +19,9 @@ from paintover_engine.methods.stage import Context, Stage
 if TYPE_CHECKING:
     from paintover_engine.diffusion.inpaint import InpaintModel
     from paintover_engine.diffusion.memory import Tiered
+    from paintover_engine.diffusion.prompt import TextModel
     from paintover_engine.diffusion.svd import VideoModel
+    from paintover_engine.diffusion.wan import WanModel
 
 SMALL = 100_000_000
 """Bytes of weights up to which a model is computed on the CPU beside a GPU that cannot be used."""
@@ -34,7 +36,6 @@ def video_model(view: ModelView) -> VideoModel:
     from paintover_engine.diffusion import accelerators, svd
 
     folder = models.locate(view.model, "svd").path
-    _refuse_unusable_gpu(folder)
     model = svd.load(folder, dtype="auto" if accelerators.best().kind == "cpu" else view.precision)
     width, height = view.size
     model.fit(model.config.frames, height, width)
@@ -46,7 +47,6 @@ def inpaint_model(view: ModelView) -> InpaintModel:
     from paintover_engine.diffusion import inpaint
 
     folder = models.locate(view.model, "inpaint")
-    _refuse_unusable_gpu(folder.path)
     return inpaint.load(folder.path, models.locate_clip(folder))
 
 
@@ -63,6 +63,23 @@ def _refuse_unusable_gpu(folder: Path) -> None:
             f"{name} is there, but cannot be used ({found.problem}), and on the CPU this model takes days: "
             f"{found.remedy}; or start the engine with the GPU hidden (CUDA_VISIBLE_DEVICES=) to compute on the CPU.",
         )
+
+
+def wan_model(view: ModelView) -> WanModel:
+    """The view's model of Wan's kind, in the memory tier that its windows fit in."""
+    from paintover_engine.diffusion import wan
+
+    model = wan.load(models.locate(view.model, view.kind).path, view.kind)
+    width, height = view.size
+    model.fit(model.layout.frames, height, width)
+    return model
+
+
+def text_model(view: ModelView) -> TextModel:
+    """The text encoder of the view's model of Wan's kind."""
+    from paintover_engine.diffusion import prompt
+
+    return prompt.load(models.locate(view.model, view.kind).path)
 
 
 def any_model(view: ModelView) -> VideoModel | InpaintModel:
@@ -92,11 +109,13 @@ def with_model(
             from paintover_engine.diffusion.memory import gpu
 
             view = stage.parameters.view
-            if models.locate(view.model, view.kind).digest not in stage.roots:
+            folder = models.locate(view.model, view.kind)
+            if folder.digest not in stage.roots:
                 raise PaintoverError(
                     Code.FAILED_PRECONDITION,
                     f"The model '{view.model}' was changed while the job ran; retry it to compute with the new one.",
                 )
+            _refuse_unusable_gpu(folder.path)
             with gpu():
                 model = load(view)
             model.notes.clear()

@@ -6,24 +6,35 @@ Light to import: no method's own module is loaded.
 from __future__ import annotations
 
 import enum
+import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from paintover_engine.diffusion import models
 from paintover_engine.errors import Code, PaintoverError, nearest
-from paintover_engine.methods.parameters import DraftParameters, I2VEditParameters, VideoshopParameters, VP4Parameters
+from paintover_engine.methods.parameters import (
+    DraftParameters,
+    FlowEditParameters,
+    I2VEditParameters,
+    VideoshopParameters,
+    VP4Parameters,
+)
+
+if TYPE_CHECKING:
+    from paintover_engine.media.info import SourceInfo
+    from paintover_engine.methods.stage import KeyframeRef, Stage
 
 
 @dataclass(frozen=True)
 class MethodSpec:
     """A method as front ends see it. module: where its `plan` is.
 
-    model_kind: the kind of model that it computes with (`diffusion.models`); "": none.
+    model_kinds: the kinds of model that it computes with (`diffusion.models`); empty: none.
     default_model: what it takes where a job names none.
     """
 
@@ -33,12 +44,12 @@ class MethodSpec:
     parameters: type[BaseModel]
     module: str
     needs: tuple[str, ...] = ()
-    model_kind: str = ""
+    model_kinds: tuple[str, ...] = ()
     default_model: str = ""
 
     @property
     def takes_model(self) -> bool:
-        return bool(self.model_kind)
+        return bool(self.model_kinds)
 
 
 METHODS: dict[str, MethodSpec] = {
@@ -52,13 +63,23 @@ METHODS: dict[str, MethodSpec] = {
             module="paintover_engine.methods.draft",
         ),
         MethodSpec(
+            name="flowedit",
+            title="FlowEdit",
+            summary="Has a Wan model carry the edited frame through the shot; what was not edited stays as it was.",
+            parameters=FlowEditParameters,
+            module="paintover_engine.methods.flowedit",
+            needs=("an image-to-video model of the Wan kind", "a GPU for models of full size"),
+            model_kinds=("wan",),
+            default_model="Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+        ),
+        MethodSpec(
             name="videoshop",
             title="Videoshop",
             summary="Has a video model repaint the shot from the edited frame, along the shot's own motion.",
             parameters=VideoshopParameters,
             module="paintover_engine.methods.videoshop",
             needs=("an image-to-video model", "a GPU for models of full size"),
-            model_kind="svd",
+            model_kinds=("svd",),
             default_model="stabilityai/stable-video-diffusion-img2vid",
         ),
         MethodSpec(
@@ -68,7 +89,7 @@ METHODS: dict[str, MethodSpec] = {
             parameters=I2VEditParameters,
             module="paintover_engine.methods.i2vedit",
             needs=("an image-to-video model", "a GPU for models of full size"),
-            model_kind="svd",
+            model_kinds=("svd",),
             default_model="stabilityai/stable-video-diffusion-img2vid",
         ),
         MethodSpec(
@@ -78,7 +99,7 @@ METHODS: dict[str, MethodSpec] = {
             parameters=VP4Parameters,
             module="paintover_engine.methods.vp4",
             needs=("an inpainting model", "its CLIP", "a GPU for models of full size"),
-            model_kind="inpaint",
+            model_kinds=("inpaint",),
             default_model="stable-diffusion-v1-5/stable-diffusion-inpainting",
         ),
     )
@@ -125,10 +146,41 @@ def find_model(spec: MethodSpec, name: str) -> models.ModelFolder:
     if not importlib.util.find_spec("torch"):
         raise PaintoverError(
             Code.FAILED_PRECONDITION,
-            f"The method {spec.name} needs PyTorch, which is not installed: run pip install 'paintover-engine[models]' "
+            f"The method {spec.name} needs PyTorch, which is not installed: run pip install 'paintover[models]' "
             "in the engine's Python, or use the method draft.",
         )
-    return models.locate(name or spec.default_model, spec.model_kind)
+    return models.locate(name or spec.default_model, *spec.model_kinds)
+
+
+def plan_stages(
+    spec: MethodSpec, info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: BaseModel, model: str
+) -> list[Stage]:
+    """A method's stages for a shot. Loads the method's module. model: "" for the method's default."""
+    settings = (parameters, model or spec.default_model) if spec.takes_model else (parameters,)
+    stages: list[Stage] = importlib.import_module(spec.module).plan(info, keyframes, *settings)
+    return stages
+
+
+def gpu_memory(spec: MethodSpec, info: SourceInfo, parameters: BaseModel, model: str) -> int:
+    """Bytes of GPU memory that a job takes at any moment in the smallest tier; 0 for methods that count none. Loads the
+    method's module. model: "" for the method's default."""
+    count = getattr(importlib.import_module(spec.module), "gpu_memory", None)
+    return int(count(info, parameters, find_model(spec, model))) if count else 0
+
+
+def licence_of(model: models.ModelFolder) -> str:
+    """The name of a model's licence; "unknown" where nothing states it."""
+    return models.licence(model)
+
+
+def why_unavailable(spec: MethodSpec) -> str:
+    """Why a job of the method that names no model would fail on this machine, and what to do; "" where it could run."""
+    try:
+        if spec.takes_model:
+            find_model(spec, "")
+    except PaintoverError as error:
+        return error.message
+    return ""
 
 
 def found_models() -> list[str]:

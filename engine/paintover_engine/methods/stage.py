@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, overload
 
 from typing_extensions import TypeVar
 
+from paintover_engine.compose.reason import Reason
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -170,13 +172,14 @@ class ResultFrame:
     number: the frame's number in the shot.
     bounds: x, y, width, height in the plate's pixels from the top left; width = height = 0: nothing is painted.
     painted: (height, width, 4) float16; RGB in the shot's own encoding (as `Plate.rgb`), A the matte 0..1.
-    confidence: 0 (do not trust it) to 1.
+    confidence: 0 (do not trust it) to 1; reason: why it is low.
     """
 
     number: int
     bounds: tuple[int, int, int, int]
     painted: NDArray[np.float16]
     confidence: float
+    reason: Reason = Reason.NONE
 
 
 class Context(Protocol):

@@ -94,8 +94,8 @@ def composite(
             alpha += weighted
         change /= np.maximum(alpha, np.float32(1e-4))[..., None]
         painted = view.working + change
-        confidence = max(side.layer.confidence(number) for side in sides)
-        yield publish(context, number, bounds, painted, feathered(alpha, softness), confidence)
+        surest = max((side.layer for side in sides), key=lambda layer: layer.confidence(number))
+        yield publish(context, number, bounds, painted, feathered(alpha, softness), surest)
 
 
 def _alpha(mode: MatteMode, layer: KeyframeLayer, number: int, view: PlateRegion, change: Picture) -> Plane:

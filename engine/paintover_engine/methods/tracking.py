@@ -187,7 +187,7 @@ def result_at_key(context: Context, stage: Stage[NoParameters, Iterator[ResultFr
     (painted,) = stage.inputs_of(matte)
     key = load_paint(context, painted)
     whole = (0, 0, context.info.width, context.info.height)
-    yield publish(context, stage.frames[0], whole, key.painted, key.matte, 1.0)
+    yield publish(context, stage.frames[0], whole, key.painted, key.matte)
 
 
 @stage(output=ColourEdit)
@@ -218,7 +218,7 @@ def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     return Learned(False, edit)
 
 
-@stage(output=Propagated, version=2)
+@stage(output=Propagated, version=3)
 def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
     """The edit in the stage's frames, from the stage before it or from the keyframe."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step

@@ -30,7 +30,7 @@ from paintover_engine.methods.model_stage import memory_notes, video_model, with
 from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.repaint import ChangedPictures, CompositeParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
-from paintover_engine.methods.window_stages import WindowParameters, WindowPlanner
+from paintover_engine.methods.window_stages import WindowDecodeParameters, WindowParameters, WindowPlanner
 from paintover_engine.methods.windows import Window
 
 if TYPE_CHECKING:
@@ -78,11 +78,6 @@ class DenoiseParameters(InvertParameters):
     rescaling: Literal["match", "paper", "undo", "none"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class WindowDecodeParameters(WindowParameters, repaint.DecodeParameters):
-    """Of a window; `written` are the frames that are taken from it."""
-
-
 @dataclass(frozen=True)
 class Reconstructed:
     """pictures: (frames, h, w, 3) float16, 0..1 and a little beyond, in the window's order."""
@@ -110,6 +105,18 @@ def plan(
 ) -> list[Stage]:
     """The stages of one propagation, in the order that streams results soonest; without keyframes, those to prepare."""
     return _VideoshopPlanner(info, keyframes, parameters, models.locate(model, "svd")).plan()
+
+
+def gpu_memory(info: SourceInfo, parameters: VideoshopParameters, model: ModelFolder) -> int:
+    """Bytes of GPU memory at most in the smallest tier, counted from shapes, with a model in half precision."""
+    import torch
+
+    from paintover_engine.diffusion import memory, svd
+
+    planner = _VideoshopPlanner(info, (), parameters, model)
+    width, height = planner.view.size
+    needs = svd.bare_needs(model.path, torch.bfloat16, planner.shape.frames, height, width)
+    return int(memory.CUDA_BASE) + needs.peak(memory.TIERS[-1])
 
 
 class _VideoshopPlanner(WindowPlanner):

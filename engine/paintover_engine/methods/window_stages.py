@@ -35,6 +35,11 @@ class WindowParameters(ViewParameters):
     window: tuple[int, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class WindowDecodeParameters(WindowParameters, repaint.DecodeParameters):
+    """Of a window; `written` are the frames that are taken from it."""
+
+
 class WindowPlanner(repaint.Planner):
     """Declares a job's stages window by window, each window from the one before, outward from the keyframes.
 

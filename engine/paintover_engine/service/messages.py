@@ -6,13 +6,19 @@ import re
 
 from paintover.v1 import engine_pb2, job_pb2, keyframe_pb2, shot_pb2
 
+from paintover_engine.compose.reason import Reason
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.cache import Usage
 from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
 from paintover_engine.jobs.protocol import MethodRequirements
-from paintover_engine.methods.registry import Kind, MethodSpec, ParameterSpec, describe_parameters
+from paintover_engine.jobs.unsure import UnsureRange, suggested_keyframes
+from paintover_engine.methods.registry import Kind, MethodSpec, ParameterSpec, describe_parameters, why_unavailable
 
 STATES = {state: getattr(job_pb2, f"JOB_STATE_{state.name}") for state in JobState}
+REASONS = {
+    Reason.NONE: job_pb2.UNSURE_REASON_UNSPECIFIED,
+    **{reason: getattr(job_pb2, f"UNSURE_REASON_{reason.name}") for reason in Reason if reason},
+}
 KINDS = {kind: getattr(engine_pb2, f"PARAMETER_KIND_{kind.name}") for kind in Kind}
 
 
@@ -88,6 +94,7 @@ def keyframe_message(keyframe: StoredKeyframe) -> keyframe_pb2.Keyframe:
         frame=keyframe.frame,
         has_matte=keyframe.has_matte,
         notes=keyframe.notes,
+        files=keyframe.files,
     )
 
 
@@ -108,8 +115,8 @@ def spec_from(message: job_pb2.JobSpec) -> JobSpec:
     )
 
 
-def job_message(job: Job, frames: list[JobFrame], suggested: list[int]) -> job_pb2.Job:
-    """The message of a job. frames: those to include; suggested: frames to paint next."""
+def job_message(job: Job, frames: list[JobFrame], unsure: list[UnsureRange]) -> job_pb2.Job:
+    """The message of a job. frames: those to include."""
     spec = job.spec
     return job_pb2.Job(
         name=job_name(job.id),
@@ -145,7 +152,18 @@ def job_message(job: Job, frames: list[JobFrame], suggested: list[int]) -> job_p
         end_time=job.ended or 0.0,
         priority=job.priority,
         frames=[job_pb2.FrameSummary(number=frame.number, confidence=frame.confidence) for frame in frames],
-        suggested_keyframes=suggested,
+        suggested_keyframes=suggested_keyframes(unsure),
+        unsure=[
+            job_pb2.UnsureRange(
+                first=each.first,
+                last=each.last,
+                reason=REASONS[each.reason],
+                cause=each.cause,
+                confidence=each.confidence,
+                worst=each.worst,
+            )
+            for each in unsure
+        ],
         position=job.position,
     )
 
@@ -182,6 +200,7 @@ def method_message(spec: MethodSpec) -> engine_pb2.Method:
         summary=spec.summary,
         needs=spec.needs,
         parameters=[_parameter_message(parameter) for parameter in describe_parameters(spec)],
+        unavailable=why_unavailable(spec),
     )
 
 

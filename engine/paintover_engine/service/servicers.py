@@ -247,8 +247,8 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         self._engine = engine
 
     def _message(self, job: Job, frames: list[JobFrame] | None = None) -> job_pb2.Job:
-        suggested = self._engine.jobs.suggested_keyframes(job.id) if job.state is JobState.DONE else []
-        return messages.job_message(job, self._engine.queue.frames(job.id) if frames is None else frames, suggested)
+        shown = self._engine.queue.frames(job.id) if frames is None else frames
+        return messages.job_message(job, shown, self._engine.jobs.unsure_ranges(job))
 
     async def CreateJob(self, request: job_pb2.CreateJobRequest, context: Context) -> job_pb2.CreateJobResponse:
         shot = messages.shot_id(request.spec.shot)
@@ -289,7 +289,14 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         return job_pb2.CancelJobResponse(job=self._message(job))
 
     async def RetryJob(self, request: job_pb2.RetryJobRequest, context: Context) -> job_pb2.RetryJobResponse:
-        return job_pb2.RetryJobResponse(job=self._message(self._engine.jobs.retry(messages.job_id(request.name))))
+        number = messages.job_id(request.name)
+        if not request.HasField("frames"):
+            return job_pb2.RetryJobResponse(job=self._message(self._engine.jobs.retry(number)))
+        output = request.output
+        job = await self._engine.jobs.redo(
+            number, request.frames.first, request.frames.last, request.parameters, output.path, output.overwrite
+        )
+        return job_pb2.RetryJobResponse(job=self._message(job))
 
     async def ExportJob(self, request: job_pb2.ExportJobRequest, context: Context) -> job_pb2.ExportJobResponse:
         return job_pb2.ExportJobResponse(json=export_job(self._engine, messages.job_id(request.name)))

@@ -22,7 +22,7 @@ use crate::target::{FrameRequest, Target, WaitPolicy};
 use crate::wire::{Job, Shot};
 use state::{Cached, FETCH, Key, Lookup, PlateCheck, RETRY_AFTER, State, is_source};
 
-pub use state::ConnectionState;
+pub use state::{CheckKey, ConnectionState};
 
 const POLL: Duration = Duration::from_millis(50);
 const MAX_MISSED: usize = 512;
@@ -59,12 +59,7 @@ impl EngineState {
     ) -> Result<Option<Arc<Frame>>, String> {
         let found = self.wait_frame(request, policy, aborted);
         if !matches!(found, Ok(Some(_))) {
-            let mut state = self.lock();
-            let missed = (request.target.clone(), request.number);
-            if !state.missed.contains(&missed) {
-                state.missed.truncate(MAX_MISSED - 1);
-                state.missed.push_front(missed);
-            }
+            self.set_missed(request.target, request.number);
         }
         found
     }
@@ -114,48 +109,70 @@ impl EngineState {
         }
     }
 
-    /// Whether the host's picture of a shot's frame is the engine's plate of it, judged once a shot; None if that is not known
-    /// within `most`. `sample` gives some of the host's pixels.
+    /// Whether the host's picture of a shot's frame is the engine's plate of it, compared anew every few seconds; an error is one
+    /// sentence why that is not known within `most`. Ok(None): there is nothing to compare. `sample` gives some of the host's
+    /// pixels.
     pub fn check_plate(
         &self,
-        shot: &str,
+        key: &CheckKey,
         number: i64,
         sample: impl FnOnce() -> Option<Samples>,
         most: Duration,
-    ) -> Option<Verdict> {
+        aborted: &dyn Fn() -> bool,
+    ) -> Result<Option<Verdict>, String> {
         let started = Instant::now();
-        let mut state = self.lock();
-        if !state.plate_checks.contains_key(shot) && state.connection_state == Some(ConnectionState::Ready) {
-            state.plate_checks.insert(shot.to_owned(), PlateCheck::Waiting(sample()?));
-            self.send(Request::FetchPlate(shot.to_owned(), number));
+        let is_due = {
+            let state = self.lock();
+            let check = state.plate_checks.get(key);
+            let is_known = check.is_some_and(|check| check.waiting.is_some() || check.fresh().is_some());
+            !is_known && state.connection_state == Some(ConnectionState::Ready)
+        };
+        if is_due {
+            // Without the lock: the host may render for it, with this very effect too.
+            let Some(samples) = sample() else { return Ok(None) };
+            self.lock().plate_checks.entry(key.clone()).or_default().waiting = Some(samples);
+            self.send(Request::FetchPlate(key.clone(), number));
         }
+        let mut state = self.lock();
         loop {
-            match state.plate_checks.get(shot) {
-                Some(PlateCheck::Done(verdict)) => return Some(*verdict),
-                Some(PlateCheck::Waiting(_)) => {}
-                None => return None,
+            let check = state.plate_checks.get(key);
+            if let Some(verdict) = check.and_then(PlateCheck::fresh) {
+                return Ok(Some(verdict));
             }
             let left = most.saturating_sub(started.elapsed());
-            if left.is_zero() {
-                return None;
+            if left.is_zero() || check.is_none_or(|check| check.waiting.is_none()) || aborted() {
+                const LATE: &str = "The engine's picture of the source has not come, to compare the host's with.";
+                let error = || check.and_then(|check| check.error.clone()).unwrap_or_else(|| LATE.to_owned());
+                return check.and_then(|check| check.found).map(|(verdict, _)| Some(verdict)).ok_or_else(error);
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(|p| p.into_inner()).0;
+            state = self.changed.wait_timeout(state, left.min(POLL)).unwrap_or_else(|p| p.into_inner()).0;
         }
     }
 
+    /// Whether the engine's plate for a check is still to come.
+    pub fn is_checking(&self, key: &CheckKey) -> bool {
+        self.lock().plate_checks.get(key).is_some_and(|check| check.waiting.is_some())
+    }
+
     /// The engine's plate for a check; an error: it is tried again with the next frame.
-    pub fn plate_fetched(&self, shot: &str, plate: Result<Frame, String>) {
+    pub fn plate_fetched(&self, key: &CheckKey, plate: Result<Frame, String>) {
         self.change(|state| {
-            let Some(PlateCheck::Waiting(samples)) = state.plate_checks.remove(shot) else { return };
+            let space = state.shots.get(&key.1).and_then(|shot| ColourSpace::from_name(&shot.colorspace));
+            let Some(check) = state.plate_checks.get_mut(key) else { return };
+            let Some(samples) = check.waiting.take() else { return };
             match plate {
                 Ok(plate) => {
-                    let space = state.shots.get(shot).and_then(|shot| ColourSpace::from_name(&shot.colorspace));
                     let verdict =
                         plate.paint().map_or(Verdict::Different, |paint| plate_check::compare(&samples, &paint, space));
-                    log::info!("{shot}: the host's picture and the engine's: {verdict:?}");
-                    state.plate_checks.insert(shot.to_owned(), PlateCheck::Done(verdict));
+                    if check.found.is_none_or(|(before, _)| before != verdict) {
+                        log::info!("{}: the host's picture and the engine's: {verdict:?}", key.1);
+                    }
+                    (check.found, check.error) = (Some((verdict, Instant::now())), None);
                 }
-                Err(reason) => log::warn!("plate of {shot}: {reason}"),
+                Err(reason) => {
+                    log::warn!("plate of {}: {reason}", key.1);
+                    check.error = Some(reason);
+                }
             }
         });
     }
@@ -165,13 +182,21 @@ impl EngineState {
         self.lock().shots.get(shot).and_then(|shot| ColourSpace::from_name(&shot.colorspace))
     }
 
-    /// What was found of a target's plates, where they are not the engine's.
-    pub fn plate_verdict(&self, target: &Target) -> Option<Verdict> {
+    /// What was found of an instance's pictures of its target.
+    pub fn plate_verdict(&self, instance: u64, target: &Target) -> Option<Verdict> {
         let state = self.lock();
         let (_, job) = *state.candidates(target).first()?;
-        match state.plate_checks.get(&job.shot) {
-            Some(PlateCheck::Done(verdict)) => Some(*verdict),
-            _ => None,
+        let (verdict, _) = state.plate_checks.get(&(instance, job.shot.clone()))?.found?;
+        Some(verdict)
+    }
+
+    /// Notes a frame that a render did not get as it should be.
+    pub fn set_missed(&self, target: &Target, number: i64) {
+        let mut state = self.lock();
+        let missed = (target.clone(), number);
+        if !state.missed.contains(&missed) {
+            state.missed.truncate(MAX_MISSED - 1);
+            state.missed.push_front(missed);
         }
     }
 
@@ -223,6 +248,13 @@ impl EngineState {
         let is_it =
             |shot: &&Shot| if target.shot.is_empty() { is_source(target, shot) } else { shot.name == target.shot };
         state.shots.values().find(is_it).cloned()
+    }
+
+    /// The keyframes' frames of the target's newest job, if that is the effect's own, and when it was created, in Unix time.
+    pub fn propagated(&self, target: &Target) -> Option<(Vec<i64>, f64)> {
+        let state = self.lock();
+        let (_, job) = *state.candidates(target).first()?;
+        target.owners.contains(&job.owner).then(|| (job.keyframe_frames(), job.job.create_time))
     }
 
     /// Frames that the newest job suggests to paint next.
@@ -298,7 +330,9 @@ impl EngineState {
 
     /// Drops what is kept for an instance that is destroyed.
     pub fn forget(&self, instance: u64) {
-        self.lock().outcomes.remove(&instance);
+        let mut state = self.lock();
+        state.outcomes.remove(&instance);
+        state.plate_checks.retain(|(other, _), _| *other != instance);
     }
 
     pub fn monitor(&self) -> Option<String> {
@@ -327,7 +361,7 @@ impl EngineState {
             state.awaited = jobs.into_iter().collect();
             state.jobs.clear();
             state.fetching.clear();
-            state.plate_checks.retain(|_, check| matches!(check, PlateCheck::Done(_)));
+            state.plate_checks.values_mut().for_each(|check| check.waiting = None);
             state.failed.clear();
             state.shots = shots.into_iter().map(|shot| (shot.name.clone(), shot)).collect();
             state.monitor = monitor;

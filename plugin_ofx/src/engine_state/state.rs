@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::frame::Frame;
 use crate::job_view::{JobView, job_number};
 use crate::plate_check::{Samples, Verdict};
+use crate::source::canonical;
 use crate::target::{FrameRequest, Target, WaitPolicy};
 use crate::wire::Shot;
 
@@ -15,6 +16,8 @@ const CONNECT: Duration = Duration::from_secs(30);
 pub const FETCH: Duration = Duration::from_secs(5);
 /// How soon a frame whose transfer failed is requested again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How soon a host's picture is compared again: what is before the effect may have changed.
+const CHECK_AGAIN: Duration = Duration::from_secs(10);
 const MAX_FRAMES: usize = 96;
 const MAX_INLINE_BYTES: usize = 1 << 30;
 
@@ -61,14 +64,29 @@ pub struct State {
     pub cancelled: HashSet<String>,
     /// Frames that renders did not get, the oldest first.
     pub missed: VecDeque<(Target, i64)>,
-    /// Whether the host's pictures of a shot are the engine's, by the shot's name.
-    pub plate_checks: HashMap<String, PlateCheck>,
+    /// Whether the host's pictures are the engine's.
+    pub plate_checks: HashMap<CheckKey, PlateCheck>,
 }
 
-/// Samples of the host's picture until the engine's plate arrives; then the verdict.
-pub enum PlateCheck {
-    Waiting(Samples),
-    Done(Verdict),
+/// The number of an effect's instance, and its shot's name: another effect on the shot may be given another picture.
+pub type CheckKey = (u64, String);
+
+/// A comparison of the host's picture with the engine's plate.
+#[derive(Default)]
+pub struct PlateCheck {
+    /// Of the host's picture, until the engine's plate arrives.
+    pub waiting: Option<Samples>,
+    /// What was found last, and when.
+    pub found: Option<(Verdict, Instant)>,
+    /// Why the engine's plate could not be had at the last attempt.
+    pub error: Option<String>,
+}
+
+impl PlateCheck {
+    /// What was found lately.
+    pub fn fresh(&self) -> Option<Verdict> {
+        self.found.filter(|(_, when)| when.elapsed() < CHECK_AGAIN).map(|(verdict, _)| verdict)
+    }
 }
 
 pub enum Lookup {
@@ -216,5 +234,6 @@ pub fn is_source(target: &Target, shot: &Shot) -> bool {
         (Some(_), None) => false,
         (None, _) => true,
     };
-    !target.source.is_empty() && shot.source == target.source && ranged
+    let same = || shot.source == target.source || canonical(&shot.source) == canonical(&target.source);
+    !target.source.is_empty() && ranged && same()
 }

@@ -34,9 +34,19 @@ impl<'a> Clip<'a> {
 
     /// The clip's image at a time; released when dropped.
     pub fn image(&self, time: f64) -> Option<HostImage<'a>> {
+        self.image_of(time, ptr::null())
+    }
+
+    /// The same, all of its region of definition: a render in tiles is given a part of it.
+    pub fn whole_image(&self, time: f64) -> Option<HostImage<'a>> {
+        let region = self.region_of_definition(time)?;
+        self.image_of(time, &raw const region)
+    }
+
+    fn image_of(&self, time: f64, region: *const RectD) -> Option<HostImage<'a>> {
         let mut handle = PropertySetHandle::null();
         let get = self.suites.effect.clip_get_image?;
-        let status = unsafe { get(self.handle, time, ptr::null(), &raw mut handle) };
+        let status = unsafe { get(self.handle, time, region, &raw mut handle) };
         // Not `then_some`, which would construct, drop and so release an image for other statuses.
         (status == OK && !handle.is_null()).then(|| HostImage { suites: self.suites, handle })
     }

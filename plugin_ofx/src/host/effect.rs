@@ -46,6 +46,16 @@ impl<'a> Effect<'a> {
         handle
     }
 
+    /// Has the host call the sync action before it saves or copies the parameters.
+    pub fn set_needs_syncing(&self, needs: bool) {
+        let mut handle = PropertySetHandle::null();
+        let set = self.param_set();
+        if let Some(get) = self.suites.parameter.set_get_property_set.filter(|_| !set.is_null()) {
+            unsafe { get(set, &raw mut handle) };
+        }
+        self.suites.properties(handle).set_int(name::NEEDS_SYNCING, needs.into());
+    }
+
     pub fn define_clip(&self, clip: &CStr) -> Result<Properties<'a>, Status> {
         let mut handle = PropertySetHandle::null();
         let define = self.suites.effect.clip_define.ok_or(FAILED)?;

@@ -1,5 +1,7 @@
 //! Describes the parameters to the host.
 
+use std::cell::RefCell;
+
 use super::*;
 use crate::abi::{PropertySetHandle, Status, name};
 use crate::host::Properties;
@@ -9,20 +11,43 @@ const GROUP_SHOT: &CStr = c"shotGroup";
 const GROUP_METHOD: &CStr = c"methodGroup";
 const GROUP_ADVANCED: &CStr = c"advancedGroup";
 const GROUP_VIEW: &CStr = c"viewGroup";
+const PAGE_PAINT: &CStr = c"paintPage";
+const PAGE_METHOD: &CStr = c"methodPage";
+const PAGE_VIEW: &CStr = c"viewPage";
+const PAGE_SHOT: &CStr = c"shotPage";
 
-/// Describes one effect's parameters, each under a group.
+/// Describes one effect's parameters, each on a page and most under a group.
 struct Describer<'a> {
     effect: Effect<'a>,
+    /// What was defined since the last page.
+    defined: RefCell<Vec<CString>>,
 }
 
 impl<'a> Describer<'a> {
     /// Defines a parameter. One that the host refuses, as some do strings and groups, is left out: it removes a feature and not
     /// the effect.
     fn define(&self, kind: &CStr, param: &CStr) -> Properties<'a> {
-        self.effect.define_param(kind, param).unwrap_or_else(|status| {
-            log::warn!("describe: the host refused the parameter {} with status {status}", param.to_string_lossy());
-            self.effect.suites().properties(PropertySetHandle::null())
-        })
+        match self.effect.define_param(kind, param) {
+            Ok(found) => {
+                self.defined.borrow_mut().push(param.to_owned());
+                found
+            }
+            Err(status) => {
+                log::warn!("describe: the host refused the parameter {} with status {status}", param.to_string_lossy());
+                self.effect.suites().properties(PropertySetHandle::null())
+            }
+        }
+    }
+
+    /// A page of all that was defined since the one before.
+    fn page(&self, param: &CStr, label: &str) {
+        let children = self.defined.take();
+        let found = self.define(name::PARAM_PAGE, param);
+        self.defined.take();
+        found.set_text(name::PROP_LABEL, label);
+        for (index, child) in (0..).zip(&children) {
+            found.set_string_at(name::PARAM_PROP_PAGE_CHILD, index, child);
+        }
     }
 
     fn param(
@@ -40,7 +65,7 @@ impl<'a> Describer<'a> {
         if let Some(group) = group {
             found.set_string(name::PARAM_PROP_PARENT, group);
         }
-        if ![name::PARAM_GROUP, name::PARAM_BUTTON].contains(&kind) {
+        if kind != name::PARAM_BUTTON {
             found.set_int(name::PARAM_PROP_ANIMATES, 0);
         }
         Ok(found)
@@ -139,8 +164,7 @@ impl<'a> Describer<'a> {
     fn method_param(&self, method: &Method, parameter: &wire::Parameter) -> Result<(), Status> {
         let param = method_param_name(&method.name, &parameter.name);
         let group = if parameter.basic { GROUP_METHOD } else { GROUP_ADVANCED };
-        let unit = if parameter.unit.is_empty() { String::new() } else { format!(" ({})", parameter.unit) };
-        let label = format!("{}{unit}", parameter.title);
+        let label = method_param_label(method, parameter);
         let limits = (parameter.minimum.unwrap_or(-1e6), parameter.maximum.unwrap_or(1e6));
         let default = &parameter.default_value;
         match parameter.kind() {
@@ -172,14 +196,28 @@ impl<'a> Describer<'a> {
     }
 }
 
+/// A parameter's title and unit, and whose it is where several methods have one of that title: not every host hides those of
+/// the methods that are not chosen.
+fn method_param_label(method: &Method, parameter: &wire::Parameter) -> String {
+    let unit = if parameter.unit.is_empty() { String::new() } else { format!(" ({})", parameter.unit) };
+    let titles = methods::known().iter().flat_map(|known| &known.parameters).map(|known| &known.title);
+    let is_shared = titles.filter(|title| **title == parameter.title).count() > 1;
+    let whose = if is_shared { format!(", {}", method.title) } else { String::new() };
+    format!("{}{unit}{whose}", parameter.title)
+}
+
 /// Describes every parameter, each exactly once, in the order of work.
 pub fn describe(effect: Effect) -> Result<(), Status> {
-    let describer = Describer { effect };
+    let describer = Describer { effect, defined: RefCell::default() };
     describe_buttons(&describer)?;
     describe_keyframes(&describer)?;
+    describer.page(PAGE_PAINT, "Paint");
     describe_method(&describer)?;
+    describer.page(PAGE_METHOD, "Method");
     describe_view(&describer)?;
+    describer.page(PAGE_VIEW, "View");
     describe_shot(&describer)?;
+    describer.page(PAGE_SHOT, "Shot");
     describe_hidden(&describer)
 }
 
@@ -227,11 +265,13 @@ fn describe_keyframes(describer: &Describer) -> Result<(), Status> {
 fn describe_method(describer: &Describer) -> Result<(), Status> {
     let methods = methods::known();
     describer.group(GROUP_METHOD, "Method", true)?;
-    describer.group(GROUP_ADVANCED, "Advanced", false)?;
+    describer.group(GROUP_ADVANCED, "Method, advanced", false)?;
     let names: Vec<CString> = methods.iter().map(|method| text(&method.name)).collect();
     let options = names.iter().map(CString::as_c_str);
-    let hint = "How the paint is carried through the shot. Below are the parameters of the chosen method.";
-    describer.choice(METHOD, "Method", hint, GROUP_METHOD, options, 0)?;
+    let summaries = methods.iter().map(|method| format!("\n{}: {}", method.name, method.summary)).collect::<String>();
+    let hint =
+        format!("How the paint is carried through the shot; below are the chosen method's parameters.{summaries}");
+    describer.choice(METHOD, "Method", &hint, GROUP_METHOD, options, 0)?;
     let hint = "The model of a method that computes with one: a name that `paintover methods` lists, or a folder. Empty: the \
                 method's own.";
     describer.string(MODEL, "Model", hint, Some(GROUP_METHOD))?;
@@ -251,9 +291,9 @@ fn describe_view(describer: &Describer) -> Result<(), Status> {
     describer.double(WIPE, "Wipe", hint, GROUP_VIEW, (0.5, 0.0, 1.0))?.set_int(name::PARAM_PROP_ANIMATES, 1);
     let hint = "How much of the painted result is shown.";
     describer.double(MIX, "Mix", hint, GROUP_VIEW, (1.0, 0.0, 1.0))?.set_int(name::PARAM_PROP_ANIMATES, 1);
-    let hint =
-        "Best so far: drafts until final frames come. Final only: frames of the chosen method that are finished.";
-    describer.choice(QUALITY, "Quality", hint, GROUP_VIEW, QUALITIES.into_iter(), 0)?;
+    let hint = "Best so far: drafts until final frames come. Final only: finished frames of the chosen method. Draft only: those \
+                of the draft, to compare.";
+    describer.choice(QUALITY, "Quality", hint, GROUP_VIEW, QUALITIES.iter().map(|quality| quality.0), 0)?;
     let hint = "What a final render does for a frame that is not made yet. Wait: waits for it, and fails if it does not come in \
                 time. Fail: fails at once. Show the plate: delivers the untouched frame. Interactive renders never wait.";
     describer.choice(MISSING, "Missing frame", hint, GROUP_VIEW, MISSINGS.iter().map(|missing| missing.0), 0)?;
@@ -286,9 +326,13 @@ fn describe_shot(describer: &Describer) -> Result<(), Status> {
 }
 
 fn describe_hidden(describer: &Describer) -> Result<(), Status> {
-    for (param, label) in
-        [(EFFECT_ID, "Effect id"), (OWNERS, "Owners"), (KEYFRAMES, "Keyframe data"), (BOUND_TO, "Bound to")]
-    {
+    for (param, label) in [
+        (EFFECT_ID, "Effect id"),
+        (LINEAGE, "Lineage"),
+        (OWNERS, "Owners"),
+        (KEYFRAMES, "Keyframe data"),
+        (BOUND_TO, "Bound to"),
+    ] {
         let found = describer.string(param, label, "", None)?;
         found.set_int(name::PARAM_PROP_SECRET, 1);
         found.set_int(name::PARAM_PROP_EVALUATE_ON_CHANGE, 0);

@@ -11,6 +11,7 @@ use crate::colour::ColourSpace;
 use crate::host::{Effect, text};
 use crate::keyframes::{Keyframe, Keyframes};
 use crate::methods;
+use crate::source;
 use crate::target::Target;
 use crate::wire::{self, Method, ParameterKind};
 
@@ -49,6 +50,8 @@ pub const SEND_FRAMES: &CStr = c"sendFrames";
 pub const EFFECT_ID: &CStr = c"effectId";
 /// The owners of the effect's own jobs, one a press of Propagate, the newest first, parted by commas.
 pub const OWNERS: &CStr = c"owners";
+/// The token of the session in which the effect acted last: see `claim`.
+pub const LINEAGE: &CStr = c"lineage";
 /// The keyframes, as `Keyframes::to_text` writes them.
 pub const KEYFRAMES: &CStr = c"keyframes";
 /// The clip that was propagated: a copy of the effect on another clip shows nothing of it.
@@ -93,7 +96,17 @@ const HOST_COLOURS: [(&CStr, HostColour); 6] = [
     (c"Linear Rec.709 (Nuke)", HostColour::In(ColourSpace::LinearRec709)),
     (c"ACEScg (Nuke with ACES)", HostColour::In(ColourSpace::AcesCg)),
 ];
-const QUALITIES: [&CStr; 2] = [c"Best so far", c"Final only"];
+/// Which jobs' frames are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quality {
+    Best,
+    Final,
+    Draft,
+}
+
+const QUALITIES: [(&CStr, Quality); 3] =
+    [(c"Best so far", Quality::Best), (c"Final only", Quality::Final), (c"Draft only", Quality::Draft)];
+const DRAFT: &str = "draft";
 /// How many propagations an effect remembers, so that a frame of an earlier one shows until the newest has it.
 const MAX_OWNERS: usize = 4;
 
@@ -107,7 +120,8 @@ pub struct Settings {
     pub mix: f64,
     pub missing: Missing,
     pub wait_seconds: f64,
-    pub final_only: bool,
+    /// Only finished frames of this method are shown; None: whatever there is.
+    pub only: Option<String>,
     pub method: String,
     /// The target's source is the key of a clip whose frames are sent.
     pub is_sent: bool,
@@ -121,7 +135,7 @@ pub struct Settings {
 
 impl Settings {
     pub fn read(effect: &Effect, time: f64) -> Self {
-        let string = |param: &CStr| effect.param(param).and_then(|found| found.string()).unwrap_or_default();
+        let string = |param: &CStr| string(effect, param);
         let int = |param: &CStr, default| effect.param(param).and_then(|found| found.int()).unwrap_or(default);
         let double =
             |param: &CStr, default| effect.param(param).and_then(|found| found.double(time)).unwrap_or(default);
@@ -129,6 +143,7 @@ impl Settings {
         let is_sent = source.is_empty();
         let effect_id = string(EFFECT_ID);
         let range_text = string(SOURCE_RANGE).trim().to_owned();
+        let method = method_at(int(METHOD, 0)).map_or_else(|| DRAFT.into(), |method| method.name.clone());
         Self {
             target: Target {
                 job: job_name(&string(JOB)),
@@ -143,8 +158,12 @@ impl Settings {
             mix: double(MIX, 1.0).clamp(0.0, 1.0),
             missing: option_at(&MISSINGS, int(MISSING, 0)),
             wait_seconds: double(WAIT_SECONDS, 600.0).clamp(0.0, 86400.0),
-            final_only: int(QUALITY, 0) == 1,
-            method: method_at(int(METHOD, 0)).map_or_else(|| "draft".into(), |method| method.name.clone()),
+            only: match option_at(&QUALITIES, int(QUALITY, 0)) {
+                Quality::Best => None,
+                Quality::Final => Some(method.clone()),
+                Quality::Draft => Some(DRAFT.into()),
+            },
+            method,
             is_sent,
             host_colour: option_at(&HOST_COLOURS, int(HOST_COLOURSPACE, 0)),
             bound_to: string(BOUND_TO),
@@ -156,7 +175,7 @@ impl Settings {
 
     /// The keyframe that stands in the fields of the panel; None where no picture is chosen.
     pub fn edited_keyframe(effect: &Effect) -> Option<Keyframe> {
-        let path = |param: &CStr| absolute(&effect.param(param).and_then(|found| found.string()).unwrap_or_default());
+        let path = |param: &CStr| absolute(&string(effect, param));
         let frame = effect.param(KEYFRAME_FRAME).and_then(|found| found.int()).unwrap_or(0).into();
         let keyframe = Keyframe { frame, path: path(KEYFRAME_PATH), matte: path(KEYFRAME_MATTE) };
         (!keyframe.path.is_empty()).then_some(keyframe)
@@ -178,6 +197,11 @@ pub fn set_keyframes(effect: &Effect, keyframes: &Keyframes) {
 pub fn add_owner(effect: &Effect, owner: &str, known: &[String]) {
     let owners = std::iter::once(owner).chain(known.iter().map(String::as_str));
     set_string(effect, OWNERS, &owners.take(MAX_OWNERS).collect::<Vec<_>>().join(","));
+}
+
+/// A string parameter's value; "" where the host has none.
+pub fn string(effect: &Effect, param: &CStr) -> String {
+    effect.param(param).and_then(|found| found.string()).unwrap_or_default()
 }
 
 /// Sets a string parameter, if it has another value: some hosts render on every change.
@@ -204,7 +228,7 @@ fn source_path(effect: &Effect, given: &str, send_frames: bool) -> String {
         return if send_frames { String::new() } else { absolute(given) };
     }
     let host = effect.properties().string(name::SOURCE_FILE).unwrap_or_default();
-    if Path::new(&host).is_file() { absolute(&host) } else { String::new() }
+    absolute(&source::of_host(&host))
 }
 
 /// The key under which an effect's frames are sent.

@@ -71,7 +71,7 @@ class _OnDevice(torch.Tensor):
 
 @dataclass
 class Device:
-    """kind: of the pretended device. operations: done on it. fails: raises out of memory at these operations."""
+    """kind: of the pretended device. operations: done on it that take memory. fails: those at which it runs out."""
 
     kind: str
     operations: int = 0
@@ -89,12 +89,14 @@ class _Dispatch(TorchDispatchMode):
         self._pretended = pretended
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is aten._fused_sdp_choice.default:
+            return 0  # the plain attention
         given = kwargs or {}
         leaves = list(_leaves((*args, *given.values())))
         placed = [leaf for leaf in leaves if isinstance(leaf, _OnDevice)]
         self._refuse(func, args, given, leaves, bool(placed))
         to_device = self._result_is_on_device(func, args, given, bool(placed))
-        if to_device:
+        if to_device and not _returns_an_argument(func):
             self._count()
         output = func(*map(_cpu, args), **{name: self._cpu_option(value) for name, value in given.items()})
         if func in _TO_PYTHON or not to_device:
@@ -177,7 +179,6 @@ def present(kind: str = "cuda", total: int = 24 * GB, free: int = 22 * GB) -> It
             stack.enter_context(mock.patch(f"torch.{name}", answer, create=True))
         for name in ("tensor", "as_tensor"):
             stack.enter_context(mock.patch.object(torch, name, _made_on_the_cpu(getattr(torch, name), pretended)))
-        stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
         stack.enter_context(_Dispatch(pretended))
         yield pretended
 

@@ -34,6 +34,8 @@ from tests.engine.diffusion import pretend_gpu  # noqa: E402
 from tests.parity.vectors import TINY_INPAINT, TINY_SVD, pictures, vectors  # noqa: E402
 
 FRAMES = 2
+pytestmark = pytest.mark.timeout(400)  # ten thousand operations, each in Python: seconds on an idle core
+
 TOLERANCE = 1e-4
 """Of the largest value: the CPU computes both, in other pieces."""
 
@@ -118,7 +120,7 @@ def assert_is_the_cpus(result: Any, method: str) -> None:
         (method, tier)
         for method in METHODS
         for tier in memory.TIERS
-        if method != "skip-interval" or tier in (memory.TIERS[0], memory.TIERS[1], memory.TIERS[-1])  # its three ways
+        if method != "skip-interval" or tier in (memory.TIERS[0], memory.TIERS[-1])  # in one batch, and apart
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )

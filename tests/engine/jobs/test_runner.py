@@ -223,7 +223,7 @@ def test_result_is_written_while_stages_run(shot: Path, store: Store, tmp_path: 
             time.sleep(0.01)
         assert not target.exists()
         assert runner.deliver() == ()
-    assert len(list(target.iterdir())) == len(list((tmp_path / "mattes").iterdir())) == 20
+    assert len(list(target.glob("*.png"))) == len(list((tmp_path / "mattes").iterdir())) == 20
     assert not list(tmp_path.glob(".*"))
 
 

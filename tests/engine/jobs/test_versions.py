@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from paintover_engine.jobs.versions import next_version, version_path
+from paintover_engine.jobs.versions import next_version, unversioned_path, version_path
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,9 @@ def test_versions_above_999(tmp_path: Path) -> None:
     asked = str(tmp_path / "shot.mov")
     Path(version_path(asked, 1000)).write_text("x")
     assert next_version(asked, []) == 1001
+
+
+@pytest.mark.parametrize("path", ["/o/shot.mov", "/o/folder", "/o/sh.####.exr"])
+def test_unversioned_path_is_the_inverse(path: str) -> None:
+    assert unversioned_path(version_path(path, 12)) == path
+    assert unversioned_path(path) == path

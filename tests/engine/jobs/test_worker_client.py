@@ -155,7 +155,7 @@ def test_error_of_a_progress_callback_fails_the_call(folder: DataFolder, small_s
             plan = plan_of_many_stages(info).model_copy(update={"output": output})
             await client.call(plan)
             with pytest.raises(PaintoverError, match="cannot be read"):
-                await client.call(protocol.DeliverRequest(job=1), progress=broken)
+                await client.call(protocol.DeliverRequest(job=1, notes=[], started=0.0), progress=broken)
             assert await probed(client, small_shot) == info
 
     run(test)

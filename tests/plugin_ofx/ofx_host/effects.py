@@ -99,9 +99,10 @@ class EffectSuite(Suite):
             store(properties, c_void_p, self.host.handle(clip.properties))
         return OK
 
-    def _clip_image(self, handle: int, time: float, _region: int, out: int) -> int:
+    def _clip_image(self, handle: int, time: float, region: int | None, out: int) -> int:
         clip: Clip = self.host.objects[handle]
         assert clip.picture
+        self.host.rendering.region = list((c_double * 4).from_address(region)) if region else None
         image = clip.picture(time)
         if image is None:
             return FAILED
@@ -140,15 +141,19 @@ class ParameterSuite(Suite):
         return [
             ("paramDefine", [handle, text, text, out], self._param_define),
             ("paramGetHandle", [handle, text, out, out], self._param_get),
-            ("paramSetGetPropertySet", [handle, out], None),
+            ("paramSetGetPropertySet", [handle, out], self._param_set_properties),
             ("paramGetPropertySet", [handle, out], self._param_properties),
             ("paramGetValue", [handle, out], self._param_value),
-            ("paramGetValueAtTime", [handle, c_double, out], lambda h, _time, o: self._param_value(h, o)),
+            ("paramGetValueAtTime", [handle, c_double, out], lambda h, time, o: self._param_value(h, o, time)),
             ("paramGetDerivative", [handle], None),
             ("paramGetIntegral", [handle], None),
             ("paramSetValue", [handle, c_void_p, c_double], self._param_set_value),
             *[(f"param{number}", [handle], None) for number in range(9)],
         ]
+
+    def _param_set_properties(self, handle: int, out: int) -> int:
+        store(out, c_void_p, self.host.handle(self.host.objects[handle].param_set))
+        return OK
 
     def _param_properties(self, handle: int, out: int) -> int:
         store(out, c_void_p, self.host.handle(self.host.objects[handle].properties))
@@ -170,14 +175,15 @@ class ParameterSuite(Suite):
             store(properties, c_void_p, self.host.handle(param.properties))
         return OK
 
-    def _param_value(self, handle: int, out: int) -> int:
+    def _param_value(self, handle: int, out: int, time: float = 0.0) -> int:
         param: Param = self.host.objects[handle]
+        value = param.at(time)
         if param.kind == "OfxParamTypeString":
-            store(out, c_void_p, param.properties.string(param.value or ""))
+            store(out, c_void_p, param.properties.string(value or ""))
         elif param.kind == "OfxParamTypeDouble":
-            store(out, c_double, float(param.value or 0.0))
+            store(out, c_double, float(value or 0.0))
         else:
-            store(out, c_int, int(param.value or 0))
+            store(out, c_int, int(value or 0))
         return OK
 
     def _param_set_value(self, handle: int, whole: int | None, real: float) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.plugin_ofx.ofx_host.effects import EffectSuite, ParameterSuite, PropertySuite
 from tests.plugin_ofx.ofx_host.interface import DrawSuite, InteractSuite, MessageSuite, ProgressSuite, TimeLineSuite
-from tests.plugin_ofx.ofx_host.objects import Clip, Described, Image, Param, Properties, make_image
+from tests.plugin_ofx.ofx_host.objects import Clip, Described, Image, Param, Properties, Window, make_image
 from tests.plugin_ofx.ofx_host.quirks import GUARD, OK, Pixels, Quirks, Source, Value
 from tests.plugin_ofx.ofx_host.state import HostState
 from tests.plugin_ofx.ofx_host.suite import Suite
@@ -168,7 +168,10 @@ class Effect(Described):
         return self.host.persistent.get(self.host.handle(self), "")
 
     def saved(self) -> dict[str, Value]:
-        """What a project file keeps of it: the values of its persistent parameters."""
+        """What a project file keeps of it: the values of its persistent parameters, after it was told to put its data
+        there, where it asked for that."""
+        if self.param_set.values.get("OfxPropParamSetNeedsSyncing", [0])[0]:
+            assert self.action("OfxActionSyncPrivateData") == OK
         keeps = lambda param: param.properties.values.get("OfxParamPropPersistant", [1])[0]  # noqa: E731
         return {name: param.value for name, param in self.params.items() if keeps(param) and param.value is not None}
 
@@ -229,7 +232,17 @@ class Effect(Described):
             if output is not None:
                 output.rows[...] = pixels
                 return Image(output.memory, output.rows, Properties(dict(output.properties.values)))
-        return make_image(pixels, quirks)
+        return make_image(pixels, quirks, window=self._asked_for(pixels) if quirks.tiles and clip == "Source" else None)
+
+    def _asked_for(self, pixels: Pixels) -> Window:
+        """The part of a picture that a host of tiles gives."""
+        rendering, (x, y) = self.host.rendering, self.host.quirks.origin
+        asked = getattr(rendering, "region", None) or getattr(rendering, "window", None)
+        whole = (x, y, x + pixels.shape[1], y + pixels.shape[0])
+        if not asked:
+            return whole
+        sides = [max(asked[i], whole[i]) for i in (0, 1)] + [min(asked[i], whole[i]) for i in (2, 3)]
+        return (int(sides[0]), int(sides[1]), int(sides[2]), int(sides[3]))
 
     def render(
         self,
@@ -253,7 +266,7 @@ class Effect(Described):
         bounds = image.properties.values["OfxImagePropBounds"]
         window = window or tuple(bounds)
         self._output.image = image
-        self.host.rendering.now = True
+        self.host.rendering.now, self.host.rendering.window = True, window
         try:
             status = self.action(
                 "OfxImageEffectActionRender",
@@ -269,7 +282,7 @@ class Effect(Described):
                 ),
             )
         finally:
-            self.host.rendering.now = False
+            self.host.rendering.now, self.host.rendering.window = False, None
             self._output.image = None
         picture = image.rows.copy()
         x1, y1, x2, y2 = window

@@ -32,10 +32,16 @@ class Properties:
 
 @dataclass
 class Param:
+    """A parameter. curve: its value at a time, where it is animated."""
+
     kind: str
     name: str
     properties: Properties
     value: Value = None
+    curve: Callable[[float], float] | None = None
+
+    def at(self, time: float) -> Value:
+        return self.curve(time) if self.curve else self.value
 
 
 @dataclass
@@ -57,17 +63,28 @@ class Image:
 
 
 class Described:
-    """What an effect is described by: properties, clips and parameters. defined: the parameters' names, in order."""
+    """What an effect is described by: properties, clips and parameters. param_set: the properties of all its parameters
+    together. defined: the parameters' names, in order."""
 
     def __init__(self) -> None:
         self.properties = Properties()
+        self.param_set = Properties()
         self.clips: dict[str, Clip] = {}
         self.params: dict[str, Param] = {}
         self.defined: list[str] = []
 
 
-def make_image(pixels: Pixels, quirks: Quirks, *, guarded: bool = False) -> Image:
-    """An image of a host's. guarded: its pixels are not those given but the guard's bytes."""
+Window = tuple[int, int, int, int]
+
+
+def make_image(pixels: Pixels, quirks: Quirks, *, guarded: bool = False, window: Window | None = None) -> Image:
+    """An image of a host's. guarded: its pixels are not those given but the guard's bytes. window: the part that it is
+    of the pixels: x1, y1, x2, y2, y up."""
+    x, y = quirks.origin
+    region = [x, y, x + pixels.shape[1], y + pixels.shape[0]]
+    if window:
+        x, y = window[:2]
+        pixels = pixels[region[3] - window[3] : region[3] - y, x - region[0] : window[2] - region[0]]
     height, width, channels = pixels.shape
     row = width * channels * pixels.itemsize
     stride = row + quirks.padding
@@ -83,7 +100,6 @@ def make_image(pixels: Pixels, quirks: Quirks, *, guarded: bool = False) -> Imag
         data, row_bytes = address, stride
     if not guarded:
         rows[...] = pixels
-    x, y = quirks.origin
     bounds = [x, y, x + width, y + height]
     depth = next(name for name, dtype in DEPTHS.values() if dtype == pixels.dtype)
     properties = Properties(
@@ -91,7 +107,7 @@ def make_image(pixels: Pixels, quirks: Quirks, *, guarded: bool = False) -> Imag
             "OfxPropType": ["OfxTypeImage"],
             "OfxImagePropData": [data],
             "OfxImagePropBounds": bounds,
-            "OfxImagePropRegionOfDefinition": list(bounds),
+            "OfxImagePropRegionOfDefinition": region,
             "OfxImagePropRowBytes": [row_bytes],
             "OfxImageEffectPropPixelDepth": [depth],
             "OfxImageEffectPropComponents": [COMPONENTS[channels]],

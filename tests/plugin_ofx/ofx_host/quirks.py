@@ -35,6 +35,7 @@ class Quirks:
     components: "RGBA" or "RGB". project: the format's width and height, its lower left at (0, 0); None: not given.
     scale: the images' render scale. pixel_aspect: a pixel's width over its height.
     colourspace: of the Source clip, by OpenFX 1.5's names; "": it is not said.
+    tiles: it gives only what is asked for of a picture, by default the render window.
     draws: it has the interact and draw suites. refused_kinds: kinds of parameters that it does not have.
     """
 
@@ -57,6 +58,7 @@ class Quirks:
     scale: float = 1.0
     pixel_aspect: float = 1.0
     colourspace: str = ""
+    tiles: bool = False
     draws: bool = False
     refused_kinds: frozenset[str] = frozenset()
     extra_host: dict[str, list[Value]] = field(default_factory=dict)

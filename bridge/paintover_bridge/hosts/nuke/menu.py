@@ -8,7 +8,7 @@ import nuke
 import nukescripts.panels
 
 from paintover_bridge.hosts.command import Event, HostError
-from paintover_bridge.hosts.nuke import panel
+from paintover_bridge.hosts.nuke import effect, panel
 from paintover_bridge.hosts.nuke.session import NodeCommand, NodePainting, NodePropagation
 
 PANE = "org.paintover.panel"
@@ -23,6 +23,7 @@ def install() -> None:
         menu.addCommand("Paint this frame", paint)
         menu.addCommand("Propagate", propagate)
         menu.addCommand("Done painting", stop)
+        menu.addCommand("Add the effect", add_effect)
         menu.addCommand("Open monitor", open_monitor)
     nuke.menu("Nuke").findItem("Paintover").addCommand("Show the panel", show_panel)
 
@@ -42,6 +43,20 @@ def stop() -> None:
     for session in _sessions:
         session.run.stop()
     _sessions.clear()
+
+
+def add_effect() -> None:
+    """Puts the OpenFX effect on the selected node, or fills in the source of the selected effect."""
+    undo = nuke.Undo()
+    undo.begin("Paintover")
+    try:
+        _, sentence = effect.place(panel.selected())
+    except HostError as error:
+        sentence = str(error)
+    finally:
+        undo.end()
+    if sentence:
+        nuke.message(sentence)
 
 
 def open_monitor() -> None:

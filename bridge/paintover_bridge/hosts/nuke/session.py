@@ -9,6 +9,7 @@ from typing import Any
 import nuke
 
 from paintover_bridge.hosts.command import Event, HostError, Run, make_output_folder
+from paintover_bridge.hosts.nuke import effect as effects
 from paintover_bridge.hosts.nuke import find_command
 from paintover_bridge.hosts.nuke import shot as shots
 from paintover_bridge.hosts.nuke.shot import NukeShot
@@ -61,7 +62,7 @@ class NodePainting(NodeCommand):
     def __init__(
         self, node: Any, frame: int, tell: Tell, dispatch: Dispatch | None = None, method: str = "draft"
     ) -> None:
-        shot = shots.of(node)
+        shot = shot_of(node)
         self.frame = frame - shot.shift
         if not shot.first <= self.frame <= shot.last:
             raise HostError(f"Frame {frame} is not in {node.name()}, which has {shot.first + shot.shift} to "
@@ -81,12 +82,21 @@ class NodePropagation(NodeCommand):
         method: str = "draft",
         paintings: dict[int, str] | None = None,
     ) -> None:
-        shot = shots.of(node)
+        shot = shot_of(node)
         given = remembered(node) if paintings is None else {f - shot.shift: path for f, path in paintings.items()}
+        mattes = effects.keyframes(node) if paintings is None and effects.is_effect(node) else {}
         if not given:
             raise HostError(f"Nothing is painted on {node.name()} yet: paint a frame of it, and save the painting.")
         keyframes = [part for frame, path in sorted(given.items()) for part in ("-k", f"{frame}={path}")]
+        keyframes += [
+            part for frame, (_, matte) in sorted(mattes.items()) if matte for part in ("--matte", f"{frame}={matte}")
+        ]
         super().__init__(node, shot, ["propagate", shot.source, *keyframes, "--method", method], tell, dispatch)
+
+
+def shot_of(node: Any) -> NukeShot:
+    """The shot of a node, of an effect's that of the node that it is on. Raises HostError with a sentence."""
+    return shots.of(effects.source_node(node) if effects.is_effect(node) else node)
 
 
 def in_main_thread(function: Callable[..., Any], *arguments: Any) -> None:
@@ -95,7 +105,9 @@ def in_main_thread(function: Callable[..., Any], *arguments: Any) -> None:
 
 
 def remembered(node: Any) -> dict[int, str]:
-    """The node's paintings: the source's frame numbers and their pictures."""
+    """The node's paintings, an effect's keyframes: the source's frame numbers and their pictures."""
+    if effects.is_effect(node):
+        return {frame: picture for frame, (picture, _) in effects.keyframes(node).items()}
     knob = node.knob(KNOB)
     try:
         return {int(frame): str(path) for frame, path in json.loads(knob.value()).items()} if knob else {}
@@ -105,6 +117,9 @@ def remembered(node: Any) -> dict[int, str]:
 
 def remember(node: Any, frame: int, path: str) -> None:
     """Adds a painting to the node's own."""
+    if effects.is_effect(node):
+        effects.put_keyframe(node, frame, path)
+        return
     knob = node.knob(KNOB)
     if knob is None:
         knob = nuke.String_Knob(KNOB, "")

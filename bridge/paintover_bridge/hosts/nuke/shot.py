@@ -45,7 +45,12 @@ class NukeShot:
 
 def of(node: Any) -> NukeShot:
     """The shot of a node; one that is no plain Read is rendered first. Raises HostError with a sentence."""
-    return _of_read(node) if shows_its_files(node) else _rendered(node)
+    return of_files(node) or _rendered(node)
+
+
+def of_files(node: Any) -> NukeShot | None:
+    """The shot that a Read's files are; None for any other node. Raises HostError with a sentence."""
+    return _of_read(node) if shows_its_files(node) else None
 
 
 def shows_its_files(node: Any) -> bool:
@@ -77,9 +82,14 @@ def _of_read(node: Any) -> NukeShot:
 
 def opencolorio(name: str) -> str:
     """The name that Paintover takes for one of Nuke's colour spaces; "" for the file's own."""
-    inner = re.fullmatch(r"default \((.*)\)", str(name))
-    found = inner[1] if inner else str(name)
+    found = inner_name(name)
     return "" if found.lower() in _OF_NUKE else found
+
+
+def inner_name(name: str) -> str:
+    """A colour space's name without Nuke's "default (…)" around it."""
+    inner = re.fullmatch(r"default \((.*)\)", str(name))
+    return inner[1] if inner else str(name)
 
 
 def _rendered(node: Any) -> NukeShot:

@@ -15,6 +15,7 @@ from paintover_engine.jobs.resources.jobs import Jobs
 from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
 from paintover_engine.jobs.store import PICTURE, StoredFrame
+from paintover_engine.media.info import SourceInfo
 
 
 class Frames:
@@ -78,25 +79,37 @@ class Frames:
         name: the file's, whose ending says how it is encoded; a matte is always WebP, because JPEG has no alpha.
         Raises PaintoverError where the frame is not computed yet."""
         name = PICTURE if view == "matte" else name
-        _, info = await self._shots.probed(self._queue.job(job_id).shot)
-        source = self._queue.frame(job_id, number) if view != "plate" else None
-        if (view != "plate" and source is None) or not info.first <= number <= info.last:
+        shot = self._queue.job(job_id).shot
+        if view == "plate":
+            return await self.plate_picture(shot, number, side, name)
+        _, info = await self._shots.probed(shot)
+        source = self._queue.frame(job_id, number)
+        if source is None or not info.first <= number <= info.last:
             raise PaintoverError(Code.NOT_FOUND, f"Job {job_id} has no {view} of frame {number} yet.")
-        result = source.key if source else ""
+        try:
+            return await self._picture(info, number, view, side, name, source.key)
+        except PaintoverError as error:
+            if self._queue.frame(job_id, number) != source:  # removed or computed again meanwhile
+                raise PaintoverError(
+                    Code.NOT_FOUND, f"Job {job_id} has no {view} of frame {number} any more."
+                ) from error
+            raise
+
+    async def plate_picture(self, shot_id: str, number: int, side: int, name: str = PICTURE) -> Path:
+        """A picture file of a shot's untouched frame. Parameters as for `picture`."""
+        _, info = await self._shots.probed(shot_id)
+        if not info.first <= number <= info.last:
+            raise PaintoverError(Code.NOT_FOUND, f"The shot has no frame {number}.")
+        return await self._picture(info, number, "plate", side, name, "")
+
+    async def _picture(self, info: SourceInfo, number: int, view: str, side: int, name: str, result: str) -> Path:
         described = ["picture", info.fingerprint, number, view, side, result, *([] if name == PICTURE else [name])]
         key = hashlib.sha256(json.dumps(described).encode()).hexdigest()
         if not self._state.views.has(key, publishes=True):
             request = protocol.PictureRequest(
                 key=key, info=info, frame=number, view=view, side=side, result=result, name=name
             )
-            try:
-                await self._state.media.call(request)
-            except PaintoverError as error:
-                if source and self._queue.frame(job_id, number) != source:  # removed or computed again meanwhile
-                    raise PaintoverError(
-                        Code.NOT_FOUND, f"Job {job_id} has no {view} of frame {number} any more."
-                    ) from error
-                raise
+            await self._state.media.call(request)
         self._mark_used(key)
         return self._state.views.path(key, publishes=True) / name
 

@@ -6,21 +6,21 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.jobs import protocol, records
+from paintover_engine.jobs import protocol, publication, records
 from paintover_engine.jobs.entities import UNFINISHED, Job, JobFrame, JobSpec, JobState
+from paintover_engine.jobs.kept import kept_frames
 from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
-from paintover_engine.jobs.versions import next_version, remove_empty_folders, version_path
+from paintover_engine.jobs.unsure import LOW_CONFIDENCE, UnsureRange, unsure_ranges
+from paintover_engine.jobs.versions import next_version, remove_empty_folders, unversioned_path, version_path
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.methods.registry import find_method, read_parameters
 
 log = logging.getLogger(__name__)
-
-LOW_CONFIDENCE = 0.5  # below it a frame is suggested as the next keyframe
 
 
 class Jobs:
@@ -57,6 +57,46 @@ class Jobs:
         self._state.changes.announce()
         self._state.scheduler.wake()
         return job
+
+    async def redo(
+        self, job_id: int, first: int, last: int, parameters: Mapping[str, str], output: str, overwrite: bool
+    ) -> Job:
+        """Queues a job that makes some frames of a finished one anew and keeps the others.
+
+        It has the shot's keyframes as they are now. parameters: those that are to be others. output: where the whole
+        goes; "": the next version of where the finished job's went."""
+        job = self._queue.job(job_id)
+        _, info = await self._shots.probed(job.shot)
+        frames = self._queue.frames(job_id)
+        if job.state is not JobState.DONE or len(frames) != info.count:
+            raise PaintoverError(
+                Code.FAILED_PRECONDITION,
+                f"Job {job_id} is {job.state.value} with {len(frames)} of {info.count} frames; only a finished one has "
+                "frames to keep: leave out --frames.",
+            )
+        if not info.first <= first <= last <= info.last:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT,
+                f"The frames {first}-{last} are not in the shot, which has frames {info.first} to {info.last}.",
+            )
+        keyframes = [keyframe.id for keyframe in self._queue.keyframes(job.shot)]
+        changed = {**job.spec.parameters, **parameters}
+        if keyframes == list(job.spec.keyframes) and changed == dict(job.spec.parameters):
+            raise PaintoverError(
+                Code.FAILED_PRECONDITION,
+                f"The frames would come out as they are: give another keyframe (-k {first}=IMAGE) or another parameter "
+                "(-p seed=2).",
+            )
+        versioned = "" if output else unversioned_path(job.spec.output) if job.spec.output else ""
+        mattes = unversioned_path(job.spec.mattes) if versioned and job.spec.mattes else ""
+        spec = dataclasses.replace(
+            job.spec, parameters=changed, keyframes=keyframes, output=output, overwrite=overwrite, versioned=versioned,
+            mattes=mattes, kept=kept_frames(frames, first, last),
+        )  # fmt: skip
+        made = await self.create(job.shot, spec, job.priority)
+        kept = [frame for frame in frames if not first <= frame.number <= last]
+        self._queue.add_frames(made, kept)  # so they stay when the finished job is removed
+        return self._queue.job(made.id)
 
     async def check(self, shot_id: str, spec: JobSpec) -> None:
         """Raises PaintoverError as `create` would for a job like this once its keyframes are there."""
@@ -130,9 +170,11 @@ class Jobs:
     # Changing.
 
     async def cancel(self, job_id: int) -> Job:
+        """Ends a job. One whose output is being published comes out done: its files are there."""
         return await self._halt(job_id, JobState.CANCELLED)
 
     async def pause(self, job_id: int) -> Job:
+        """Stops a job until it is resumed; it may come out done, as with `cancel`."""
         return await self._halt(job_id, JobState.PAUSED)
 
     async def _halt(self, job_id: int, state: JobState) -> Job:
@@ -141,13 +183,30 @@ class Jobs:
             if job.state is state:
                 return job
             raise PaintoverError(Code.FAILED_PRECONDITION, f"Job {job_id} is {job.state.value} already.")
-        job.state = state
-        if state.finished:
-            job.ended = time.time()
-        self._queue.update_job(job)
-        await self._state.scheduler.interrupt(job_id)
+        async with self._state.scheduler.halted(job_id):
+            notes = await asyncio.to_thread(self._published, job)
+            job = self._queue.job(job_id)
+            if not job.state.finished:  # else it ended by itself meanwhile
+                job.state = state
+                if notes is not None:
+                    job.state, job.message = JobState.DONE, " ".join(notes)
+                    job.progress.fraction, job.progress.seconds_left, job.progress.stage = 1.0, 0.0, ""
+                    self._queue.update_progress(job)
+                if job.state.finished:
+                    job.ended = time.time()
+                self._queue.update_job(job)
         self._state.changes.announce()
         return self._queue.job(job_id)
+
+    def _published(self, job: Job) -> tuple[str, ...] | None:
+        """Finishes a publication of the job's output that has begun; its notes. None where none has."""
+        if not job.spec.output:
+            return None
+        try:
+            return publication.resume(self._state.folder.publication(job.id))
+        except (PaintoverError, OSError) as error:
+            log.warning("its output is not published: %s", error, extra={"job": job.id})
+            return None
 
     def resume(self, job_id: int) -> Job:
         """A paused job goes on."""
@@ -213,7 +272,7 @@ class Jobs:
         records.remove(self._state.folder.records, job_id)  # first: a record without a job would bring it back
         for key in self._queue.delete_job(job_id):
             self._state.store.remove(key, publishes=True)
-        (self._state.folder.publications / f"{job_id}.json").unlink(missing_ok=True)
+        self._state.folder.publication(job_id).unlink(missing_ok=True)
         self._state.changes.announce()
 
     # Reading.
@@ -236,14 +295,9 @@ class Jobs:
                 if job_id is not None and job.state.finished:
                     return
 
-    def suggested_keyframes(self, job_id: int) -> list[int]:
-        """Frames to paint next: the one of least confidence in each run of frames below `LOW_CONFIDENCE`."""
-        suggested: list[JobFrame] = []
-        last = None
-        for frame in self._queue.frames(job_id, below=LOW_CONFIDENCE):
-            if last is None or frame.number != last + 1:
-                suggested.append(frame)
-            elif frame.confidence < suggested[-1].confidence:
-                suggested[-1] = frame
-            last = frame.number
-        return [frame.number for frame in suggested]
+    def unsure_ranges(self, job: Job) -> list[UnsureRange]:
+        """The frames of a job that is done whose result is not to be trusted."""
+        info = self._queue.shot(job.shot).info
+        if job.state is not JobState.DONE or info is None:
+            return []
+        return unsure_ranges(self._queue.frames(job.id, below=LOW_CONFIDENCE), (info.first, info.last))

@@ -21,9 +21,12 @@ from paintover_engine.jobs.devices import gauges
 from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.entities import Job, JobFrame, JobState
 from paintover_engine.jobs.store import PICTURE
+from paintover_engine.jobs.unsure import suggested_keyframes
 from paintover_engine.jobs.versions import VIDEOS
 from paintover_engine.methods.registry import METHODS
 from paintover_engine.service.monitor.access import HEADERS, Access
+from paintover_engine.service.monitor.desktop import show
+from paintover_engine.service.monitor.folders import listing
 from paintover_engine.service.monitor.painting import PaintingFace
 from paintover_engine.service.support import export_job
 
@@ -33,7 +36,7 @@ PAGE = Path(__file__).parent / "page"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 FILES = {path.name: path for path in PAGE.iterdir() if path.suffix in KINDS}
 BODY_LIMIT = 4096  # bytes: a priority, or a job to stand before
-SIDES = (160, 320, 640, 1280)  # of pictures: what the page asks for
+SIDES = (160, 320, 640, 1280, 2560, 16383)  # of pictures: what the page asks for; the last is WebP's most
 VIEWS = ("plate", "result", "matte")
 PICTURES = {"webp": PICTURE, "jpeg": "picture.jpg"}  # a painting program's panel shows no WebP
 PICTURE_TYPES = {".webp": "image/webp", ".jpg": "image/jpeg"}
@@ -56,6 +59,7 @@ class Monitor:
         self._engine = engine
         self.access = access
         self._runner: web.AppRunner | None = None
+        self._painting: PaintingFace | None = None
         self._with_metrics = with_metrics
         self.open_pages = 0
 
@@ -71,10 +75,14 @@ class Monitor:
                 web.get(r"/jobs/{id:\d{1,15}}", self._job),
                 web.get(r"/jobs/{id:\d{1,15}}/support", self._support),
                 web.get(r"/jobs/{id:\d{1,15}}/{view:plate|result|matte}/{number:-?\d{1,12}}", self._picture),
+                web.get(r"/shots/{shot:[0-9a-f]{12}}/plate/{number:-?\d{1,12}}", self._plate),
+                web.get("/folders", self._folders),
+                web.post(r"/jobs/{id:\d{1,15}}/{where:open|reveal}", self._show),
                 web.post(r"/jobs/{id:\d{1,15}}/{action:[a-z]+}", self._act),
             ]
         )
-        app.add_routes(PaintingFace(self._engine, _body).routes())
+        self._painting = PaintingFace(self._engine, _body)
+        app.add_routes(self._painting.routes())
         if self._with_metrics:
             app.add_routes([web.get("/metrics", self._metrics)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -89,6 +97,8 @@ class Monitor:
         return self.access.port
 
     async def stop(self) -> None:
+        if self._painting:
+            await self._painting.stop()
         if self._runner:
             await self._runner.cleanup()
 
@@ -120,7 +130,9 @@ class Monitor:
     async def _job(self, request: web.Request) -> web.StreamResponse:
         job = self._engine.queue.job(int(request.match_info["id"]))
         shown = self._shown(job, self._engine.queue.frames(job.id))
-        shown["suggested"] = self._engine.jobs.suggested_keyframes(job.id)
+        unsure = self._engine.jobs.unsure_ranges(job)
+        shown["suggested"] = suggested_keyframes(unsure)
+        shown["unsure"] = [{"first": one.first, "last": one.last, "cause": one.cause} for one in unsure]
         shown["parameters"] = dict(job.spec.parameters)
         return web.json_response(shown)
 
@@ -129,20 +141,33 @@ class Monitor:
         return web.Response(text=export_job(self._engine, number), content_type="application/json")
 
     async def _picture(self, request: web.Request) -> web.StreamResponse:
-        side = {str(known): known for known in SIDES}.get(request.query.get("side", ""))
-        if side is None:
-            raise PaintoverError(Code.INVALID_ARGUMENT, f"Pictures come with a side of {', '.join(map(str, SIDES))}.")
+        side = _side(request)
         name = PICTURES.get(request.query.get("as", "webp"))
         if name is None:
             raise PaintoverError(Code.INVALID_ARGUMENT, f"Pictures come as {', '.join(PICTURES)}.")
         number, view = int(request.match_info["number"]), request.match_info["view"]
-        path = await self._engine.frames.picture(int(request.match_info["id"]), number, view, side, name)
-        # A job's frame stays the same, unless another version of the engine computed it again.
-        tag = f'"{path.parent.name[:24]}"'
-        headers = {"Cache-Control": "private, max-age=3600", "ETag": tag}
-        if request.headers.get("If-None-Match") == tag:
-            return web.Response(status=304, headers=headers)
-        return web.Response(body=path.read_bytes(), content_type=PICTURE_TYPES[path.suffix], headers=headers)
+        return _picture_file(
+            request, await self._engine.frames.picture(int(request.match_info["id"]), number, view, side, name)
+        )
+
+    async def _plate(self, request: web.Request) -> web.StreamResponse:
+        shot, number = request.match_info["shot"], int(request.match_info["number"])
+        return _picture_file(request, await self._engine.frames.plate_picture(shot, number, _side(request)))
+
+    async def _folders(self, request: web.Request) -> web.StreamResponse:
+        roots = self._engine.roots
+        return web.json_response(await asyncio.to_thread(listing, request.query.get("path", ""), roots))
+
+    async def _show(self, request: web.Request) -> web.StreamResponse:
+        """Opens what a job wrote on this machine's desktop, or its folder."""
+        output = self._engine.queue.job(int(request.match_info["id"])).spec.output
+        if not output:
+            raise PaintoverError(Code.FAILED_PRECONDITION, "This job wrote no file: its result is in the engine.")
+        path = Path(output)
+        await show(
+            path.parent if re.search("[#%@]", path.name) else path, folder=request.match_info["where"] == "reveal"
+        )
+        return web.json_response({"path": output})
 
     async def _act(self, request: web.Request) -> web.StreamResponse:
         number, engine = int(request.match_info["id"]), self._engine
@@ -241,6 +266,8 @@ class Monitor:
             "position": job.position,
             "message": job.message,
             "method": method.title if method else job.spec.method,
+            "shot": shot.id,
+            "uploaded": shot.uploaded,
             "source": _short(shot.source),
             "path": shot.source,
             "output": job.spec.output,
@@ -258,6 +285,22 @@ class Monitor:
             "keyframes": [int(name.partition("/")[2].rpartition("-")[0]) for name in job.spec.keyframes],
             "frames": [[frame.number, round(frame.confidence, 3)] for frame in frames],
         }
+
+
+def _side(request: web.Request) -> int:
+    side = {str(known): known for known in SIDES}.get(request.query.get("side", ""))
+    if side is None:
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"Pictures come with a side of {', '.join(map(str, SIDES))}.")
+    return side
+
+
+def _picture_file(request: web.Request, path: Path) -> web.Response:
+    # A job's frame stays the same, unless another version of the engine computed it again.
+    tag = f'"{path.parent.name[:24]}"'
+    headers = {"Cache-Control": "private, max-age=3600", "ETag": tag}
+    if request.headers.get("If-None-Match") == tag:
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=path.read_bytes(), content_type=PICTURE_TYPES[path.suffix], headers=headers)
 
 
 def _streams_frames(job: Job) -> bool:

@@ -69,7 +69,7 @@ class LazyMonitor:
                 except ImportError as error:
                     raise PaintoverError(
                         Code.FAILED_PRECONDITION,
-                        f"The monitor's server cannot be loaded ({error}); install paintover-engine again.",
+                        f"The monitor's server cannot be loaded ({error}); install paintover again.",
                     ) from error
                 monitor: Monitor = module.Monitor(
                     self._engine, module.Access(self._token, self._key), self._with_metrics

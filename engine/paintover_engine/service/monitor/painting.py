@@ -13,6 +13,8 @@ from paintover_local.pictures import keyframe_picture
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.entities import Job, JobSpec, JobState, Shot
+from paintover_engine.jobs.unsure import suggested_keyframes
+from paintover_engine.service.monitor.desktop import PaintSessions
 
 METHOD = "draft"
 PRIORITY = 10  # as `paintover paint`: somebody waits for it
@@ -28,12 +30,35 @@ class PaintingFace:
     def __init__(self, engine: Engine, body: Body) -> None:
         self._engine = engine
         self._body = body
+        self._sessions = PaintSessions(engine.folder.root)
         self._jobs: dict[str, int] = {}  # the last job that was created here, by shot
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The routes, for the monitor's server, which checks the cookie or the token."""
         frame = r"/shots/{shot:[0-9a-f]{12}}/frames/{number:-?\d{1,12}}"
-        return [web.get("/shots", self._shots), web.post(f"{frame}/open", self._open), web.post(frame, self._save)]
+        return [
+            web.get("/shots", self._shots),
+            web.post("/shots", self._create),
+            web.post(f"{frame}/open", self._open),
+            web.post(f"{frame}/paint", self._paint),
+            web.post(frame, self._save),
+        ]
+
+    async def stop(self) -> None:
+        await self._sessions.stop()
+
+    async def _create(self, request: web.Request) -> web.StreamResponse:
+        """The shot of a source on this machine."""
+        path = (await self._body(request)).get("path")
+        if not isinstance(path, str) or not path:
+            raise PaintoverError(Code.INVALID_ARGUMENT, "'path' is to name a video, a folder of images or a pattern.")
+        shot = await self._engine.shots.create(path, None, None, "")
+        return web.json_response(self._shown(shot, None))
+
+    async def _paint(self, request: web.Request) -> web.StreamResponse:
+        """Opens a frame in the artist's painter; each save of it is carried through the shot."""
+        shot, number = self._target(request)
+        return web.json_response(await self._sessions.open(shot, number))
 
     async def _shots(self, request: web.Request) -> web.StreamResponse:
         """All shots whose source is known, the newest first, with the latest job of each."""
@@ -53,8 +78,13 @@ class PaintingFace:
         return {
             "id": shot.id,
             "name": "/".join(Path(shot.source).parts[-2:]),
+            "source": shot.source,
             "first": info.first,
             "last": info.last,
+            "width": round(info.width * float(info.pixel_aspect)),
+            "height": info.height,
+            "rate": float(info.rate) if info.rate else 24.0,
+            "notes": list(info.notes),
             "keyframes": keyframes,
             "pictures": self._pictures(shot),
             "job": job and {
@@ -63,7 +93,7 @@ class PaintingFace:
                 "message": job.message,
                 "fraction": job.progress.fraction,
                 "frames": job.frames_done,
-                "suggested": self._engine.jobs.suggested_keyframes(job.id) if job.state is JobState.DONE else [],
+                "suggested": suggested_keyframes(self._engine.jobs.unsure_ranges(job)),
             },
         }  # fmt: skip
 

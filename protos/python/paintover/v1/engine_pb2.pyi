@@ -216,9 +216,12 @@ class Method(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     title: _builtins.str
     summary: _builtins.str
+    unavailable: _builtins.str
+    """Why a job of it would fail on this machine whatever its shot, and what to do; empty where it could run."""
     @_builtins.property
     def needs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it needs beyond this engine, one phrase each: "Stable Video Diffusion weights (9.5 GB)"."""
@@ -233,10 +236,11 @@ class Method(_message.Message):
         summary: _builtins.str = ...,
         needs: _abc.Iterable[_builtins.str] | None = ...,
         parameters: _abc.Iterable[Global___Parameter] | None = ...,
+        unavailable: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "needs", b"needs", "parameters", b"parameters", "summary", b"summary", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "needs", b"needs", "parameters", b"parameters", "summary", b"summary", "title", b"title", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from paintover.v1 import shot_pb2 as _shot_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -50,6 +51,43 @@ JOB_STATE_FAILED: JobState.ValueType  # 7
 JOB_STATE_CANCELLED: JobState.ValueType  # 8
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
+class _UnsureReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UnsureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UnsureReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNSURE_REASON_UNSPECIFIED: _UnsureReason.ValueType  # 0
+    UNSURE_REASON_NOT_SHOWN: _UnsureReason.ValueType  # 1
+    """The frames do not show the keyframe's scene: they lie behind a cut, or are a flash or black."""
+    UNSURE_REASON_OUT_OF_SIGHT: _UnsureReason.ValueType  # 2
+    """What is painted is hidden or has left the frame."""
+    UNSURE_REASON_LOST: _UnsureReason.ValueType  # 3
+    """Part of the edit was lost, although its surface is still in the frame."""
+    UNSURE_REASON_SPREAD: _UnsureReason.ValueType  # 4
+    """The edit covers what looks like its surroundings."""
+    UNSURE_REASON_CHANGED: _UnsureReason.ValueType  # 5
+    """What lies under the edit looks unlike what was painted over on the keyframe."""
+    UNSURE_REASON_DRIFTED: _UnsureReason.ValueType  # 6
+    """The edit, followed back to the keyframe, does not come to lie where it was painted."""
+
+class UnsureReason(_UnsureReason, metaclass=_UnsureReasonEnumTypeWrapper): ...
+
+UNSURE_REASON_UNSPECIFIED: UnsureReason.ValueType  # 0
+UNSURE_REASON_NOT_SHOWN: UnsureReason.ValueType  # 1
+"""The frames do not show the keyframe's scene: they lie behind a cut, or are a flash or black."""
+UNSURE_REASON_OUT_OF_SIGHT: UnsureReason.ValueType  # 2
+"""What is painted is hidden or has left the frame."""
+UNSURE_REASON_LOST: UnsureReason.ValueType  # 3
+"""Part of the edit was lost, although its surface is still in the frame."""
+UNSURE_REASON_SPREAD: UnsureReason.ValueType  # 4
+"""The edit covers what looks like its surroundings."""
+UNSURE_REASON_CHANGED: UnsureReason.ValueType  # 5
+"""What lies under the edit looks unlike what was painted over on the keyframe."""
+UNSURE_REASON_DRIFTED: UnsureReason.ValueType  # 6
+"""The edit, followed back to the keyframe, does not come to lie where it was painted."""
+Global___UnsureReason: _TypeAlias = UnsureReason  # noqa: Y015
+
 @_typing.final
 class Job(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -66,6 +104,7 @@ class Job(_message.Message):
     FRAMES_FIELD_NUMBER: _builtins.int
     ERROR_CODE_FIELD_NUMBER: _builtins.int
     SUGGESTED_KEYFRAMES_FIELD_NUMBER: _builtins.int
+    UNSURE_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"jobs/<number>"."""
@@ -91,7 +130,11 @@ class Job(_message.Message):
 
     @_builtins.property
     def suggested_keyframes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Where to paint next, if anywhere: frames whose result is not to be trusted."""
+        """Where to paint next, if anywhere, the least sure frame first."""
+
+    @_builtins.property
+    def unsure(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnsureRange]:
+        """The frames of a job that is done whose result is not to be trusted, ascending, and why."""
 
     def __init__(
         self,
@@ -108,15 +151,53 @@ class Job(_message.Message):
         frames: _abc.Iterable[Global___FrameSummary] | None = ...,
         error_code: _builtins.str = ...,
         suggested_keyframes: _abc.Iterable[_builtins.int] | None = ...,
+        unsure: _abc.Iterable[Global___UnsureRange] | None = ...,
         position: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error_code", b"error_code", "frames", b"frames", "message", b"message", "name", b"name", "position", b"position", "priority", b"priority", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "state", b"state", "suggested_keyframes", b"suggested_keyframes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error_code", b"error_code", "frames", b"frames", "message", b"message", "name", b"name", "position", b"position", "priority", b"priority", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "state", b"state", "suggested_keyframes", b"suggested_keyframes", "unsure", b"unsure"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class UnsureRange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    WORST_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    """Inclusive."""
+    last: _builtins.int
+    reason: Global___UnsureReason.ValueType
+    cause: _builtins.str
+    """The reason in words, without the frames: "part of the edit was lost"."""
+    confidence: _builtins.float
+    """The least confidence of its frames, 0 to 1, and the frame that has it."""
+    worst: _builtins.int
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        last: _builtins.int = ...,
+        reason: Global___UnsureReason.ValueType = ...,
+        cause: _builtins.str = ...,
+        confidence: _builtins.float = ...,
+        worst: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "confidence", b"confidence", "first", b"first", "last", b"last", "reason", b"reason", "worst", b"worst"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnsureRange: _TypeAlias = UnsureRange  # noqa: Y015
 
 @_typing.final
 class FrameSummary(_message.Message):
@@ -572,16 +653,56 @@ Global___CancelJobResponse: _TypeAlias = CancelJobResponse  # noqa: Y015
 class RetryJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    @_builtins.property
+    def frames(self) -> _shot_pb2.FrameRange:
+        """Only these frames of a finished job, with the shot's keyframes as they are now; the others are kept. The answer is
+        another job.
+        """
+
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """With `frames`: those of the method's parameters that are to be others."""
+
+    @_builtins.property
+    def output(self) -> Global___Output:
+        """With `frames`: where the whole goes; empty: the next version of where the finished job's went."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        frames: _shot_pb2.FrameRange | None = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        output: Global___Output | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "name", b"name", "output", b"output", "parameters", b"parameters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -124,7 +124,8 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RetryJob(self, request, context):
-        """A failed or cancelled job again: its finished stages are found, not redone.
+        """A failed or cancelled job again: its finished stages are found, not redone. With frames: those of a finished job
+        anew, merged with its others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

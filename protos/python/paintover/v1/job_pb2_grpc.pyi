@@ -42,7 +42,9 @@ class JobServiceStub:
     UpdateJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.UpdateJobRequest, _job_pb2.UpdateJobResponse]
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.CancelJobRequest, _job_pb2.CancelJobResponse]
     RetryJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.RetryJobRequest, _job_pb2.RetryJobResponse]
-    """A failed or cancelled job again: its finished stages are found, not redone."""
+    """A failed or cancelled job again: its finished stages are found, not redone. With frames: those of a finished job
+    anew, merged with its others.
+    """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.DeleteJobRequest, _job_pb2.DeleteJobResponse]
     """Forgets a finished job and its results; files written for the user stay."""
     ExportJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.ExportJobRequest, _job_pb2.ExportJobResponse]
@@ -62,7 +64,9 @@ class JobServiceAsyncStub(JobServiceStub):
     UpdateJob: _aio.UnaryUnaryMultiCallable[_job_pb2.UpdateJobRequest, _job_pb2.UpdateJobResponse]  # type: ignore[assignment]
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_pb2.CancelJobRequest, _job_pb2.CancelJobResponse]  # type: ignore[assignment]
     RetryJob: _aio.UnaryUnaryMultiCallable[_job_pb2.RetryJobRequest, _job_pb2.RetryJobResponse]  # type: ignore[assignment]
-    """A failed or cancelled job again: its finished stages are found, not redone."""
+    """A failed or cancelled job again: its finished stages are found, not redone. With frames: those of a finished job
+    anew, merged with its others.
+    """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_job_pb2.DeleteJobRequest, _job_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """Forgets a finished job and its results; files written for the user stay."""
     ExportJob: _aio.UnaryUnaryMultiCallable[_job_pb2.ExportJobRequest, _job_pb2.ExportJobResponse]  # type: ignore[assignment]
@@ -121,7 +125,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_pb2.RetryJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.RetryJobResponse, _abc.Awaitable[_job_pb2.RetryJobResponse]]:
-        """A failed or cancelled job again: its finished stages are found, not redone."""
+        """A failed or cancelled job again: its finished stages are found, not redone. With frames: those of a finished job
+        anew, merged with its others.
+        """
 
     @_abc_1.abstractmethod
     def DeleteJob(

@@ -26,6 +26,7 @@ class Keyframe(_message.Message):
     FRAME_FIELD_NUMBER: _builtins.int
     HAS_MATTE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"shots/<id>/keyframes/<frame>-<digest>"."""
     frame: _builtins.int
@@ -34,6 +35,10 @@ class Keyframe(_message.Message):
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was done to the picture: "converted from CMYK", "rescaled from 1920x1080"."""
 
+    @_builtins.property
+    def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The file that the picture was read from, then the matte's where it has one; none where they were sent."""
+
     def __init__(
         self,
         *,
@@ -41,10 +46,11 @@ class Keyframe(_message.Message):
         frame: _builtins.int = ...,
         has_matte: _builtins.bool = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        files: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "has_matte", b"has_matte", "name", b"name", "notes", b"notes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "frame", b"frame", "has_matte", b"has_matte", "name", b"name", "notes", b"notes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

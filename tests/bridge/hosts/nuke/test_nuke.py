@@ -256,6 +256,76 @@ def test_host_library_paths_do_not_reach_the_command(host: Host, monkeypatch: py
     assert "PYTHONHOME" not in kept and kept["LD_LIBRARY_PATH"] == "/usr/local/cuda/lib64"
 
 
+# The OpenFX effect.
+
+
+def test_effect_on_a_read_works_on_its_files(host: Host) -> None:
+    """The same shot as the menu's, so that each shows what the other propagates."""
+    effects = host.module("effect")
+    read = host.read(colorspace="ACES - ACEScg")
+    node, sentence = effects.place(read)
+    assert (node.input(0), sentence) == (read, "")
+    knobs = ("sourcePath", "sourceRange", "sourceOffset", "colorspace", "sendFrames")
+    values = ["/plates/sh010.%04d.exr", "1001-1048", 0, "ACES - ACEScg", False]
+    assert [node[knob].value() for knob in knobs] == values
+    video = host.read("/media/a.mov", first=11, last=48, origfirst=1, origlast=48)
+    node, _ = effects.place(video)
+    assert [node[knob].value() for knob in knobs] == ["/media/a.mov", "10-47", -1, "", False]
+
+
+def test_effect_after_a_change_of_colour_is_warned_about(host: Host) -> None:
+    effects = host.module("effect")
+    node, _ = effects.place(host.read())
+    grade = host.nuke.Node("Grade")
+    node.setInput(0, grade)
+    again, sentence = effects.place(node)
+    assert again is node and "is after Grade1" in sentence and "before any change of colour" in sentence
+    assert node["sendFrames"].value() is True and not node["sourcePath"].value() and not node["sourceRange"].value()
+    node, sentence = effects.place(host.read(colorspace="AlexaV3LogC"))
+    assert "converts from AlexaV3LogC" in sentence and node["sendFrames"].value() is True
+    assert effects.place(host.read(colorspace="AlexaV3LogC", raw=True))[1] == ""
+    assert effects.place(host.read(frame_mode="offset", frame="10"))[1] != ""
+
+
+def test_effects_keyframes_are_what_the_menu_propagates(host: Host) -> None:
+    node, _ = host.module("effect").place(host.read())
+    node["keyframes"].setValue('[[1001, "/p/a.tif", ""], [1012, "/p/b.tif", "/p/matte.png"]]')
+    host.says({"event": "done", "output": "/out/v001/sh010.%04d.exr"})
+    session = host.module("session").NodePropagation(node, lambda what, event: None)
+    host.until_ended(session)
+    assert host.recorded_arguments()[0][:8] == [
+        "propagate", "/plates/sh010.%04d.exr", "-k", "1001=/p/a.tif", "-k", "1012=/p/b.tif",
+        "--matte", "1012=/p/matte.png",
+    ]  # fmt: skip
+
+
+def test_what_the_menu_paints_on_an_effect_is_its_keyframe(host: Host) -> None:
+    node, _ = host.module("effect").place(host.read())
+    node["keyframes"].setValue(
+        '[[1003, "/p/sh010_1012.psd", ""], [1012, "/p/old.tif", ""], [1040, "/p/c.tif", "/m.png"]]'
+    )
+    paint(host, node, *SAVED)
+    assert json.loads(node["keyframes"].value()) == [[1012, "/p/sh010_1012.psd", ""], [1040, "/p/c.tif", "/m.png"]]
+
+
+def test_effect_without_a_place_is_a_sentence(host: Host) -> None:
+    effects = host.module("effect")
+    node, _ = effects.place(host.read())
+    node.setInput(0, None)
+    with pytest.raises(HostError, match="has no input; connect it to the Read"):
+        host.module("session").NodePropagation(node, print)
+    host.nuke.current["effect"] = False
+    with pytest.raises(HostError, match="run `paintover install ofx`"):
+        effects.place(host.read())
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '[["a", 1, 2]]'])
+def test_damaged_keyframes_are_none(host: Host, text: str) -> None:
+    node, _ = host.module("effect").place(host.read())
+    node["keyframes"].setValue(text)
+    assert host.module("effect").keyframes(node) == {}
+
+
 # Headless.
 
 

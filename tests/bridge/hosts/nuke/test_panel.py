@@ -83,8 +83,14 @@ def test_menu_is_complete_and_opens_the_panel(host: Host, panel: Any) -> None:  
     menu = host.module("menu")
     menu.install()
     commands = host.nuke.menu("Nuke").menus["Paintover"].commands
-    assert list(commands) == ["Paint this frame", "Propagate", "Done painting", "Open monitor", "Show the panel"]
-    assert list(host.nuke.menu("Nodes").menus["Paintover"].commands) == list(commands)[:4]
+    entries = ["Paint this frame", "Propagate", "Done painting", "Add the effect", "Open monitor", "Show the panel"]
+    assert list(commands) == entries
+    host.nuke.select(host.read(colorspace="AlexaV3LogC"))
+    commands["Add the effect"]()
+    assert len(host.nuke.allNodes(host.nuke.EFFECT)) == 1
+    assert "converts from AlexaV3LogC" in host.nuke.messages.pop()
+    host.nuke.select()
+    assert list(host.nuke.menu("Nodes").menus["Paintover"].commands) == entries[:-1]
     commands["Show the panel"]()
     [(pane, shown)] = nukescripts.panels.panes
     assert pane == "Properties.1" and isinstance(shown, QtWidgets.QWidget)

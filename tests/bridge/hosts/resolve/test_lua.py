@@ -124,6 +124,15 @@ def test_propagate_takes_the_last_saves_of_the_clip(host: Resolve) -> None:
     assert {"105=/p/sh010.0105.psd", "120=/p/sh010.0120.psd"} <= set(arguments)
 
 
+def test_propagate_carries_what_an_effect_painted(host: Resolve) -> None:
+    """Nothing was painted by the scripts: the command finds the keyframes that were propagated last."""
+    host.says(*painting(result(host, "out/final_v001.mov"))[2:])
+    state = host.run("Propagate", real())
+    assert state["tracks"][0][0]["takes"][1].endswith("final_v001.mov")
+    [arguments] = host.recorded_arguments()
+    assert arguments[:3] == ["propagate", "/media/sh010.mov", "--range=100-147"] and "-k" not in arguments
+
+
 def test_by_setting_it_goes_on_a_track_of_its_own(host: Resolve) -> None:
     (host.mailbox / "settings.lua").write_text('return { bring = "track" }\n')
     output = result(host)

@@ -123,8 +123,7 @@ def test_without_a_timeline_it_says_so(alone: Resolve) -> None:
     assert "No timeline is open" in alone.run("Paint this frame", Timeline(more={"no_timeline": True}))["printed"][0]
 
 
-def test_nothing_painted_nothing_to_propagate_or_bring(alone: Resolve) -> None:
-    assert "Nothing is painted on 'sh010' yet" in sentence(alone.run("Propagate", Timeline()))
+def test_without_a_result_there_is_nothing_to_bring(alone: Resolve) -> None:
     assert "There is no result of 'sh010' yet" in sentence(alone.run("Bring result to timeline", Timeline()))
 
 

@@ -506,9 +506,7 @@ function ACTIONS.propagate()
   for frame, path in pairs(painted) do
     if frame >= clip.first and frame <= clip.last then paintings[#paintings + 1] = { frame = frame, path = path } end
   end
-  if #paintings == 0 then
-    refuse("Nothing is painted on '%s' yet: choose Paint this frame, and save your painting.", clip.name)
-  end
+  -- Without any the command carries what the OpenFX effect on the clip propagated last, or says that there is nothing.
   start("propagate", clip, chosen, { paintings = paintings, method = chosen.final_method })
 end
 

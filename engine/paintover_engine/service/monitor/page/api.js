@@ -2,21 +2,27 @@
 
 import { element } from "./words.js";
 
-export async function act(id, action, body = {}) {
-  const response = await fetch(`/jobs/${id}/${action}`, {
+export function act(id, action, body = {}) {
+  return post(`/jobs/${id}/${action}`, body);
+}
+
+export async function post(path, body = {}) {
+  const response = await fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-Paintover": "1" },
     body: JSON.stringify(body),
+    keepalive: true,
   }).catch(() => null);
   if (response === null) return say("The engine does not answer; it may be starting again.");
   if (!response.ok) return say(await sentence(response));
   return response.json();
 }
 
-export async function read(path) {
+export async function read(path, aloud = false) {
   const response = await fetch(path).catch(() => null);
-  if (response === null || !response.ok) return null;
-  return response.json();
+  if (response?.ok) return response.json();
+  if (!aloud) return null;
+  return say(response === null ? "The engine does not answer; it may be starting again." : await sentence(response));
 }
 
 async function sentence(response) {
@@ -28,13 +34,14 @@ async function sentence(response) {
   }
 }
 
+export const SAID_MS = 6000;
 let hiding = 0;
-export function say(text) {
+export function say(text, ...buttons) {
   const toast = document.getElementById("toast");
-  toast.textContent = text;
+  toast.replaceChildren(text, ...buttons);
   toast.hidden = false;
   clearTimeout(hiding);
-  hiding = setTimeout(() => (toast.hidden = true), 6000);
+  hiding = setTimeout(() => (toast.hidden = true), SAID_MS);
   return null;
 }
 

@@ -1,7 +1,8 @@
 // The queue: follows the engine's events, and keeps three lists true to them.
 
-import { act, say } from "./api.js";
+import { act, SAID_MS, say } from "./api.js";
 import { Card, movable } from "./card.js";
+import { Chooser } from "./chooser.js";
 import { Viewer } from "./viewer.js";
 import { button, count, element, size } from "./words.js";
 
@@ -11,7 +12,10 @@ const cards = new Map();
 const main = document.querySelector("main");
 const lists = Object.fromEntries(["running", "waiting", "finished"].map((name) => [name, document.querySelector(`#${name} .cards`)]));
 const shown = { running: FIRST_SHOWN, waiting: FIRST_SHOWN, finished: FIRST_SHOWN };
-const viewer = new Viewer(document.getElementById("viewer"), step, () => choose(null));
+const viewer = new Viewer(document.getElementById("viewer"), { step, act: doOrRemove, versions, closed: () => choose(null) });
+const chooser = new Chooser(document.getElementById("chooser"));
+const search = document.getElementById("search");
+const going = new Map();
 let chosen = null;
 let dragged = null;
 
@@ -64,7 +68,7 @@ function take(job, fresh = false) {
   job.heard = Date.now();
   jobs.set(job.id, job);
   if (!cards.has(job.id)) {
-    const card = new Card(job.id, { open, step });
+    const card = new Card(job.id, { open, step, act: doOrRemove });
     cards.set(job.id, card);
     dragging(card.root);
     nearby.observe(card.root);
@@ -101,7 +105,7 @@ function drawSoon() {
 
 function sorted() {
   const order = (a, b) => b.priority - a.priority || a.position - b.position || a.id - b.id;
-  const all = [...jobs.values()];
+  const all = [...jobs.values()].filter((job) => !going.has(job.id) && isFound(job));
   return {
     running: all.filter((job) => job.state === "running" || job.state === "preparing").sort(order),
     waiting: all.filter(movable).sort(order),
@@ -125,7 +129,9 @@ function draw() {
     more.hidden = hidden <= 0;
     more.textContent = `Show ${Math.min(200, hidden)} more of ${hidden}`;
   }
-  document.getElementById("empty").hidden = jobs.size > 0;
+  const found = Object.values(groups).reduce((sum, group) => sum + group.length, 0);
+  document.getElementById("empty").hidden = jobs.size - going.size > 0;
+  document.getElementById("nothing").hidden = found > 0 || jobs.size - going.size === 0;
   const failed = groups.finished.filter((job) => job.state === "failed").length;
   const parts = [count(groups.running.length, "job") + " running", `${groups.waiting.length} waiting`, `${groups.finished.length - failed} done`];
   if (failed) parts.push(`${failed} failed`);
@@ -170,6 +176,54 @@ function choose(id) {
   chosen = id;
   cards.get(id)?.root.classList.add("chosen");
   main.classList.toggle("open", id !== null);
+}
+
+// Searching, removing, and other results of a shot.
+
+function isFound(job) {
+  const wanted = search.value.trim().toLowerCase();
+  const texts = [`#${job.id}`, job.path, job.output, job.method, job.word, job.message];
+  return wanted.split(/\s+/).every((word) => texts.some((text) => text.toLowerCase().includes(word)));
+}
+
+function doOrRemove(id, action) {
+  if (action === "remove") remove([id]);
+  else act(id, action);
+}
+
+// What is removed is gone from the page at once, and from the engine when it can no longer be undone.
+function remove(ids) {
+  const leave = () => {
+    for (const id of ids) {
+      if (!going.has(id)) continue;
+      going.delete(id);
+      act(id, "remove");
+    }
+    forget(ids);
+    drawSoon();
+  };
+  const timer = setTimeout(leave, SAID_MS);
+  for (const id of ids) {
+    going.set(id, leave);
+    if (chosen === id) viewer.close();
+  }
+  draw();
+  const what = ids.length === 1 ? `Job #${ids[0]} is removed.` : `${ids.length} jobs are removed.`;
+  say(`${what} Files that were written stay. `, button("Undo", () => {
+    clearTimeout(timer);
+    for (const id of ids) going.delete(id);
+    document.getElementById("toast").hidden = true;
+    draw();
+  }));
+}
+
+window.addEventListener("pagehide", () => { for (const leave of new Set(going.values())) leave(); });
+document.getElementById("clear").addEventListener("click", () => remove(sorted().finished.map((job) => job.id)));
+search.addEventListener("input", drawSoon);
+for (const name of ["new", "begin"]) document.getElementById(name).addEventListener("click", () => chooser.open());
+
+function versions(job) {
+  return [...jobs.values()].filter((other) => other.shot === job.shot && other.id !== job.id && other.framesDone > 0 && !going.has(other.id)).sort((a, b) => b.id - a.id);
 }
 
 // Order.

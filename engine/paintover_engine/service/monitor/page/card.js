@@ -1,6 +1,6 @@
 // One job in the list: built when it comes near the window, so that a thousand of them cost little.
 
-import { act, read } from "./api.js";
+import { read } from "./api.js";
 import { Strip } from "./strip.js";
 import { button, duration, element } from "./words.js";
 
@@ -82,7 +82,7 @@ export class Card {
     const details = await read(`/jobs/${job.id}`);
     if (!details) return;
     this.job.made = new Map(details.frames);
-    this.strip.suggest(details.suggested);
+    this.strip.doubt(details);
     this.strip.show(this.job);
   }
 
@@ -93,7 +93,7 @@ export class Card {
     this.names = names;
     const hadFocus = this.buttons.contains(document.activeElement);
     this.buttons.replaceChildren(
-      ...wanted.map(([label, action]) => button(label, () => act(this.id, action), { "aria-label": `${label} job ${this.id}` })),
+      ...wanted.map(([label, action]) => button(label, () => this.actions.act(this.id, action), { "aria-label": `${label} job ${this.id}` })),
     );
     if (hadFocus) this.buttons.firstElementChild?.focus();
   }

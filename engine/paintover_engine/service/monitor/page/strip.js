@@ -1,11 +1,11 @@
 // A job as a strip of film: unexposed frames show the plate, dark; made ones their picture, as they arrive.
 
-import { element } from "./words.js";
+import { element, rangeInWords } from "./words.js";
 
 const LEAST_CELL = 44;
 const SIDE = 160;
 
-export function trustColour(confidence) {
+export function confidenceColour(confidence) {
   const style = getComputedStyle(document.documentElement);
   const name = confidence >= 0.75 ? "--good" : confidence >= 0.5 ? "--fair" : "--bad";
   return style.getPropertyValue(name).trim();
@@ -15,14 +15,15 @@ export class Strip {
   constructor(open) {
     this.cells = [];
     this.row = element("div", { className: "cells" });
-    this.trust = element("canvas", { className: "trust", "aria-hidden": "true" });
-    this.root = element("div", { className: "strip" }, this.row, this.trust);
+    this.confidence = element("canvas", { className: "confidence", "aria-hidden": "true" });
+    this.root = element("div", { className: "strip" }, this.row, this.confidence);
     this.root.addEventListener("click", (event) => {
       const cell = this.cells.find((one) => one.node.contains(event.target));
       open(cell ? cell.shown ?? cell.middle : null);
     });
     this.width = 0;
     this.suggested = [];
+    this.unsure = [];
     this.watcher = new ResizeObserver(() => this.layOut());
     this.watcher.observe(this.root);
   }
@@ -36,8 +37,10 @@ export class Strip {
     else this.fill();
   }
 
-  suggest(frames) {
-    this.suggested = frames;
+  // What is not to be trusted: ranges of frames with the cause, and the frames to paint next.
+  doubt({ suggested, unsure }) {
+    this.suggested = suggested;
+    this.unsure = unsure;
   }
 
   close() {
@@ -73,16 +76,18 @@ export class Strip {
     const next = job.state === "running" || job.state === "preparing";
     for (const one of this.cells) {
       one.node.classList.toggle("key", (job.keyframes ?? []).includes(one.middle));
-      const unsure = this.suggested.find((frame) => frame >= one.from && frame <= one.to);
-      one.node.classList.toggle("unsure", unsure !== undefined);
-      one.node.title = unsure === undefined ? "" : `Least sure at frame ${unsure}: paint that one next.`;
+      const worst = this.suggested.find((frame) => frame >= one.from && frame <= one.to);
+      one.node.classList.toggle("unsure", worst !== undefined);
+      const causes = this.unsure.filter((range) => range.first <= one.to && range.last >= one.from).map(rangeInWords);
+      if (worst !== undefined) causes.push(`Least sure at frame ${worst}: paint that one next.`);
+      one.node.title = causes.join("\n");
       if (one.shown === null) {
         const made = nearest(job.made, one.middle, one.from, one.to);
         if (made !== null) this.expose(one, made);
       }
       one.node.classList.toggle("next", next && one.shown === null);
     }
-    this.drawTrust();
+    this.drawConfidence();
   }
 
   expose(one, number) {
@@ -94,13 +99,12 @@ export class Strip {
     one.node.querySelector("em").textContent = String(number);
   }
 
-  drawTrust() {
-    const { job, trust } = this;
-    drawTrust(trust, job, Math.max(1, this.width), 4, false);
+  drawConfidence() {
+    drawConfidence(this.confidence, this.job, Math.max(1, this.width), 4, false);
   }
 }
 
-export function drawTrust(canvas, job, width, height, tall) {
+export function drawConfidence(canvas, job, width, height, tall) {
   const scale = window.devicePixelRatio || 1;
   canvas.width = Math.round(width * scale);
   canvas.height = Math.round(height * scale);
@@ -109,7 +113,7 @@ export function drawTrust(canvas, job, width, height, tall) {
   for (const [number, confidence] of job.made) {
     const x = ((number - job.first) / frames) * canvas.width;
     const high = tall ? Math.max(0.08, confidence) * canvas.height : canvas.height;
-    pen.fillStyle = trustColour(confidence);
+    pen.fillStyle = confidenceColour(confidence);
     pen.fillRect(Math.floor(x), canvas.height - high, Math.ceil(canvas.width / frames), high);
   }
 }

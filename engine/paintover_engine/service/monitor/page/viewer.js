@@ -1,22 +1,27 @@
-// One job, looked at: before and after with a wipe, the matte, trust along the frames, stages, and words for what failed.
+// One job, looked at: its frames, confidence along them, stages, and words for what failed. Its keys work wherever the
+// focus is, but in a text that is typed.
 
-import { act, copySupport, read } from "./api.js";
+import { act, copySupport, post, read, say } from "./api.js";
 import { buttonsOf, movable } from "./card.js";
-import { drawTrust } from "./strip.js";
-import { button, duration, element } from "./words.js";
+import { Stage } from "./stage.js";
+import { drawConfidence } from "./strip.js";
+import { button, duration, element, rangeInWords } from "./words.js";
 
 const AHEAD = 10;
+const KEYS = [
+  ["← →", "a frame back, forward"], ["Home End", "first, last frame"], ["K or Space", "play, stop"], ["N", "next frame to paint"],
+  ["B", "before or after"], ["W", "wipe"], ["[ ]", "move the wipe"], ["D", "difference"], ["M", "matte"],
+  ["+ −", "enlarge, reduce"], ["Z", "1:1, or the whole"], ["F", "full screen"], ["P", "paint this frame"],
+  ["?", "these keys"], ["Esc", "close"],
+];
 
 export class Viewer {
-  constructor(root, step, closed) {
+  constructor(root, actions) {
     this.root = root;
-    this.step = step;
-    this.closed = closed;
-    this.wipe = 0.5;
-    this.matte = false;
+    this.actions = actions;
     this.playing = 0;
-    this.kept = new Map();
-    document.addEventListener("keydown", (event) => this.key(event));
+    this.suggested = [];
+    document.addEventListener("keydown", (event) => this.key(event), { capture: true });
   }
 
   get isOpen() {
@@ -27,11 +32,13 @@ export class Viewer {
     const other = !this.job || this.job.id !== job.id;
     this.pause();
     this.job = job;
-    if (other) {
-      this.kept.clear();
-      this.build();
-    }
     this.root.hidden = false;
+    if (other) {
+      this.suggested = [];
+      this.versus = null;
+      this.build();
+      this.place();
+    }
     this.go(frame ?? (other ? firstMade(job) : this.frame));
     this.update(job);
     this.more();
@@ -39,76 +46,102 @@ export class Viewer {
 
   close() {
     this.pause();
+    if (document.fullscreenElement) document.exitFullscreen();
     this.root.hidden = true;
     this.job = undefined;
-    this.closed();
+    this.actions.closed();
   }
 
   build() {
     const { job } = this;
-    this.plate = element("img", { alt: "The plate", draggable: false });
-    this.result = element("img", { className: "over", alt: "The result", draggable: false });
-    this.tint = element("div", { className: "matte-tint" });
-    this.line = element("div", { className: "wipe" });
-    this.unmade = element("div", { className: "unmade", textContent: "This frame is not made yet." });
-    this.stage = element("div", { className: "stage" }, this.plate, this.result, this.tint, this.line,
-      element("span", { className: "side left", textContent: "before" }), element("span", { className: "side right", textContent: "after" }), this.unmade);
-    const drag = (event) => {
-      const box = this.stage.getBoundingClientRect();
-      this.setWipe((event.clientX - box.left) / box.width);
-    };
-    this.stage.addEventListener("pointerdown", (event) => {
-      this.stage.setPointerCapture(event.pointerId);
-      drag(event);
-    });
-    this.stage.addEventListener("pointermove", (event) => event.buttons && drag(event));
+    this.stage = new Stage(() => this.drawTools());
     this.wiper = element("input", { type: "range", min: 0, max: 100, value: 50, className: "sr", "aria-label": "Wipe between before and after" });
-    this.wiper.addEventListener("input", () => this.setWipe(this.wiper.value / 100));
-
-    this.trust = element("canvas", { "aria-hidden": "true" });
+    this.wiper.addEventListener("input", () => this.stage.setWipe(this.wiper.value / 100));
+    this.confidence = element("canvas", { "aria-hidden": "true" });
+    this.marks = element("div", { className: "marks", "aria-hidden": "true" });
     this.scrubber = element("input", { type: "range", min: job.first, max: job.last, "aria-label": "Frame" });
     this.scrubber.addEventListener("input", () => { this.pause(); this.go(Number(this.scrubber.value)); });
-    this.player = button("Play", () => this.toggle());
-    this.matter = button("Matte", () => this.toggleMatte(), { "aria-pressed": "false" });
+    this.player = button("Play", () => this.toggle(), { title: "K" });
+    this.tools = {
+      wipe: button("Wipe", () => this.stage.setView("wipe"), { title: "W" }),
+      flip: button("A/B", () => this.flip(), { title: "B" }),
+      difference: button("Difference", () => this.look("difference"), { title: "D" }),
+      matte: button("Matte", () => this.look("matte"), { title: "M" }),
+      zoom: button("1:1", () => this.stage.toggleActual(), { title: "Z" }),
+      full: button("Full screen", () => this.fullScreen(), { title: "F" }),
+      keys: button("Keys", () => this.toggleKeys(), { title: "?", "aria-expanded": "false" }),
+    };
+    this.painter = button("Paint this frame", () => this.paint(), { title: "P" });
+    this.against = element("select", { "aria-label": "Compare with" });
+    this.against.addEventListener("change", () => this.compareWith(this.against.value));
     this.where = element("output");
     this.trouble = element("div", { className: "trouble", role: "alert" });
     this.chips = element("div", { className: "chips" });
+    this.unsure = element("ul", { className: "ranges", "aria-label": "Frames that are not sure" });
     this.phases = element("ol", { className: "phases", "aria-label": "Stages" });
     this.facts = element("dl", { className: "facts" });
     this.buttons = element("div", { className: "play" });
     this.heading = element("h3");
+    this.help = element("dl", { className: "keys", hidden: true }, ...KEYS.flatMap(([key, what]) => [element("dt", { textContent: key }), element("dd", { textContent: what })]));
+    this.names = "";
     this.root.replaceChildren(
-      element("header", {}, this.heading, button("Close", () => this.close(), { "aria-label": "Close the job" })),
-      this.stage, this.wiper,
-      element("div", { className: "scrub" }, this.trust, this.scrubber),
-      element("div", { className: "play" }, this.player, this.matter, this.where),
-      this.chips, this.trouble, this.buttons, this.phases, this.facts,
+      element("header", {}, this.heading, button("Close", () => this.close(), { "aria-label": "Close the job", title: "Esc" })),
+      element("div", { className: "look" }, this.stage.root,
+        element("div", { className: "scrub" }, this.confidence, this.marks, this.scrubber),
+        element("div", { className: "play" }, this.player, ...Object.values(this.tools), this.where)),
+      element("div", { className: "about", tabIndex: 0, role: "region", "aria-label": "About the job" },
+        this.wiper, this.help,
+        element("div", { className: "play" }, this.painter, this.against), this.unsure, this.chips, this.trouble, this.buttons, this.phases, this.facts),
     );
+    this.root.tabIndex = -1;
+    this.root.focus({ preventScroll: true });
+  }
+
+  place() {
+    const { job } = this;
+    const before = this.versus === null ? `/jobs/${job.id}/plate` : `/jobs/${this.versus}/result`;
+    this.stage.open(`/jobs/${job.id}`, before, [job.width || 16, job.height || 9]);
   }
 
   update(job) {
     this.job = job;
     this.heading.replaceChildren(job.source, element("small", { textContent: `#${job.id} · ${job.method} · ${job.word}` }));
-    drawTrust(this.trust, job, Math.max(1, this.trust.clientWidth), 34, true);
+    drawConfidence(this.confidence, job, Math.max(1, this.confidence.clientWidth), 34, true);
     this.trouble.hidden = job.state !== "failed";
     if (job.state === "failed") {
       this.trouble.replaceChildren(job.message, button("Copy for support", () => copySupport(job.id)));
     }
+    this.painter.hidden = job.uploaded;
     this.drawButtons();
     this.drawPhases();
     this.drawFacts();
+    this.drawVersions();
+    this.drawTools();
     if (job.made.has(this.frame) !== this.isMade) this.go(this.frame);
+  }
+
+  drawTools() {
+    if (!this.tools || !this.stage) return;
+    const { view } = this.stage;
+    const pressed = { wipe: view === "wipe", flip: view === "before" || view === "after", difference: view === "difference", matte: view === "matte" };
+    for (const [name, on] of Object.entries(pressed)) this.tools[name].setAttribute("aria-pressed", String(on));
+    this.tools.flip.textContent = view === "before" || view === "after" ? `A/B: ${view}` : "A/B";
+    this.tools.zoom.textContent = this.stage.zoom > 1.01 || this.stage.zoom < 0.99 ? `${this.stage.percent()} %` : "1:1";
+    this.wiper.value = Math.round(this.stage.share * 100);
   }
 
   drawButtons() {
     const { job } = this;
-    const names = `${job.id} ${buttonsOf(job).join()} ${job.priority} ${job.finished}`;
+    const names = `${job.id} ${buttonsOf(job).join()} ${job.priority} ${job.finished} ${job.output}`;
     if (this.names === names) return;
     this.names = names;
     const focused = [...this.buttons.children].indexOf(document.activeElement);
-    const made = buttonsOf(job).map(([label, action]) => button(label, () => act(job.id, action)));
+    const made = buttonsOf(job).map(([label, action]) => button(label, () => this.actions.act(job.id, action)));
+    if (job.output && job.state === "done") {
+      made.push(button("Open result", () => act(job.id, "open")), button("Show in folder", () => act(job.id, "reveal")));
+    }
     if (movable(job)) {
-      made.push(button("Earlier", () => this.step(job.id, -1)), button("Later", () => this.step(job.id, 1)));
+      made.push(button("Earlier", () => this.actions.step(job.id, -1)), button("Later", () => this.actions.step(job.id, 1)));
     }
     if (!job.finished) {
       made.push(button("Priority −", () => act(job.id, "priority", { priority: job.priority - 1 })));
@@ -147,15 +180,42 @@ export class Viewer {
       [element("dt", { textContent: name }), element("dd", { textContent: value })]));
   }
 
+  // Other results of the shot, to compare with.
+  drawVersions() {
+    const others = this.actions.versions(this.job);
+    const names = others.map((job) => job.id).join();
+    if (this.against.dataset.names === `${this.job.id} ${names}`) return;
+    this.against.dataset.names = `${this.job.id} ${names}`;
+    const options = [["", "compare with the plate"], ...others.map((job) => [String(job.id), `compare with #${job.id}, ${job.method}`])];
+    this.against.replaceChildren(...options.map(([value, label]) => element("option", { value, textContent: label })));
+    this.against.value = this.versus === null ? "" : String(this.versus);
+    this.against.hidden = others.length === 0;
+  }
+
+  compareWith(value) {
+    this.versus = value === "" ? null : Number(value);
+    this.place();
+    this.go(this.frame);
+  }
+
   async more() {
     const { id } = this.job;
     const details = await read(`/jobs/${id}`);
     if (!details || this.job?.id !== id) return;
     this.job.made = new Map(details.frames);
     this.parameters = details.parameters;
+    this.suggested = details.suggested;
+    this.unsure.hidden = details.unsure.length === 0;
+    this.unsure.replaceChildren(...details.unsure.map((range) => element("li", { textContent: rangeInWords(range) })));
     this.chips.hidden = details.suggested.length === 0;
     this.chips.replaceChildren(...(details.suggested.length ? ["Paint this frame next:", ...details.suggested.slice(0, 8).map((frame) =>
-      button(`frame ${frame}`, () => { this.pause(); this.go(frame); this.setWipe(0); }))] : []));
+      button(`frame ${frame}`, () => { this.pause(); this.go(frame); }))] : []));
+    const length = Math.max(1, this.job.last - this.job.first + 1);
+    this.marks.replaceChildren(...details.suggested.map((frame) => {
+      const mark = element("i");
+      mark.style.left = `${((frame - this.job.first + 0.5) / length) * 100}%`;
+      return mark;
+    }));
     this.update(this.job);
   }
 
@@ -165,39 +225,52 @@ export class Viewer {
     this.isMade = job.made.has(this.frame);
     this.scrubber.value = this.frame;
     this.scrubber.setAttribute("aria-valuetext", `frame ${this.frame}`);
-    const trust = job.made.get(this.frame);
-    this.where.textContent = `frame ${this.frame}${trust === undefined ? "" : ` · trust ${trust.toFixed(2)}`}`;
-    this.plate.src = this.address("plate", this.frame);
-    this.result.hidden = this.line.hidden = !this.isMade;
-    this.unmade.hidden = this.isMade;
-    if (this.isMade) this.result.src = this.address("result", this.frame);
-    this.drawMatte();
-    this.setWipe(this.wipe);
+    this.drawWhere();
+    this.stage.show(this.frame, this.isMade, this.versus === null ? "before" : `#${this.versus}`);
   }
 
-  address(view, frame) {
-    const wide = this.stage.clientWidth * (window.devicePixelRatio || 1);
-    return `/jobs/${this.job.id}/${view}/${frame}?side=${wide > 760 ? 1280 : 640}`;
+  drawWhere() {
+    const confidence = this.job.made.get(this.frame);
+    const rate = this.playing && this.rate ? ` · ${this.rate.toFixed(0)} of ${this.job.rate.toFixed(0)} frames a second` : "";
+    this.where.textContent = `frame ${this.frame}${confidence === undefined ? "" : ` · confidence ${confidence.toFixed(2)}`}${rate}`;
   }
 
-  drawMatte() {
-    this.stage.classList.toggle("matted", this.matte && this.isMade);
-    if (this.matte && this.isMade) this.tint.style.maskImage = `url("${this.address("matte", this.frame)}")`;
+  // Ways to look.
+
+  look(view) {
+    this.stage.setView(this.stage.view === view ? "wipe" : view);
   }
 
-  toggleMatte() {
-    this.matte = !this.matte;
-    this.matter.setAttribute("aria-pressed", String(this.matte));
-    this.drawMatte();
+  flip() {
+    this.stage.setView(this.stage.view === "after" ? "before" : "after");
   }
 
-  setWipe(share) {
-    this.wipe = Math.max(0, Math.min(1, share));
-    const percent = `${this.wipe * 100}%`;
-    this.result.style.clipPath = `inset(0 0 0 ${percent})`;
-    this.line.style.left = percent;
-    this.wiper.value = Math.round(this.wipe * 100);
+  async fullScreen() {
+    if (document.fullscreenElement) await document.exitFullscreen();
+    else await this.root.requestFullscreen().catch(() => say("The browser does not let the page fill the screen."));
   }
+
+  toggleKeys() {
+    this.help.hidden = !this.help.hidden;
+    this.tools.keys.setAttribute("aria-expanded", String(!this.help.hidden));
+    if (!this.help.hidden) this.help.scrollIntoView({ block: "nearest" });
+  }
+
+  nextToPaint() {
+    const next = this.suggested.find((frame) => frame > this.frame) ?? this.suggested[0];
+    if (next === undefined) say("No frame needs paint before others.");
+    else { this.pause(); this.go(next); }
+  }
+
+  async paint() {
+    if (this.job.uploaded) return;
+    this.pause();
+    say(`Opening frame ${this.frame} …`);
+    const opened = await post(`/shots/${this.job.shot}/frames/${this.frame}/paint`);
+    if (opened) say(painting(opened));
+  }
+
+  // Playing: each frame when it is there, so a slow machine shows fewer a second, and says so.
 
   toggle() {
     if (this.playing) this.pause();
@@ -206,13 +279,25 @@ export class Viewer {
 
   play() {
     this.player.textContent = "Stop";
+    let since = performance.now();
+    let shown = 0;
+    this.rate = 0;
     const step = async () => {
+      const began = performance.now();
       const next = this.frame >= this.job.last ? this.job.first : this.frame + 1;
-      for (let ahead = 0; ahead < AHEAD; ahead += 1) this.fetch(next + ahead);
-      await this.fetch(next);
+      for (let ahead = 1; ahead < AHEAD; ahead += 1) {
+        if (next + ahead <= this.job.last) this.stage.ready(next + ahead, this.job.made.has(next + ahead));
+      }
+      await this.stage.ready(next, this.job.made.has(next));
       if (!this.playing) return;
       this.go(next);
-      this.playing = setTimeout(step, 1000 / this.job.rate);
+      shown += 1;
+      if (performance.now() - since > 1000) {
+        this.rate = (shown * 1000) / (performance.now() - since);
+        since = performance.now();
+        shown = 0;
+      }
+      this.playing = setTimeout(step, Math.max(0, 1000 / this.job.rate - (performance.now() - began)));
     };
     this.playing = setTimeout(step, 0);
   }
@@ -223,30 +308,38 @@ export class Viewer {
     if (this.player) this.player.textContent = "Play";
   }
 
-  fetch(frame) {
-    if (frame > this.job.last) return null;
-    const views = this.job.made.has(frame) ? ["plate", "result"] : ["plate"];
-    return Promise.all(views.map((view) => {
-      const address = this.address(view, frame);
-      if (!this.kept.has(address)) {
-        const image = new Image();
-        image.src = address;
-        this.kept.set(address, image);
-        if (this.kept.size > 6 * AHEAD) this.kept.delete(this.kept.keys().next().value);
-      }
-      return this.kept.get(address).decode().catch(() => null);
-    }));
-  }
+  // Keys.
 
   key(event) {
     if (!this.isOpen || event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.key === "Escape") return this.close();
-    if (event.target.closest?.("input, button") && event.key !== "m") return;
-    if (event.key === "ArrowLeft") this.go(this.frame - 1);
-    else if (event.key === "ArrowRight") this.go(this.frame + 1);
-    else if (event.key === " ") { event.preventDefault(); this.toggle(); }
-    else if (event.key === "m") this.toggleMatte();
+    if (event.target.closest?.("select, input:not([type=range]), textarea, dialog[open]")) return;
+    if (event.key === " " && event.target.closest?.("button")) return; // presses it
+    const done = this.actionOf(event.key);
+    if (!done) return;
+    event.preventDefault();
+    event.stopPropagation();
+    done();
   }
+
+  actionOf(key) {
+    const { job, stage } = this;
+    const step = (frame) => () => { this.pause(); this.go(frame); };
+    return {
+      ArrowLeft: step(this.frame - 1), ArrowRight: step(this.frame + 1), Home: step(job.first), End: step(job.last),
+      " ": () => this.toggle(), k: () => this.toggle(), n: () => this.nextToPaint(),
+      b: () => this.flip(), w: () => stage.setView("wipe"), d: () => this.look("difference"), m: () => this.look("matte"),
+      "[": () => { stage.setWipe(stage.share - 0.05); this.drawTools(); }, "]": () => { stage.setWipe(stage.share + 0.05); this.drawTools(); },
+      "+": () => stage.enlarge(stage.zoom * 1.25), "=": () => stage.enlarge(stage.zoom * 1.25), "-": () => stage.enlarge(stage.zoom / 1.25),
+      z: () => stage.toggleActual(), f: () => this.fullScreen(), p: () => this.paint(), "?": () => this.toggleKeys(),
+      Escape: () => this.close(),
+    }[key.length === 1 ? key.toLowerCase() : key];
+  }
+}
+
+export function painting(opened) {
+  return opened.editor
+    ? `${opened.editor} opens the frame. Paint on the layers above the plate, and save: each save is carried through.`
+    : `No painting program was found. Open ${opened.picture} in yours, paint, and save: each save is carried through.`;
 }
 
 function firstMade(job) {

@@ -17,6 +17,11 @@ export function size(bytes) {
   return `${Number(bytes.toPrecision(3))} TB`;
 }
 
+// "12–20: part of the edit was lost": a range of unsure frames.
+export function rangeInWords({ first, last, cause }) {
+  return `${first === last ? first : `${first}–${last}`}: ${cause}`;
+}
+
 export function count(number, one, many = `${one}s`) {
   return `${number} ${number === 1 ? one : many}`;
 }

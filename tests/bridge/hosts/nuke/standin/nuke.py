@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 INVISIBLE = 1024
+EFFECT = "OFXorg.paintover.Paintover_v1"
 COLORSPACES = ["default (sRGB)", "sRGB", "linear", "rec709", "AlexaV3LogC", "ACEScg", "ACES - ACEScg"]
 _main = threading.main_thread()
 _calls: queue.SimpleQueue[tuple[Any, tuple[Any, ...]]] = queue.SimpleQueue()
@@ -22,7 +23,7 @@ _menus: dict[str, Menu] = {}
 messages: list[str] = []
 undone: list[str] = []
 renders: list[tuple[str, int, int]] = []
-current = {"frame": 1001, "script": "Root", "render": "", "saved": ""}
+current = {"frame": 1001, "script": "Root", "render": "", "saved": "", "effect": True}
 
 
 def _check() -> None:
@@ -73,12 +74,17 @@ class Node:
             self._knobs["frame_mode"] = Knob("frame_mode", "expression", ["expression", "start at", "offset"])
             self._knobs["colorspace"] = Knob("colorspace", "default (sRGB)", COLORSPACES)
             self._knobs["reload"] = Knob("reload")
+        if kind == EFFECT:
+            for knob in ("sourcePath", "sourceRange", "colorspace", "keyframes"):
+                self._knobs[knob] = Knob(knob)
+            self._knobs |= {"sourceOffset": Knob("sourceOffset", 0), "sendFrames": Knob("sendFrames", False)}
+        inputs = knobs.pop("inputs", [])
         if kind == "Write":
             for knob in ("file", "file_type", "channels", "raw"):
                 self._knobs[knob] = Knob(knob)
         for knob, value in knobs.items():
             self[knob].setValue(value)
-        self._place, self._input, self.hash = (0, 0), None, 7
+        self._place, self._input, self.hash = (0, 0), inputs[0] if inputs else None, 7
         self.range = (1, 1)
         _nodes.append(self)
 
@@ -118,6 +124,10 @@ class Node:
     def setInput(self, index: int, node: Any) -> None:  # noqa: N802
         self._input = node
 
+    def input(self, index: int) -> Any:
+        _check()
+        return self._input
+
     def firstFrame(self) -> int:  # noqa: N802
         return self.range[0]
 
@@ -144,6 +154,8 @@ _root = _Root()
 
 class _Nodes:
     def __getattr__(self, kind: str) -> Any:
+        if kind == EFFECT and not current["effect"]:
+            raise AttributeError(f"nuke has no node {kind}")
         return lambda **knobs: Node(kind, **knobs)
 
 

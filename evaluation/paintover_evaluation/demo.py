@@ -1,17 +1,18 @@
-"""The whole of Paintover on a small shot: paint one frame, propagate it, look at what came out.
+"""The demo, `paintover demo`: a small shot rendered, one frame of it painted, the paint carried through by the command
+that a user would type, and pictures to look at.
 
-    python examples/demo.py -o demo
-
-It renders a shot and its painted keyframe, then runs the same command that you would run on your own footage.
+    python -m paintover_evaluation.demo -o paintover-demo
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -21,13 +22,13 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
+from PIL import Image
+
 from paintover_evaluation.scenes import DEMO
 from paintover_evaluation.sheets import contact_sheet, side_by_side
-from PIL import Image
 
 WIDTH, HEIGHT, RATE = 854, 480, 24
 SHOWN = (0, 6, 14, 22, DEMO.keyframe, 71)  # before, while and after the tower hides the star
-FEWER = (6, 14, DEMO.keyframe, 71)  # of those
 
 TO_YUV = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 TO_RGB = Interpolation.BICUBIC  # as the ffmpeg command exports a frame
@@ -38,11 +39,13 @@ Frame = NDArray[np.uint8]
 def main() -> int:
     """Makes the demo's files and says where they are; returns the propagate command's exit status."""
     parser = argparse.ArgumentParser(description="Render a demo shot, propagate its painted keyframe, show the result.")
-    parser.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder to write to (default: demo)")
-    parser.add_argument("--picture", type=Path, help="also write the README's picture to this PNG file")
-    arguments = parser.parse_args()
-    folder: Path = arguments.output
-    folder.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("-o", "--output", type=Path, default=Path("paintover-demo"), help="folder to write to")
+    folder: Path = parser.parse_args().output
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"The folder {folder} cannot be made ({error.strerror}); name another with -o.", file=sys.stderr)
+        return 2
     shot, keyframe, edited = folder / "shot.mp4", folder / "keyframe.png", folder / "edited.mp4"
 
     started = time.monotonic()
@@ -59,28 +62,33 @@ def main() -> int:
     compare(shot, edited, comparison)
     rows = [("plate", pick(shot, SHOWN)), ("result", pick(edited, SHOWN))]
     Image.fromarray(contact_sheet(rows, SHOWN, marked=(DEMO.keyframe,))).save(sheet)
-    if arguments.picture:
-        save_readme_picture(rows, arguments.picture)
     say_what_is_where(shot, keyframe, edited, comparison, sheet, time.monotonic() - started)
     return 0
 
 
-def paintover_command() -> str | None:
-    """The command that is installed with this Python, if any."""
-    return shutil.which("paintover", path=str(Path(sys.executable).parent))
+def paintover_command() -> str:
+    """What to type for the command: its name where the shell finds this Python's, else its whole path."""
+    beside = shutil.which("paintover", path=str(Path(sys.executable).parent)) or "paintover"
+    found = shutil.which("paintover")
+    return "paintover" if found and Path(found).resolve() == Path(beside).resolve() else beside
 
 
 def propagate(shot: Path, keyframe: Path, edited: Path) -> int:
-    """Runs `paintover propagate` as a user would, its progress in this terminal; returns its exit status."""
-    command = paintover_command()
-    if command is None:
-        print("The paintover command is not beside this Python; run `make setup` first.", file=sys.stderr)
-        return 1
+    """Runs `paintover propagate` as a user would, its progress in this terminal; returns its exit status.
+
+    Its engine works in a data folder of its own, which is removed, unless PAINTOVER_DATA names one."""
+    command = [sys.executable, "-m", "paintover_bridge"]
     words = ["propagate", f"{shot}", "--keyframe", f"{DEMO.keyframe}={keyframe}", "-o", f"{edited}", "--overwrite"]
     print("$ paintover " + " ".join(words), flush=True)
-    status = subprocess.run([command, *words], check=False).returncode
-    print(flush=True)
-    return status
+    if os.environ.get("PAINTOVER_DATA"):
+        return subprocess.run([*command, *words], check=False).returncode
+    with tempfile.TemporaryDirectory(prefix="paintover-demo-", ignore_cleanup_errors=True) as data:
+        environment = {**os.environ, "PAINTOVER_DATA": data}
+        try:
+            return subprocess.run([*command, *words], env=environment, check=False).returncode
+        finally:
+            stop = [*command, "stop", "--now", "--json"]
+            subprocess.run(stop, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
 def paint_keyframe(shot: Path, path: Path) -> None:
@@ -112,7 +120,7 @@ def read_video(path: Path) -> Iterator[Frame]:
     """The frames of a video as RGB, from number 0 on."""
     with av.open(path) as container:
         for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="rgb24", interpolation=TO_RGB)
+            yield frame.to_ndarray(format="rgb24", interpolation=TO_RGB).astype(np.uint8, copy=False)
 
 
 def pick(path: Path, numbers: tuple[int, ...]) -> dict[int, Frame]:
@@ -126,25 +134,19 @@ def compare(shot: Path, edited: Path, path: Path) -> None:
     write_video(path, (side_by_side(before, after) for before, after in pairs))
 
 
-def save_readme_picture(rows: list[tuple[str, dict[int, Frame]]], path: Path) -> None:
-    """A small sheet with a palette: a picture that a page loads quickly."""
-    sheet = contact_sheet(rows, FEWER, marked=(DEMO.keyframe,), width=1600)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
-
-
 def say_what_is_where(shot: Path, keyframe: Path, edited: Path, comparison: Path, sheet: Path, seconds: float) -> None:
     """Tells the user what was made and what to try next."""
-    print(f"Done in {seconds:.0f} s.")
+    size = sum(path.stat().st_size for path in (shot, keyframe, edited, comparison, sheet)) / 1e6
+    command = paintover_command()
+    print(f"Done in {seconds:.0f} s; {size:.0f} MB in {sheet.parent}.")
     print(f"  {sheet}   the shot before and after, a few frames of it: look here first")
     print(f"  {comparison}    plays both side by side")
     print(f"  {edited}          the edited shot")
     print(f"  {shot}, {keyframe}   what it was made from")
-    print("\nNext:")
-    print("  Your own footage: export a frame, paint on it in any program, then")
-    print(f"    {paintover_command()} propagate SHOT --keyframe FRAME=PAINTED.png -o EDITED.mov")
-    print(f"  What can be tuned: {paintover_command()} methods")
-    print("  How it works: docs/architecture.md")
+    print("\nNext, your own footage:")
+    print(f"  {command} paint SHOT.mov --frame 12 -o EDITED.mov    opens a frame in your painter, follows each save")
+    print(f"  {command} propagate SHOT.mov -k 12=PAINTED.png -o EDITED.mov    takes a frame that is painted already")
+    print(f"  {command} monitor    shows the queue and the frames in a browser")
 
 
 if __name__ == "__main__":

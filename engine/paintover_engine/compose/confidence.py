@@ -1,0 +1,141 @@
+"""How far the edit in a frame is to be trusted, measured on the plate: whether it comes from where the keyframe was
+painted, and whether it and its surroundings look as they did there.
+
+The confidence is the product of five measures, each 0 to 1 and 1 on the keyframe:
+
+    agreement^½ · covered · alike · surrounded · matched^½
+
+Their exponents were chosen on shots whose true edit is known; `benchmarks/confidence.py` shows how well it ranks a
+shot's frames, and how well without the shot that is ranked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
+from paintover_engine.compose.flow import Field, warp
+from paintover_engine.compose.matte import Plane, disc
+from paintover_engine.compose.reason import Reason
+
+_SURROUNDINGS = 12  # pixels around the matte that count as its surroundings
+_OTHER_COLOUR = 0.35  # distance in scaled CIE L*a*b* from which on two pixels do not show the same surface
+_OUT_OF_SIGHT = 0.02  # share of the keyframe's matte below which the edit is out of sight
+_BINS = 16
+_RANGES = [0.0, 2.01, -2.5, 2.5, -2.5, 2.5]  # of scaled L*, a*, b*
+_UNEDITED = 1e-3  # confidence of an edit of which nothing is right
+
+Histogram = NDArray[np.float32]  # (_BINS, _BINS, _BINS), of sum 1
+
+
+@dataclass(frozen=True)
+class Trail:
+    """How an edit came from its keyframe to a frame.
+
+    offset: (h, w, 2), the chained flow from the frame's pixels to the keyframe. agreement: 0..1, the product over the
+    frames in between of how far the matte agreed with the one that motion alone would give (Dice coefficient ^ ¼)."""
+
+    offset: Field
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Of an edit in a frame, each 0..1.
+
+    agreement: as of its `Trail`. covered: share of the keyframe's region, moved along the trail, that lies in the
+    matte. alike, surrounded: likeness of the colours in the matte and of those around it to the keyframe's
+    (Bhattacharyya coefficient). matched: share of the matte whose pixels have the colour of those that they come from.
+    seen: the matte's area over the keyframe's; grown: over that of the keyframe's region, moved along the trail."""
+
+    agreement: float
+    covered: float
+    alike: float
+    surrounded: float
+    matched: float
+    seen: float
+    grown: float
+
+    @property
+    def confidence(self) -> float:
+        """0..1."""
+        product = self.covered * self.alike * self.surrounded * (self.agreement * self.matched) ** 0.5
+        return float(np.clip(product, _UNEDITED, 1))
+
+    @property
+    def reason(self) -> Reason:
+        """What lowers the confidence most."""
+        if self.seen < _OUT_OF_SIGHT:
+            return Reason.OUT_OF_SIGHT
+        causes = (
+            (self.covered * self.agreement**0.5, Reason.LOST if self.grown < 1 else Reason.SPREAD),
+            (self.alike, Reason.CHANGED),
+            (self.surrounded * self.matched**0.5, Reason.DRIFTED),
+        )
+        return min(causes, key=lambda cause: cause[0])[1]
+
+
+class ConfidenceMeter:
+    """Measures the edit of one keyframe. key: its plate; region: (h, w) 0..1, where it is painted."""
+
+    def __init__(self, key: AnalysisFrame, region: Plane) -> None:
+        self._lab = key.lab
+        self._region = region
+        self._area = max(1.0, float(region.sum()))
+        self._inside, self._around = _histograms(key.lab, region)
+
+    def start(self) -> Trail:
+        """The trail of the keyframe itself."""
+        return Trail(np.zeros((*self._region.shape, 2), np.float32), 1.0)
+
+    def advance(self, trail: Trail, backward: Field, matte: Plane, prior: Plane) -> Trail:
+        """The trail of the next frame. backward: flow from it to the frame of `trail`; prior: that one's matte moved by
+        motion alone; matte: what it was corrected to."""
+        both = float(matte.sum() + prior.sum())
+        dice = 2 * float(np.minimum(matte, prior).sum()) / both if both > 1 else 1.0
+        return Trail(backward + warp(trail.offset, backward), trail.agreement * dice**0.25)
+
+    def measure(self, trail: Trail, frame: AnalysisFrame, matte: Plane) -> Measures:
+        """frame: the plate; matte: (h, w) 0..1 of the edit in it."""
+        moved = warp(self._region, trail.offset)
+        area, reached = max(1.0, float(matte.sum())), max(1.0, float(moved.sum()))
+        light, green, blue = cv2.split(frame.lab - warp(self._lab, trail.offset))
+        same = (light * light + green * green + blue * blue) < _OTHER_COLOUR**2
+        inside, around = _histograms(frame.lab, matte)
+        return Measures(
+            agreement=trail.agreement,
+            covered=float(np.minimum(moved, matte).sum()) / reached,
+            alike=_likeness(inside, self._inside),
+            surrounded=_likeness(around, self._around),
+            matched=float((matte * same).sum()) / area,
+            seen=float(matte.sum()) / self._area,
+            grown=area / reached,
+        )
+
+
+def _histograms(lab: Lab, matte: Plane) -> tuple[Histogram, Histogram]:
+    """Of the colours in a matte, and of those around it."""
+    inside = (matte > 0.5).astype(np.uint8)
+    around = cv2.dilate((matte > 0.1).astype(np.uint8), disc(_SURROUNDINGS)) - (matte > 0.1)
+    return _histogram(lab, inside), _histogram(lab, around)
+
+
+def _histogram(lab: Lab, where: NDArray[np.uint8]) -> Histogram:
+    counts = cv2.calcHist([lab], [0, 1, 2], where, [_BINS] * 3, _RANGES).astype(np.float32)
+    for axis in range(3):  # (1 2 1)/4 along each axis: a colour near a bin's edge counts in both
+        padded = np.pad(counts, [(1, 1) if each == axis else (0, 0) for each in range(3)])
+        low, high = (np.take(padded, range(start, start + _BINS), axis) for start in (0, 2))
+        counts = (low + 2 * counts + high) / 4
+    return np.asarray(counts / max(1e-6, float(counts.sum())), np.float32)
+
+
+def _likeness(first: Histogram, second: Histogram) -> float:
+    """The Bhattacharyya coefficient of two histograms: 1 for equal ones, 0 for such without a colour in common; 1 where
+    one of them is empty."""
+    if not first.any() or not second.any():
+        return 1.0
+    return float(np.minimum(np.sqrt(first * second).sum(), 1))

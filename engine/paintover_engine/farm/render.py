@@ -1,0 +1,317 @@
+"""Renders a job, or a part of it, from a job file and a store: what a farm's task runs.
+
+Any number of these may run at once, on any machines that share the store. Each runs the stages of its steps and windows
+that are not stored yet, and what those read; one that another is computing it waits for. Run again, it finds everything
+and does nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import shutil
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TextIO
+
+from paintover_engine.durable import replace_file
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.farm import job_file
+from paintover_engine.farm.job_file import FarmJob
+from paintover_engine.farm.leases import Leases
+from paintover_engine.farm.path_mapping import PathMap
+from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.outputs import OutputDamaged
+from paintover_engine.jobs.protocol import Output
+from paintover_engine.jobs.runner import Runner, StageReport
+from paintover_engine.jobs.store import Store
+from paintover_engine.methods.planning import CHUNK, Span
+from paintover_engine.methods.registry import find_method, find_model, read_parameters
+from paintover_engine.methods.stage import Stage
+
+POLL_SECONDS = 0.5  # between two looks at what other machines have stored
+DAMAGED_OUTPUTS = 20  # found and computed again in one run; a disk that damages more is not to be used
+LEFTOVER_SECONDS = 24 * 3600.0  # after that a partial output is of a process that was killed
+
+
+class Step(enum.Enum):
+    """A part of a job, as farms schedule it."""
+
+    PREPARE = "prepare"  # what needs no keyframe
+    PROPAGATE = "propagate"  # the painted frames
+    DELIVER = "deliver"  # the output
+
+
+class Report:
+    """Tells the farm how far a task is, in Open Job Description's lines on standard output."""
+
+    def __init__(self, stream: TextIO = sys.stdout) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._last = ""
+
+    def progress(self, fraction: float) -> None:
+        """fraction: 0 to 1."""
+        self._line(f"openjd_progress: {100 * fraction:.1f}")
+
+    def status(self, text: str) -> None:
+        """What is being done."""
+        self._line(f"openjd_status: {text}")
+
+    def failure(self, sentence: str) -> None:
+        """Why the task fails."""
+        self._line(f"openjd_fail: {sentence}")
+
+    def _line(self, line: str) -> None:
+        with self._lock:
+            if line != self._last:
+                self._last = line
+                self._stream.write(line + "\n")
+                self._stream.flush()
+
+
+def window_count(first: int, last: int) -> int:
+    """How many windows a shot's frames have: chunks of the absolute grid that the stages of all methods lie on or
+    near."""
+    return last // CHUNK - first // CHUNK + 1
+
+
+def window_of(frame: int, first: int) -> int:
+    """The window of a frame, from 1 on. first: the shot's first frame."""
+    return frame // CHUNK - first // CHUNK + 1
+
+
+def stages_of(job: FarmJob, stages: Iterable[Stage], steps: Sequence[Step], windows: Span | None) -> list[Stage]:
+    """The stages of some steps and windows. Each stage is of one step, and of the window of its first frame."""
+    first, last = windows or (1, job.windows)
+    return [
+        stage
+        for stage in stages
+        if (Step.PROPAGATE if stage.needs_keyframe else Step.PREPARE) in steps
+        and first <= window_of(max(stage.frames[0], job.info.first), job.info.first) <= last
+    ]
+
+
+def render(
+    path: Path,
+    store_folder: Path,
+    steps: Sequence[Step],
+    windows: Span | None,
+    mapped: PathMap,
+    report: Report,
+    cancelled: Callable[[], bool],
+) -> None:
+    """Runs the steps of a job file's job in some windows (all: None), and publishes the output where that is one of
+    them.
+
+    store_folder: where stages' outputs lie, shared by all machines. Raises PaintoverError; with the code CANCELLED
+    where `cancelled` says so."""
+    job, name = job_file.read(path)
+    if windows and not 1 <= windows[0] <= windows[1] <= job.windows:
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"The job has windows 1 to {job.windows}, not {windows[0]}-{windows[1]}; give a range of those.",
+        )
+    store = _open_store(store_folder, path.parent, job)
+    output = None
+    if Step.DELIVER in steps:
+        result, mattes = (job_file.located(given, path.parent, mapped) for given in (job.result, job.mattes))
+        output = Output(result, job.overwrite, mattes, tuple(map(mapped, job.paintings)))
+        for made in (result, mattes):
+            if made:
+                Path(made).parent.mkdir(parents=True, exist_ok=True)
+    record = store.folder.publications / f"{name}.json"
+    started = _first_start(record.with_suffix(".started"))
+    with (
+        _runner(job, store, path.parent, mapped, output, record, cancelled) as runner,
+        Leases(store.folder.root / "leases") as leases,
+    ):
+        loop = StageLoop(runner, leases, report)
+        targets = stages_of(job, runner.stages, steps, windows)
+
+        def run() -> None:
+            loop.run(targets)
+            if output:
+                _deliver(job, runner, loop, leases, f"deliver-{name}", report, started)
+
+        for _ in range(DAMAGED_OUTPUTS):
+            if _finds_all_whole(run, loop, report):
+                return
+        raise PaintoverError(Code.DATA_LOSS, f"Too many outputs in '{store_folder}' are damaged; check its disk.")
+
+
+def _finds_all_whole(run: Callable[[], None], loop: StageLoop, report: Report) -> bool:
+    """Whether nothing that was read was damaged; what was, is removed."""
+    try:
+        run()
+    except OutputDamaged as error:
+        report.status(f"{error.message} It is computed again.")
+        loop.forget()
+        return False
+    return True
+
+
+def _open_store(folder: Path, bundle: Path, job: FarmJob) -> Store:
+    """The store, with the job's keyframes in it."""
+    data = DataFolder(folder.absolute())
+    data.create(private=False)
+    for leftover in data.temporary.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                shutil.rmtree(leftover)
+    for key in job.keyframes:
+        stored = data.keyframes / f"{key.digest}.safetensors"
+        if not stored.exists():
+            partial = data.temporary / f"keyframe-{uuid.uuid4().hex[:8]}"
+            shutil.copyfile(bundle / job_file.KEYFRAMES / stored.name, partial)
+            replace_file(partial, stored)
+    return Store(data)
+
+
+def _first_start(path: Path) -> float:
+    """When the job's first task began, in seconds since 1970."""
+    with contextlib.suppress(FileExistsError), open(path, "x", encoding="ascii") as file:
+        file.write(str(time.time()))
+    with contextlib.suppress(ValueError):  # another task is just writing it
+        return float(path.read_text("ascii"))
+    return time.time()
+
+
+def _runner(
+    job: FarmJob,
+    store: Store,
+    bundle: Path,
+    mapped: PathMap,
+    output: Output | None,
+    record: Path,
+    cancelled: Callable[[], bool],
+) -> Runner:
+    """The job's stages on this machine. Raises PaintoverError where they would not be those of the bundle."""
+    spec = find_method(job.method)
+    model = job_file.located(job.model, bundle, mapped) if os.path.isabs(job.model) else job.model
+    if spec.takes_model and find_model(spec, model).digest != job.model_digest:
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION,
+            f"The model '{model or spec.default_model}' of this machine is not the one that the bundle was made with; "
+            "install one version on all machines.",
+        )
+    runner = Runner(
+        store,
+        job.info,
+        job.method,
+        read_parameters(spec, job.parameters),
+        job.keyframes,
+        cancelled,
+        model,
+        output,
+        record,
+        job_file.find_source(job, bundle, mapped),
+    )
+    if job_file.plan_digest(runner.stages) != job.plan:
+        runner.close()
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION,
+            "This machine would compute other stages than the one that made the bundle; install one version of "
+            "Paintover on all machines, or make the bundle anew.",
+        )
+    return runner
+
+
+def _deliver(
+    job: FarmJob, runner: Runner, loop: StageLoop, leases: Leases, lease: str, report: Report, started: float
+) -> None:
+    """Publishes the output, of which all frames are to be stored."""
+    absent = [stage for stage in runner.stages if stage.publishes and not loop.has(stage)]
+    if absent:
+        numbers = sorted({window_of(stage.frames[0], job.info.first) for stage in absent})
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION,
+            f"The windows {', '.join(map(str, numbers))} are not rendered yet; run the step propagate for them first.",
+        )
+    while not leases.take(lease):
+        runner.check()
+        time.sleep(POLL_SECONDS)
+    try:
+        report.status("write")
+        notes = runner.notes()
+        for sentence in [*notes, *runner.deliver(notes=notes, started=started)]:
+            report.status(sentence)
+    finally:
+        leases.release(lease)
+    report.progress(1.0)
+
+
+class StageLoop:
+    """Runs stages that are not stored yet, those that are ready first, beside other processes that do the same."""
+
+    def __init__(self, runner: Runner, leases: Leases, report: Report) -> None:
+        self._runner = runner
+        self._leases = leases
+        self._report = report
+        self._stored: set[str] = set()
+
+    def has(self, stage: Stage) -> bool:
+        """Whether a stage's output is stored; asked of the disk until it is."""
+        if stage.key not in self._stored and self._runner.store.has(stage.key, stage.publishes):
+            self._stored.add(stage.key)
+        return stage.key in self._stored
+
+    def forget(self) -> None:
+        """Asks the disk again for everything: an output was damaged and removed."""
+        self._stored.clear()
+
+    def run(self, targets: Sequence[Stage]) -> None:
+        """Returns when all targets are stored. Raises PaintoverError as a stage does; OutputDamaged where one that it
+        reads was damaged."""
+        running: dict[Future[StageReport], Stage] = {}
+        with ThreadPoolExecutor(self._runner.slots, "render") as pool:
+            try:
+                while missing := self._missing(targets):
+                    self._report.progress(self._share(targets))
+                    self._runner.check()
+                    self._start_ready(missing, running, pool)
+                    if not running:  # another process is computing what comes first
+                        time.sleep(POLL_SECONDS)
+                    for done in wait(running, POLL_SECONDS, FIRST_COMPLETED).done:
+                        stage = running.pop(done)
+                        self._leases.release(stage.key)
+                        done.result()
+            finally:
+                for done, stage in running.items():
+                    wait([done])
+                    self._leases.release(stage.key)
+        self._report.progress(1.0)
+
+    def _start_ready(self, missing: Sequence[Stage], running: dict[Future[StageReport], Stage],
+                     pool: ThreadPoolExecutor) -> None:  # fmt: skip
+        for stage in missing:
+            if len(running) >= self._runner.slots:
+                return
+            if stage in running.values() or not all(self.has(needed) for needed in stage.inputs):
+                continue
+            if self._leases.take(stage.key):
+                if self.has(stage):  # stored between the two looks
+                    self._leases.release(stage.key)
+                    continue
+                self._report.status(stage.label)
+                running[pool.submit(self._runner.run, stage)] = stage
+
+    def _missing(self, targets: Sequence[Stage]) -> list[Stage]:
+        """The targets that are not stored and, of what they read, what is not; in the plan's order."""
+        needed = {stage.key for stage in targets}
+        missing: list[Stage] = []
+        for stage in reversed(self._runner.stages):
+            if stage.key in needed and not self.has(stage):
+                missing.append(stage)
+                needed.update(each.key for each in stage.inputs)
+        return missing[::-1]
+
+    def _share(self, targets: Sequence[Stage]) -> float:
+        total = sum(stage.cost for stage in targets)
+        return sum(stage.cost for stage in targets if self.has(stage)) / total if total else 1.0

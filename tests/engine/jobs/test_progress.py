@@ -1,0 +1,48 @@
+"""Time left, from the costs and times of stages."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+from paintover_engine.jobs.device_worker import DeviceWorker
+from paintover_engine.jobs.entities import Job, JobProgress, JobSpec, JobState
+from paintover_engine.jobs.job_plan import JobPlan
+from paintover_engine.jobs.progress import update_progress
+from paintover_engine.jobs.protocol import PlannedStage
+
+SECONDS = {"flow": 4.0, "sample": 90.0, "merge": 30.0}
+"""What a stage of each function takes, far from what their costs say."""
+
+COSTS = {"flow": 16.0, "sample": 400.0, "merge": 4.0}
+
+
+@pytest.mark.parametrize("costs", [COSTS, {"flow": 400.0, "sample": 16.0, "merge": 4.0}], ids=["low", "high"])
+def test_time_left_is_right_within_a_factor_of_two(costs: dict[str, float]) -> None:
+    """After a tenth of the time, and never a wild figure before: declared costs may be wrong by a hundred."""
+    order = ["flow", *["sample", "flow"] * 9, "merge", "merge"]
+    stages = [PlannedStage(f"{at}", name, name, costs[name], False, False, ()) for at, name in enumerate(order)]
+    plan = JobPlan(cast(DeviceWorker, None), 1, stages, list(stages), sum(stage.cost for stage in stages))
+    job = Job(
+        1,
+        "s",
+        JobSpec("draft", {}, "", (), "", False, "", False),
+        JobState.RUNNING,
+        0,
+        "",
+        "",
+        JobProgress(),
+        0,
+        0,
+        None,
+        1,
+    )
+    whole = sum(SECONDS[name] for name in order)
+    passed = 0.0
+    for stage in stages[:-1]:
+        plan.finish(stage, SECONDS[stage.function], SECONDS[stage.function])
+        passed += SECONDS[stage.function]
+        update_progress(job, plan)
+        told, left = job.progress.seconds_left, whole - passed
+        if passed < 0.9 * whole and (told >= 0 or passed > 0.1 * whole):
+            assert left / 2 <= told <= left * 2, stage.key
