@@ -162,13 +162,13 @@ class VideoshopParameters(MethodParameters):
             "the shot is not looked at. All but the first are for comparison."
         ),
     )
-    normalisation: Literal["auto", "channel", "frame", "none"] = Field(
+    normalisation: Literal["auto", "channel", "paper", "frame", "none"] = Field(
         default="auto",
         title="Normalisation",
         description=(
-            "What is evened out before the inversion. channel: each channel of the latents over the window, as in the "
-            "paper; frame: each frame, as in its code, which loses fades; none: nothing; auto: the model's own, "
-            "else channel."
+            "What is evened out before the inversion. channel: mean and deviation of each channel of the latents over "
+            "the window; paper: the deviation alone, as the paper has it; frame: both of each frame, as in its code, "
+            "which loses fades; none: nothing; auto: the model's own, else channel."
         ),
     )
     rescaling: Literal["auto", "match", "paper", "undo", "none"] = Field(
@@ -226,9 +226,9 @@ class I2VEditParameters(MethodParameters):
     fit: Fit = "pad"
     long_side: LongSide = 0
     stop_early: bool = Field(
-        default=True,
+        default=False,
         title="Stop early",
-        description="End a window's training when it brings nothing any more. Off as in the paper.",
+        description="End a window's training when a hundred steps brought less than 2 %. Off as in the paper.",
     )
     training_size: Literal["auto", "full", "reference", "small"] = Field(
         default="auto",
@@ -298,7 +298,10 @@ class I2VEditParameters(MethodParameters):
     source_level: Literal["same", "lower"] = Field(
         default="same",
         title="Level of the source",
-        description="The noise level that the shot is seen at. lower: the next lower one, as in the authors' code.",
+        description=(
+            "The noise level that the shot is seen at, and in training, the first window. lower: the next lower one, "
+            "as in the authors' code."
+        ),
     )
     adapted_source: bool = Field(
         default=False,
@@ -417,6 +420,6 @@ class VP4Parameters(MethodParameters):
         ge=0.0,
         le=20.0,
         title="Consistency step size (η)",
-        description="In all steps together: higher makes frames agree more.",
+        description="Higher makes frames agree more. Of all steps together; with the literal reading, of each step.",
     )
     seed: Seed = 42

@@ -68,7 +68,15 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
                 data_folder=str(self._engine.folder.root),
                 data_folder_free_bytes=shutil.disk_usage(self._engine.folder.root).free,
                 devices=[
-                    engine_pb2.Device(name=device.name, kind=device.kind, memory_bytes=device.memory)
+                    engine_pb2.Device(
+                        name=device.name,
+                        kind=device.kind,
+                        memory_bytes=device.memory,
+                        driver=device.driver,
+                        tried=device.tried,
+                        problem=device.problem,
+                        remedy=device.remedy,
+                    )
                     for device in self._engine.devices
                 ],
                 models=[model.name for model in found],

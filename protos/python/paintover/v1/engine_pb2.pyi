@@ -178,20 +178,35 @@ class Device(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    DRIVER_FIELD_NUMBER: _builtins.int
+    TRIED_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
-    """"cpu" or "cuda"."""
+    """"cpu", "cuda" (NVIDIA), "rocm" (AMD) or "mps" (Apple)."""
     memory_bytes: _builtins.int
+    driver: _builtins.str
+    """The version of its driver, where one is known."""
+    tried: _builtins.str
+    """What can be computed on it: "PyTorch 2.15.0 computes on it, fused attention". Empty until it was tried."""
+    problem: _builtins.str
+    """Why nothing can be computed on it, and what to do. Empty where something can, or it was not tried yet."""
+    remedy: _builtins.str
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         kind: _builtins.str = ...,
         memory_bytes: _builtins.int = ...,
+        driver: _builtins.str = ...,
+        tried: _builtins.str = ...,
+        problem: _builtins.str = ...,
+        remedy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "memory_bytes", b"memory_bytes", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "kind", b"kind", "memory_bytes", b"memory_bytes", "name", b"name", "problem", b"problem", "remedy", b"remedy", "tried", b"tried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
