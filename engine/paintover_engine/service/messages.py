@@ -6,7 +6,6 @@ import re
 
 from paintover.v1 import engine_pb2, job_pb2, keyframe_pb2, shot_pb2
 
-from paintover_engine.compose.reason import Reason
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.cache import Usage
 from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
@@ -15,10 +14,7 @@ from paintover_engine.jobs.unsure import UnsureRange, suggested_keyframes
 from paintover_engine.methods.registry import Kind, MethodSpec, ParameterSpec, describe_parameters, why_unavailable
 
 STATES = {state: getattr(job_pb2, f"JOB_STATE_{state.name}") for state in JobState}
-REASONS = {
-    Reason.NONE: job_pb2.UNSURE_REASON_UNSPECIFIED,
-    **{reason: getattr(job_pb2, f"UNSURE_REASON_{reason.name}") for reason in Reason if reason},
-}
+REASONS = {name.removeprefix("UNSURE_REASON_"): number for name, number in job_pb2.UnsureReason.items()}
 KINDS = {kind: getattr(engine_pb2, f"PARAMETER_KIND_{kind.name}") for kind in Kind}
 
 
@@ -157,7 +153,7 @@ def job_message(job: Job, frames: list[JobFrame], unsure: list[UnsureRange]) -> 
             job_pb2.UnsureRange(
                 first=each.first,
                 last=each.last,
-                reason=REASONS[each.reason],
+                reason=REASONS.get(each.reason.name, job_pb2.UNSURE_REASON_UNSPECIFIED),
                 cause=each.cause,
                 confidence=each.confidence,
                 worst=each.worst,
