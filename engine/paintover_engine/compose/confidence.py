@@ -49,7 +49,8 @@ class Measures:
 
     agreement: as of its `Trail`. covered: share of the keyframe's region, moved along the trail, that lies in the
     matte. alike, surrounded: likeness of the colours in the matte and of those around it to the keyframe's
-    (Bhattacharyya coefficient). seen: the matte's area over the keyframe's; grown: over that of the keyframe's region, moved along the trail."""
+    (Bhattacharyya coefficient). seen: the matte's area over the keyframe's; grown: over that of the keyframe's region,
+    moved along the trail."""
 
     agreement: float
     covered: float
@@ -66,7 +67,7 @@ class Measures:
     @property
     def _kept(self) -> float:
         """0..1: how much of the edit came along."""
-        return self.agreement**0.5 * (0.3 + 0.7 * self.covered)
+        return float(np.sqrt(self.agreement)) * (0.3 + 0.7 * self.covered)
 
     @property
     def reason(self) -> Reason:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
-from paintover_engine.compose.motion import Motion, PairMotion, bridged
+from paintover_engine.compose.long_range import LongRangeMotion
+from paintover_engine.compose.motion import Motion, PairMotion, Span, bridged
 from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registration
-from paintover_engine.compose.tracker import LastSeen, Propagated, Step, TrackedEdit, Tracker
+from paintover_engine.compose.tracker import LastSeen, Propagated, Step, TrackedEdit, Tracker, from_bytes, to_bytes
 
 LONGEST_GAP = 12
 """Frames after which a scene that was interrupted is not expected back: the interruption was a cut."""
@@ -46,20 +48,23 @@ class SceneCursor:
 def propagate(
     edit: TrackedEdit,
     keyframe: int,
-    before: Propagated | None,
+    before: Sequence[tuple[Span, Propagated]],
     numbers: Sequence[int],
     motion: Motion,
+    long_range: LongRangeMotion,
     frame_at: Callable[[int], AnalysisFrame],
     check: Callable[[], None],
 ) -> Propagated:
     """A local edit in the frames `numbers`, which lead away from the frame `keyframe` one by one.
 
-    before: the span before, nearer to the keyframe; None next to it. In frames that do not show the keyframe's scene,
-    confidence and matte are 0. check: called once a frame; raises to cancel."""
+    before: the spans before, the nearest first, as far as hops reach; none next to the keyframe. In frames that do not
+    show the keyframe's scene, confidence and matte are 0. check: called once a frame; raises to cancel."""
     step = 1 if numbers[0] > keyframe else -1
     tracker = Tracker(frame_at(keyframe), edit)
-    state = tracker.start() if before is None else tracker.resume(before, outermost(step))
-    scene = SceneCursor(_last_seen(before, numbers[0] - step), motion, frame_at)
+    nearest = before[0][1] if before else None
+    state = tracker.start() if nearest is None else tracker.resume(nearest, outermost(step))
+    scene = SceneCursor(_last_seen(nearest, numbers[0] - step), motion, frame_at)
+    mattes = {keyframe: edit.region, **_mattes(before)}
     seen, registration = frame_at(scene.last_seen), state.registration
 
     def registered(number: int) -> tuple[Step | None, Registration | None]:
@@ -79,10 +84,23 @@ def propagate(
         if taken is None:
             states.append(tracker.unseen(state))
         else:
-            state = tracker.advance(state, found, taken)
+            hops = [(hop, from_bytes(mattes[to])) for to, hop in long_range.hops(taken.number) if to in mattes]
+            state = tracker.advance(state, found, taken, hops)
             states.append(state)
+            mattes[taken.number] = to_bytes(state.matte)
     lost = scene.last_seen != numbers[-1]
     return tracker.propagated(states[::step], state, scene.last_seen if lost else None)
+
+
+def _mattes(spans: Sequence[tuple[Span, Propagated]]) -> dict[int, NDArray[np.uint8]]:
+    """The mattes (h, w) of the frames that show the scene, by number."""
+    return {
+        first + index: matte
+        for (first, _), found in spans
+        if found.matte is not None
+        for index, matte in enumerate(found.matte)
+        if found.confidence[index] > 0
+    }
 
 
 def propagate_grade(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
 from paintover_engine.compose.confidence import ConfidenceMeter, Trail
 from paintover_engine.compose.flow import Field, pack, unpack, warp
+from paintover_engine.compose.long_range import Hop, motion_error, proposed, smooth_lab
 from paintover_engine.compose.matte import (
     Plane,
     apply_coefficients,
@@ -43,6 +44,9 @@ REACH = 10
 """How far from its motion-compensated place the matte is searched for, in pixels."""
 
 _PRIOR_WEIGHT = 0.1  # of the surroundings' log-odds beside the network's own
+_MOTION_WEIGHT = 2.0  # of the same where motion is right
+_MOTION_ERROR = 4.0  # error of the motion in pixels at which that is 1/e of it
+_BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
@@ -123,6 +127,11 @@ class Step:
     forward: Field
     repeated: bool = False
 
+    def hop(self) -> Hop:
+        """The motion to the frame before, with its error."""
+        here, there = smooth_lab(self.frame), smooth_lab(self.previous)
+        return Hop(self.backward, motion_error(self.backward, self.forward, here, there))
+
 
 class Tracker:
     """Propagates one keyframe's edit outward, frame by frame. key: the keyframe's plate."""
@@ -144,22 +153,31 @@ class Tracker:
         needs no matte, so that it may be computed ahead of `advance`, in another thread."""
         if registration is None or step.repeated:
             return registration
-        return self._registrar.advance(registration, step.backward, step.forward, step.frame.sharp_grey)
+        previous, frame = step.previous.sharp_grey, step.frame.sharp_grey
+        return self._registrar.advance(registration, step.backward, step.forward, previous, frame)
 
-    def advance(self, state: State, registration: Registration | None, step: Step) -> State:
-        """The state of `step`'s frame from that of the frame before it. registration: from `register`."""
+    def advance(
+        self,
+        state: State,
+        registration: Registration | None,
+        step: Step,
+        hops: Sequence[tuple[Hop, Plane]] = (),
+    ) -> State:
+        """The state of `step`'s frame from that of the frame before it. registration: from `register`. hops: motions
+        from the frame to others nearer to the keyframe, with their mattes (h, w) 0..1."""
         if step.repeated:
             return state
-        prior, trail = warp(state.matte, step.backward), state.trail
+        prior, error = proposed([(step.hop(), state.matte), *hops])
+        trail = state.trail
         if registration is None:
             if prior.sum() < _GONE * self._region.sum() and (found := self._registrar.search(step.frame.sharp_grey)):
                 prior = warp(self._region, found.offset) * certain(found.trust)
                 trail = Trail(found.offset - step.backward, trail.agreement)
-            matte = self._segmented(prior, step)
+            matte = self._segmented(prior, step, error)
         else:  # where the map to the keyframe is certain, the keyframe's own matte counts; elsewhere the last frame's
             on_key, certainty = warp(self._region, registration.offset), certain(registration.trust)
             prior += certainty * (on_key - prior)
-            matte = self._segmented(prior, step)
+            matte = self._segmented(prior, step, error)
             matte = without_specks(matte + (1 - self._edit.firmness) * certainty * (on_key - matte), _SPECK)
         trail = self._meter.advance(trail, step.backward, matte, prior)
         measures = self._meter.measure(trail, step.frame, matte)
@@ -169,9 +187,10 @@ class Tracker:
         """The state of a frame that does not show the scene, after the last one that did."""
         return State(np.zeros_like(state.matte), 0.0, Reason.NOT_SHOWN, state.trail, state.registration)
 
-    def _segmented(self, prior: Plane, step: Step) -> Plane:
+    def _segmented(self, prior: Plane, step: Step, error: Plane) -> Plane:
         rng = np.random.default_rng(abs(step.number))
-        return segment(self._net, prior, step.frame, warp(step.previous.lab, step.backward), step.backward, rng)
+        warped = warp(step.previous.lab, step.backward)
+        return segment(self._net, prior, step.frame, warped, step.backward, error, rng)
 
     @functools.cached_property
     def _registrar(self) -> Registrar:
@@ -241,13 +260,15 @@ def segment(
     frame: AnalysisFrame,
     warped: Lab,
     backward: Field,
+    error: Plane | None = None,
     rng: np.random.Generator | None = None,
 ) -> Plane:
     """The matte (h, w) of a frame: the motion-compensated one (`prior`), corrected by the pixels' appearance and by
     the picture's edges.
 
-    warped: L*a*b* of the frame before, warped onto this one by the flow `backward`. rng: draws the confident pixels on
-    which the network is trained further; None for no training."""
+    warped: L*a*b* of the frame before, warped onto this one by the flow `backward`. error: (h, w), of the motion that
+    gave `prior`, in pixels: where it is right, so is the prior away from its edge; None: not known. rng: draws the
+    confident pixels on which the network is trained further; None for no training."""
     found = np.zeros_like(prior)
     candidates = _grown(prior)
     x, y, width, height = bounds_of(candidates, 3 * REACH)
@@ -257,8 +278,11 @@ def segment(
     before = prior[part]
     planes = feature_planes(frame.lab[part], warped[part], before, motion_plane(backward, prior)[part])
     odds = np.clip(net.odds(planes, candidates[part] > 0), -6, 6)
-    near = np.clip(cv2.GaussianBlur(before, (0, 0), 4), 0.02, 0.98)
-    inside = 1 / (1 + np.exp(-(odds + _PRIOR_WEIGHT * np.log(near / (1 - near)))))
+    near = np.clip(cv2.GaussianBlur(before, (0, 0), _BLUR), 0.02, 0.98)
+    weight = np.float32(_PRIOR_WEIGHT)
+    if error is not None:
+        weight = weight + np.float32(_MOTION_WEIGHT) * cv2.exp(error[part] * np.float32(-1 / _MOTION_ERROR))
+    inside = 1 / (1 + np.exp(-(odds + weight * np.log(near / (1 - near)))))
     guide = frame.display[part].astype(np.float32) * np.float32(1 / 255)
     smooth = apply_coefficients(guided_coefficients(guide, inside, 4, _EDGE), guide)
     matte = found[part] = without_specks(sharpen(smooth, 2.0), _SPECK)

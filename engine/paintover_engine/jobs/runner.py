@@ -85,7 +85,7 @@ class Runner:
         self.stages: list[Stage] = self._module.plan(info, keyframes, *self._settings)
         self._kept_runs, self._kept = kept, keys_by_frame(kept)
         if kept:
-            self.stages = _needed_for(self.stages, set(range(info.first, info.last + 1)) - self._kept.keys())
+            self.stages = needed_for(self.stages, set(range(info.first, info.last + 1)) - self._kept.keys())
         self._publishing = {
             number: stage
             for stage in self.stages
@@ -303,7 +303,7 @@ class Runner:
         return frame
 
 
-def _needed_for(stages: Sequence[Stage], numbers: Set[int]) -> list[Stage]:
+def needed_for(stages: Sequence[Stage], numbers: Set[int]) -> list[Stage]:
     """The stages that publish some of these frames, and all that those read, in their order."""
     needed: set[str] = set()
     for stage in reversed(stages):  # inputs come before readers

@@ -14,7 +14,6 @@ from paintover_engine.jobs.unsure import UnsureRange, suggested_keyframes
 from paintover_engine.methods.registry import Kind, MethodSpec, ParameterSpec, describe_parameters, why_unavailable
 
 STATES = {state: getattr(job_pb2, f"JOB_STATE_{state.name}") for state in JobState}
-REASONS = {name.removeprefix("UNSURE_REASON_"): number for name, number in job_pb2.UnsureReason.items()}
 KINDS = {kind: getattr(engine_pb2, f"PARAMETER_KIND_{kind.name}") for kind in Kind}
 
 
@@ -153,7 +152,7 @@ def job_message(job: Job, frames: list[JobFrame], unsure: list[UnsureRange]) -> 
             job_pb2.UnsureRange(
                 first=each.first,
                 last=each.last,
-                reason=REASONS.get(each.reason.name, job_pb2.UNSURE_REASON_UNSPECIFIED),
+                reason=job_pb2.UnsureReason.ValueType(each.reason),
                 cause=each.cause,
                 confidence=each.confidence,
                 worst=each.worst,
