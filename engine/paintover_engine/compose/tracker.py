@@ -28,7 +28,15 @@ from paintover_engine.compose.matte import (
     sharpen,
     without_specks,
 )
-from paintover_engine.compose.matte_net import MatteNet, NetWeights, TrainedNet, feature_planes, motion_plane, train
+from paintover_engine.compose.matte_net import (
+    MatteNet,
+    NetWeights,
+    Shown,
+    TrainedNet,
+    feature_planes,
+    motion_plane,
+    train,
+)
 from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registrar, Registration
 from paintover_engine.compose.scene import FrameEvent, Step
@@ -238,7 +246,7 @@ def learn(key: AnalysisFrame, region: Plane, surface_matters: bool, backward: Fi
     key: the keyframe's plate. region: (h, w) float32 0..1, where it is painted. surface_matters: the paint has texture
     or a soft edge, which must stick to the surface; an edit whose edge is not seen in the plate is mapped in any case.
     backward: flow from the keyframe to a neighbour."""
-    net = train(key.lab, region, backward)
+    net = train(Shown(key.lab, region, backward))
     edge = firmness(net, key, region, backward)
     mapped = bool(region.any()) and (surface_matters or edge == 0)
     return TrackedEdit(to_bytes(region), mapped, edge, net)
