@@ -28,7 +28,15 @@ from paintover_engine.compose.matte import (
     sharpen,
     without_specks,
 )
-from paintover_engine.compose.matte_net import MatteNet, NetWeights, TrainedNet, feature_planes, motion_plane, train
+from paintover_engine.compose.matte_net import (
+    MatteNet,
+    NetWeights,
+    Shown,
+    TrainedNet,
+    feature_planes,
+    motion_plane,
+    train,
+)
 from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registrar, Registration
 from paintover_engine.compose.scene import FrameEvent, Step
@@ -238,7 +246,7 @@ def learn(key: AnalysisFrame, region: Plane, surface_matters: bool, backward: Fi
     key: the keyframe's plate. region: (h, w) float32 0..1, where it is painted. surface_matters: the paint has texture
     or a soft edge, which must stick to the surface; an edit whose edge is not seen in the plate is mapped in any case.
     backward: flow from the keyframe to a neighbour."""
-    net = train(key.lab, region, backward)
+    net = train(Shown(key.lab, region, backward))
     edge = firmness(net, key, region, backward)
     mapped = bool(region.any()) and (surface_matters or edge == 0)
     return TrackedEdit(to_bytes(region), mapped, edge, net)
@@ -269,9 +277,9 @@ def segment(
     planes = feature_planes(frame.lab[part], warped[part], before, motion_plane(backward, prior)[part])
     odds = np.clip(net.odds(planes, candidates[part] > 0), -6, 6)
     near = np.clip(cv2.GaussianBlur(before, (0, 0), _BLUR), 0.02, 0.98)
-    weight = np.float32(_PRIOR_WEIGHT)
+    weight = np.full_like(near, _PRIOR_WEIGHT)
     if error is not None:
-        weight = weight + np.float32(_MOTION_WEIGHT) * cv2.exp(error[part] * np.float32(-1 / _MOTION_ERROR))
+        weight += np.float32(_MOTION_WEIGHT) * np.exp(error[part] * np.float32(-1 / _MOTION_ERROR))
     inside = 1 / (1 + np.exp(-(odds + weight * np.log(near / (1 - near)))))
     guide = frame.display[part].astype(np.float32) * np.float32(1 / 255)
     smooth = apply_coefficients(guided_coefficients(guide, inside, 4, _EDGE), guide)
