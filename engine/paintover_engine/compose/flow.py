@@ -67,7 +67,7 @@ class FlowEstimator:
         self._dis.setGradientDescentIterations(8)
         self._dis.setPatchStride(5)
 
-    def between(self, first: NDArray[np.uint8], second: NDArray[np.uint8], start: Field | None = None) -> Field:
+    def between(self, first: NDArray[np.uint8], second: NDArray[np.uint8], *, start: Field | None = None) -> Field:
         """The flow (h, w, 2) from the first picture (h, w) to the second; 0 for pictures smaller than `MINIMUM`.
 
         start: (h, w, 2), roughly that flow, where it is long and known."""

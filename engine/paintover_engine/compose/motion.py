@@ -135,8 +135,8 @@ class PairEstimator:
 
     def _flows(self, first: Grey, second: Grey, start: Field | None = None, back: Field | None = None) -> _Flows:
         """start, back: roughly the flow from the first to the second, and from there, where they are known."""
-        backward = self._pool.submit(self._backward.between, second, first, back)
-        forward = self._forward.between(first, second, start)
+        backward = self._pool.submit(self._backward.between, second, first, start=back)
+        forward = self._forward.between(first, second, start=start)
         left = unexplained(first, second, forward)
         return _Flows(forward, backward.result(), left)
 
