@@ -26,8 +26,9 @@ _FARTHEST = 12.0  # pixels, of those, that paint is moved at most
 
 
 def weight(confidence: float, distance: int) -> float:
-    """How much a layer counts in a frame at a distance, in frames, from its keyframe."""
-    return confidence / abs(distance)
+    """How much a layer counts in a frame at a distance, in frames, from its keyframe. The square root leaves more
+    frames for the network of both keyframes to decide (`compose.reconcile`)."""
+    return float(np.sqrt(confidence / abs(distance)))
 
 
 def blended(layers: Sequence[KeyframeLayer], number: int, view: PlateRegion) -> tuple[Picture, Plane]:
