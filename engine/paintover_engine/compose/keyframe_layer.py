@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.colour_map import ColourMap
+from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.layer import PaintLayer, Picture, PlateRegion, reach
 from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.motion import Span
@@ -73,9 +74,15 @@ class KeyframeLayer:
 
     def composite(self, number: int, view: PlateRegion) -> tuple[Picture, Plane]:
         """The painted colour (h, w, 3) and the matte (h, w) of a view of a frame."""
+        propagated, index = self._at(number)
+        exposure = Exposure.unpacked(propagated.exposure[index]).significant()
+        if exposure is not NO_CHANGE:
+            view = view.exposed(exposure.inverse())
         if self._layer is None:
-            return self._colour(view.working), np.ones(view.working.shape[:2], np.float32)
-        return self._layer.composite(view, *self._at(number))
+            painted, alpha = self._colour(view.working), np.ones(view.working.shape[:2], np.float32)
+        else:
+            painted, alpha = self._layer.composite(view, propagated, index)
+        return painted if exposure is NO_CHANGE else exposure(painted), alpha
 
     def _at(self, number: int) -> tuple[Propagated, int]:
         """The span that holds a frame, and the frame's index in it."""

@@ -142,10 +142,10 @@ class LongRangeMotion:
 def proposed(mattes: Sequence[tuple[Hop, Plane]]) -> tuple[Plane, Plane]:
     """The matte (h, w) 0..1 that several motions to frames whose mattes are known propose, each pixel's mean weighted
     by exp(-error); and the least error (h, w) of them, in pixels."""
-    total = weights = np.float32(0)
+    total, weights = (np.zeros_like(mattes[0][1]) for _ in range(2))
     for hop, matte in mattes:
-        weight = cv2.exp(hop.error * np.float32(-1 / _SPREAD)) + np.float32(_LEAST)
-        total = total + weight * warp(matte, hop.backward)
-        weights = weights + weight
+        weight = np.exp(hop.error * np.float32(-1 / _SPREAD)) + np.float32(_LEAST)
+        total += weight * warp(matte, hop.backward)
+        weights += weight
     least = np.minimum.reduce([hop.error for hop, _ in mattes])
     return np.asarray(total / weights, np.float32), np.asarray(least, np.float32)

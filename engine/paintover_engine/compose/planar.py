@@ -71,7 +71,7 @@ class PlanarParts:
             near = cv2.resize(cv2.dilate(mask, disc(_AROUND)), self._key.shape[::-1], interpolation=cv2.INTER_NEAREST)
             points = cv2.goodFeaturesToTrack(self._key, _FEATURES, 0.005, 4, mask=near)
             if points is not None and len(points) >= _LEAST:
-                yield Part(mask.astype(np.float32), points.reshape(-1, 2))
+                yield Part(mask.astype(np.float32), np.asarray(points, np.float32).reshape(-1, 2))
 
     def place(self, before: Field, trust: Plane, previous: Grey, frame: Grey) -> Iterator[Placed]:
         """The parts that move as planes from the frame before to a frame, and where they are.
@@ -124,8 +124,12 @@ def normalised(picture: Grey) -> Grey:
 
 def _track(first: Grey, second: Grey, points: Points) -> tuple[Points, NDArray[np.bool_]]:
     """Where points (N, 2) of a picture are in another, and which of them tracking back confirms."""
-    there, status, _ = cv2.calcOpticalFlowPyrLK(first, second, points, None, winSize=_WINDOW, maxLevel=3)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(second, first, there, None, winSize=_WINDOW, maxLevel=3)
+    there, status, _ = cv2.calcOpticalFlowPyrLK(
+        first, second, points, np.empty_like(points), winSize=_WINDOW, maxLevel=3
+    )
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(
+        second, first, there, np.empty_like(points), winSize=_WINDOW, maxLevel=3
+    )
     good = (status.ravel() > 0) & (returned.ravel() > 0) & (np.abs(back - points).max(-1) < _MISSED)
     return np.asarray(there, np.float32), np.asarray(good & _within(points, first))
 
@@ -142,7 +146,7 @@ def _fit(on_key: Points, on_frame: Points, seen: int) -> Homography | None:
     if found is None or agreeing.sum() < max(_LEAST, _SHARE * seen):
         return None
     scale = abs(float(np.linalg.det(found[:2, :2]))) ** 0.5
-    return found if 1 / _LARGEST < scale < _LARGEST else None
+    return np.asarray(found, np.float64) if 1 / _LARGEST < scale < _LARGEST else None
 
 
 def _plane_of(offset: Field, weight: Plane) -> Homography | None:

@@ -3,7 +3,7 @@
 Chained flow drifts, fails where a surface has little texture, and is lost where the surface was occluded for a while.
 So the flow is regularised within each connected component of the edit; the keyframe, warped by the chained map, is
 compared with the frame itself, which corrects the drift and shows what is occluded; a part that moves as a plane is
-moved as one, where that explains the frame no worse; and what was out of sight is searched for by its features.
+moved as one, where that explains more of the frame; and what was out of sight is searched for by its features.
 Chaining and direct matching are combined as in Crivelli et al.: Robust Optical Flow Integration (IEEE TIP, 2015).
 """
 
@@ -48,7 +48,7 @@ _SURFACES = 3  # motions tried in a search: of the painted surface, and of what 
 _AMBIGUOUS = 0.6  # visible share of the second best place, against the best one's, from which on either may be right
 _DIFFERENCE = np.float32(30)  # of normalised pictures, that makes a match doubtful
 _LEAST_TEXTURE = 20.0  # pixels' worth of texture that determine a motion
-_PLANE_WORSE = 0.02  # agreement that a plane may lack against the free field: it is the simpler motion
+_PLANE_BETTER = 0.02  # mean agreement by which a plane must beat the free field, which bends, too
 _BESIDE_PLANE = 13  # side in pixels of what a plane moves along with it, around it
 _INLIERS = 8  # features that must agree on a place
 
@@ -112,8 +112,8 @@ class Registrar:
     def _with_planes(
         self, free: Registration, before: Registration, previous: NDArray[np.uint8], sharp: NDArray[np.uint8]
     ) -> Registration:
-        """The registration with each part that moves as a plane moved as one, where that looks no worse; its trust is
-        by its looks alone, in the light that it has now."""
+        """The registration with each part that moves as a plane moved as one, where that explains more of the frame: a
+        free field loses what has no texture of its own. Its trust is by its looks alone, in the light it has now."""
         for placed in self._planes.place(before.offset, before.trust, previous, sharp):
             x, y, width, height = bounds = bounds_of(placed.mask, 2 * _BESIDE)
             if min(width, height) < 4:
@@ -122,12 +122,13 @@ class Registrar:
             mask, offset = placed.mask[part], placed.offset[part]
             gain = self._gain(offset, frame, mask, bounds)
             agreement = self._agreement(offset, frame, bounds, gain)
-            others = self._agreement(free.offset[part], frame, bounds, gain) * (free.trust[part] > 0)
-            if float((mask * (agreement - others)).sum()) < -_PLANE_WORSE * float(mask.sum()):
+            trust = _ramp(agreement, 0.1, 0.3)
+            others = self._agreement(free.offset[part], frame, bounds, gain) * free.trust[part]
+            if float((mask * (agreement * trust - others)).sum()) < _PLANE_BETTER * float(mask.sum()):
                 continue
             near = np.clip(cv2.GaussianBlur(cv2.dilate(mask, np.ones((_BESIDE_PLANE,) * 2, np.uint8)), (0, 0), 2), 0, 1)
             free.offset[part] += near[..., None] * (offset - free.offset[part])
-            free.trust[part] += near * (_ramp(agreement, 0.1, 0.3) - free.trust[part])
+            free.trust[part] += near * (trust - free.trust[part])
         return free
 
     def _gain(self, offset: Field, frame: NDArray[np.uint8], mask: Plane, bounds: Bounds) -> float:
