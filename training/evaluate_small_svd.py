@@ -2,11 +2,13 @@
 
     python training/evaluate_small_svd.py --model FOLDER [--clips 16] [--guidance 1 2] [--strength 0.4 0.5]
         [--threshold 0.05]
+    python training/evaluate_small_svd.py --model FOLDER --gates [--clips 4] [--lora-steps 250]
 
 Videoshop's procedure without its normalisation: inversion with extrapolation on the source's first frame, then
 denoising from there on the edited one. For each kind of edit, means over held-out clips with their standard errors:
 the explained fraction of the edit in the last frame; PSNR of the whole clip; and of the source reconstructed.
-`benchmarks/videoshop.py` measures the method itself, with every ablation.
+`benchmarks/videoshop.py` measures the method itself, with every ablation. `--gates`: whether the model can show what
+the methods' parts are worth at all (`gates.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from gates import gates
 from numpy.typing import NDArray
 from paintover_engine.diffusion import sampling, schedule, svd, videoshop
 from paintover_engine.diffusion.denoiser import Denoiser, guide
@@ -105,7 +108,9 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--clips", type=int, default=16, help="of each kind of edit")
+    parser.add_argument("--clips", type=int, default=16, help="of each kind of edit; of the gates")
+    parser.add_argument("--gates", action="store_true")
+    parser.add_argument("--lora-steps", type=int, default=250)
     parser.add_argument("--seed", type=int, default=90000)
     parser.add_argument("--strength", type=float, nargs="+", default=[0.4, 0.45, 0.5, 0.55])
     parser.add_argument("--threshold", type=float, default=0.05, help="the inversion's; see benchmarks/videoshop.py")
@@ -114,6 +119,9 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     model = svd.load(given.model)
+    if given.gates:
+        gates(model, given.clips, given.lora_steps)
+        return
     for kind in EDITS:
         print(f"{kind}, {given.clips} clips")
         cases = [random_case(np.random.default_rng(given.seed + n), kind) for n in range(given.clips)]

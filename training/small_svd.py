@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from checkpoints import Checkpoint, average, descend, load_part
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from paintover_evaluation.clips import Appearance, SpriteClip, random_appearance, random_clip
-from small_svd_models import SCALING, build_clip, build_unet, build_vae, clip_pixels, export, linear_code
+from small_svd_models import SCALING, build_clip, build_unet, build_vae, clip_pixels, export, linear_code, world_frames
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
@@ -172,8 +172,8 @@ def best_linear(batches: Sequence[Batch]) -> Tensor:
 class LinearCode:
     """What the VAE's encoder computes, without its layers: a hundred times quicker."""
 
-    def __init__(self, device: str) -> None:
-        rows, centre = linear_code()
+    def __init__(self, device: str, linear: tuple[Tensor, Tensor] | None = None) -> None:
+        rows, centre = linear or linear_code(world_frames())
         self._rows, self._shift = (rows * SCALING).to(device), (rows @ centre * SCALING).to(device)
 
     def __call__(self, videos: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from diffusers import (
     StableVideoDiffusionPipeline,
     UNetSpatioTemporalConditionModel,
 )
+from numpy.typing import NDArray
 from paintover_evaluation.clips import FRAMES, SIZE, random_clip
 from torch import Tensor, nn
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -69,8 +71,8 @@ def build_clip() -> CLIPVisionModelWithProjection:
     return CLIPVisionModelWithProjection(config)
 
 
-def build_vae() -> AutoencoderKLTemporalDecoder:
-    """The VAE with its linear code in place."""
+def build_vae(linear: tuple[Tensor, Tensor] | None = None) -> AutoencoderKLTemporalDecoder:
+    """The VAE with a linear code in place: `linear_code`'s of the shipped model's world, or another world's."""
     vae = AutoencoderKLTemporalDecoder(
         down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
         block_out_channels=(WIDTH, WIDTH),
@@ -79,20 +81,26 @@ def build_vae() -> AutoencoderKLTemporalDecoder:
         sample_size=SIZE,
         scaling_factor=SCALING,
     )
-    code, centre = linear_code()
+    code, centre = linear or linear_code(world_frames())
     with torch.no_grad():
         _start_encoder(vae, code, centre)
         _start_decoder(vae, code, centre)
     return vae
 
 
-def linear_code() -> tuple[Tensor, Tensor]:
+def world_frames() -> NDArray[np.float32]:
+    """(400, H, W, 3), sRGB 0..1: first frames of the shipped model's world."""
+    rng = np.random.default_rng(1234)
+    return np.stack([random_clip(rng).render()[0] for _ in range(400)])
+
+
+def linear_code(pictures: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
     """Rows (4, 12) that turn 2x2 pixels, as (3, 2, 2) in -1..1, into unscaled latents, and the centre (12,) taken off.
 
-    The principal components of the world's patches, each brought to SVD's deviation (the last, fine detail, to half).
+    The principal components of the patches of pictures (n, H, W, 3) in 0..1, each brought to SVD's deviation (the last,
+    fine detail, to half).
     """
-    rng = np.random.default_rng(1234)
-    frames = np.stack([random_clip(rng).render()[0] for _ in range(400)]) * 2 - 1
+    frames = pictures * 2 - 1
     count, size = frames.shape[0], frames.shape[1] // 2
     cells = frames.reshape(count, size, 2, size, 2, 3).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 12).astype(np.float64)
     centre = cells.mean(axis=0)
@@ -224,14 +232,25 @@ def scheduler() -> EulerDiscreteScheduler:
 def export(run: Path, folder: Path) -> None:
     """Write the run's models as a diffusers folder of half-precision safetensors, whole or not at all.
 
-    The UNet is the moving average. A decoder that was not trained yet is left at its start. README.md and
-    paintover.json of an older folder are kept.
+    The UNet is the moving average. A decoder that was not trained yet is left at its start.
     """
     vae, tower, unet = build_vae(), build_clip(), build_unet()
     tower.load_state_dict(load_part(run / "clip.safetensors", "model"))
     unet.load_state_dict(load_part(run / "unet.safetensors", "ema"))
     if (run / "vae.safetensors").exists():
         vae.load_state_dict(load_part(run / "vae.safetensors", "model"))
+    save_pipeline(folder, vae, tower, unet, DEFAULTS)
+
+
+def save_pipeline(
+    folder: Path,
+    vae: AutoencoderKLTemporalDecoder,
+    tower: CLIPVisionModelWithProjection,
+    unet: UNetSpatioTemporalConditionModel,
+    defaults: Mapping[str, object],
+) -> None:
+    """Write a diffusers folder in half precision, whole or not at all; README.md and paintover.json of an older one are
+    kept. defaults: what a new paintover.json holds."""
     pipeline = StableVideoDiffusionPipeline(
         vae=vae.half(),
         image_encoder=tower.half(),
@@ -246,7 +265,7 @@ def export(run: Path, folder: Path) -> None:
         if (folder / name).exists():
             shutil.copy(folder / name, fresh / name)
     if not (fresh / "paintover.json").exists():
-        (fresh / "paintover.json").write_text(json.dumps(DEFAULTS, indent=2) + "\n")
+        (fresh / "paintover.json").write_text(json.dumps(defaults, indent=2) + "\n")
     for path in fresh.rglob("*.safetensors"):
         path.chmod(0o644)  # saved readable by its owner alone
     shutil.rmtree(old, ignore_errors=True)
@@ -261,8 +280,6 @@ def export(run: Path, folder: Path) -> None:
 DEFAULTS = {
     "frames": FRAMES,
     "size": [SIZE, SIZE],
-    "fps": 7,
-    "motion_bucket_id": 127,
     "noise_aug_strength": 0.02,
     "strength": 0.5,
     "guidance": 1.0,

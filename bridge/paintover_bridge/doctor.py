@@ -8,15 +8,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from paintover.v1 import engine_pb2
 from paintover_local.processes import code_command
 
 from paintover_bridge import daemon
-from paintover_bridge.client import connect
+from paintover_bridge.client import Client, connect
 from paintover_bridge.errors import ClientError
 from paintover_bridge.tables import size
 
@@ -30,6 +32,7 @@ _MEDIA_LIBRARIES = {
     "OpenColorIO": "PyOpenColorIO",
 }
 _IMPORT_SECONDS = 60
+_TRIAL_SECONDS = 100
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,24 @@ def _token(folder: Path) -> Check:
     return Check("token", True, f"{path}, readable by you alone")
 
 
+def _gpus(client: Client) -> Iterator[Check]:
+    """Each GPU that a driver lists, once the engine has tried it."""
+    waited, gpus = time.monotonic() + _TRIAL_SECONDS, _listed_gpus(client)
+    while any(not gpu.tried and not gpu.problem for gpu in gpus) and time.monotonic() < waited:
+        time.sleep(0.5)
+        gpus = _listed_gpus(client)
+    if not gpus:
+        yield Check("GPU", True, "none: drafts need none, models compute on the CPU")
+    for gpu in gpus:
+        name = f"{gpu.name} ({size(gpu.memory_bytes)}" + (f", driver {gpu.driver})" if gpu.driver else ")")
+        found = gpu.problem or gpu.tried or "is still being tried"
+        yield Check("GPU", not gpu.problem, f"{name}: {found}", gpu.remedy)
+
+
+def _listed_gpus(client: Client) -> list[engine_pb2.Device]:
+    return [device for device in client.get_engine().devices if device.kind != "cpu"]
+
+
 def _methods(folder: Path) -> Iterator[Check]:
     """The engine that runs, or one started for the question; and the methods that it has."""
     running = daemon.find(folder)
@@ -155,6 +176,10 @@ def _methods(folder: Path) -> Iterator[Check]:
             engine = client.get_engine()
             where = f"running, process {engine.pid}" if running else "none is running; one starts when needed"
             yield Check("engine answers", True, f"{engine.version}, protocol {engine.protocol} ({where})")
+            for model in engine.found_models:
+                found = f"for {', '.join(model.methods)}; {size(model.size_bytes)}, licence: {model.licence}"
+                yield Check(f"model {model.name}", True, found)
+            yield from _gpus(client)
             for method in client.list_methods():
                 needs = "; ".join(method.needs) or "nothing beyond the engine"
                 can_run = not method.unavailable

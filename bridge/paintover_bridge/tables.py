@@ -164,19 +164,26 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
 
 def print_engine(engine: engine_pb2.Engine, address: str) -> None:
     """What the engine is and does."""
-    devices = [f"{device.name} ({size(device.memory_bytes)})" for device in engine.devices]
     print_rows(
         [
             ("engine", f"{engine.version}, protocol {engine.protocol}"),
             ("address", address),
             ("process", str(engine.pid)),
             ("data folder", f"{engine.data_folder} ({size(engine.data_folder_free_bytes)} free)"),
-            ("devices", ", ".join(devices)),
+            *(("device", device_line(device)) for device in engine.devices),
             ("models", ", ".join(engine.models)),
             ("jobs", f"{engine.jobs_running} running, {engine.jobs_waiting} waiting"),
             ("note", " ".join(engine.notes)),
         ]
     )
+
+
+def device_line(device: engine_pb2.Device) -> str:
+    """A device, its driver and memory, and what was found when it was tried."""
+    driver = f", driver {device.driver}" if device.driver else ""
+    state = f"cannot be used ({device.problem}): {device.remedy}" if device.problem else device.tried
+    waiting = "" if device.kind == "cpu" else "not tried yet"
+    return " – ".join(filter(None, [f"{device.name} ({size(device.memory_bytes)}{driver})", state or waiting]))
 
 
 def print_cache(cache: engine_pb2.Cache) -> None:

@@ -217,8 +217,8 @@ def test_thousand_jobs_are_listed(slow: Client, shot: str) -> None:
 
 NVIDIA_SMI = """#!/bin/sh
 case "$1" in
-  *memory.total,utilization*) echo "0, 1024, 81559, 7" ;;
-  *) echo "0, NVIDIA Stand-in, 81559" ;;
+  *utilization*) echo "0, 1024, 81559, 7" ;;
+  *) echo "0, GPU-8a1f0000, NVIDIA Stand-in, 81559, 470.82.01" ;;
 esac
 """
 

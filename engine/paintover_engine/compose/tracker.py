@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
 from paintover_engine.compose.confidence import ConfidenceMeter, Trail
+from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.flow import Field, pack, unpack, warp
-from paintover_engine.compose.long_range import Hop, motion_error, proposed, smooth_lab
+from paintover_engine.compose.long_range import Hop, proposed
 from paintover_engine.compose.matte import (
     Plane,
     apply_coefficients,
@@ -27,9 +28,18 @@ from paintover_engine.compose.matte import (
     sharpen,
     without_specks,
 )
-from paintover_engine.compose.matte_net import MatteNet, NetWeights, TrainedNet, feature_planes, motion_plane, train
+from paintover_engine.compose.matte_net import (
+    MatteNet,
+    NetWeights,
+    Shown,
+    TrainedNet,
+    feature_planes,
+    motion_plane,
+    train,
+)
 from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registrar, Registration
+from paintover_engine.compose.scene import FrameEvent, Step
 from paintover_engine.media.bounds import bounds_of
 
 REACH = 10
@@ -60,15 +70,19 @@ class TrackedEdit:
 
 @dataclass(frozen=True)
 class Propagated:
-    """An edit in a span of frames, ascending. Of a grade, `confidence` and `reason` alone.
+    """An edit in a span of frames, ascending. Of a grade, `confidence`, `reason`, `exposure` and `events` alone.
 
     confidence: (frames,) float32, 0..1; 0 where the frame does not show the scene. reason: (frames,) uint8, `Reason`:
-    what lowers it most. matte: (frames, h, w) uint8. offset: (frames, h, w, 2) int16, packed, and trust: (frames, h, w)
-    uint8: the `Registration`s of a mapped edit. net: the matte network's layers as of the last of them; trail: how the
-    edit came there. last_seen: where the outermost frame does not show the scene, the last one that did."""
+    what lowers it most. exposure: (frames, 2, 3) float32, `Exposure.packed` from the keyframe to each frame. events:
+    (frames,) uint8, each a `FrameEvent`. matte: (frames, h, w) uint8. offset: (frames, h, w, 2) int16, packed, and
+    trust: (frames, h, w) uint8: the `Registration`s of a mapped edit. net: the matte network's layers as of the last of
+    them; trail: how the edit came there. last_seen: where the frames beyond do not go on from the outermost one, the
+    last before it from which they do."""
 
     confidence: NDArray[np.float32]
     reason: NDArray[np.uint8]
+    exposure: NDArray[np.float32]
+    events: NDArray[np.uint8]
     matte: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     trust: NDArray[np.uint8] | None = None
@@ -90,6 +104,7 @@ class LastSeen:
     """The last frame before a cut, a flash or a black frame: its number and, as in `Propagated`, its state."""
 
     number: int
+    exposure: NDArray[np.float32]
     matte: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     trust: NDArray[np.uint8] | None = None
@@ -98,31 +113,16 @@ class LastSeen:
 @dataclass(frozen=True)
 class State:
     """The edit in one frame: its matte (h, w) 0..1, its confidence 0..1 and what lowers that, how it came there, and,
-    of a mapped edit, where the frame's pixels stood on the keyframe."""
+    of a mapped edit, where the frame's pixels stood on the keyframe. exposure: from the keyframe to the frame. events:
+    what happened to the frame."""
 
     matte: Plane
     confidence: float
     reason: Reason
     trail: Trail
     registration: Registration | None
-
-
-@dataclass(frozen=True)
-class Step:
-    """A frame and the last one before it, nearer to the keyframe, that shows the scene. backward: flow from this frame
-    to that; forward: from that one to this; repeated: both are the same picture."""
-
-    number: int
-    frame: AnalysisFrame
-    previous: AnalysisFrame
-    backward: Field
-    forward: Field
-    repeated: bool = False
-
-    def hop(self) -> Hop:
-        """The motion to the frame before, with its error."""
-        here, there = smooth_lab(self.frame), smooth_lab(self.previous)
-        return Hop(self.backward, motion_error(self.backward, self.forward, here, there))
+    exposure: Exposure = NO_CHANGE
+    events: FrameEvent = FrameEvent(0)
 
 
 class Tracker:
@@ -143,7 +143,7 @@ class Tracker:
     def register(self, registration: Registration | None, step: Step) -> Registration | None:
         """The registration of `step`'s frame from that of the frame before it; None of an edit that is not mapped. It
         needs no matte, so that it may be computed ahead of `advance`, in another thread."""
-        if registration is None or step.repeated:
+        if registration is None or step.events & FrameEvent.REPEATED:
             return registration
         previous, frame = step.previous.sharp_grey, step.frame.sharp_grey
         return self._registrar.advance(registration, step.backward, step.forward, previous, frame)
@@ -157,8 +157,8 @@ class Tracker:
     ) -> State:
         """The state of `step`'s frame from that of the frame before it. registration: from `register`. hops: motions
         from the frame to others nearer to the keyframe, with their mattes (h, w) 0..1."""
-        if step.repeated:
-            return state
+        if step.events & FrameEvent.REPEATED:
+            return replace(state, events=step.events)
         prior, error = proposed([(step.hop(), state.matte), *hops])
         trail = state.trail
         if registration is None:
@@ -173,14 +173,15 @@ class Tracker:
             matte = without_specks(matte + (1 - self._edit.firmness) * certainty * (on_key - matte), _SPECK)
         trail = self._meter.advance(trail, step.backward, matte, prior)
         measures = self._meter.measure(trail, step.frame, matte)
-        return State(matte, measures.confidence, measures.reason, trail, registration)
+        return State(matte, measures.confidence, measures.reason, trail, registration, step.exposure, step.events)
 
     def unseen(self, state: State) -> State:
         """The state of a frame that does not show the scene, after the last one that did."""
-        return State(np.zeros_like(state.matte), 0.0, Reason.NOT_SHOWN, state.trail, state.registration)
+        nothing = np.zeros_like(state.matte)
+        return State(nothing, 0.0, Reason.NOT_SHOWN, state.trail, state.registration, events=FrameEvent.HIDDEN)
 
     def _segmented(self, prior: Plane, step: Step, error: Plane) -> Plane:
-        rng = np.random.default_rng(abs(step.number))
+        rng = None if step.events & FrameEvent.PASSED else np.random.default_rng(abs(step.number))
         warped = warp(step.previous.lab, step.backward)
         return segment(self._net, prior, step.frame, warped, step.backward, error, rng)
 
@@ -197,6 +198,8 @@ class Tracker:
         return Propagated(
             confidence=np.array([state.confidence for state in states], np.float32),
             reason=np.array([state.reason for state in states], np.uint8),
+            exposure=np.stack([state.exposure.packed() for state in states]),
+            events=np.array([state.events for state in states], np.uint8),
             matte=np.stack([to_bytes(state.matte) for state in states]),
             offset=np.stack([pack(each.offset) for each in registrations]) if registrations else None,
             trust=np.stack([to_bytes(each.trust) for each in registrations]) if registrations else None,
@@ -211,6 +214,7 @@ class Tracker:
         self._net = MatteNet(self._edit.net, before.net)
         seen = before.last_seen or LastSeen(
             0,
+            before.exposure[index],
             before.matte[index] if before.matte is not None else None,
             before.offset[index] if before.offset is not None else None,
             before.trust[index] if before.trust is not None else None,
@@ -221,13 +225,15 @@ class Tracker:
         if seen.offset is not None and seen.trust is not None:
             registration = Registration(unpack(seen.offset), from_bytes(seen.trust))
         confidence, reason = float(before.confidence[index]), Reason(int(before.reason[index]))
-        return State(from_bytes(seen.matte), confidence, reason, trail, registration)
+        exposure = Exposure.unpacked(seen.exposure)
+        return State(from_bytes(seen.matte), confidence, reason, trail, registration, exposure)
 
 
 def _stored(number: int, state: State) -> LastSeen:
     place = state.registration
     return LastSeen(
         number,
+        state.exposure.packed(),
         to_bytes(state.matte),
         pack(place.offset) if place else None,
         to_bytes(place.trust) if place else None,
@@ -240,7 +246,7 @@ def learn(key: AnalysisFrame, region: Plane, surface_matters: bool, backward: Fi
     key: the keyframe's plate. region: (h, w) float32 0..1, where it is painted. surface_matters: the paint has texture
     or a soft edge, which must stick to the surface; an edit whose edge is not seen in the plate is mapped in any case.
     backward: flow from the keyframe to a neighbour."""
-    net = train(key.lab, region, backward)
+    net = train(Shown(key.lab, region, backward))
     edge = firmness(net, key, region, backward)
     mapped = bool(region.any()) and (surface_matters or edge == 0)
     return TrackedEdit(to_bytes(region), mapped, edge, net)

@@ -1,6 +1,6 @@
 """Attention matching without attention maps: two videos' attention, blended by how far apart they are.
 
-I2VEdit (Ouyang et al., SIGGRAPH Asia 2024, section 4.2) holds an edited video to its source by their spatial
+I2VEdit (Ouyang et al., SIGGRAPH Asia 2024, appearance refinement) holds an edited video to its source by their spatial
 self-attention maps p_e and p_s. M measures for each query how far they are apart, by the total-variation distance:
 
     M(q) = mean over heads of ½ Σ_k |p_s(q, k) - p_e(q, k)|, in 0..1;  1 from a threshold on
@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from paintover_engine.diffusion import accelerators
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 THRESHOLD = 0.35
 """From this distance on a query belongs to the edit alone (the authors' value)."""
-
-TILE = {"cpu": 2**19, "cuda": 2**24, "meta": 2**24}
-"""Scores in a tile, by device: on a CPU, about what its caches hold."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,10 @@ def match_dense(edited: Video, source: Video, threshold: float = THRESHOLD) -> M
 
 def match_tiled(edited: Video, source: Video, threshold: float = THRESHOLD, *, tile: int | None = None) -> Matched:
     """The same as `match_dense` in tiles of one head's query rows, with plain torch operations. Memory beyond inputs
-    and outputs: O(tokens · d) and one tile. tile: scores in one; None: `TILE`."""
+    and outputs: O(tokens · d) and one tile. tile: scores in one; None: what suits the device."""
     frames, heads, tokens, width = edited.query.shape
     keys = edited.key.shape[2]
-    budget = tile or TILE.get(edited.query.device.type, TILE["cpu"])
+    budget = tile or accelerators.of(edited.query.device).tile
     single = functools.partial(edited.query.new_empty, dtype=torch.float32)
     scores = single((3, max(1, min(tokens, budget // keys)), keys))
     borrowed, apart = single((heads, tokens, width)), single((heads, tokens, width))

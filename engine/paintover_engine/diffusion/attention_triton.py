@@ -1,7 +1,8 @@
 """Attention matching as two fused kernels for CUDA; imported only where Triton is there.
 
-`_attend` is flash attention that keeps each row's log-sum-exp and takes one or two sets of values; `_distance` sweeps
-the keys once more, for all heads of a query tile, and sums |p_e - p_s| from both videos' scores and log-sum-exps.
+`attend_kernel` is flash attention that keeps each row's log-sum-exp and takes one or two sets of values;
+`distance_kernel` sweeps the keys once more, for all heads of a query tile, and sums |p_e - p_s| from both videos'
+scores and log-sum-exps. Tiles are as large as the card's shared memory lets them be.
 In units of one QKᵀ product: 2 for the edit, 3 for the source with both videos' values, 2 for the distance. Scores,
 sums and distances are float32; probabilities are rounded to the values' dtype before they weigh them.
 """
@@ -22,12 +23,15 @@ from paintover_engine.diffusion.attention import Matched, Video
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROWS, KEYS = 64, 64
-"""Queries and keys of a tile."""
+TILES = (64, 32, 16)
+"""Queries, and keys, of a tile: the largest that fits is taken."""
+
+_TILES_HELD = 8
+"""Tiles of queries, keys or values that a kernel has in shared memory at most: three keys and values ahead."""
 
 
 @triton.jit
-def _attend(
+def attend_kernel(
     q_at, k_at, v_at, w_at, out_at, second_at, lse_at,
     tokens, keys, scale,
     TWO: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,  # noqa: N803
@@ -69,14 +73,14 @@ def _attend(
 
 
 @triton.jit
-def _distance(
+def distance_kernel(
     q_at, k_at, lse_at, source_q_at, source_k_at, source_lse_at, mask_at,
     heads, tokens, keys, scale, threshold,
     WIDTH: tl.constexpr, PADDED: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     """M of a tile of queries: the mean over heads of ½ Σ |p_e - p_s|, and 1 from the threshold on.
 
-    Queries and keys as in `_attend`; mask (frames, tokens) float32; grid: (query tiles, frames)."""
+    Queries and keys as in `attend_kernel`; mask (frames, tokens) float32; grid: (query tiles, frames)."""
     frame = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     dim = tl.arange(0, PADDED)
@@ -107,29 +111,30 @@ def _distance(
 def match_fused(edited: Video, source: Video, threshold: float) -> Matched:
     """`attention.match_tiled` by the kernels above; the same arguments and result."""
     frames, heads, tokens, width = edited.query.shape
+    tile = tile_of(width, edited.query.element_size(), _shared_memory(edited.query.device))
     keys = edited.key.shape[2]
     one, other = _contiguous(edited), _contiguous(source)
-    attended, _, lse = _attention(one)
-    own, borrowed, source_lse = _attention(other, second=one.value)
+    attended, _, lse = _attention(one, tile)
+    own, borrowed, source_lse = _attention(other, tile, second=one.value)
     mask = attended.new_empty((frames, tokens), dtype=torch.float32)
-    _distance[(triton.cdiv(tokens, ROWS), frames)](
+    distance_kernel[(triton.cdiv(tokens, tile), frames)](
         one.query, one.key, lse, other.query, other.key, source_lse, mask,
         heads, tokens, keys, width**-0.5, threshold,
-        WIDTH=width, PADDED=_padded(width), ROWS=ROWS, KEYS=KEYS,
+        WIDTH=width, PADDED=padded(width), ROWS=tile, KEYS=tile,
     )  # fmt: skip
     return Matched(torch.lerp(borrowed, attended, mask[:, None, :, None].to(attended.dtype)), own, mask)
 
 
-def _attention(video: Video, second: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def _attention(video: Video, tile: int, second: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Attention with the video's own values, with a second set (itself where there is none), and log-sum-exps."""
     frames, heads, tokens, width = video.query.shape
     out = torch.empty_like(video.query)
     other = out if second is None else torch.empty_like(out)
     lse = out.new_empty((frames, heads, tokens), dtype=torch.float32)
-    _attend[(triton.cdiv(tokens, ROWS), frames * heads)](
+    attend_kernel[(triton.cdiv(tokens, tile), frames * heads)](
         video.query, video.key, video.value, video.value if second is None else second, out, other, lse,
         tokens, video.key.shape[2], width**-0.5,
-        TWO=second is not None, WIDTH=width, PADDED=_padded(width), ROWS=ROWS, KEYS=KEYS,
+        TWO=second is not None, WIDTH=width, PADDED=padded(width), ROWS=tile, KEYS=tile,
     )  # fmt: skip
     return out, other, lse
 
@@ -138,6 +143,20 @@ def _contiguous(video: Video) -> Video:
     return Video(video.query.contiguous(), video.key.contiguous(), video.value.contiguous())
 
 
-def _padded(width: int) -> int:
+def tile_of(width: int, itemsize: int, shared: int) -> int:
+    """The largest of `TILES` whose kernels fit a card's shared memory. width: of a head; itemsize: bytes of a number;
+    shared: bytes that a block may have. The smallest where none is sure to fit: the launch then tells."""
+    fitting = [tile for tile in TILES if _TILES_HELD * tile * padded(width) * itemsize <= shared]
+    return fitting[0] if fitting else TILES[-1]
+
+
+def _shared_memory(device: torch.device) -> int:
+    """Bytes of shared memory that a block may have; of Triton's interpreter, no end."""
+    if device.type != "cuda":
+        return 2**40
+    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin)
+
+
+def padded(width: int) -> int:
     """The next power of two of at least 16: what a matrix product takes."""
     return max(16, int(triton.next_power_of_2(width)))

@@ -102,27 +102,28 @@ def edit(
     """I2VEdit on a shot's first window. `EditedWindow.states[-1]` are the edited clip's clean scaled latents.
 
     frames: (F, 3, H, W) in -1..1, the source. edited: (1, 3, H, W), its first frame edited. number: the first frame's
-    in the shot, which the noise of the perturbation depends on. Later windows take the first one as `first` in
-    `invert`, `train` and `denoise`: skip-interval cross-attention (section 4.1).
+    in the shot, which the noise depends on. Later windows take the first one as `first` in
+    `invert`, `train` and `denoise`: skip-interval cross-attention.
 
     States and weights are rounded as they are where a job stores them."""
     sigmas = model.config.sigmas(settings.steps)
 
-    # Smooth-area random perturbation (section 4.2); then the VAE.
-    seeds = [sarp.frame_seed(settings.seed, number + index) for index in range(len(frames))]
+    # Smooth-area random perturbation; then the VAE.
+    seeds = [schedule.derived_seed(settings.seed, "perturbation", number + index) for index in range(len(frames))]
     frames = torch.cat([sarp.perturb(frame[None], seed=seed) for frame, seed in zip(frames, seeds, strict=True)])
     z = torch.cat([model.encode(frame[None]) for frame in frames], dim=1)
-    c_s, c_e = (
-        model.condition(picture, noise_aug=settings.noise_aug, seed=settings.seed) for picture in (frames[:1], edited)
-    )
+    span = number, number + len(frames) - 1
+    seed = schedule.derived_seed(settings.seed, "condition", *span)
+    c_s, c_e = (model.condition(each, noise_aug=settings.noise_aug, seed=seed) for each in (frames[:1], edited))
 
-    # Coarse motion extraction (section 4.1): a low-rank adapter of the temporal layers learns the clip's motion.
+    # Coarse motion extraction: a low-rank adapter of the temporal layers learns the clip's motion.
     with Adapters(model.unet, settings.rank, settings.placement) as adapters:
-        adapters.add("window", seed=settings.seed)
-        train(model, adapters, z, c_s, settings.training, sigmas=sigmas)
+        adapters.add("window", seed=schedule.derived_seed(settings.seed, "adapter", *span))
+        drawn = schedule.derived_seed(settings.seed, "training", *span)
+        train(model, adapters, z, c_s, dataclasses.replace(settings.training, seed=drawn), sigmas=sigmas)
         motion = {name: weight.half() for name, weight in adapters.weights("window").items()}
 
-    # Appearance refinement (section 4.2): inversion, and denoising with attention matching.
+    # Appearance refinement: inversion, and denoising with attention matching.
     states = invert(model, z, c_s, sigmas)
     source = SourceWindow(unpack(pack(states, sigmas, model.dtype), z, sigmas), c_s)
     with Adapters(model.unet, settings.rank, settings.placement) as adapters:
@@ -140,8 +141,8 @@ def levels(sigmas: Tensor) -> Tensor:
 
 
 def lower_level(model: Denoiser, z: Tensor, sigmas: Tensor) -> list[Tensor]:
-    """Deterministic inversion by explicit Euler steps up `levels`, the network evaluated at the lower level (section
-    4.2; the EDM form of DDIM inversion, Song et al. 2020):
+    """Deterministic inversion by explicit Euler steps up `levels`, the network evaluated at the lower level (the
+    EDM form of DDIM inversion, Song et al. 2020):
 
         x ← x + (σ' - σ) / σ (x - D(x; σ)),    σ' the next level above σ
 
@@ -214,22 +215,24 @@ def train(
     settings: training.TrainingSettings,
     *,
     first: SourceWindow | None = None,
+    lower_first_level: bool = False,
     sigmas: Tensor,
     check: Check = lambda: None,
     resumed: training.Checkpoint | None = None,
     save: Callable[[dict[str, training.Array]], None] = lambda state: None,
 ) -> training.Progress:
-    """Trains the adapter "window" on a window's clean latents z (section 4.1; `training` has the loss).
+    """Trains the adapter "window" on a window's clean latents z (coarse motion extraction; `training` has the loss).
 
-    first: as in `invert`, at the smallest level that is not below the step's. resumed, save: as in `training.train`.
-    Below the largest memory tier, activations are recomputed in the backward pass."""
+    first: as in `invert`, at the smallest level that is not below the step's; with `lower_first_level`, at the next
+    lower one, where the published code's records are. resumed, save: as in `training.train`. Below the largest
+    memory tier, activations are recomputed in the backward pass."""
     control, at = AttentionControl(), levels(sigmas)
 
     def network(x: Tensor, sigma: Tensor) -> Tensor:
         if first:
-            above = int((at >= sigma).sum()) - 1
+            place = max(int((at >= sigma).sum()) - 1, 0) + lower_first_level
             with torch.no_grad():
-                _record_first_window(model, control, adapters, first, max(above, 0), at)
+                _record_first_window(model, control, adapters, first, min(place, len(at) - 1), at)
         adapters.act({"window": [1.0]})
         return model.raw(x, sigma, [condition])
 
@@ -270,10 +273,10 @@ def denoise(
 
     Each step is one of Euler's on D = c_skip x + c_out (u + g (c - u)), u and c the network's output without and with
     the condition `edited`, g linear over the frames; c is computed with attention matching beside the source
-    (`matching`, section 4.2).
+    (`matching`).
 
     adapters: with one named "window", and one named "first" where `first` is given. first: the first window, whose
-    temporal keys and values, edit's and source's, are attended to beside the window's own (section 4.1). frames: as in
+    temporal keys and values, edit's and source's, are attended to beside the window's own. frames: as in
     `invert`. Raises PaintoverError where latents become NaN or infinite."""
     control = AttentionControl(threshold=settings.threshold)
     guidance = torch.linspace(*settings.guidance, source.states.shape[1], device=model.device)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import CLIPModel, CLIPTextModel
 
-from paintover_engine.diffusion import clip_direction, loading
+from paintover_engine.diffusion import accelerators, clip_direction, loading
 from paintover_engine.diffusion.clip_direction import TextSpace
 from paintover_engine.diffusion.cloning import set_cloning
 from paintover_engine.diffusion.denoiser import require_finite_pictures
@@ -129,7 +129,7 @@ class InpaintModel(Tiered):
     def frames_at_once(self, height: int, width: int, most: int) -> int:
         """How many frames' grids go through the network together, up to `most`: on a GPU, as many as half of its free
         memory holds. height, width: of a cell's latents."""
-        if self.device.type != "cuda":
+        if self.device.type == "cpu":
             return most
         free = (self.free() or 0) - sum(self.weights().values())
         widest = max(self.unet.config.block_out_channels)
@@ -186,11 +186,10 @@ def _loaded(folder: Path, clip: Path, device: str, dtype: torch.dtype, digest: s
 def load(folder: Path, clip: Path, device: str = "auto") -> InpaintModel:
     """The model in a diffusers folder, and the CLIP in another; the one loaded last is kept.
 
-    device: "auto" (CUDA where there is a GPU, with half precision), "cpu" or "cuda". Raises PaintoverError for a
-    damaged folder."""
-    chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.float16 if chosen == "cuda" else torch.float32
-    return _loaded(folder, clip, chosen, dtype, digest(folder, "inpaint", clip))
+    device: "auto" (a GPU where there is one, with half precision), or PyTorch's name of one. Raises PaintoverError for
+    a damaged folder."""
+    chosen = accelerators.chosen(device)
+    return _loaded(folder, clip, chosen.type, chosen.dtype, digest(folder, "inpaint", clip))
 
 
 @torch.no_grad()

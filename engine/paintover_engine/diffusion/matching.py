@@ -1,6 +1,6 @@
 """Fine-grained attention matching and skip-interval attention: attention processors of a video UNet.
 
-I2VEdit (Ouyang et al., SIGGRAPH Asia 2024), sections 4.2 (attention matching) and 4.1 (skip-interval cross-attention).
+I2VEdit (Ouyang et al., SIGGRAPH Asia 2024): attention matching and skip-interval cross-attention.
 The source is an item of the same batch as the edit, so that each layer has its queries and keys at hand when the edit
 needs them. The first window's temporal keys and values come from a call of the network on that window just before.
 
@@ -15,8 +15,7 @@ With skip-interval attention, K and V are [K_1; K] and [V_1; V], the first windo
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib.util
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -25,7 +24,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from paintover_engine.diffusion import accelerators
 from paintover_engine.diffusion.attention import THRESHOLD, Matched, Video, match_tiled
+from paintover_engine.diffusion.memory import first_line
+
+log = logging.getLogger(__name__)
 
 Coarse = Literal["quarter", "reference"]
 
@@ -59,7 +62,7 @@ class AttentionControl:
 
 def replaced_maps(step: int, steps: int, bounds: tuple[float, float]) -> Replaced:
     """Where denoising step `step` (0: the noisiest) of `steps` takes the source's temporal maps: in all layers up to
-    the first bound, in the coarse ones up to the second (section 4.2). bounds: shares of the steps."""
+    the first bound, in the coarse ones up to the second (I2VEdit). bounds: shares of the steps."""
     if step < int(bounds[0] * steps):
         return "all"
     return "coarse" if step < int(bounds[1] * steps) else "none"
@@ -84,7 +87,7 @@ def halvings(unet: Any, name: str) -> int:
 
 
 def coarse_blocks(unet: Any, rule: Coarse = "quarter") -> list[str]:
-    """The names of the attention blocks on a grid of at most a quarter of the latents' side (section 4.2), or, in a
+    """The names of the attention blocks on a grid of at most a quarter of the latents' side (I2VEdit), or, in a
     network of fewer levels, on its coarsest. rule: "reference" leaves out the last of them going up, as the published
     code does."""
     blocks = attention_blocks(unet)
@@ -119,16 +122,43 @@ def match(edited: Video, source: Video, threshold: float = THRESHOLD) -> Matched
 
     Scores and distances are float32 whatever the tensors' dtype: half-precision scores move M across the threshold,
     where it jumps."""
-    if edited.query.is_cuda and _has_triton():
-        from paintover_engine.diffusion.attention_triton import match_fused
+    global _unfused
+    if edited.query.is_cuda and accelerators.of(edited.query.device).fused and not _unfused:
+        try:
+            from paintover_engine.diffusion.attention_triton import match_fused
 
-        return match_fused(edited, source, threshold)
+            return match_fused(edited, source, threshold)
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
+            raise
+        except Exception as error:
+            _unfused = first_line(error)
+            log.warning(
+                "The fused attention kernels cannot be built or launched here (%s); going on without.", _unfused
+            )
     return match_tiled(edited, source, threshold)
 
 
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+_unfused = ""
+"""Why this process does without the fused kernels."""
+
+
+def build(width: int, dtype: torch.dtype, device: torch.device) -> str:
+    """Builds the fused kernels for heads of that width by matching two small videos, so that no edit waits for it. Why
+    they cannot be had; empty where they can."""
+    if device.type != "cuda" or not accelerators.of(device).fused:
+        return "the fused kernels are for NVIDIA's GPUs"
+    small = torch.zeros((2, 1, 2, 64, width), dtype=dtype, device=device)  # 64 as true numbers of tokens: 16 divides it
+    edited, source = (Video(query, query, query) for query in small)
+    match(edited, source)
+    return _unfused
+
+
+def build_for(unet: torch.nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+    """The same for every width of head that a network has."""
+    modules: list[Any] = [unet.get_submodule(name) for name in attention_blocks(unet)]
+    blocks = [block for module in modules for block in module.transformer_blocks]
+    for width in {block.attn1.to_q.out_features // block.attn1.heads for block in blocks}:
+        build(width, dtype, device)
 
 
 class SpatialAttention:

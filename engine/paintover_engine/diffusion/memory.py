@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from paintover_engine.diffusion import accelerators
 from paintover_engine.errors import Code, PaintoverError
 
 log = logging.getLogger(__name__)
@@ -116,15 +117,9 @@ class Tiered:
 
     def free(self) -> float | None:
         """Bytes that the networks may take on their device, with what they take there already; None where unknown."""
-        if self.device.type == "cuda":
-            free, total = torch.cuda.mem_get_info(self.device)
-            allowed = total * torch.cuda.get_per_process_memory_fraction(self.device)
-            return min(free + torch.cuda.memory_reserved(self.device), allowed)
-        with contextlib.suppress(OSError, StopIteration):  # only Linux says
-            lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-            kilobytes = next(float(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-            return 1024 * kilobytes + sum(self.weights().values())
-        return None
+        available = accelerators.of(self.device).available(self.device)
+        own = sum(self.weights().values()) if self.device.type == "cpu" else 0
+        return None if available is None else available + own
 
     def persist(self, work: Callable[[], Result]) -> Result:
         """Does some work, and again in the next smaller tier whenever memory runs out.
@@ -152,7 +147,8 @@ class Tiered:
         for name, modules in self._parts.items():
             device = self.device if name == part or not self.tier.offload else torch.device("cpu")
             for module in modules:
-                if next(module.parameters()).device != device:
+                tensors = itertools.chain(module.parameters(), module.buffers())
+                if any(tensor.device != device for tensor in tensors):  # all: memory may have run out in between
                     module.to(device)
 
     def _shrink(self) -> None:
@@ -169,8 +165,7 @@ class Tiered:
         self.notes.append(note)
         log.warning(note)
         gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        accelerators.of(self.device).release()
 
 
 _broken = ""
@@ -212,12 +207,14 @@ def _is_lack_of_memory(error: RuntimeError) -> bool:
 
 
 def _is_failure_of_the_gpu(error: RuntimeError) -> bool:
-    return isinstance(error, torch.AcceleratorError) or str(error).startswith(("CUDA error", "cuDNN error"))
+    return isinstance(error, torch.AcceleratorError) or str(error).startswith(
+        ("CUDA error", "cuDNN error", "HIP error", "MPS backend")
+    )
 
 
 def owner(device: torch.device) -> str:
     """Whose memory a device's is, at the beginning of a sentence."""
-    return "The GPU's" if device.type == "cuda" else "The computer's"
+    return accelerators.of(device).owner
 
 
 def first_line(error: Exception) -> str:

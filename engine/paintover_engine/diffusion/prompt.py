@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, UMT5EncoderModel
 
-from paintover_engine.diffusion import loading
+from paintover_engine.diffusion import accelerators, loading
 from paintover_engine.diffusion.memory import RESERVE, Tiered, weight_bytes
 from paintover_engine.diffusion.models import wan_layout
 from paintover_engine.diffusion.wan_memory import TEXT_TOKENS, TIERS
@@ -55,5 +55,6 @@ def padded(embeddings: Tensor) -> Tensor:
 def load(folder: Path) -> TextModel:
     """The text encoder of a diffusers folder, on the GPU where there is room for it. Raises PaintoverError for a
     damaged folder."""
-    cuda = torch.cuda.is_available()
-    return TextModel(folder, torch.device("cuda" if cuda else "cpu"), torch.bfloat16 if cuda else torch.float32)
+    chosen = accelerators.best()
+    dtype = torch.float32 if chosen.kind == "cpu" else torch.bfloat16
+    return TextModel(folder, torch.device(chosen.type), dtype)

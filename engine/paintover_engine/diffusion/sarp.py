@@ -1,8 +1,8 @@
 """Smooth-area random perturbation: a little noise where a picture is flat, before it is inverted.
 
-I2VEdit (Ouyang et al., SIGGRAPH Asia 2024), section 4.2. Where neighbouring pixels are equal, the latents hold nothing
-that an inversion could turn into Gaussian noise; the edit then shows it. `anderson_darling` measures how Gaussian
-inverted latents are.
+I2VEdit (Ouyang et al., SIGGRAPH Asia 2024), appearance refinement. Where neighbouring pixels are equal, the latents
+hold nothing that an inversion could turn into Gaussian noise; the edit then shows it. `anderson_darling` measures how
+Gaussian inverted latents are.
 """
 
 from __future__ import annotations
@@ -28,11 +28,6 @@ def smooth_mask(frames: Tensor, threshold: float = THRESHOLD) -> Tensor:
     planes = functional.pad(frames.float().flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
     slopes = functional.conv2d(planes, kernels).abs().sum(dim=1)
     return slopes.reshape(frames.shape).mean(dim=1, keepdim=True) <= threshold
-
-
-def frame_seed(seed: int, number: int) -> int:
-    """The seed of the noise on frame `number` of a shot: each frame's is its own, whatever window it is in."""
-    return (1_000_003 * seed + number) % 2**31
 
 
 def perturb(

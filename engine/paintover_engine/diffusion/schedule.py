@@ -6,6 +6,7 @@ All arithmetic is float32 or finer, whatever the network computes in.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,6 +81,16 @@ def spread(sigma: Sigma, x: Tensor) -> Tensor:
     """A noise level, one number or one an item (B,), shaped to be multiplied with `x` (B, …)."""
     level = _level(sigma).to(device=x.device, dtype=x.dtype)
     return level.reshape(-1, *[1] * (x.ndim - 1)) if level.ndim else level
+
+
+def derived_seed(seed: int, purpose: str, *place: int) -> int:
+    """The seed, 0 to 2^63 - 1, of one draw of random numbers: independent of every other purpose's and place's, and the
+    same on every machine.
+
+    seed: the user's. place: which of the draws for that purpose: a frame's number, a window's first and last, a step's.
+    One seed for all would give tensors of as many elements the *same* numbers."""
+    described = ":".join([str(seed), purpose, *map(str, place)])
+    return int.from_bytes(hashlib.sha256(described.encode()).digest()[:8], "big") >> 1
 
 
 def noise_like(x: Tensor, seed: int) -> Tensor:

@@ -23,7 +23,7 @@ from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion 
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from paintover_engine.diffusion import loading, memory, schedule
+from paintover_engine.diffusion import accelerators, loading, memory, schedule
 from paintover_engine.diffusion.denoiser import Denoiser, guide, require_finite_pictures
 from paintover_engine.diffusion.memory import GB, Needs, Result, Tier, Tiered
 from paintover_engine.diffusion.models import VideoShape, digest, read_json, video_shape
@@ -246,12 +246,11 @@ def _loaded(folder: Path, device: str, dtype: torch.dtype, digest: str) -> Video
 def load(folder: Path, device: str = "auto", dtype: str = "auto") -> VideoModel:
     """The model in a diffusers folder; the one loaded last is kept.
 
-    device: "auto" (CUDA where there is a GPU, else the CPU), "cpu" or "cuda". dtype: "auto" (half on CUDA, float32 on
-    the CPU), "fp16", "bf16" or "fp32". Raises PaintoverError for a damaged folder."""
-    chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device: "auto" (a GPU where there is one, else the CPU), or PyTorch's name of one. dtype: "auto" (half on a GPU,
+    float32 on the CPU), "fp16", "bf16" or "fp32". Raises PaintoverError for a damaged folder."""
+    chosen = accelerators.chosen(device)
     known = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
-    auto = torch.float16 if chosen == "cuda" else torch.float32
-    return _loaded(folder, chosen, known.get(dtype, auto), digest(folder, "svd"))
+    return _loaded(folder, chosen.type, known.get(dtype, chosen.dtype), digest(folder, "svd"))
 
 
 def _config(folder: Path, vae: Any) -> ModelConfig:

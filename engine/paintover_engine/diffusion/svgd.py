@@ -103,11 +103,14 @@ def smoothed(
 
 def literal(edited: Tensor, source: Tensor, *, steps: int = 50, eta: float = 2.0) -> Tensor:
     """Equation 8 as it is printed: particles (N, C, h, w) driven by the mean over all of them of the gradient of the
-    log density that a kernel makes of the source frames, and pushed apart. For comparison."""
+    log density that a kernel makes of the source frames, and pushed apart; `eta` is of each step. For comparison.
+
+    Both terms are gradients in the latents' own units: ∇ log p of the kernel density with the median heuristic's
+    bandwidth h is 2/h Σ softmax(-|x - s|²/h) (s - x)."""
     particles = edited
     for _ in range(steps):
         drive = _density_gradient(particles, source).mean(0, keepdim=True)
-        particles = particles + (eta / steps) * (drive + repulsion(particles))
+        particles = particles + eta * (drive + repulsion(particles))
     return particles
 
 
@@ -123,11 +126,11 @@ def repulsion(particles: Tensor, least: float = 1e-3) -> Tensor:
 
 
 def _density_gradient(particles: Tensor, samples: Tensor) -> Tensor:
-    """∇ log of the samples' kernel density at each particle, in units of the kernel's variance."""
+    """∇ log of the samples' kernel density at each particle."""
     flat, known = particles.flatten(1), samples.flatten(1)
-    squares = torch.cdist(flat, known).square()
-    weights = torch.softmax(-squares / _bandwidth(torch.cdist(known, known).square()), dim=1)
-    return (weights @ known - flat).reshape(particles.shape)
+    bandwidth = _bandwidth(torch.cdist(known, known).square())
+    weights = torch.softmax(-torch.cdist(flat, known).square() / bandwidth, dim=1)
+    return (2 / bandwidth * (weights @ known - flat)).reshape(particles.shape)
 
 
 def _bandwidth(squares: Tensor, least: float = 1e-3) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training of a motion adapter on one window of frames (I2VEdit, section 4.1).
+"""Training of a motion adapter on one window of frames (I2VEdit, coarse motion extraction).
 
 The loss is the weighted distance of the denoised estimate D from the clean latents z. With v-prediction it is the plain
 distance of the network's output F from its target, which is what is computed here:
@@ -9,7 +9,6 @@ distance of the network's output F from its target, which is what is computed he
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from paintover_engine.diffusion.lora import Adapters
+from paintover_engine.diffusion.schedule import derived_seed
 from paintover_engine.errors import Code, PaintoverError
 
 Array = NDArray[Any]
@@ -31,11 +31,12 @@ Checkpoint = Mapping[str, Array]
 Network = Callable[[Tensor, Tensor], Tensor]
 """The network's output (1, F, C, h, w) for noisy latents of that shape at one level, with gradients."""
 
-PROBES = (0.05, 0.3, 0.55, 0.8)
-"""Quantiles of the noise levels at which a plateau is looked for."""
+PROBES = (0.1, 0.4, 0.7, 0.9, 0.97, 0.995)
+"""Quantiles of the noise levels at which a plateau is looked for: σ from 0.09 to 110, for motion is decided at the
+highest, which training seldom draws."""
 
-PLATEAU = 0.01
-"""Training stops when two checkpoints in a row lowered the probes' loss by less than this share."""
+PLATEAU, PATIENCE = 0.02, 4
+"""Training stops when so many checkpoints together lowered the probes' loss by less than this share."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class TrainingSettings:
     decay: float = 1e-2
     seed: int = 23
     checkpoint: int = 25
-    early: bool = True
+    early: bool = False
 
 
 @dataclass
@@ -59,9 +60,10 @@ class Progress:
     losses: list[float] = field(default_factory=list)
 
     def is_flat(self) -> bool:
-        """Whether each of the last two checkpoints lowered the loss by less than the share `PLATEAU`."""
-        last = self.losses[-3:]
-        return len(last) == 3 and all(after > (1 - PLATEAU) * before for before, after in itertools.pairwise(last))
+        """Whether the last `PATIENCE` checkpoints lowered the loss by less than the share `PLATEAU`."""
+        if len(self.losses) <= PATIENCE:
+            return False
+        return min(self.losses[-PATIENCE:]) > (1 - PLATEAU) * min(self.losses[:-PATIENCE])
 
 
 def interpolated_cosine(u: Tensor, *, sigma_data: float = 0.5, lowest: float = 0.002, highest: float = 700.0) -> Tensor:
@@ -111,7 +113,7 @@ def train(
     progress = _restore(resumed, parameters, optimiser) if resumed else Progress()
     while progress.step < settings.steps and not (settings.early and progress.is_flat()):
         check()
-        seed = settings.seed + 1 + progress.step
+        seed = derived_seed(settings.seed, "training step", progress.step)
         loss = work(functools.partial(_gradients, network, adapters, clean, optimiser, seed))
         if not math.isfinite(loss):
             raise PaintoverError(

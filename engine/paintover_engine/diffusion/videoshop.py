@@ -29,7 +29,7 @@ from paintover_engine.diffusion.denoiser import Denoiser
 from paintover_engine.diffusion.schedule import V_PREDICTION, Scaling
 from paintover_engine.diffusion.svd import Condition, ModelConfig, VideoModel
 
-Normaliser = Literal["channel", "frame", "none"]
+Normaliser = Literal["channel", "paper", "frame", "none"]
 Rescaling = Literal["match", "paper", "undo", "none"]
 Conditioning = Literal["code", "plain", "consistent"]
 
@@ -58,25 +58,35 @@ class VideoshopSettings:
     seed: int = 42
 
 
-def edit(model: VideoModel, z: Tensor, first: Tensor, edited: Tensor, settings: VideoshopSettings) -> Tensor:
+def edit(
+    model: VideoModel,
+    z: Tensor,
+    first: Tensor,
+    edited: Tensor,
+    settings: VideoshopSettings,
+    *,
+    span: tuple[int, int] = (0, 0),
+) -> Tensor:
     """Videoshop on one window: the edited clip's clean latents, of the shape of `z`.
 
     z: (1, F, C, h, w), the source's clean scaled latents. first, edited: pictures (1, 3, H, W) in -1..1, the source's
-    first frame and the edited one."""
+    first frame and the edited one. span: the numbers of the window's first and last frame, which its noise depends
+    on."""
     sigmas = levels(model.config, settings.steps, settings.strength)
 
-    # Normalise the latents (section 3.6) ...
+    # Normalise the latents ...
     normalisation = Normalisation.of(z, settings.normalisation)
     x0 = normalisation.apply(z)
 
     # ... invert them on the source's first frame (equations 4, 6 and 7) ...
-    c = model.condition(first, noise_aug=settings.noise_aug, seed=settings.seed)
+    condition_seed = schedule.derived_seed(settings.seed, "condition", *span)
+    c = model.condition(first, noise_aug=settings.noise_aug, seed=condition_seed)
     c = conditioned(c, normalisation, model.config.scale, settings.condition, inverting=True)
-    epsilon = schedule.noise_like(x0, settings.seed)
+    epsilon = schedule.noise_like(x0, schedule.derived_seed(settings.seed, "inversion", *span))
     x = extrapolated(model.denoiser(c), x0, sigmas, epsilon, settings.threshold, settings.refinements)[0]
 
     # ... denoise on the edited first frame (Karras et al. 2022, algorithm 1) ...
-    c = model.condition(edited, noise_aug=settings.noise_aug, seed=settings.seed)
+    c = model.condition(edited, noise_aug=settings.noise_aug, seed=condition_seed)
     c = conditioned(c, normalisation, model.config.scale, settings.condition, inverting=False)
     x = sampling.euler(model.denoiser(c, settings.guidance), x, sigmas)
 
@@ -149,7 +159,7 @@ def extrapolated(
 
 @dataclass(frozen=True)
 class Normalisation:
-    """x0 = (z - μ) / s (section 3.6). mean, deviation: μ and s, which broadcast to (1, F, C, h, w)."""
+    """x0 = (z - μ) / s. mean, deviation: μ and s, which broadcast to (1, F, C, h, w)."""
 
     mean: Tensor
     deviation: Tensor
@@ -158,13 +168,15 @@ class Normalisation:
     def of(z: Tensor, normaliser: Normaliser) -> Normalisation:
         """The statistics of latents (1, F, C, h, w).
 
-        channel: each channel over all frames, as in the paper, but centred. frame: each frame over all channels, as in
-        the published code; it loses fades. none: μ = 0, s = 1."""
+        paper: each channel over all frames, not centred: z / s alone. channel: the same, centred
+        (ours). frame: each frame over all channels, centred, as in the published code; it loses fades. none: μ = 0,
+        s = 1."""
         if normaliser == "none":
             one = z.new_ones(1, 1, 1, 1, 1)
             return Normalisation(0 * one, one)
-        axes = (1, 3, 4) if normaliser == "channel" else (2, 3, 4)
-        return Normalisation(z.mean(axes, keepdim=True), z.std(axes, keepdim=True) + _EPSILON)
+        axes = (2, 3, 4) if normaliser == "frame" else (1, 3, 4)
+        mean, deviation = z.mean(axes, keepdim=True), z.std(axes, keepdim=True) + _EPSILON
+        return Normalisation(0 * mean if normaliser == "paper" else mean, deviation)
 
     def apply(self, latents: Tensor) -> Tensor:
         return (latents - self.mean) / self.deviation

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-from paintover_engine.diffusion import flow, loading, memory, wan_memory
+from paintover_engine.diffusion import accelerators, flow, loading, memory, wan_memory
 from paintover_engine.diffusion.denoiser import guide, require_finite_pictures
 from paintover_engine.diffusion.flow import Velocity
 from paintover_engine.diffusion.memory import Tier, Tiered
@@ -278,9 +278,9 @@ def _loaded(folder: Path, device: str, dtype: torch.dtype, digest: str) -> WanMo
 def load(folder: Path, kind: str, device: str = "auto", dtype: str = "auto") -> WanModel:
     """The model in a diffusers folder; the one loaded last is kept.
 
-    kind: "wan" or "vace". device: "auto" (CUDA where there is a GPU, else the CPU), "cpu" or "cuda". dtype: "auto"
-    (bfloat16 on CUDA, float32 on the CPU), "bf16" or "fp32". Raises PaintoverError for a damaged folder."""
-    chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    kind: "wan" or "vace". device: "auto" (a GPU where there is one, else the CPU), or PyTorch's name of one. dtype:
+    "auto" (bfloat16 on a GPU, float32 on the CPU), "bf16" or "fp32". Raises PaintoverError for a damaged folder."""
+    chosen = accelerators.chosen(device)
     known = {"bf16": torch.bfloat16, "fp32": torch.float32}
-    auto = torch.bfloat16 if chosen == "cuda" else torch.float32
-    return _loaded(folder, chosen, known.get(dtype, auto), digest(folder, kind))
+    auto = torch.float32 if chosen.kind == "cpu" else torch.bfloat16
+    return _loaded(folder, chosen.type, known.get(dtype, auto), digest(folder, kind))

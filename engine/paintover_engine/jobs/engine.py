@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paintover_engine.errors import PaintoverError
+from paintover_engine.jobs import device_probe
 from paintover_engine.jobs.cache import DEFAULT_BUDGET, Cache
 from paintover_engine.jobs.changes import ChangeSignal
 from paintover_engine.jobs.device_worker import DeviceWorker
@@ -65,6 +66,7 @@ class Engine:
         changes = ChangeSignal()
         self._scheduler = Scheduler(self.queue, self._store, self._cache, self._workers, changes.announce)
         self._running: asyncio.Task[None] | None = None
+        self._trial: asyncio.Task[None] | None = None
         state = EngineState(
             folder=folder,
             queue=self.queue,
@@ -93,9 +95,18 @@ class Engine:
             await check_results(self.queue, self._store, self._unclean_since)
         self._cache.take(await asyncio.to_thread(self._cache.scan))
         for gpu in await find_gpus():
-            arguments = ["--gpu", str(gpu.index), "--gpu-memory", str(self._gpu_memory)]
+            arguments = ["--device", gpu.kind, "--visible", gpu.visible, "--device-name", gpu.words]
+            arguments += ["--gpu-memory", str(self._gpu_memory)]
             self._workers.append(DeviceWorker(gpu, WorkerClient(gpu.id, self.folder, arguments)))
+        self._trial = asyncio.create_task(self._try_gpus())
         await self._scheduler.run()
+
+    async def _try_gpus(self) -> None:
+        """Finds out, beside the queue, what each GPU can do."""
+        for worker in self._workers:
+            if worker.device.kind != "cpu":
+                worker.device = await device_probe.tried(worker.device)
+                log.info("%s: %s", worker.device.words, worker.device.problem or worker.device.tried)
 
     def _report_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
@@ -106,11 +117,10 @@ class Engine:
 
     async def stop(self) -> None:
         """Stops at once; unfinished jobs go on with the next daemon."""
-        if self._running:
-            self._running.cancel()
+        for task in filter(None, (self._running, self._trial)):
+            task.cancel()
         await asyncio.gather(self._media.stop(), *(worker.client.stop() for worker in self._workers))
-        if self._running:
-            await asyncio.gather(self._running, return_exceptions=True)
+        await asyncio.gather(*filter(None, (self._running, self._trial)), return_exceptions=True)
         with contextlib.suppress(PaintoverError):
             self.queue.end_session()
         self.queue.close()

@@ -14,7 +14,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,10 @@ from paintover_engine.jobs.cache import Cache
 from paintover_engine.jobs.claims import Claims
 from paintover_engine.jobs.database import QueueDamaged, QueueUnwritable
 from paintover_engine.jobs.device_worker import DeviceWorker
-from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, StoredKeyframe, WaitingJob
+from paintover_engine.jobs.entities import Job, JobFrame, JobState, StoredKeyframe, WaitingJob
 from paintover_engine.jobs.job_plan import JobPlan, by_key, missing_stages
 from paintover_engine.jobs.kept import keys_by_frame
+from paintover_engine.jobs.plan_request import plan_request
 from paintover_engine.jobs.progress import DeliveryEstimate, update_progress
 from paintover_engine.jobs.protocol import PlannedStage, ReplyT, Request
 from paintover_engine.jobs.queue import Queue
@@ -35,7 +36,7 @@ from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.unsure import ResultFrame
 from paintover_engine.jobs.worker_client import WorkerDied
 from paintover_engine.methods.registry import METHODS
-from paintover_engine.methods.stage import AHEAD, KeyframeRef
+from paintover_engine.methods.stage import AHEAD
 
 log = logging.getLogger(__name__)
 
@@ -263,20 +264,9 @@ class Scheduler:
         return None if task.cancelled() else task.result()
 
     def _plan_request(self, job: Job, writes: bool) -> protocol.PlanJobRequest:
-        """The call that declares a job's stages. writes: whether the worker also writes the output."""
-        keyframes = self._keyframes(job)
         info = self._queue.shot(job.shot).info
         assert info  # a job is created after its source was probed
-        return protocol.PlanJobRequest(
-            job=job.id,
-            info=info,
-            method=job.spec.method,
-            parameters=dict(job.spec.parameters),
-            keyframes=[KeyframeRef(keyframe.frame, keyframe.digest) for keyframe in keyframes],
-            model=job.spec.model,
-            output=_output(job.spec, keyframes) if writes else None,
-            kept=list(job.spec.kept),
-        )
+        return plan_request(job, info, self._keyframes(job), writes)
 
     def _keyframes(self, job: Job) -> list[StoredKeyframe]:
         return [] if job.spec.prepare_only else [self._queue.keyframe(name) for name in job.spec.keyframes]
@@ -355,7 +345,7 @@ class Scheduler:
         self._changed()
         log.info("stage %s starts", stage.label, extra={"job": job.id, "stage": stage.key})
         shared = sum(self._runs_on(other, job.spec.method) for other in self._workers) > 1
-        following = self._claims.begin_beside(worker, plan.missing, 1 if shared else AHEAD)
+        following = self._claims.begin_beside(worker, self._absent(worker, plan), 1 if shared else AHEAD)
         request = protocol.RunStageRequest(job=job.id, key=stage.key, following=following)
         reply = await self._call(worker, job, request, plan)
         if reply is None:
@@ -367,6 +357,12 @@ class Scheduler:
         self._queue.add_frames(job, _made_for(job, stage, reply.frames))
         self._evict_to_budget(stage)
         self._changed()
+
+    def _absent(self, worker: DeviceWorker, plan: JobPlan) -> Iterator[str]:
+        """Keys of missing stages that no other job has stored meanwhile; what the device has begun may be stored."""
+        for key, stage in plan.missing.items():
+            if self._claims.may_have(worker, key) or not self._store.has(key, stage.publishes):
+                yield key
 
     def _evict_to_budget(self, stage: PlannedStage) -> None:
         """Counts a stage's output and inputs as just used, and makes room where the cache is too large."""
@@ -469,13 +465,6 @@ class Scheduler:
             if plan.is_held_by(worker):
                 with contextlib.suppress(WorkerDied):
                     await worker.client.call(protocol.ForgetJobRequest(job=job_id), generation=generation)
-
-
-def _output(spec: JobSpec, keyframes: Sequence[StoredKeyframe]) -> protocol.Output | None:
-    if not spec.output:
-        return None
-    paintings = tuple(path for keyframe in keyframes for path in keyframe.files)
-    return protocol.Output(spec.output, spec.overwrite, spec.mattes, paintings)
 
 
 def _made_for(job: Job, stage: PlannedStage, frames: Sequence[ResultFrame]) -> list[JobFrame]:

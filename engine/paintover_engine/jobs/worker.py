@@ -24,6 +24,7 @@ import numpy as np
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs, protocol
 from paintover_engine.jobs.confinement import ROOTS, confine
+from paintover_engine.jobs.devices import show
 from paintover_engine.jobs.environment import environment_error
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.runner import Runner
@@ -223,28 +224,33 @@ class Worker:
             runner.close()
 
 
-def _choose_gpu(number: str, memory: int) -> None:
-    """Shows CUDA one GPU, or none, and leaves the rest of its memory to the host program."""
-    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts
-    os.environ["CUDA_VISIBLE_DEVICES"] = number
-    if number and memory and importlib.util.find_spec("torch"):
+def _choose_device(kind: str, visible: str, words: str, memory: int) -> None:
+    """Shows PyTorch one GPU, or none, and leaves the rest of its memory to the host program."""
+    environment = dict(os.environ)
+    show(kind, visible, environment)
+    os.environ.update(environment)
+    os.environ["PAINTOVER_ACCELERATOR_NAME"] = words
+    if kind in ("cuda", "rocm") and memory and importlib.util.find_spec("torch"):
         torch = importlib.import_module("torch")
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, memory / total))
+        if torch.cuda.is_available():  # a GPU that PyTorch cannot use is refused by the stage that wants it
+            total = torch.cuda.get_device_properties(0).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, memory / total))
 
 
 def main() -> None:
     """Serves calls until standard input ends."""
     parser = argparse.ArgumentParser(prog="paintover-worker")
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--gpu", default="", help="the GPU to compute on, by its number; none: the CPU")
+    parser.add_argument("--device", default="cpu", help="the kind of device to compute on")
+    parser.add_argument("--visible", default="", help="which GPU, as its runtime names it")
+    parser.add_argument("--device-name", default="", help="the GPU in words, for messages")
     parser.add_argument("--gpu-memory", type=int, default=0, help="bytes of it to use at most; 0: all")
     arguments = parser.parse_args()
     folder = DataFolder(arguments.data_dir)
     os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
     if roots := os.environ.get(ROOTS):
         confine([Path(root) for root in roots.split(os.pathsep)], folder.root)
-    _choose_gpu(arguments.gpu, arguments.gpu_memory)
+    _choose_device(arguments.device, arguments.visible, arguments.device_name, arguments.gpu_memory)
 
     # Libraries print to standard output when they please: keep the pipe to ourselves and give them standard error.
     pipe = os.fdopen(os.dup(1), "wb")

@@ -63,8 +63,9 @@ class _I2VEditPlanner(WindowPlanner):
     ) -> None:
         area = window_stages.working_area(info, model, parameters.long_side)
         fit, size = parameters.fit, parameters.training_size
-        view = window_stages.video_view(info, model, area, fit, precision="bf16")  # whose range gradients need
-        self.trained = window_stages.video_view(info, model, _training_area(area, size), fit, precision="bf16")
+        view = window_stages.video_view(info, model, area, fit)
+        trained = _training_area(area, size)
+        self.trained = window_stages.video_view(info, model, trained, fit, precision="bf16")  # gradients need its range
         composite = CompositeParameters(matte=parameters.matte, softness=parameters.softness)
         super().__init__(info, keyframes, model, view, composite, result, parameters.handover)
         self._parameters = parameters
@@ -149,6 +150,7 @@ class _I2VEditPlanner(WindowPlanner):
                 training_steps=parameters.training_steps,
                 learning_rate=parameters.learning_rate,
                 stop_early=parameters.stop_early,
+                source_level=parameters.source_level,
             ),
             _each_once([*self._encoded(window, view), *self._first_source(first, view)]),
             self.roots,

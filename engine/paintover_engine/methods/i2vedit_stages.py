@@ -90,6 +90,7 @@ class TrainParameters(SourceParameters):
     training_steps: int
     learning_rate: float
     stop_early: bool
+    source_level: Literal["same", "lower"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,18 +146,19 @@ class Choice:
 # The stages.
 
 
-@stage(output=States)
+@stage(output=States, version=2)
 @with_model(video_model)
 def invert(context: Context, stage: Stage[SourceParameters], model: VideoModel) -> States:
     """`States` of a window's source."""
-    from paintover_engine.diffusion import i2vedit
+    from paintover_engine.diffusion import i2vedit, matching
 
     parameters = stage.parameters
+    model.work(lambda: matching.build_for(model.unet, model.dtype, model.device))  # while the artist paints
     with _adapted(context, stage, model, {"window": parameters.window}) as adapters:
         states = i2vedit.invert(
             model,
             _latents(context, stage, model, parameters.window),
-            _source_condition(context, stage, model, parameters.window[0]),
+            _source_condition(context, stage, model, parameters.window),
             _sigmas(stage, model),
             first=_first_source(context, stage, model),
             adapters=adapters,
@@ -166,7 +168,7 @@ def invert(context: Context, stage: Stage[SourceParameters], model: VideoModel) 
     return _packed(stage, model, states)
 
 
-@stage()
+@stage(version=2)
 @with_model(video_model)
 def train(context: Context, stage: Stage[TrainParameters], model: VideoModel) -> Tensors:
     """A window's motion adapter: its weights, float16, under the names that peft gives them."""
@@ -174,23 +176,23 @@ def train(context: Context, stage: Stage[TrainParameters], model: VideoModel) ->
     from paintover_engine.diffusion.lora import Adapters
 
     parameters = stage.parameters
-    seed = parameters.basics.seed
     settings = training.TrainingSettings(
         steps=parameters.training_steps,
         rate=parameters.learning_rate,
-        seed=seed,
+        seed=_seed(stage, "training"),
         checkpoint=CHECKPOINT,
         early=parameters.stop_early,
     )
     with Adapters(model.unet, parameters.adapter.rank, parameters.adapter.adapted) as adapters:
-        adapters.add("window", seed=seed)
+        adapters.add("window", seed=_seed(stage, "adapter"))
         progress = i2vedit.train(
             model,
             adapters,
             _latents(context, stage, model, parameters.window),
-            _source_condition(context, stage, model, parameters.window[0]),
+            _source_condition(context, stage, model, parameters.window),
             settings,
             first=_first_source(context, stage, model),
+            lower_first_level=parameters.source_level == "lower",
             sigmas=_sigmas(stage, model),
             check=context.check,
             resumed=context.checkpoint(stage),
@@ -212,7 +214,7 @@ def choose(context: Context, stage: Stage[ChooseParameters]) -> Choice:
     return Choice(np.array([KINDS.index(kind)], np.uint8), np.array([found.covered, found.preserved]))
 
 
-@stage(output=Painted)
+@stage(output=Painted, version=2)
 @with_model(video_model)
 def paint(context: Context, stage: Stage[PaintParameters], model: VideoModel) -> Painted:
     """`Painted`: the edited window."""
@@ -299,25 +301,35 @@ def _latents(context: Context, stage: Stage, model: VideoModel, window: Sequence
     return pictures.tensor(plate_latents(context, stage.inputs, window), model.device)[None]
 
 
-def _source_condition(context: Context, stage: Stage, model: VideoModel, number: int) -> Condition:
-    """The condition of frame `number` of the plate."""
+def _seed(stage: Stage, purpose: str, window: Sequence[int] | None = None) -> int:
+    """The seed of a window's own noise; of the stage's window where none is given."""
+    from paintover_engine.diffusion.schedule import derived_seed
+
+    frames = window or stage.parameters.window
+    return derived_seed(stage.parameters.basics.seed, purpose, frames[0], frames[-1])
+
+
+def _source_condition(context: Context, stage: Stage, model: VideoModel, window: Sequence[int]) -> Condition:
+    """The condition of a window's first frame in the plate."""
     encoding = EncodeParameters(view=stage.parameters.view, perturbation=stage.parameters.basics.sarp_seed)
-    return _condition(stage, model, latents.frame(context, encoding, number))
+    return _condition(stage, model, latents.frame(context, encoding, window[0]), window)
 
 
-def _condition(stage: Stage, model: VideoModel, picture: Tensor) -> Condition:
-    """The condition of a picture (1, 3, h, w), for inversion, training and denoising alike."""
+def _condition(stage: Stage, model: VideoModel, picture: Tensor, window: Sequence[int]) -> Condition:
+    """The condition of a window's first frame, a picture (1, 3, h, w), for inversion, training and denoising alike."""
     basics: Basics = stage.parameters.basics
     if basics.condition_noise == "latent":
-        return _latent_condition(stage, model, picture, model.encode(picture)[:, 0])
-    return model.condition(picture, noise_aug=basics.noise_aug, seed=basics.seed)
+        return _latent_condition(stage, model, picture, model.encode(picture)[:, 0], window)
+    return model.condition(picture, noise_aug=basics.noise_aug, seed=_seed(stage, "condition", window))
 
 
-def _latent_condition(stage: Stage, model: VideoModel, picture: Tensor, latent: Tensor) -> Condition:
-    """The condition of a picture whose scaled latents are (1, 4, h, w), with the noise on those."""
+def _latent_condition(
+    stage: Stage, model: VideoModel, picture: Tensor, latent: Tensor, window: Sequence[int]
+) -> Condition:
+    """The condition of a window's first frame whose scaled latents are (1, 4, h, w), with the noise on those."""
     from paintover_engine.diffusion.schedule import noise_like
 
-    noise_aug, seed = stage.parameters.basics.noise_aug, stage.parameters.basics.seed
+    noise_aug, seed = stage.parameters.basics.noise_aug, _seed(stage, "condition", window)
     unscaled = latent / model.config.scale
     noisy = unscaled + noise_aug * noise_like(unscaled, seed)
     return model.condition(picture, noise_aug=noise_aug, seed=seed, latent=noisy)
@@ -329,7 +341,8 @@ def _edited_condition(context: Context, stage: Stage, model: VideoModel, source:
     parameters = stage.parameters
     previous = [needed for needed in stage.inputs if needed.function is paint]
     if not previous:
-        return _condition(stage, model, pictures.keyframe(context, parameters.view, stage.roots[-1]))
+        keyframe = pictures.keyframe(context, parameters.view, stage.roots[-1])
+        return _condition(stage, model, keyframe, parameters.window)
     before, anchor = previous[0], parameters.window[0]
     place = before.parameters.window.index(anchor)
     edited = pictures.tensor(context.load(before).latents[place : place + 1], model.device)
@@ -337,11 +350,10 @@ def _edited_condition(context: Context, stage: Stage, model: VideoModel, source:
     edited = window_stages.anchored(context, stage, anchor, edited, plate)
     picture = model.decode(edited[None])
     if parameters.basics.condition_noise == "latent":
-        return _latent_condition(stage, model, picture, edited)
+        return _latent_condition(stage, model, picture, edited, parameters.window)
     noise = source.condition.latent - source.states[-1:, 0].to(model.device) / model.config.scale
     latent = edited / model.config.scale + noise
-    basics = parameters.basics
-    return model.condition(picture, noise_aug=basics.noise_aug, seed=basics.seed, latent=latent)
+    return model.condition(picture, noise_aug=parameters.basics.noise_aug, latent=latent)
 
 
 def _source(context: Context, stage: Stage, model: VideoModel, window: Sequence[int]) -> SourceWindow:
@@ -350,7 +362,7 @@ def _source(context: Context, stage: Stage, model: VideoModel, window: Sequence[
 
     inverted = context.load(_input(stage, invert, window))
     states = _unpacked(stage, model, inverted, _latents(context, stage, model, window))
-    return SourceWindow(states, _source_condition(context, stage, model, window[0]))
+    return SourceWindow(states, _source_condition(context, stage, model, window))
 
 
 def _first_source(context: Context, stage: Stage, model: VideoModel) -> SourceWindow | None:
@@ -371,7 +383,7 @@ def _first_window(context: Context, stage: Stage, model: VideoModel) -> EditedWi
     clean = pictures.tensor(painted.latents, model.device)[None]
     states = _unpacked(stage, model, States(painted.states, painted.start), clean)
     keyframe = pictures.keyframe(context, stage.parameters.view, stage.roots[-1])
-    return EditedWindow(_source(context, stage, model, first), _condition(stage, model, keyframe), states)
+    return EditedWindow(_source(context, stage, model, first), _condition(stage, model, keyframe, first), states)
 
 
 def _packed(stage: Stage, model: VideoModel, states: Tensor) -> States:

@@ -36,7 +36,7 @@ class Latents:
     latents: NDArray[np.float32]
 
 
-@stage(output=Latents)
+@stage(output=Latents, version=2)
 @with_model(any_model)
 def encode(context: Context, stage: Stage[EncodeParameters, Latents], model: VideoModel | InpaintModel) -> Latents:
     """`Latents` of the stage's frames of the plate, frame by frame."""
@@ -51,11 +51,12 @@ def encode(context: Context, stage: Stage[EncodeParameters, Latents], model: Vid
 def frame(context: Context, parameters: EncodeParameters, number: int) -> Tensor:
     """(1, 3, h, w) in about -1..1: the frame of the plate that is encoded, perturbed where the parameters say so."""
     from paintover_engine.diffusion import sarp
+    from paintover_engine.diffusion.schedule import derived_seed
 
     picture = pictures.plate(context, parameters.view, number)
     if parameters.perturbation is None:
         return picture
-    return sarp.perturb(picture, seed=sarp.frame_seed(parameters.perturbation, number))
+    return sarp.perturb(picture, seed=derived_seed(parameters.perturbation, "perturbation", number))
 
 
 def encoded_frames(context: Context, stages: Sequence[Stage[Any, Latents]]) -> Mapping[int, NDArray[np.float32]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from paintover_engine.diffusion.svd import VideoModel
     from paintover_engine.diffusion.wan import WanModel
 
+SMALL = 100_000_000
+"""Bytes of weights up to which a model is computed on the CPU beside a GPU that cannot be used."""
+
 Model = TypeVar("Model", bound="Tiered")
 Parameters = TypeVar("Parameters", bound=ViewParameters)
 Output = TypeVar("Output")
@@ -28,12 +33,10 @@ Output = TypeVar("Output")
 
 def video_model(view: ModelView) -> VideoModel:
     """The view's image-to-video model, in the memory tier that its windows fit in."""
-    import torch
-
-    from paintover_engine.diffusion import svd
+    from paintover_engine.diffusion import accelerators, svd
 
     folder = models.locate(view.model, "svd").path
-    model = svd.load(folder, dtype=view.precision if torch.cuda.is_available() else "auto")
+    model = svd.load(folder, dtype="auto" if accelerators.best().kind == "cpu" else view.precision)
     width, height = view.size
     model.fit(model.config.frames, height, width)
     return model
@@ -45,6 +48,21 @@ def inpaint_model(view: ModelView) -> InpaintModel:
 
     folder = models.locate(view.model, "inpaint")
     return inpaint.load(folder.path, models.locate_clip(folder))
+
+
+def _refuse_unusable_gpu(folder: Path) -> None:
+    """Raises PaintoverError where a GPU is there, PyTorch cannot use it, and the model is too large for a CPU."""
+    from paintover_engine.diffusion import accelerators
+    from paintover_engine.methods.gpu_trial import trial
+
+    name = accelerators.unusable()
+    if name and sum(file.stat().st_size for file in folder.rglob("*.safetensors")) > SMALL:
+        found = trial(os.environ["PAINTOVER_ACCELERATOR"])
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION,
+            f"{name} is there, but cannot be used ({found.problem}), and on the CPU this model takes days: "
+            f"{found.remedy}; or start the engine with the GPU hidden (CUDA_VISIBLE_DEVICES=) to compute on the CPU.",
+        )
 
 
 def wan_model(view: ModelView) -> WanModel:
@@ -87,20 +105,25 @@ def with_model(
     ) -> Callable[[Context, Stage[Parameters, Output]], Output]:
         @functools.wraps(function)
         def computed(context: Context, stage: Stage[Parameters, Output]) -> Output:
+            from paintover_engine.diffusion.accelerators import unusable
             from paintover_engine.diffusion.memory import gpu
 
             view = stage.parameters.view
-            if models.locate(view.model, view.kind).digest not in stage.roots:
+            folder = models.locate(view.model, view.kind)
+            if folder.digest not in stage.roots:
                 raise PaintoverError(
                     Code.FAILED_PRECONDITION,
                     f"The model '{view.model}' was changed while the job ran; retry it to compute with the new one.",
                 )
+            _refuse_unusable_gpu(folder.path)
             with gpu():
                 model = load(view)
             model.notes.clear()
+            if name := unusable():
+                model.notes.append(f"{name} cannot be used; computed on the CPU: `paintover doctor` tells what to do.")
             output = model.persist(lambda: function(context, stage, model))
             if model.notes:
-                note = np.frombuffer(model.notes[-1].encode(), np.uint8)
+                note = np.frombuffer(" ".join(dict.fromkeys([model.notes[0], model.notes[-1]])).encode(), np.uint8)
                 context.keep_checkpoint(_note_of(stage), {"note": note})
             return output
 

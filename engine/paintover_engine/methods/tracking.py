@@ -113,6 +113,10 @@ class KeyframeStages:
     learn: Stage[NoParameters, Learned]
     result_at_key: Stage
 
+    def flow_beside(self) -> tuple[Stage, ...]:
+        """The stages of the flow from the keyframe to its neighbours."""
+        return self.learn.inputs[1:]
+
     def layer_inputs(self, propagated: Sequence[Stage]) -> tuple[Stage, ...]:
         """The inputs of a stage that composites this keyframe's layer on propagated frames (`load_layer`)."""
         return (self.matte, self.colour, self.learn, *propagated)
@@ -155,7 +159,7 @@ class TrackingPlanner:
             return ()
         return tuple(self._hops[hop, start] for start in chunk_starts(first, last) if (hop, start) in self._hops)
 
-    def _flows_of(self, first: int, last: int) -> tuple[Stage[NoParameters, FlowChunk], ...]:
+    def flows_of(self, first: int, last: int) -> tuple[Stage[NoParameters, FlowChunk], ...]:
         """The flow of the pairs (n, n + 1) for n from first to last."""
         return tuple(self._flows[start] for start in chunk_starts(first, last) if start in self._flows)
 
@@ -167,7 +171,7 @@ class TrackingPlanner:
         mode = ColourParameters(self._mode)
         edit = Stage(colour, mode, (painted,), roots, frames, needs_keyframe=True, cost=2.0)
         place = Stage(region, none, (painted, edit), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
-        beside = self._flows_of(key.frame - 1, key.frame)  # the motion of what is painted is learned from one neighbour
+        beside = self.flows_of(key.frame - 1, key.frame)  # the motion of what is painted is learned from one neighbour
         inputs: tuple[Stage, ...] = (place, *beside)
         learned = Stage(learn, none, inputs, roots[:1], frames, needs_keyframe=True, cost=6.0)
         return KeyframeStages(key.frame, painted, edit, learned, published)
@@ -187,7 +191,7 @@ class TrackingPlanner:
             propagated = Stage(
                 propagate,
                 PropagateParameters(step),
-                (key.learn, *previous, *self._flows_of(*pairs), *hops),
+                (key.learn, *previous, *self.flows_of(*pairs), *hops),
                 key.learn.roots,
                 span,
                 needs_keyframe=True,
@@ -200,7 +204,7 @@ class TrackingPlanner:
 # The stages' functions.
 
 
-@stage(output=FlowChunk, version=2)
+@stage(output=FlowChunk, version=3)
 def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     """The motion of the pairs (n, n + 1) for the stage's frames n."""
     first, last = stage.frames
@@ -257,18 +261,18 @@ def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     painted = context.load(place)
     if painted.grade:
         return Learned(True, None)
-    neighbour = motion.beside(_chunks(context, stage), key)
+    neighbour = motion.beside(flow_chunks(context, stage), key)
     edit = tracker.learn(analysis_frame(context, key), painted.region, painted.surface, neighbour)
     return Learned(False, edit)
 
 
-@stage(output=Propagated, version=5)
+@stage(output=Propagated, version=6)
 def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
     """The edit in the stage's frames, from the stage before it or from the keyframe."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step
     before = [(needed.frames, context.load(needed)) for needed in stage.inputs_of(propagate)]
     numbers = range(stage.frames[0], stage.frames[1] + 1)[::step]
-    moved, frame_at = Motion(_chunks(context, stage), step), functools.partial(analysis_frame, context)
+    moved, frame_at = Motion(flow_chunks(context, stage), step), functools.partial(analysis_frame, context)
     edit = context.load(learned).edit
     if edit is None:
         return propagate_grade(before[0][1] if before else None, numbers, moved, step, frame_at)
@@ -308,6 +312,6 @@ def analysis_frame(context: Context, number: int) -> AnalysisFrame:
     return AnalysisFrame(shrink(context.plate(number).display(), (2 * width, 2 * height)))
 
 
-def _chunks(context: Context, stage: Stage) -> list[tuple[Span, FlowChunk]]:
+def flow_chunks(context: Context, stage: Stage) -> list[tuple[Span, FlowChunk]]:
     """The outputs of the flow stages among a stage's inputs."""
     return [(needed.frames, context.load(needed)) for needed in stage.inputs_of(flow)]

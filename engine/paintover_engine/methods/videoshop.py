@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
-from paintover_engine.methods import pictures, repaint, window_stages
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.methods import flow_stages, pictures, repaint, window_stages
 from paintover_engine.methods.latents import Latents, plate_latents
 from paintover_engine.methods.model_stage import memory_notes, video_model, with_model
 from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.repaint import ChangedPictures, CompositeParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
+from paintover_engine.methods.videoshop_wan import VideoshopWanPlanner
 from paintover_engine.methods.window_stages import WindowDecodeParameters, WindowParameters, WindowPlanner
 from paintover_engine.methods.windows import Window
 
@@ -54,10 +56,10 @@ class InversionSettings:
 
     strength: float
     steps: int
-    inversion: Literal["extrapolation", "naive", "bdia", "noise", "none"]
+    inversion: Literal["extrapolation", "naive", "bdia", "midpoint", "noise", "none"]
     threshold: float
     refinements: int
-    normalisation: Literal["channel", "frame", "none"]
+    normalisation: Literal["channel", "paper", "frame", "none"]
     condition: Literal["code", "plain", "consistent"]
     noise_aug: float
     seed: int
@@ -104,11 +106,27 @@ def plan(
     info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: VideoshopParameters, model: str
 ) -> list[Stage]:
     """The stages of one propagation, in the order that streams results soonest; without keyframes, those to prepare."""
-    return _VideoshopPlanner(info, keyframes, parameters, models.locate(model, "svd")).plan()
+    return _planner(info, keyframes, parameters, models.locate(model, "svd", "wan")).plan()
+
+
+def _planner(
+    info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: VideoshopParameters, model: ModelFolder
+) -> WindowPlanner:
+    """Of the family of models that the model belongs to."""
+    if model.kind == "wan":
+        return VideoshopWanPlanner(info, keyframes, parameters, model)
+    if parameters.inversion == "midpoint":
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"The inversion 'midpoint' of videoshop is for Wan's models, not for '{model.name}'; leave it out.",
+        )
+    return _VideoshopPlanner(info, keyframes, parameters, model)
 
 
 def gpu_memory(info: SourceInfo, parameters: VideoshopParameters, model: ModelFolder) -> int:
     """Bytes of GPU memory at most in the smallest tier, counted from shapes, with a model in half precision."""
+    if model.kind == "wan":
+        return flow_stages.gpu_memory(VideoshopWanPlanner(info, (), parameters, model))
     import torch
 
     from paintover_engine.diffusion import memory, svd
@@ -220,7 +238,7 @@ def reconstruct(context: Context, stage: Stage[WindowParameters], model: VideoMo
     return Reconstructed(decoded.astype(np.float16))
 
 
-@stage(output=Inverted)
+@stage(output=Inverted, version=2)
 @with_model(video_model)
 def invert(context: Context, stage: Stage[InvertParameters], model: VideoModel) -> Inverted:
     """`Inverted`: a window's latents, normalised and inverted on its first frame."""
@@ -230,9 +248,9 @@ def invert(context: Context, stage: Stage[InvertParameters], model: VideoModel) 
     z = _latents(context, stage, model)
     normalisation = Normalisation.of(z, settings.normalisation)
     anchor = pictures.plate(context, stage.parameters.view, stage.parameters.window[0])
-    condition = model.condition(anchor, noise_aug=settings.noise_aug, seed=settings.seed)
+    condition = model.condition(anchor, noise_aug=settings.noise_aug, seed=_seed(stage, "condition"))
     denoiser = _denoiser(context, stage, model, condition, normalisation, guidance=None)
-    states = _states(denoiser, normalisation.apply(z), _levels(model, settings), settings)
+    states = _states(denoiser, normalisation.apply(z), _levels(model, settings), settings, _seed(stage, "inversion"))
     return Inverted(
         np.concatenate([pictures.array(state) for state in states[:2]]),
         pictures.array(normalisation.mean),
@@ -241,21 +259,21 @@ def invert(context: Context, stage: Stage[InvertParameters], model: VideoModel) 
     )
 
 
-def _states(denoiser: Denoiser, x0: Tensor, sigmas: Tensor, settings: InversionSettings) -> list[Tensor]:
-    """The states at the levels `sigmas` by the chosen inversion, noisiest first, x0 last."""
+def _states(denoiser: Denoiser, x0: Tensor, sigmas: Tensor, settings: InversionSettings, seed: int) -> list[Tensor]:
+    """The states at the levels `sigmas` by the chosen inversion, noisiest first, x0 last. seed: of the noise."""
     from paintover_engine.diffusion import inversion, schedule, videoshop
 
     if settings.inversion == "naive":
         return videoshop.naive(denoiser, x0, sigmas)
     if settings.inversion == "bdia":
         return inversion.bdia(denoiser, x0, sigmas)
-    noise = schedule.noise_like(x0, settings.seed)
+    noise = schedule.noise_like(x0, seed)
     if settings.inversion == "noise":
         return inversion.noised(x0, sigmas, noise)
     return videoshop.extrapolated(denoiser, x0, sigmas, noise, settings.threshold, settings.refinements)
 
 
-@stage(output=Latents)
+@stage(output=Latents, version=2)
 @with_model(video_model)
 def denoise(context: Context, stage: Stage[DenoiseParameters], model: VideoModel) -> Latents:
     """`Latents` of the edited window, in its order and in the range that the VAE knows."""
@@ -295,7 +313,7 @@ def _start(context: Context, stage: Stage, model: VideoModel) -> _Start:
     z = _latents(context, stage, model)
     if settings.inversion == "none":
         sigmas = model.config.sigmas(settings.steps)
-        noise = schedule.noise_like(z, settings.seed) * schedule.initial_scale(sigmas[0])
+        noise = schedule.noise_like(z, _seed(stage, "start")) * schedule.initial_scale(sigmas[0])
         return _Start(noise, sigmas, Normalisation.of(z, "none"), None)
     inverted = context.load(stage.inputs[0])
     states, mean, deviation, noisy_anchor = (
@@ -313,7 +331,7 @@ def _first_frame(
     """The edited window's first frame: its clean scaled latents (1, 4, h, w), and its condition. From the keyframe; or
     from the window before, which hands latents over, with the noise that the source's first frame has."""
     parameters, previous = stage.parameters, stage.inputs[-1]
-    noise = {"noise_aug": parameters.inversion.noise_aug, "seed": parameters.inversion.seed}
+    noise = {"noise_aug": parameters.inversion.noise_aug, "seed": _seed(stage, "condition")}
     if previous.function is not denoise:
         picture = pictures.keyframe(context, parameters.view, stage.roots[-1])
         return model.encode(picture)[:, 0], model.condition(picture, **noise)
@@ -344,6 +362,14 @@ notes = memory_notes
 
 
 # Between the stages and the algorithm.
+
+
+def _seed(stage: Stage, purpose: str) -> int:
+    """The seed of a window's own noise."""
+    from paintover_engine.diffusion.schedule import derived_seed
+
+    window = stage.parameters.window
+    return derived_seed(stage.parameters.inversion.seed, purpose, window[0], window[-1])
 
 
 def _denoiser(

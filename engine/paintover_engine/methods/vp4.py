@@ -278,12 +278,13 @@ def sample(context: Context, stage: Stage[SampleParameters], model: InpaintModel
     return Sampled(np.concatenate([pictures.array(part) for part in edited]), evaluations)
 
 
-@stage(output=Latents)
+@stage(output=Latents, version=2)
 def consistency(context: Context, stage: Stage[ConsistencyParameters]) -> Latents:
     """`Latents` of a span after temporal-content consistency."""
     import torch
 
     from paintover_engine.diffusion import svgd
+    from paintover_engine.diffusion.denoiser import require_finite
 
     parameters = stage.parameters
     shown, *rest = stage.inputs
@@ -305,6 +306,7 @@ def consistency(context: Context, stage: Stage[ConsistencyParameters]) -> Latent
         z_e = svgd.smoothed(z_e, z_s, around, held, steps=steps, eta=eta, check=context.check)
     elif parameters.consistency == "literal":
         z_e = svgd.literal(z_e, z_s, steps=steps, eta=eta)
+        require_finite(z_e, f"evening frames {first} to {last}", f"η = {eta:g} a step", "a lower eta")
     return Latents(z_e[stage.frames[0] - first : stage.frames[1] - first + 1].numpy())
 
 

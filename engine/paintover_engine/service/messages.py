@@ -11,7 +11,14 @@ from paintover_engine.jobs.cache import Usage
 from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
 from paintover_engine.jobs.protocol import MethodRequirements
 from paintover_engine.jobs.unsure import UnsureRange, suggested_keyframes
-from paintover_engine.methods.registry import Kind, MethodSpec, ParameterSpec, describe_parameters, why_unavailable
+from paintover_engine.methods.registry import (
+    Kind,
+    MethodSpec,
+    ModelSpec,
+    ParameterSpec,
+    describe_parameters,
+    why_unavailable,
+)
 
 STATES = {state: getattr(job_pb2, f"JOB_STATE_{state.name}") for state in JobState}
 KINDS = {kind: getattr(engine_pb2, f"PARAMETER_KIND_{kind.name}") for kind in Kind}
@@ -197,6 +204,11 @@ def method_message(spec: MethodSpec) -> engine_pb2.Method:
         parameters=[_parameter_message(parameter) for parameter in describe_parameters(spec)],
         unavailable=why_unavailable(spec),
     )
+
+
+def model_message(model: ModelSpec) -> engine_pb2.Model:
+    """The message of a model on this machine."""
+    return engine_pb2.Model(name=model.name, methods=model.methods, licence=model.licence, size_bytes=model.size)
 
 
 def _parameter_message(parameter: ParameterSpec) -> engine_pb2.Parameter:

@@ -59,6 +59,7 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
 
     async def GetEngine(self, request: engine_pb2.GetEngineRequest, context: Context) -> engine_pb2.GetEngineResponse:
         count = self._engine.queue.count
+        found = found_models()
         return engine_pb2.GetEngineResponse(
             engine=engine_pb2.Engine(
                 version=__version__,
@@ -67,10 +68,19 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
                 data_folder=str(self._engine.folder.root),
                 data_folder_free_bytes=shutil.disk_usage(self._engine.folder.root).free,
                 devices=[
-                    engine_pb2.Device(name=device.name, kind=device.kind, memory_bytes=device.memory)
+                    engine_pb2.Device(
+                        name=device.name,
+                        kind=device.kind,
+                        memory_bytes=device.memory,
+                        driver=device.driver,
+                        tried=device.tried,
+                        problem=device.problem,
+                        remedy=device.remedy,
+                    )
                     for device in self._engine.devices
                 ],
-                models=found_models(),
+                models=[model.name for model in found],
+                found_models=[messages.model_message(model) for model in found],
                 jobs_running=count(JobState.RUNNING, JobState.PREPARING),
                 jobs_waiting=count(JobState.QUEUED, JobState.WAITING_FOR_KEYFRAME),
                 notes=self._engine.notes,

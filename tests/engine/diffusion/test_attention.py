@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from paintover_engine.diffusion import matching  # noqa: E402
 from paintover_engine.diffusion.attention import (  # noqa: E402
     Matched,
     Video,
@@ -17,6 +18,8 @@ from paintover_engine.diffusion.attention import (  # noqa: E402
     match_tiled,
 )
 from paintover_engine.diffusion.matching import match  # noqa: E402
+
+from tests.engine.diffusion import pretend_gpu  # noqa: E402
 
 
 def videos(frames: int = 2, heads: int = 3, tokens: int = 70, width: int = 16, apart: float = 1.2) -> list[Video]:
@@ -117,6 +120,100 @@ def test_triton_kernel_equals_equations_when_interpreted() -> None:
         check=True,
         timeout=100,
     )
+
+
+SHARED = {75: 65536, 80: 166912, 86: 101376, 89: 101376, 90: 232448, 120: 101376}
+"""Bytes of shared memory that a block may have, by compute capability (CUDA C++ Programming Guide, technical
+specifications)."""
+
+CASES = [*((card, 64, 2) for card in SHARED), (75, 64, 4), (75, 128, 2), (86, 64, 4)]
+"""Compute capability, width of a head and bytes of a number."""
+
+COMPILED = """
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from paintover_engine.diffusion import attention_triton as kernels
+for case in sys.argv[1:]:
+    capability, width, itemsize, limit = map(int, case.split(","))
+    tile, pointer = kernels.tile_of(width, itemsize, limit), {2: "*fp16", 4: "*fp32"}[itemsize]
+    constants = dict(WIDTH=width, PADDED=kernels.padded(width), ROWS=tile, KEYS=tile)
+    numbers = dict.fromkeys(("heads", "tokens", "keys"), "i32") | dict.fromkeys(("scale", "threshold"), "fp32")
+    for kernel, more in ((kernels.attend_kernel, {"TWO": True}), (kernels.distance_kernel, {})):
+        fixed = constants | more
+        floats = {"lse_at", "source_lse_at", "mask_at"}
+        signature = {
+            name: "constexpr" if name in fixed else "*fp32" if name in floats else numbers.get(name, pointer)
+            for name in kernel.arg_names
+        }
+        source = ASTSource(fn=kernel, signature=signature, constexprs=fixed)
+        shared = triton.compile(source, target=GPUTarget("cuda", capability, 32)).metadata.shared
+        assert 0 < shared <= limit, f"{case}: {kernel.__name__} takes {shared} bytes of shared memory of {limit}"
+"""
+
+
+@pytest.mark.timeout(400)  # a compiler at work, half a minute of an idle core
+def test_kernels_compile_and_fit_each_card() -> None:
+    """No GPU is needed to compile."""
+    pytest.importorskip("triton")
+    cases = [",".join(map(str, (*case, SHARED[case[0]]))) for case in CASES]
+    subprocess.run([sys.executable, "-c", COMPILED, *cases], check=True, timeout=390)
+
+
+def test_smaller_tiles_are_taken_on_smaller_cards() -> None:
+    pytest.importorskip("triton")
+    from paintover_engine.diffusion.attention_triton import tile_of
+
+    assert [tile_of(64, 2, SHARED[capability]) for capability in (75, 86, 90)] == [64, 64, 64]
+    assert [tile_of(64, 4, SHARED[capability]) for capability in (75, 86, 90)] == [32, 32, 64]
+    assert tile_of(256, 4, 48 * 1024) == 16
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Failed to find C compiler. Please specify via CC"), OSError("Python.h")]
+)
+def test_unbuildable_kernels_are_told_once(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("triton")
+    from paintover_engine.diffusion import attention_triton
+
+    calls = []
+
+    def fail(*given: object) -> None:
+        calls.append(given)
+        raise error
+
+    monkeypatch.setattr(attention_triton, "match_fused", fail)
+    monkeypatch.setattr(matching, "_unfused", "")
+    edited, source = videos()
+    expected = match_tiled(edited, source)
+    with pretend_gpu.present():
+        placed = [Video(video.query.cuda(), video.key.cuda(), video.value.cuda()) for video in (edited, source)]
+        results = [match(*placed).edited.cpu() for _ in range(2)]
+        assert matching.build(16, torch.float16, torch.device("cuda")).startswith(str(error).split(".")[0])
+    assert len(calls) == 1
+    assert sum("cannot be built or launched here" in record.message for record in caplog.records) == 1
+    for result in results:
+        torch.testing.assert_close(result, expected.edited)
+
+
+def test_lack_of_memory_is_no_lack_of_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    from paintover_engine.diffusion import attention_triton
+
+    def fail(*given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(attention_triton, "match_fused", fail)
+    monkeypatch.setattr(matching, "_unfused", "")
+    edited, _ = videos()
+    with pretend_gpu.present():
+        placed = Video(edited.query.cuda(), edited.key.cuda(), edited.value.cuda())
+        with pytest.raises(torch.OutOfMemoryError):
+            match(placed, placed)
+    assert matching._unfused == ""
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -188,11 +188,24 @@ def test_training_stops_early_on_a_plateau(model: Any, condition: Any, clean: An
         with lora.Adapters(model.unet, rank=4) as adapters:
             adapters.add("window", seed=1)
             adapters.act({"window": [1.0]})
-            settings = training.TrainingSettings(steps=8, rate=0.0, checkpoint=2, early=early)
+            settings = training.TrainingSettings(steps=12, rate=0.0, checkpoint=2, early=early)
             return training.train(network(model, condition), adapters, "window", clean, settings).step
 
-    assert steps(early=True) == 6
-    assert steps(early=False) == 8
+    assert steps(early=True) == 10  # four checkpoints after the first
+    assert steps(early=False) == 12
+
+
+def test_slow_progress_is_no_plateau() -> None:
+    """A loss that falls by a third in 250 steps, a percent or two at each checkpoint, and jitters."""
+    falling = [1.0 * (2 / 3) ** (n / 10) + 0.004 * (-1) ** n for n in range(10)]
+    assert not any(training.Progress(losses=falling[:n]).is_flat() for n in range(len(falling) + 1))
+    assert training.Progress(losses=[*falling, *[falling[-1]] * 4]).is_flat()
+
+
+def test_plateau_is_looked_for_where_motion_is_decided() -> None:
+    levels = training.interpolated_cosine(torch.tensor(training.PROBES))
+    assert levels.min() < 0.1
+    assert levels.max() > 70
 
 
 def test_dropout_applies_while_training_only(model: Any, adapters: lora.Adapters, clean: Any, condition: Any) -> None:

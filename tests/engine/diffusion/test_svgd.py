@@ -47,6 +47,7 @@ def test_flicker_falls_and_the_edit_stays(seed: int) -> None:
 def test_literal_svgd_erases_the_edit_keeps_flicker() -> None:
     source, edit, sampled = toy(0)
     left = svgd.literal(sampled, source) - source
+    assert torch.isfinite(left).all()
     assert (left.mean(0) * edit).sum() / edit.square().sum() < 0.5
     assert flicker(left) > 0.9 * flicker(sampled - source)
 
@@ -102,7 +103,7 @@ def test_stretches_of_few_frames_work(count: int) -> None:
     found = svgd.smoothed(sampled, source, around, held(count=count))
     assert torch.isfinite(found).all()
     assert found.shape == source.shape
-    assert torch.isfinite(svgd.literal(sampled, source)).all()
+    assert torch.isfinite(svgd.literal(sampled, source, eta=0.04)).all()
 
 
 def test_weights_sum_to_one_and_particles_repel() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -200,25 +201,81 @@ def test_repeated_frames_are_copies(wide: Frame) -> None:
         assert error(result, truths[number], edit) < 0.35 * error(plates[number], truths[number], edit)
 
 
-FLASH, BLACK = (2.6, 60), (0, 0)
+def exposed(picture: Frame, gain: float, lift: float = 0) -> Frame:
+    return np.clip(np.rint(picture * gain + lift), 0, 255).astype(np.uint8)
+
+
+BLACK, BLINDING = (0, 0), (4, 120)
 
 
 @pytest.mark.parametrize(
-    ("gain_and_lift", "lost"), [(FLASH, (5,)), (BLACK, (5,)), (BLACK, (6, 7, 8)), (BLACK, (3, 7))], ids=str
+    ("light", "lost"), [(BLINDING, (5,)), (BLACK, (5,)), (BLACK, (6, 7, 8)), (BLACK, (3, 7))], ids=str
 )
 @pytest.mark.parametrize("mode", ["auto", "grade"])
-def test_edit_returns_after_a_disturbance(
-    wide: Frame, gain_and_lift: tuple[float, float], lost: tuple[int, ...], mode: Literal["auto", "grade"]
+def test_edit_returns_after_frames_without_picture(
+    wide: Frame, light: tuple[float, float], lost: tuple[int, ...], mode: Literal["auto", "grade"]
 ) -> None:
     plates, truths = slide(wide), slide(marked(wide) if mode == "auto" else 255 - wide // 2)
-    gain, lift = gain_and_lift
-    disturbed = [
-        np.clip(plate * gain + lift, 0, 255).astype(np.uint8) if number in lost else plate
-        for number, plate in enumerate(plates)
-    ]
+    disturbed = [exposed(plate, *light) if number in lost else plate for number, plate in enumerate(plates)]
     frames = Shot(disturbed, {0: truths[0]}).run(DraftParameters(mode=mode))
     assert [number for number in range(COUNT) if frames[number].confidence == 0] == list(lost)
     for number in (4, 9, 11):
+        edit = (truths[number] != plates[number]).any(-1)
+        result = composed(plates[number], frames[number])
+        assert error(result, truths[number], edit) < 0.4 * error(plates[number], truths[number], edit)
+
+
+LIGHTS: dict[str, Callable[[int], tuple[float, float]]] = {
+    "flash": lambda n: (1.6, 20) if n == 5 else (1, 0),
+    "two flashes": lambda n: (1.6, 20) if n in (3, 4, 8) else (1, 0),
+    "strobe": lambda n: (0.35, 0) if n % 2 else (1, 0),
+    "lights off": lambda n: (0.45, 0) if n >= 6 else (1, 0),
+    "lights on": lambda n: (0.45, 0) if n < 6 else (1, 0),
+    "fade to black": lambda n: (1 - n / 15, 0),
+    "fade to white": lambda n: (1 - n / 20, 255 * n / 20),
+}
+
+
+@pytest.mark.parametrize("light", LIGHTS)
+def test_edit_is_carried_through_changing_light(wide: Frame, light: str) -> None:
+    plates, truths = (
+        [exposed(picture, *LIGHTS[light](n)) for n, picture in enumerate(slide(source))]
+        for source in (wide, marked(wide))
+    )
+    frames = Shot(plates, {0: truths[0]}).run()
+    for number in range(1, COUNT):
+        edit = (slide(marked(wide))[number] != slide(wide)[number]).any(-1)
+        result = composed(plates[number], frames[number])
+        assert error(result, truths[number], edit) < 0.45 * error(plates[number], truths[number], edit), number
+        far = cv2.dilate(edit.astype(np.uint8), np.ones((25, 25), np.uint8)) == 0
+        assert np.array_equal(result[far], plates[number][far])
+
+
+def test_grade_is_exposed_as_the_frame_is(wide: Frame) -> None:
+    plates, truths = (
+        [exposed(picture, 0.5 if n >= 5 else 1) for n, picture in enumerate(slide(source))]
+        for source in (wide, 255 - wide // 2)
+    )
+    frames = Shot(plates, {0: truths[0]}).run(DraftParameters(mode="grade"))
+    everywhere = np.ones((HEIGHT, WIDTH), bool)
+    assert error(composed(plates[9], frames[9]), truths[9], everywhere) < 4
+
+
+@pytest.mark.parametrize("angle", [0, 8])
+def test_edit_follows_a_jump(angle: float) -> None:
+    large = cv2.resize(texture(3), (480, 240), interpolation=cv2.INTER_CUBIC)
+    painted = large.copy()
+    cv2.circle(painted, (240, 120), 24, (220, 40, 40), -1)
+    turn = cv2.getRotationMatrix2D((240, 120), angle, 1.0)
+    turn[:, 2] += (70, -20)
+
+    def shot(picture: Frame) -> list[Frame]:
+        after = cv2.warpAffine(picture, turn, (480, 240), borderMode=cv2.BORDER_REFLECT)
+        return [np.ascontiguousarray((picture if n < 3 else after)[30:210, 80 + 2 * n : 400 + 2 * n]) for n in range(6)]
+
+    plates, truths = shot(large), shot(painted)
+    frames = Shot(plates, {0: truths[0]}).run()
+    for number in (2, 3, 5):
         edit = (truths[number] != plates[number]).any(-1)
         result = composed(plates[number], frames[number])
         assert error(result, truths[number], edit) < 0.4 * error(plates[number], truths[number], edit)

@@ -18,10 +18,10 @@ pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 import torch
-from paintover_engine.diffusion import memory, sampling, svd
+from paintover_engine.diffusion import memory, sampling, schedule, svd
 from paintover_engine.diffusion import videoshop as algorithm
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.methods import draft, pictures, videoshop
+from paintover_engine.methods import draft, model_stage, pictures, videoshop
 from paintover_engine.methods.parameters import DraftParameters, VideoshopParameters
 from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
 from safetensors.torch import load_file, save_file
@@ -210,6 +210,35 @@ def test_stage_is_repeated_after_out_of_memory(
     assert all(np.array_equal(frames[n].painted, expected[n].painted) for n in frames)
 
 
+@pytest.fixture
+def unusable_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the engine gives the worker of a card that its driver lists."""
+    if torch.cuda.is_available():
+        pytest.skip("PyTorch can use a GPU here")
+    monkeypatch.setenv("PAINTOVER_ACCELERATOR", "cuda")
+    monkeypatch.setenv("PAINTOVER_ACCELERATOR_NAME", "NVIDIA RTX 3090, driver 470.82.01")
+
+
+def test_large_model_is_no_days_work_for_the_cpu(
+    tiny_svd: Path, unusable_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_stage, "SMALL", 1000)
+    with pytest.raises(PaintoverError) as raised:
+        Shot(tiny_svd, 2, (0,)).run(strength=0.5)
+    assert raised.value.code is Code.FAILED_PRECONDITION
+    message = str(raised.value)
+    assert message.startswith("NVIDIA RTX 3090, driver 470.82.01 is there, but cannot be used (PyTorch ")
+    assert "install a PyTorch" in message
+    assert "CUDA_VISIBLE_DEVICES=" in message
+
+
+def test_small_model_on_the_cpu_says_so(tiny_svd: Path, unusable_gpu: None) -> None:
+    shot = Shot(tiny_svd, 2, (0,))
+    assert sorted(shot.run(strength=0.5)) == [0, 1]
+    (note,) = videoshop.notes(shot, shot.ran)
+    assert note.startswith("NVIDIA RTX 3090, driver 470.82.01 cannot be used; computed on the CPU")
+
+
 def test_gpu_failure_between_calls_is_an_error(
     tiny_svd: Path, model: svd.VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,13 +260,14 @@ def published_code(shot: Shot, view: pictures.ModelView) -> tuple[torch.Tensor, 
     """The published code's inverted latents and edited latents, (F, 4, h, w), and its first noise level.
 
     Written anew from the description of the code, on the network itself: no function of ours but the model's."""
-    model, scale, seed = svd.load(shot.model), 0.18215, 42
+    model, scale = svd.load(shot.model), 0.18215
 
     def seen(pictures: list[Frame]) -> torch.Tensor:
         framed = [view.framing(shot.info).to_model(p.astype(np.float32) / 255) for p in pictures]
         return torch.from_numpy(np.stack(framed)).permute(0, 3, 1, 2) * 2 - 1
 
-    def draw(shape: tuple[int, ...]) -> torch.Tensor:
+    def draw(purpose: str, shape: tuple[int, ...]) -> torch.Tensor:
+        seed = schedule.derived_seed(42, purpose, 0, 5)
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
     def mode(pictures: torch.Tensor) -> torch.Tensor:
@@ -254,11 +284,11 @@ def published_code(shot: Shot, view: pictures.ModelView) -> tuple[torch.Tensor, 
         z = mode(source)[None] * scale
         flat = z.flatten(2)
         x0 = (z - flat.mean(2)[..., None, None, None]) / (flat.std(2)[..., None, None, None] + 1e-6)
-        first = mode(source[:1] + 0.2 * draw(source[:1].shape))
+        first = mode(source[:1] + 0.2 * draw("condition", source[:1].shape))
         first = (first - first.mean()) / (first.std() + 1e-6) / scale
         token = model.condition(source[:1], noise_aug=0.2).token
         levels = model.config.sigmas(4).tolist()[4 - int(4 * 0.8) :]
-        x, noise = x0, draw(x0.shape)
+        x, noise = x0, draw("inversion", x0.shape)
         for i in range(len(levels) - 2, -1, -1):
             low, high = levels[i + 1], levels[i]
             point = x0 + (x - x0) * high / low if low > 1 else x0 + noise * high * x0.std()
@@ -268,7 +298,7 @@ def published_code(shot: Shot, view: pictures.ModelView) -> tuple[torch.Tensor, 
         inverted = x
 
         edited_condition = model.condition(edited, noise_aug=0.2)
-        latent = mode(edited + 0.2 * draw(edited.shape))
+        latent = mode(edited + 0.2 * draw("condition", edited.shape))
         for high, low in itertools.pairwise(levels):
             cond = network(x, latent, edited_condition.token, high)
             uncond = network(x, torch.zeros_like(latent), torch.zeros_like(edited_condition.token), high)
@@ -312,9 +342,28 @@ def test_stages_equal_the_algorithm_bit_for_bit(tiny_svd: Path) -> None:
     )
     z = torch.cat(encoded)[None]
     first, edited = pictures.plate(shot, view, 0), pictures.keyframe(shot, view, "key0")
-    latents = algorithm.edit(model, z, first, edited, settings)
+    latents = algorithm.edit(model, z, first, edited, settings, span=(0, 5))
     assert torch.equal(latents[0], torch.from_numpy(shot.kept[ran["denoise"].key]["latents"]))
     assert not torch.allclose(latents, z, atol=0.1)
+
+
+def test_draws_are_independent_of_each_other(tiny_svd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pictures, of latents, and of two windows: no two are alike, but a window's first frame has the same noise
+    while inverting and while painting."""
+    randn, drawn = torch.randn, []
+
+    def recording(*given: Any, **named: Any) -> torch.Tensor:
+        noise = randn(*given, **named)
+        if noise.device.type != "meta":  # not to count memory
+            drawn.append(noise.flatten()[:200])
+        return noise
+
+    monkeypatch.setattr(torch, "randn", recording)
+    Shot(tiny_svd, 9, (0,)).run(strength=0.8, noise_aug=0.2, matte="whole")
+    distinct = {tuple(noise.tolist()): noise for noise in drawn}
+    assert len(distinct) == 2 * 2  # two windows, each with a first frame's and an inversion's
+    for one, other in itertools.combinations(distinct.values(), 2):
+        assert abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) < 0.35
 
 
 def test_results_stream_window_by_window(tiny_svd: Path) -> None:

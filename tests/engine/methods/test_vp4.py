@@ -246,6 +246,11 @@ def test_every_switch_gives_finite_frames(parameters: dict[str, Any]) -> None:
     assert np.isfinite(shot.changes(steps=3, **parameters)).all()
 
 
+def test_literal_consistency_that_runs_away_is_an_error() -> None:
+    with pytest.raises(PaintoverError, match="evening frames .* a lower eta avoids that"):
+        Shot(3).changes(steps=3, consistency="literal", eta=20, consistency_steps=500)
+
+
 def test_cancel_takes_effect_between_passes() -> None:
     shot = Shot(5)
     with pytest.raises(PaintoverError, match="cancelled"):

@@ -1,0 +1,180 @@
+"""Whether a video model can show what the methods' parts are worth: the gates before any table is printed.
+
+    python training/evaluate_small_svd.py --model FOLDER --gates [--clips 4] [--lora-steps 250]
+
+Clips are of `paintover_evaluation.motions`, of seeds that training never drew. Each gate prints its figure, what it has
+to be, and whether it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from paintover_engine.diffusion import i2vedit, matching, sampling, sarp, schedule, training
+from paintover_engine.diffusion.lora import Adapters
+from paintover_engine.diffusion.svd import Condition, VideoModel
+from paintover_evaluation import motions
+from torch import Tensor
+
+SEED = 90_000
+STEPS = 25
+LEVELS = (0.3, 1.0, 3.0, 10.0, 30.0)
+VALUES = 2000
+"""Of latents, for A²: it grows with their number."""
+
+
+def gates(model: VideoModel, clips: int, lora_steps: int) -> None:
+    """Prints every gate's line."""
+    videos = [motions.random_clip(np.random.default_rng(SEED + n)) for n in range(clips)]
+    for name, kind, least in (
+        ("spatial", "transformer_blocks", 0.10),
+        ("temporal", "temporal_transformer_blocks", 0.05),
+    ):
+        change = np.mean([uniform_change(model, video, kind) for video in videos])
+        line(f"uniform {name} maps change the output by", change, f"≥ {least}", change >= least)
+    grainy, flat = ([implied_noise(model, each) for each in group] for group in (videos, list(map(flattened, videos))))
+    line("A² of the implied noise, grainy", np.mean(grainy), "≤ 2", np.mean(grainy) <= 2)
+    line("A² of the implied noise, flat", np.mean(flat), "≥ 20", np.mean(flat) >= 20)
+    behind = np.mean([round_trip(model, video) for video in videos])
+    line("I2VEdit's round trip behind the VAE, dB", behind, "≤ 3", behind <= 3)
+    share = np.mean([matched_share(model, video, n) for n, video in enumerate(videos)])
+    line("share of the matching mask at 1", share, "0.05 to 0.4", 0.05 <= share <= 0.4)
+    fast = [motions.random_clip(np.random.default_rng(SEED + n), ("fast", "circling")[n % 2]) for n in range(2)]
+    lower = np.mean([lora_gain(model, video, lora_steps) for video in fast])
+    line(f"{lora_steps} LoRA steps lower the held-out motion's loss by", lower, "≥ 0.1", lower >= 0.1)
+
+
+def line(name: str, value: float, wanted: str, passed: bool) -> None:
+    """One gate."""
+    print(f"{'passed' if passed else 'MISSED'}  {name:52s} {value:8.3f}   {wanted}", flush=True)
+
+
+def pixels(video: motions.MotionClip) -> Tensor:
+    """(F, 3, H, W) in -1..1."""
+    return torch.from_numpy(video.render()).permute(0, 3, 1, 2) * 2 - 1
+
+
+def condition(model: VideoModel, frames: Tensor) -> Condition:
+    """Of a clip's first frame."""
+    return model.condition(frames[:1], noise_aug=0.02, seed=1)
+
+
+def flattened(video: motions.MotionClip) -> motions.MotionClip:
+    """The clip with plain colours and without grain."""
+
+    def plain(texture: motions.Texture) -> motions.Texture:
+        return motions.Texture(texture.colour, texture.waves, texture.phases, 0 * texture.tints)
+
+    sprites = tuple(
+        motions.Sprite(sprite.shape, sprite.width, plain(sprite.texture), sprite.path) for sprite in video.sprites
+    )
+    return motions.MotionClip(plain(video.background), video.pan, sprites, video.post, 0.0, video.noise_seed)
+
+
+class Uniform:
+    """Self-attention whose maps are even: every query gets the mean of the values."""
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        mean = attn.to_v(hidden_states).mean(dim=1, keepdim=True).expand_as(hidden_states)
+        output: Tensor = attn.to_out[0](mean)
+        return output
+
+
+@contextlib.contextmanager
+def even_maps(unet: Any, kind: str) -> Iterator[None]:
+    """kind: the attribute of the blocks, spatial or temporal."""
+    blocks = [block for name in matching.attention_blocks(unet) for block in getattr(unet.get_submodule(name), kind)]
+    before = [block.attn1.processor for block in blocks]
+    for block in blocks:
+        block.attn1.set_processor(Uniform())
+    try:
+        yield
+    finally:
+        for block, processor in zip(blocks, before, strict=True):
+            block.attn1.set_processor(processor)
+
+
+@torch.no_grad()
+def uniform_change(model: VideoModel, video: motions.MotionClip, kind: str) -> float:
+    """Change of the network's output, norm over norm, mean over `LEVELS`."""
+    frames = pixels(video)
+    z, given = model.encode(frames), condition(model, frames)
+    changes = []
+    for sigma in LEVELS:
+        x = z + sigma * schedule.noise_like(z, 5)
+        as_it_is = model.raw(x, sigma, [given])
+        with even_maps(model.unet, kind):
+            changes.append(float((model.raw(x, sigma, [given]) - as_it_is).norm() / as_it_is.norm()))
+    return float(np.mean(changes))
+
+
+def implied_noise(model: VideoModel, video: motions.MotionClip) -> float:
+    """A² of the latents that I2VEdit's inversion ends at."""
+    frames = pixels(video)
+    sigmas = model.config.sigmas(STEPS)
+    states = i2vedit.invert(model, model.encode(frames), condition(model, frames), sigmas)
+    values = states[0].flatten() / schedule.initial_scale(sigmas[0])
+    chosen = torch.randperm(len(values), generator=torch.Generator().manual_seed(3))[:VALUES]
+    return sarp.anderson_darling(values[chosen])
+
+
+@torch.no_grad()
+def round_trip(model: VideoModel, video: motions.MotionClip) -> float:
+    """dB that inversion and denoising on the same frame lose against the VAE alone, but for the first frame."""
+    frames = pixels(video)
+    sigmas, z, given = model.config.sigmas(STEPS), model.encode(frames), condition(model, frames)
+    start = i2vedit.invert(model, z, given, sigmas)[:1]
+    back = model.decode(sampling.euler(model.denoiser(given), start, sigmas))
+    errors = [float((decoded - frames)[1:].square().mean()) for decoded in (model.decode(z), back)]
+    return float(10 * np.log10(errors[1] / errors[0]))
+
+
+@torch.no_grad()
+def matched_share(model: VideoModel, video: motions.MotionClip, number: int) -> float:
+    """Of all mask values while a recoloured sprite is painted."""
+    rng = np.random.default_rng(SEED + 500 + number)
+    frames, edited = pixels(video), pixels(video.with_look(motions.random_texture(rng, 1.0)))
+    sigmas, z = model.config.sigmas(STEPS), model.encode(frames)
+    given = condition(model, frames)
+    source = i2vedit.SourceWindow(i2vedit.invert(model, z, given, sigmas), given)
+    masks: list[Tensor] = []
+    match = matching.match
+
+    def recording(*arguments: Any) -> Any:
+        matched = match(*arguments)
+        masks.append((matched.mask == 1).float().mean())
+        return matched
+
+    matching.match = recording
+    try:
+        i2vedit.denoise(model, source, condition(model, edited), sigmas, i2vedit.EditSettings())
+    finally:
+        matching.match = match
+    return float(torch.stack(masks).mean())
+
+
+def lora_gain(model: VideoModel, video: motions.MotionClip, steps: int) -> float:
+    """Share by which a motion adapter lowers the loss on the clip that it learned, at fixed levels with fixed noise."""
+    frames = pixels(video)
+    z, given = model.encode(frames), condition(model, frames)
+
+    def loss() -> float:
+        levels = torch.tensor(LEVELS)
+        noise = [schedule.noise_like(z, 100 + n) for n in range(len(LEVELS))]
+        with torch.no_grad():
+            return sum(
+                float(training.loss_of(lambda x, s: model.raw(x, s, [given]), z, n, level))
+                for n, level in zip(noise, levels, strict=True)
+            )
+
+    with Adapters(model.unet, rank=32) as adapters:
+        adapters.add("window", seed=1)
+        before = loss()
+        settings = training.TrainingSettings(steps=steps, checkpoint=10**6)
+        i2vedit.train(model, adapters, z, given, settings, sigmas=model.config.sigmas(STEPS))
+        adapters.act({"window": [1.0]})
+        return 1 - loss() / before

@@ -1,0 +1,206 @@
+"""Train the proof model: Stable Video Diffusion's classes with attention at every level, on textured motion
+(`paintover_evaluation.motions`).
+
+    python training/proof_svd.py unet   --out RUN --clips 100000 [--cooldown 10000] [--start FILE]
+    python training/proof_svd.py export --out RUN --folder FOLDER
+    python training/proof_svd.py keep   --out RUN --file training/checkpoints/proof-svd.safetensors
+
+Plain SVD training: no look swap, no linear start. A run that was cut off goes on from its last checkpoint, written
+every ten minutes, and ends where one that was not does. `keep` writes what a repository can hold, the averaged weights
+in half precision; `--start` begins a run from such a file, with fresh moments of the optimiser. The picture tower is
+the shipped small-svd's, frozen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from checkpoints import Checkpoint, average, descend, load_part
+from diffusers import UNetSpatioTemporalConditionModel
+from paintover_evaluation import motions
+from safetensors.torch import load_file, save_file
+from small_svd import BUCKET, FPS_ID, Batch, LinearCode
+from small_svd_models import SCALING, TOKEN, build_vae, clip_pixels, linear_code, save_pipeline
+from torch import Tensor
+from transformers import CLIPVisionModelWithProjection
+
+TOWER = Path(__file__).resolve().parents[1] / "engine/paintover_engine/models/small-svd/image_encoder"
+CHECKPOINT_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the training draws. Noise levels: ln σ ~ N(mean, deviation²), and a log-uniform tail up to σ = 700."""
+
+    batch: int = 4
+    rate: float = 1e-3
+    mean: float = 1.0
+    deviation: float = 1.6
+    tail: float = 0.1
+    dropout: float = 0.1
+    ema: float = 0.998
+
+
+def build_unet() -> UNetSpatioTemporalConditionModel:
+    """Three levels, 16², 8² and 4² latents, with spatial and temporal attention in heads of 32 at each; 11 M
+    weights."""
+    unet = UNetSpatioTemporalConditionModel(
+        sample_size=motions.SIZE // 2,
+        in_channels=8,
+        out_channels=4,
+        down_block_types=("CrossAttnDownBlockSpatioTemporal",) * 3,
+        up_block_types=("CrossAttnUpBlockSpatioTemporal",) * 3,
+        block_out_channels=(64, 96, 128),
+        addition_time_embed_dim=32,
+        projection_class_embeddings_input_dim=96,
+        layers_per_block=1,
+        cross_attention_dim=TOKEN,
+        num_attention_heads=(2, 3, 4),
+        num_frames=motions.FRAMES,
+    )
+    torch.nn.init.zeros_(unet.conv_out.weight)
+    torch.nn.init.zeros_(unet.conv_out.bias)
+    return unet
+
+
+def world_code() -> tuple[Tensor, Tensor]:
+    """The linear code of this world's patches."""
+    rng = np.random.default_rng(1234)
+    return linear_code(np.stack([motions.random_clip(rng).render()[0] for _ in range(400)]))
+
+
+@torch.no_grad()
+def draw(
+    code: LinearCode,
+    tower: CLIPVisionModelWithProjection,
+    rng: np.random.Generator,
+    noise: torch.Generator,
+    recipe: Recipe,
+) -> Batch:
+    """A batch of fresh clips at random noise levels."""
+    count = recipe.batch
+    videos = torch.from_numpy(np.stack([motions.random_clip(rng).render() for _ in range(count)]))
+    videos = videos.permute(0, 1, 4, 2, 3) * 2 - 1
+    sigma, augmentation = _levels(recipe, noise), _augmentation(count, noise)
+    keep = (torch.rand(count, generator=noise) >= recipe.dropout).float()
+    clean = code(videos)
+    first = videos[:, :1] + augmentation.reshape(-1, 1, 1, 1, 1) * torch.randn(videos[:, :1].shape, generator=noise)
+    picture = code(first) / SCALING * keep.reshape(-1, 1, 1, 1, 1)
+    token = tower(clip_pixels(videos[:, 0])).image_embeds[:, None] * keep.reshape(-1, 1, 1)
+    level = sigma.reshape(-1, 1, 1, 1, 1)
+    scale = (level**2 + 1).sqrt()
+    noisy = clean + level * torch.randn(clean.shape, generator=noise)
+    ids = torch.stack([torch.full_like(augmentation, FPS_ID), torch.full_like(augmentation, BUCKET), augmentation], 1)
+    model_input = torch.cat([noisy / scale, picture.expand(-1, clean.shape[1], -1, -1, -1)], dim=2)
+    target = (clean - noisy / scale**2) * scale / -level
+    return Batch(model_input, 0.25 * sigma.log(), token, ids, target)
+
+
+def _levels(recipe: Recipe, noise: torch.Generator) -> Tensor:
+    """Noise levels (B,), spread evenly over a batch."""
+    count = recipe.batch
+    stratum = (torch.randperm(count, generator=noise) + torch.rand(count, generator=noise)) / count
+    usual = recipe.mean + recipe.deviation * 2**0.5 * torch.erfinv((2 * stratum - 1).clamp(-0.9999, 0.9999))
+    tail = recipe.mean + stratum * (math.log(700) - recipe.mean)
+    in_tail = torch.rand(count, generator=noise) < recipe.tail
+    return torch.where(in_tail, tail, usual).clamp(math.log(0.002), math.log(700)).exp()
+
+
+def _augmentation(count: int, noise: torch.Generator) -> Tensor:
+    """Noise on the condition picture: SVD's 0.02 mostly, up to 0.2 else."""
+    wide = 0.02 * 10 ** torch.rand(count, generator=noise)
+    return torch.where(torch.rand(count, generator=noise) < 0.7, torch.full((count,), 0.02), wide)
+
+
+def train(run: Path, clips: int, cooldown: int, seed: int, recipe: Recipe, start: Path | None = None) -> None:
+    """Until `clips` clips were seen in all sittings; the rate falls to 0 over the last `cooldown` of them.
+
+    Checkpoint: RUN/unet.safetensors. The networks compute in bfloat16, weights and moments stay float32."""
+    torch.manual_seed(seed)
+    code, unet = LinearCode("cpu", world_code()), build_unet()
+    if start is not None:
+        unet.load_state_dict({name: value.float() for name, value in load_file(start).items()})
+    tower = CLIPVisionModelWithProjection.from_pretrained(TOWER, dtype=torch.float32).requires_grad_(False).eval()
+    mean = copy.deepcopy(unet).requires_grad_(False)
+    optimiser = torch.optim.AdamW(unet.parameters(), lr=recipe.rate, betas=(0.9, 0.99), fused=True)
+    point = Checkpoint(run / "unet.safetensors", seed, CHECKPOINT_SECONDS, model=unet, ema=mean, optimiser=optimiser)
+    point.load()
+    losses, steps, fall = [], clips // recipe.batch, max(cooldown // recipe.batch, 1)
+    began, used = point.step, time.process_time()
+    while point.step < steps:
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate * min(1.0, (point.step + 1) / 100, (steps - point.step) / fall)
+        batch = draw(code, tower, point.rng, point.noise, recipe)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = batch.loss(unet)
+        descend(loss, optimiser)
+        point.step += 1
+        average(mean, unet, 1 - min(recipe.ema, (1 + point.step) / (10 + point.step)))
+        losses.append(loss.item())
+        if point.step % 50 == 0:
+            cost = (time.process_time() - used) / (point.step - began) / recipe.batch
+            line = {"clips": point.step * recipe.batch, "loss": round(float(np.mean(losses)), 4)}
+            print(json.dumps({**line, "cpu_seconds_a_clip": round(cost, 3)}), flush=True)
+            losses.clear()
+        point.save(now=point.step == steps)
+
+
+def keep(run: Path, file: Path) -> None:
+    """Write the averaged weights in half precision to one file, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.half() for name, value in load_part(run / "unet.safetensors", "ema").items()}
+    fresh = file.with_suffix(".part")
+    save_file(weights, fresh)
+    fresh.replace(file)
+
+
+def export(run: Path, folder: Path) -> None:
+    """Write the diffusers folder of the averaged weights in half precision, whole or not at all."""
+    unet, tower = build_unet(), CLIPVisionModelWithProjection.from_pretrained(TOWER)
+    unet.load_state_dict(load_part(run / "unet.safetensors", "ema"))
+    save_pipeline(folder, build_vae(world_code()), tower, unet, DEFAULTS)
+
+
+DEFAULTS = {
+    "frames": motions.FRAMES,
+    "size": [motions.SIZE, motions.SIZE],
+    "noise_aug_strength": 0.02,
+    "strength": 0.55,
+    "guidance": 1.0,
+}
+
+
+def main() -> None:
+    """Trains, exports, or writes the file to keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("unet", "export", "keep"))
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--folder", type=Path, help="export: the diffusers folder to write")
+    parser.add_argument("--file", type=Path, help="keep: the file to write")
+    parser.add_argument("--start", type=Path, help="unet: weights to begin a new run with, as `keep` writes them")
+    parser.add_argument("--clips", type=int, default=100_000)
+    parser.add_argument("--cooldown", type=int, default=10_000, help="clips over which the learning rate falls to 0")
+    parser.add_argument("--rate", type=float, default=Recipe.rate)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    given.out.mkdir(parents=True, exist_ok=True)
+    if given.part == "unet":
+        train(given.out, given.clips, given.cooldown, given.seed, Recipe(rate=given.rate), given.start)
+    elif given.part == "export":
+        export(given.out, given.folder)
+    else:
+        keep(given.out, given.file)
+
+
+if __name__ == "__main__":
+    main()
