@@ -26,8 +26,9 @@ _FARTHEST = 12.0  # pixels, of those, that paint is moved at most
 
 
 def weight(confidence: float, distance: int) -> float:
-    """How much a layer counts in a frame at a distance, in frames, from its keyframe."""
-    return confidence / abs(distance)
+    """How much a layer counts in a frame at a distance, in frames, from its keyframe. The square root leaves more
+    frames for the network of both keyframes to decide (`compose.reconcile`)."""
+    return float(np.sqrt(confidence / abs(distance)))
 
 
 def blended(layers: Sequence[KeyframeLayer], number: int, view: PlateRegion) -> tuple[Picture, Plane]:
@@ -72,11 +73,11 @@ def _aligned(
 ) -> tuple[tuple[Picture, Plane], tuple[Picture, Plane]]:
     """The sides, moved onto each other by the flow between the plate painted over by either; as they are where that
     does not make them more alike. plate: (h, w, 3), what is painted over."""
-    shown = [_grey(plate + _times(painted - plate, alpha)) for painted, alpha in sides]
-    to_second = FlowEstimator().between(*shown)
-    to_first = FlowEstimator().between(*reversed(shown))
-    before = float(cv2.absdiff(*shown).sum())
-    if before < 1 or float(cv2.absdiff(warp(shown[1], to_second), shown[0]).sum()) > 0.8 * before:
+    first, second = (_grey(plate + _times(painted - plate, alpha)) for painted, alpha in sides)
+    to_second = FlowEstimator().between(first, second)
+    to_first = FlowEstimator().between(second, first)
+    before = float(cv2.absdiff(first, second).sum())
+    if before < 1 or float(cv2.absdiff(warp(second, to_second), first).sum()) > 0.8 * before:
         return sides
     height, width = plate.shape[:2]
     scale = width / to_second.shape[1]

@@ -77,9 +77,9 @@ def estimate_hops(
         second = frame_at(number + hop)
         here, there = (halved(frame.grey) for frame in (first, second))
         forward, backward = estimator.between(here, there), estimator.between(there, here)
-        labs = [halved(frame.lab) for frame in (first, second)]
-        error = _packed_error(motion_error(forward, backward, *labs, _PIXEL))
-        back_error = _packed_error(motion_error(backward, forward, *labs[::-1], _PIXEL))
+        here_lab, there_lab = halved(first.lab), halved(second.lab)
+        error = _packed_error(motion_error(forward, backward, here_lab, there_lab, _PIXEL))
+        back_error = _packed_error(motion_error(backward, forward, there_lab, here_lab, _PIXEL))
         columns.append((pack(forward), pack(backward), error, back_error))
     forwards, backwards, errors, back_errors = zip(*columns, strict=True)
     return HopChunk(np.stack(forwards), np.stack(backwards), np.stack(errors), np.stack(back_errors))

@@ -95,7 +95,7 @@ def test_next_independent_stage_runs_concurrently(runner: Runner, monkeypatch: p
     monkeypatch.setattr(tracking.flow, "compute", flowed)
     monkeypatch.setattr(draft.result, "compute", patient)
     report = runner.run(stage, later)
-    assert [number for number, _ in report.frames] == list(range(1, 8))
+    assert [frame.number for frame in report.frames] == list(range(1, 8))
 
 
 def test_concurrent_stage_runs_once(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
