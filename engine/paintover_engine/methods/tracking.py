@@ -182,7 +182,7 @@ class TrackingPlanner:
         previous: tuple[Stage, ...] = ()
         for span in outward(key.frame, end):
             pairs = (span[0] - 1, span[1] - 1) if step > 0 else span
-            hops: list[Stage] = []
+            hops: list[Stage[HopParameters, HopChunk]] = []
             for hop in HOPS:  # those that lead to the keyframe or to frames beyond it
                 if step > 0:
                     hops += self._hops_of(hop, max(span[0] - hop, key.frame), span[1] - hop)
