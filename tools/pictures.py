@@ -1,11 +1,14 @@
 """Makes the README's pictures from what `paintover demo` wrote.
 
-python tools/pictures.py paintover-demo     writes docs/pictures/demo.png, demo.webp and tutorial-*.jpg
+python tools/pictures.py paintover-demo     writes docs/pictures/demo.png, demo.webp and tutorial-*
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +46,37 @@ def tutorial_pictures(folder: Path) -> None:
         Image.fromarray(picture).save(PICTURES / f"tutorial-{name}.jpg", quality=85)
 
 
+def monitor_picture(folder: Path, path: Path) -> None:
+    """The monitor's page with the demo's job open, in a real Chromium."""
+    from paintover_bridge.client import connect
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
+    for argument in ("--headless=new", "--no-sandbox", "--window-size=1280,800", "--force-device-scale-factor=1"):
+        options.add_argument(argument)
+    with tempfile.TemporaryDirectory() as data, connect(data, ephemeral=False) as client:
+        shot = client.create_shot(folder / "shot.mp4").name
+        client.put_keyframe(shot, DEMO.keyframe, folder / "keyframe.png")
+        job = client.create_job(shot).name
+        client.wait_until_finished(job, 300)
+        driver = webdriver.ChromeService(shutil.which("chromedriver"))
+        browser = webdriver.Chrome(options=options, service=driver)
+        try:
+            browser.get(client.open_monitor())
+            wait = WebDriverWait(browser, 30)
+            wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, ".after.shown"))
+            browser.find_element(By.CSS_SELECTOR, ".title").click()
+            wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, ".picture.there"))
+            time.sleep(2)  # the strip's pictures fade in
+            browser.save_screenshot(str(path))
+        finally:
+            browser.quit()
+            client.stop_engine(when_idle=False)
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description="Makes the README's pictures from what `paintover demo` wrote.")
@@ -54,6 +88,7 @@ def main() -> None:
     sheet.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(PICTURES / "demo.png", optimize=True)
     moving_picture(folder, PICTURES / "demo.webp")
     tutorial_pictures(folder)
+    monitor_picture(folder, PICTURES / "tutorial-monitor.png")
 
 
 if __name__ == "__main__":

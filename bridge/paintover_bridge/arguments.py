@@ -117,7 +117,7 @@ def check_output(output: str, *, may_exist: bool) -> None:
     except FileNotFoundError as error:
         above = os.path.dirname(folder)
         raise bad_input(
-            f"There is no folder '{above}' to make '{os.path.basename(folder)}' in; check the path, or make it first."
+            f"There is no folder '{folder}' to write to, and none '{above}' to make it in; check the path."
         ) from error
     except OSError as error:
         raise bad_input(f"The folder '{folder}' cannot be made ({error.strerror}); choose another place.") from error

@@ -176,6 +176,9 @@ def _methods(folder: Path) -> Iterator[Check]:
             engine = client.get_engine()
             where = f"running, process {engine.pid}" if running else "none is running; one starts when needed"
             yield Check("engine answers", True, f"{engine.version}, protocol {engine.protocol} ({where})")
+            for model in engine.found_models:
+                found = f"for {', '.join(model.methods)}; {size(model.size_bytes)}, licence: {model.licence}"
+                yield Check(f"model {model.name}", True, found)
             yield from _gpus(client)
             for method in client.list_methods():
                 needs = "; ".join(method.needs) or "nothing beyond the engine"

@@ -29,6 +29,11 @@ class Editor:
     name: str
     command: tuple[str, ...]
 
+    @property
+    def saving(self) -> str:
+        """How a save reaches the shot in this program, a sentence; "" for a program that is not known."""
+        return next((text for name, text in _SAVING.items() if self.name.lower().startswith(name)), "")
+
     def open(self, picture: Path) -> None:
         """Starts the program with a picture and returns at once. Raises ClientError when the program cannot be
         started."""
@@ -44,6 +49,15 @@ class Editor:
                 f"The editor '{words[0]}' cannot be started ({reason}); name another with --editor.",
             ) from error
         threading.Thread(target=process.wait, name="paintover-editor", daemon=True).start()  # reaps the process
+
+
+_SAVING = {
+    "photoshop": "Ctrl+S (⌘S on a Mac), with Maximize Compatibility on.",
+    "affinity": "Ctrl+S (⌘S on a Mac), with Save Over Imported PSD Files on in its settings; else export that PSD.",
+    "krita": "Ctrl+S. A .kra or PNG of that name beside it is taken too.",
+    "gimp": "File > Overwrite (Ctrl+S writes an .xcf beside it, which is taken too, a few seconds later).",
+}
+"""How programs save an opened PSD, by how their names begin."""
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,28 @@ from collections.abc import Sequence
 
 from paintover_bridge.arguments import KeyframeFile
 from paintover_bridge.daemon import farm_command
-from paintover_bridge.errors import OK, ClientError
+from paintover_bridge.errors import OK, ClientError, bad_input
 from paintover_bridge.job_request import JobRequest
 from paintover_bridge.output import CommandOutput
 
 
 def write_bundle(
-    request: JobRequest, keyframes: Sequence[KeyframeFile], folder: str, result: str | None, output: CommandOutput
+    request: JobRequest,
+    keyframes: Sequence[KeyframeFile],
+    folder: str,
+    result: str | None,
+    output: CommandOutput,
+    redone: tuple[int, int] | None = None,
+    earlier: str | None = None,
 ) -> int:
     """Writes the bundle of a request into a new folder and says what it holds; returns the exit status.
 
-    result: where the edited shot goes; None for a folder in the bundle. Raises ClientError as the engine does."""
+    result: where the edited shot goes; None for a folder in the bundle. redone, earlier: the frames to make anew of an
+    earlier bundle's, and its job file; None: all frames. Raises ClientError as the engine does."""
+    if request.clip is not None:
+        raise bad_input(
+            "A bundle takes media, not a timeline's clip; give the clip's media, and --range for its frames."
+        )
     described = {
         "source": os.path.abspath(request.source),
         "frames": request.frames,
@@ -38,6 +49,8 @@ def write_bundle(
         "mattes": _absolute(request.mattes),
         "overwrite": request.overwrite,
         "folder": os.path.abspath(folder),
+        "redone": redone,
+        "earlier": os.path.abspath(earlier) if earlier else "",
     }  # fmt: skip
     ran = subprocess.run(
         farm_command("bundle"),

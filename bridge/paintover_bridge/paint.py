@@ -22,6 +22,7 @@ from paintover_bridge.editors import Editor
 from paintover_bridge.errors import FAILED, INTERRUPTED, OK, ClientError, bad_input
 from paintover_bridge.job_request import JobRequest
 from paintover_bridge.messages import absolute
+from paintover_bridge.native_files import readable
 from paintover_bridge.output import CommandOutput
 from paintover_bridge.progress import duration, frame_record, progress_record, range_in_words
 from paintover_bridge.propagate import (
@@ -171,8 +172,11 @@ class PaintSession:
             return
         if self._editor.name == "Photoshop":
             self._client.open_monitor()  # the panel connects to its port
-        self._output.event("editor", {"name": self._editor.name})
+        saving = self._editor.saving
+        self._output.event("editor", {"name": self._editor.name, "saving": saving or None})
         self._output.say(f"Opening {self._editor.name}; press Ctrl-C here when you are done.")
+        if saving:
+            self._output.say(f"To save in {self._editor.name}: {saving}")
 
     # While the editor is open.
 
@@ -210,7 +214,7 @@ class PaintSession:
         self._output.event("saved", {"path": str(path)})
         self._saved_at = _last_change(path)
         try:
-            keyframe = self._client.put_keyframe(self._shot.name, self._options.frame, path)
+            keyframe = self._client.put_keyframe(self._shot.name, self._options.frame, readable(path))
             self._output.event("keyframe", as_record(keyframe))
             if keyframe.name == self._keyframe:
                 self._output.say(f"Saved {path.name}, with nothing painted differently.")

@@ -12,15 +12,17 @@ import stat
 import struct
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paintover_bridge.errors import ClientError
+from paintover_bridge.native_files import NATIVE, ZIPPED
 
 PICTURES = (".psd", ".psb", ".png", ".tif", ".tiff", ".exr", ".jpg", ".jpeg")
-UNREADABLE = (".xcf", ".kra", ".afphoto", ".af", ".clip", ".ora", ".procreate")
+UNREADABLE = (".afphoto", ".af", ".clip", ".procreate")
 SETTLED_SECONDS = 0.15  # a complete file that has not changed for so long is a save
 INCOMPLETE_SECONDS = 2.0  # an incomplete file is reported after so long; the engine then names what is wrong with it
 POLL_SECONDS = 0.5  # network folders send no notifications
@@ -103,7 +105,7 @@ class SaveWatcher:
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 name = Path(entry.name)
-                if name.stem != self._stem or name.suffix.lower() not in (*PICTURES, *UNREADABLE):
+                if name.stem != self._stem or name.suffix.lower() not in (*PICTURES, *NATIVE, *UNREADABLE):
                     continue
                 try:
                     status = os.stat(entry.path)
@@ -188,6 +190,8 @@ def is_whole(path: Path) -> bool:
     size = os.path.getsize(path)
     if size == 0:
         return False
+    if path.suffix.lower() in ZIPPED:
+        return zipfile.is_zipfile(path)  # its directory, which is written last
     with open(path, "rb") as file:
         start = file.read(8)
         if start[:4] == b"8BPS":

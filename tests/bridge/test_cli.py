@@ -92,7 +92,7 @@ def test_out_is_checked_before_an_engine_starts(paintover: Run, folder: Path, tm
     (tmp_path / "k.png").write_bytes(b"")
     (tmp_path / "shot.mov").write_bytes(b"")
     (tmp_path / "out.mov").write_bytes(b"")
-    for out, sentence in (("out.mov", "out.mov' exists; add --overwrite"), ("a/b/out.mov", "no folder '")):
+    for out, sentence in (("out.mov", "out.mov' exists; add --overwrite"), ("a/b/out.mov", "a' to make it in")):
         ran = paintover("propagate", "shot.mov", "-k", "0=k.png", "-o", out)
         assert (ran.returncode, sentence in ran.stderr) == (2, True), ran.stderr
         assert not folder.exists()

@@ -7,6 +7,7 @@ import queue
 import struct
 import threading
 import time
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,12 +161,26 @@ def test_other_extension_counts_but_no_other_stem(watch: Watch, picture: Path) -
     assert reported.nothing_more()
 
 
+def test_native_files_count_once_they_are_whole(watch: Watch, picture: Path, tmp_path: Path) -> None:
+    reported = watch(picture)
+    with zipfile.ZipFile(tmp_path / "packed", "w") as packed:
+        packed.writestr("mergedimage.png", png(8))
+    whole = (tmp_path / "packed").read_bytes()
+    kra = picture.with_suffix(".kra")
+    kra.write_bytes(whole[:-5])
+    assert reported.nothing_more()
+    kra.write_bytes(whole)
+    assert reported.next() == (kra, whole)
+    picture.with_suffix(".xcf").write_bytes(b"gimp xcf 1")
+    assert reported.next() == (picture.with_suffix(".xcf"), b"gimp xcf 1")
+
+
 def test_unreadable_format_is_reported_once(watch: Watch, picture: Path) -> None:
     reported = watch(picture)
-    for contents in (b"gimp xcf 1", b"gimp xcf 22"):
-        picture.with_suffix(".xcf").write_bytes(contents)
+    for contents in (b"affinity 1", b"affinity 22"):
+        picture.with_suffix(".af").write_bytes(contents)
         time.sleep(0.3)
-    assert reported.unreadable.get(timeout=SECONDS) == picture.with_suffix(".xcf")
+    assert reported.unreadable.get(timeout=SECONDS) == picture.with_suffix(".af")
     assert reported.unreadable.empty()
     assert reported.nothing_more()
 

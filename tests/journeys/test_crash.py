@@ -35,7 +35,10 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="fi
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", range(PARTS))
-def test_random_kills_lose_and_repeat_nothing(part: int, data_dir: Path, tmp_path: Path) -> None:
+def test_random_kills_lose_and_repeat_nothing(
+    part: int, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAINTOVER_CPU_WORKERS", str(1 + part % 2))
     dice = random.Random(SEED * PARTS + part)
     shots = [make_small_shot(tmp_path / f"shot{n}", count=24, key=8 + n, width=160, height=120) for n in range(2)]
     stage_log = StageLog(data_dir)

@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import IO
 
+import cv2
 import pytest
 from paintover_bridge.client import Client
 from paintover_engine.farm.leases import LEASE_SECONDS
@@ -133,6 +134,23 @@ def test_cancelled_task_ends_with_notice(tmp_path: Path) -> None:
     assert (process.returncode, errors) == (130, "")
     assert "openjd_status: Cancelled; what was finished is kept." in text
     assert list((job.parent / "store" / "leases").iterdir()) == []
+
+
+def test_some_frames_are_redone_on_the_same_store(shot: SmallShot, tmp_path: Path) -> None:
+    first = bundle(shot, tmp_path / "first")
+    assert rendered(first)[0] == 0
+    second = tmp_path / "second.png"
+    shutil.copyfile(shot.source / "00020.png", second)
+    picture = cv2.imread(str(second))
+    cv2.circle(picture, (30, 30), 9, (220, 30, 30), -1, cv2.LINE_AA)
+    cv2.imwrite(str(second), picture)
+    job = bundle(shot, tmp_path / "again", "-k", f"20={second}", "--frames", "18-22", "--keep", str(first))
+    status, text = rendered(job)
+    assert status == 2 and "are not in this store" in text
+    assert rendered(job, "--store", str(first.parent / "store"))[0] == 0
+    before, after = pictures(first.parent / "result"), pictures(job.parent / "result")
+    changed = {int(Path(name).stem) for name in after if after[name] != before[name]}
+    assert len(after) == shot.count and changed == set(range(18, 23))
 
 
 def test_unrendered_windows_are_named(shot: SmallShot, tmp_path: Path) -> None:

@@ -221,6 +221,21 @@ def test_difference_and_matte_show_where_the_paint_is(viewer: Any, browser: WebD
         assert pixels[height // 8, width // 8] < 40
 
 
+def test_results_of_a_shot_are_compared(engine: Client, job: job_pb2.Job, viewer: Any, browser: WebDriver) -> None:
+    other = engine.create_job(job.spec.shot, parameters={"softness": "6"})
+    assert engine.wait_until_finished(other.name, SECONDS)
+    against = viewer.find_element(By.CSS_SELECTOR, '[aria-label="Compare with"]')
+    until(lambda: against.is_displayed())
+    number = other.name.removeprefix("jobs/")
+    against.find_element(By.CSS_SELECTOR, f'option[value="{number}"]').click()
+    source = "return document.querySelector('.plate').src"
+    until(lambda: f"/jobs/{number}/result/10?" in browser.execute_script(source))
+    assert viewer.find_element(By.CSS_SELECTOR, ".side.left").text.lower() == f"#{number}"
+    against.find_element(By.CSS_SELECTOR, 'option[value=""]').click()
+    until(lambda: f"/{job.name}/plate/10?" in browser.execute_script(source))
+    engine.delete_job(other.name)
+
+
 def test_engine_that_stopped_leaves_the_last_picture(
     browser: WebDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

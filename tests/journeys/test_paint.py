@@ -54,6 +54,21 @@ pytestmark = [
 ]
 
 
+SAVE_AS_XCF = (
+    STROKE.rpartition("(file-psd-save")[0]
+    + """
+(gimp-file-save RUN-NONINTERACTIVE image layer "{xcf}" "{xcf}")
+"""
+)
+
+TELL_ACTIVE = """
+(define image (car (gimp-file-load RUN-NONINTERACTIVE "{path}" "{path}")))
+(define port (open-output-file "{told}"))
+(display (car (gimp-item-get-name (car (gimp-image-get-active-layer image)))) port)
+(close-output-port port)
+"""
+
+
 class Artist:
     """Runs GIMP once for each save, as its user sees it: open, paint on the top layer, save in place."""
 
@@ -63,12 +78,15 @@ class Artist:
 
     def paint(self, picture: Path, x: int, y: int, side: int) -> None:
         """Fills an ellipse of a width and height at a place; returns when GIMP has saved."""
-        self._script.write_text(STROKE.format(path=picture, x=x, y=y, side=side))
+        before = picture.stat().st_mtime_ns
+        self.run(STROKE.format(path=picture, x=x, y=y, side=side))
+        assert picture.stat().st_mtime_ns != before, "GIMP did not save"
+
+    def run(self, script: str) -> None:
+        self._script.write_text(script)
         load = f'(load "{self._script}")'
         command = [str(GIMP), "-i", "-d", "-f", "-b", load, "-b", "(gimp-quit 0)"]
-        before = picture.stat().st_mtime_ns
         subprocess.run(command, env=self._environment, capture_output=True, timeout=SECONDS, check=True)
-        assert picture.stat().st_mtime_ns != before, "GIMP did not save"
 
 
 class Painter:
@@ -159,3 +177,18 @@ def test_each_save_in_gimp_shows_in_the_draft_and_outdates_the_one_before(
             assert centre, (number, x)
         plate = shot.plate(number)
         assert np.array_equal(cv2.imread(str(written[number]))[:40], plate[:40])
+
+
+def test_gimp_opens_on_the_paint_layer_and_its_xcf_is_taken(session: Painter, shot: SmallShot, tmp_path: Path) -> None:
+    picture = Path(session.until("exported")[1]["path"])
+    session.until("editor")
+    artist = Artist(tmp_path)
+    artist.run(TELL_ACTIVE.format(path=picture, told=tmp_path / "active"))
+    assert (tmp_path / "active").read_text() == "Paint"
+
+    artist.run(SAVE_AS_XCF.format(path=picture, xcf=picture.with_suffix(".xcf"), x=100, y=60, side=60))
+    assert session.until("saved")[1]["path"] == str(picture.with_suffix(".xcf"))
+    assert session.until("keyframe")[1]["has_matte"]  # of the layer, as from the PSD
+    session.until("done")
+    assert session.end() == 0
+    assert red(sorted((tmp_path / "out").glob("*.png"))[20])[90, 130 - 24]

@@ -44,6 +44,7 @@ def propagate(effect: Effect, client: Client) -> str:
     """Presses Propagate and waits for the job; its name."""
     before = {job.name for job in client.list_jobs()}
     effect.edit("propagate")
+    wait_for(lambda: "try again" not in effect.status or effect.edit("propagate") != OK)  # a loaded machine
     wait_for(lambda: {job.name for job in client.list_jobs()} - before or effect.edit("refresh") != OK)
     (job,) = {job.name for job in client.list_jobs()} - before
     assert client.wait_until_finished(job, 60)

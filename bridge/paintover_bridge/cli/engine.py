@@ -19,9 +19,12 @@ from paintover_bridge.errors import FAILED, OK, UNAVAILABLE, ClientError
 )
 @click.option("--gpu-memory", metavar="SIZE", help="Use that much of a GPU at most: 8G.  [default: all]")
 @click.option("--cache-size", metavar="SIZE", help="Room on disk for what can be made again.  [default: 50G]")
+@click.option(
+    "--cpu-workers", metavar="N", type=click.IntRange(1), help="Processes that compute on the CPU.  [default: 1]"
+)
 @click.option("--metrics", is_flag=True, help="Answer /metrics for Prometheus, on the monitor's port, with the token.")
 @context.common
-def serve(listen: str, gpu_memory: str | None, cache_size: str | None, metrics: bool) -> int:
+def serve(listen: str, gpu_memory: str | None, cache_size: str | None, cpu_workers: int | None, metrics: bool) -> int:
     """Run the engine in this terminal.
 
     It serves every client on this machine until Ctrl-C or `paintover stop`.
@@ -35,6 +38,7 @@ def serve(listen: str, gpu_memory: str | None, cache_size: str | None, metrics: 
 
     sizes = {"--gpu-memory": gpu_memory, "--cache-size": cache_size}
     options = [part for name, text in sizes.items() if text for part in (name, str(parse_size(text)))]
+    options += ["--cpu-workers", str(cpu_workers)] if cpu_workers else []
     return daemon.serve(context.data_folder(), listen, [*options, *(["--metrics"] if metrics else [])])
 
 

@@ -6,6 +6,7 @@ import click
 
 from paintover_bridge.cli import context
 from paintover_bridge.cli.job_options import JobOptions, keyframe_options, method_options, takes_job
+from paintover_bridge.errors import bad_input
 
 _STAGES = ("prepare", "propagate", "deliver")
 
@@ -49,6 +50,8 @@ def farm() -> None:
 @click.option("--result", metavar="OUT", help="Where the edited shot goes.  [default: result/ in DIR]")
 @click.option("--write-mattes", "mattes", metavar="PATH", help="A pattern or folder to write the mattes to.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--frames", "redone", metavar="A-B", help="With --keep: make only these frames anew.")
+@click.option("--keep", "earlier", metavar="JOBFILE", help="With --frames: the job.json that made the others.")
 @context.common
 @takes_job
 def bundle(
@@ -57,6 +60,8 @@ def bundle(
     keyframe_mattes: tuple[str, ...],
     folder: str,
     result: str | None,
+    redone: str | None,
+    earlier: str | None,
 ) -> int:
     """Write a job as an Open Job Description bundle.
 
@@ -64,11 +69,16 @@ def bundle(
     take them, and job.json, which `paintover render` runs on any other farm. The keyframes are copied into it.
 
     \b
-    Example:
+    Examples:
       paintover farm bundle 'plates/sh010.####.exr' -k 1001=a.exr --result 'out/sh010.####.exr' -o sh010_bundle
+      paintover farm bundle 'plates/sh010.####.exr' -k 1001=a.exr -k 1046=b.exr \\
+        --frames 1040-1052 --keep sh010_bundle/job.json -o sh010_again
     """
-    from paintover_bridge.arguments import parse_keyframes
+    from paintover_bridge.arguments import parse_keyframes, parse_range
     from paintover_bridge.farm import write_bundle
 
+    if (redone is None) != (earlier is None):
+        raise bad_input("--frames and --keep belong together: the frames to make anew, and the job.json of the others.")
     files = parse_keyframes(keyframes, keyframe_mattes)
-    return write_bundle(job.parse(), files, folder, result, context.output())
+    chosen = parse_range(redone, "--frames") if redone else None
+    return write_bundle(job.parse(), files, folder, result, context.output(), chosen, earlier)

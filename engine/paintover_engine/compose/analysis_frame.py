@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.flow import halved
 
 Display = NDArray[np.uint8]
@@ -35,6 +36,10 @@ class AnalysisFrame:
     @functools.cached_property
     def lab(self) -> Lab:
         return cielab(self.display)
+
+    def exposed(self, exposure: Exposure) -> AnalysisFrame:
+        """The frame at another exposure; itself where it changes nothing."""
+        return self if exposure is NO_CHANGE else AnalysisFrame(exposure.of_display(self.sharp))
 
     def prepared(self) -> AnalysisFrame:
         """Itself, with `sharp_grey` and `lab` computed."""

@@ -1,14 +1,16 @@
-"""A keyframe's contribution to the frames that its edit was propagated to, and the blend of two keyframes'."""
+"""A keyframe's contribution to the frames that its edit was propagated to."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.colour_map import ColourMap
+from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.layer import PaintLayer, Picture, PlateRegion, reach
 from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.motion import Span
@@ -37,7 +39,21 @@ class KeyframeLayer:
         self._size = size
         self._spans = spans
         self._colour = ColourMap(colour.table, 0.0)
+        self._mapped = tracked is not None and tracked.mapped
         self._layer = PaintLayer(paint, self._colour, colour.drawn, tracked.firmness) if tracked else None
+
+    def with_mattes(self, span: Span, mattes: NDArray[np.uint8]) -> KeyframeLayer:
+        """The layer of an edit that is not mapped, with other mattes (frames, h, w) in a span of its frames."""
+        found = [(each, propagated) for each, propagated in self._spans if each != span]
+        own = next(propagated for each, propagated in self._spans if each == span)
+        layer = copy.copy(self)
+        layer._spans = [*found, (span, dataclasses.replace(own, matte=mattes))]
+        return layer
+
+    @property
+    def mapped(self) -> bool:
+        """Whether its paint sticks to the surface under it."""
+        return self._mapped
 
     def confidence(self, number: int) -> float:
         """0..1: how far the edit in a frame is to be trusted; 0 from a cut on."""
@@ -58,30 +74,16 @@ class KeyframeLayer:
 
     def composite(self, number: int, view: PlateRegion) -> tuple[Picture, Plane]:
         """The painted colour (h, w, 3) and the matte (h, w) of a view of a frame."""
+        propagated, index = self._at(number)
+        exposure = Exposure.unpacked(propagated.exposure[index]).significant()
+        if exposure is not NO_CHANGE:
+            view = view.exposed(exposure.inverse())
         if self._layer is None:
-            return self._colour(view.working), np.ones(view.working.shape[:2], np.float32)
-        return self._layer.composite(view, *self._at(number))
+            painted, alpha = self._colour(view.working), np.ones(view.working.shape[:2], np.float32)
+        else:
+            painted, alpha = self._layer.composite(view, propagated, index)
+        return painted if exposure is NO_CHANGE else exposure(painted), alpha
 
     def _at(self, number: int) -> tuple[Propagated, int]:
         """The span that holds a frame, and the frame's index in it."""
         return next((found, number - span[0]) for span, found in self._spans if span[0] <= number <= span[1])
-
-
-def blended(layers: Sequence[KeyframeLayer], number: int, view: PlateRegion) -> tuple[NDArray[np.float32], Plane]:
-    """Painted colour (h, w, 3) and matte (h, w) of a view of a frame: each keyframe's, weighted by its confidence over
-    its distance in frames."""
-    weighted = [(layer, layer.confidence(number) / abs(number - layer.frame)) for layer in layers]
-    weighted = [(layer, weight) for layer, weight in weighted if weight > 0]
-    if not view.working.size or not weighted:
-        return np.zeros_like(view.working), np.zeros(view.working.shape[:2], np.float32)
-    if len(weighted) == 1:
-        return weighted[0][0].composite(number, view)
-    total = sum(weight for _, weight in weighted)
-    painted, alpha = np.zeros_like(view.working), np.zeros(view.working.shape[:2], np.float32)
-    for layer, weight in weighted:
-        colour, share = layer.composite(number, view)
-        share *= np.float32(weight / total)
-        painted += cv2.multiply(colour, cv2.merge([share] * 3))
-        alpha += share
-    painted /= np.maximum(alpha, np.float32(1e-4))[..., None]
-    return painted, alpha

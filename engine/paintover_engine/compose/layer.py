@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.colour_map import ColourMap
+from paintover_engine.compose.exposure import Exposure
 from paintover_engine.compose.flow import Field, endpoints, flow_size, shrink, unpack, warp
 from paintover_engine.compose.matte import (
     Plane,
@@ -47,6 +50,12 @@ class PlateRegion:
         self.working = to_working(unit(native[y : y + height, x : x + width]), plate.colorspace)
         self.size = (whole.shape[1], whole.shape[0])
         self.small = unit(shrink(whole, flow_size(*self.size)))
+
+    def exposed(self, exposure: Exposure) -> PlateRegion:
+        """The same part at another exposure."""
+        view = copy.copy(self)
+        view.working, view.small = exposure(self.working), exposure(self.small)
+        return view
 
     def enlarged(self, small: NDArray[np.float32]) -> NDArray[np.float32]:
         """Planes of the flow's size (h', w'[, c]) enlarged to the plate's, inside `bounds`: (h, w[, c])."""

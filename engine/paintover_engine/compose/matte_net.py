@@ -177,12 +177,21 @@ def _motion_planes(frame: Lab, warped: Lab, prior: Plane, motion: Plane) -> list
     return [*planes, np.minimum(3 * error, 2), np.minimum(3 * _smooth(error, 3), 2), motion]
 
 
-def train(picture: Lab, matte: Plane, backward: Field) -> TrainedNet:
-    """The network of a keyframe; deterministic.
+@dataclass(frozen=True)
+class Shown:
+    """What a keyframe shows of an edit. picture: its plate; matte: (h, w) 0..1, where it is painted; backward:
+    (h, w, 2), the flow from it to a neighbouring frame."""
 
-    picture: the keyframe's plate; matte: (h, w) 0..1; backward: (h, w, 2), the flow from it to a neighbouring frame."""
+    picture: Lab
+    matte: Plane
+    backward: Field
+
+
+def train(*keyframes: Shown) -> TrainedNet:
+    """The network of one keyframe, or of several that show the same edit; deterministic."""
     rng = np.random.default_rng(0)
-    features, inside = _examples(picture, matte, motion_plane(backward, matte), rng)
+    examples = [_examples(key.picture, key.matte, motion_plane(key.backward, key.matte), rng) for key in keyframes]
+    features, inside = (np.concatenate(parts) for parts in zip(*examples, strict=True))
     mean, scale = features.mean(0), features.std(0) + np.float32(0.05)
     features = (features - mean) / scale
     widths = (features.shape[1], *_HIDDEN, 1)
@@ -195,8 +204,8 @@ def train(picture: Lab, matte: Plane, backward: Field) -> TrainedNet:
         if step >= _STEPS // 2:
             trainer.accumulate()
     rehearsed = rng.choice(len(features), _REHEARSED)
-    examples, labels = features[rehearsed].astype(np.float16), inside[rehearsed].astype(np.float16)
-    return TrainedNet(mean, scale, examples, labels, trainer.averaged())
+    remembered, labels = features[rehearsed].astype(np.float16), inside[rehearsed].astype(np.float16)
+    return TrainedNet(mean, scale, remembered, labels, trainer.averaged())
 
 
 def _examples(

@@ -14,10 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
-from paintover_engine.compose.flow import Field, FlowEstimator, is_cut, pack, unpack
+from paintover_engine.compose.exposure import NO_CHANGE, Exposure, of_aligned, of_histograms
+from paintover_engine.compose.flow import Field, FlowEstimator, is_cut, pack, unexplained, unpack
+from paintover_engine.compose.global_motion import Grey, candidates
 
 Span = tuple[int, int]
 """First and last frame number, inclusive."""
+
+
+_EXPOSED = 12 / 255  # strength of an exposure change from which flow is estimated without it, too
+_EXPLAINED = 0.28  # what flow leaves unexplained in all but quick motion
+_FOUND = 0.35  # what it leaves where the motion is still found
+_BETTER = 0.9  # share of what is left unexplained at which another motion is taken
 
 
 @dataclass(frozen=True)
@@ -26,50 +34,49 @@ class FlowChunk:
 
     forward, backward: (pairs, h, w, 2) int16, packed flow (`flow.pack`). cut: (pairs,) uint8, 1 where the picture
     changes as at a cut. repeated: (pairs,) uint8, 1 where both frames are the same picture (animation on twos,
-    pulldown, a freeze); their flow is 0."""
+    pulldown, a freeze); their flow is 0. jump: (pairs,) uint8, 1 where the whole picture moves too far for flow alone.
+    exposure: (pairs, 2, 3) float32, `Exposure.packed` from n to n + 1."""
 
     forward: NDArray[np.int16]
     backward: NDArray[np.int16]
     cut: NDArray[np.uint8]
     repeated: NDArray[np.uint8]
+    jump: NDArray[np.uint8]
+    exposure: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class PairMotion:
     """The motion between a frame and another, nearer to the keyframe.
 
-    backward: (h, w, 2), flow from the frame to the other; forward: from the other to the frame; cut, repeated: as in
-    `FlowChunk`."""
+    backward: (h, w, 2), flow from the frame to the other; forward: from the other to the frame; cut, repeated, jump: as
+    in `FlowChunk`. exposure: from the other to the frame."""
 
     backward: Field
     forward: Field
     cut: bool
     repeated: bool = False
+    jump: bool = False
+    exposure: Exposure = NO_CHANGE
 
 
 def estimate(frames: Iterator[AnalysisFrame], check: Callable[[], None]) -> FlowChunk:
     """The motion between each of the frames and the next. check: called once a pair; raises to cancel."""
-    forward_estimator, backward_estimator = FlowEstimator(), FlowEstimator()
-    forward, backward, cut, repeated = [], [], [], []
+    pairs = []
     current = next(frames)
-    with ThreadPoolExecutor(1) as pool:
+    with PairEstimator() as estimator:
         for following in frames:
             check()
-            repeated.append(is_repeated(current, following))
-            if repeated[-1]:
-                still = np.zeros((*current.grey.shape, 2), np.int16)
-                forward.append(still)
-                backward.append(still)
-                cut.append(False)
-                continue
-            to_current = pool.submit(backward_estimator.between, following.grey, current.grey)
-            to_following = forward_estimator.between(current.grey, following.grey)
-            forward.append(pack(to_following))
-            cut.append(is_cut(current.display, following.display, to_following))
-            backward.append(pack(to_current.result()))
-            current = following
-    flags = (np.array(flag, np.uint8) for flag in (cut, repeated))
-    return FlowChunk(np.stack(forward), np.stack(backward), *flags)
+            pairs.append(estimator.between(current, following))
+            current = current if pairs[-1].repeated else following
+    return FlowChunk(
+        np.stack([pack(pair.forward) for pair in pairs]),
+        np.stack([pack(pair.backward) for pair in pairs]),
+        np.array([pair.cut for pair in pairs], np.uint8),
+        np.array([pair.repeated for pair in pairs], np.uint8),
+        np.array([pair.jump for pair in pairs], np.uint8),
+        np.stack([pair.exposure.packed() for pair in pairs]),
+    )
 
 
 def is_repeated(first: AnalysisFrame, second: AnalysisFrame) -> bool:
@@ -77,12 +84,72 @@ def is_repeated(first: AnalysisFrame, second: AnalysisFrame) -> bool:
     return bool(cv2.norm(first.sharp, second.sharp, cv2.NORM_INF) <= 1)
 
 
-def bridged(nearer: AnalysisFrame, frame: AnalysisFrame) -> PairMotion:
-    """The motion between two frames that need not be neighbours; `cut`: they show different scenes."""
-    estimator = FlowEstimator()
-    forward = estimator.between(nearer.grey, frame.grey)
-    cut = is_cut(nearer.display, frame.display, forward)
-    return PairMotion(estimator.between(frame.grey, nearer.grey), forward, cut)
+@dataclass(frozen=True)
+class _Flows:
+    """Flow between two pictures both ways, and what of the first the forward one leaves unexplained."""
+
+    forward: Field
+    backward: Field
+    left: float
+
+
+class PairEstimator:
+    """Estimates the motion between two frames, whatever happens to the light or the camera between them. It owns a
+    thread; use it in a `with` statement."""
+
+    def __init__(self) -> None:
+        self._forward, self._backward = FlowEstimator(), FlowEstimator()
+        self._pool = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> PairEstimator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def between(self, first: AnalysisFrame, second: AnalysisFrame) -> PairMotion:
+        """The motion from a frame, nearer to the keyframe, to another, which need not be its neighbour. `cut`: they
+        show different scenes."""
+        if is_repeated(first, second):
+            still = np.zeros((*first.grey.shape, 2), np.float32)
+            return PairMotion(still, still, cut=False, repeated=True)
+        about = of_histograms(first.display, second.display)
+        pictures, flows = (first.grey, second.grey), self._flows(first.grey, second.grey)
+        if about is not None and about.strength > _EXPOSED:
+            matched = _matched(first, second, about)
+            others = self._flows(*matched)
+            if others.left < _BETTER * flows.left:
+                pictures, flows = matched, others
+        jump = False
+        if flows.left > _EXPLAINED:
+            for start, back in candidates(*pictures):
+                if unexplained(*pictures, start) < flows.left:
+                    others = self._flows(*pictures, start, back)
+                    if others.left < _BETTER * flows.left:
+                        flows, jump = others, True
+        cut = is_cut(first.display, second.display, flows.left)
+        exposure = NO_CHANGE
+        if flows.left < _FOUND:
+            exposure = of_aligned(first.display, second.display, flows.forward, about)
+        return PairMotion(flows.backward, flows.forward, cut, jump=jump and not cut, exposure=exposure)
+
+    def _flows(self, first: Grey, second: Grey, start: Field | None = None, back: Field | None = None) -> _Flows:
+        """start, back: roughly the flow from the first to the second, and from there, where they are known."""
+        backward = self._pool.submit(self._backward.between, second, first, back)
+        forward = self._forward.between(first, second, start)
+        left = unexplained(first, second, forward)
+        return _Flows(forward, backward.result(), left)
+
+
+def _matched(first: AnalysisFrame, second: AnalysisFrame, change: Exposure) -> tuple[Grey, Grey]:
+    """Two frames' grey pictures, the darker one exposed and clipped as the brighter one is. change: from the first to
+    the second."""
+    here, there = first.display, second.display
+    if float(change.gain.mean() + change.lift.mean()) > 1:
+        here = change.of_display(here)
+    else:
+        there = change.inverse().of_display(there)
+    return cv2.cvtColor(here, cv2.COLOR_RGB2GRAY), cv2.cvtColor(there, cv2.COLOR_RGB2GRAY)
 
 
 class Motion:
@@ -108,7 +175,15 @@ class Motion:
         index = first_of_pair - first
         forward, backward = unpack(chunk.forward[index]), unpack(chunk.backward[index])
         towards, away = (backward, forward) if self._step > 0 else (forward, backward)
-        return PairMotion(towards, away, bool(chunk.cut[index]), bool(chunk.repeated[index]))
+        exposure = Exposure.unpacked(chunk.exposure[index])
+        return PairMotion(
+            towards,
+            away,
+            bool(chunk.cut[index]),
+            bool(chunk.repeated[index]),
+            bool(chunk.jump[index]),
+            exposure if self._step > 0 else exposure.inverse(),
+        )
 
 
 def beside(chunks: Sequence[tuple[Span, FlowChunk]], key: int) -> Field:

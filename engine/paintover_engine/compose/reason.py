@@ -20,4 +20,4 @@ class Reason(enum.IntEnum):
     CHANGED = 5
     """What lies under the edit looks unlike what was painted over on the keyframe."""
     DRIFTED = 6
-    """The edit, followed back to the keyframe, does not come to lie where it was painted."""
+    """The edit's surroundings look unlike the keyframe's: it may lie on another thing."""

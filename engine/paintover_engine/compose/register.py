@@ -2,9 +2,9 @@
 
 Chained flow drifts, fails where a surface has little texture, and is lost where the surface was occluded for a while.
 So the flow is regularised within each connected component of the edit; the keyframe, warped by the chained map, is
-compared with the frame itself, which corrects the drift and shows what is occluded; and what was out of sight is
-searched for by its features. Chaining and direct matching are combined as in Crivelli et al.: Robust Optical Flow
-Integration (IEEE TIP, 2015).
+compared with the frame itself, which corrects the drift and shows what is occluded; a part that moves as a plane is
+moved as one, where that explains more of the frame; and what was out of sight is searched for by its features.
+Chaining and direct matching are combined as in Crivelli et al.: Robust Optical Flow Integration (IEEE TIP, 2015).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from paintover_engine.compose.flow import (
     within_picture,
 )
 from paintover_engine.compose.matte import Plane, extend
+from paintover_engine.compose.planar import PlanarParts
 from paintover_engine.media.bounds import Bounds, bounds_of
 
 _PATCH = (9, 9)
@@ -47,6 +48,8 @@ _SURFACES = 3  # motions tried in a search: of the painted surface, and of what 
 _AMBIGUOUS = 0.6  # visible share of the second best place, against the best one's, from which on either may be right
 _DIFFERENCE = np.float32(30)  # of normalised pictures, that makes a match doubtful
 _LEAST_TEXTURE = 20.0  # pixels' worth of texture that determine a motion
+_PLANE_BETTER = 0.02  # mean agreement by which a plane must beat the free field, which bends, too
+_BESIDE_PLANE = 13  # side in pixels of what a plane moves along with it, around it
 _INLIERS = 8  # features that must agree on a place
 
 
@@ -75,13 +78,21 @@ class Registrar:
         self._around = cv2.dilate(region, np.ones((2 * _AROUND + 1, 2 * _AROUND + 1), np.uint8))
         self._components = _components(cv2.dilate(region, np.ones((5, 5), np.uint8)))
         self._whole: Bounds = (0, 0, region.shape[1], region.shape[0])
+        self._planes = PlanarParts(key, region)
         self._searched = False
         self._estimator = FlowEstimator()
         self._features = cv2.SIFT_create(contrastThreshold=0.02)
 
-    def advance(self, before: Registration, backward: Field, forward: Field, sharp: NDArray[np.uint8]) -> Registration:
+    def advance(
+        self,
+        before: Registration,
+        backward: Field,
+        forward: Field,
+        previous: NDArray[np.uint8],
+        sharp: NDArray[np.uint8],
+    ) -> Registration:
         """The next frame's registration. backward: flow from it to the frame of `before`; forward: from that frame to
-        it. sharp: the frame."""
+        it. previous, sharp: that frame and this one."""
         chained = Registration(backward + warp(before.offset, backward), warp(before.trust, backward))
         visible = warp(self._around, chained.offset) * chained.trust
         x, y, width, height = bounds = bounds_of((visible > 0.05).astype(np.float32), 2 * _AROUND)
@@ -91,11 +102,41 @@ class Registrar:
             trust = chained.trust[part] * consistency(backward[part], forward, bounds)
             here = self._corrected(Registration(chained.offset[part], trust), backward[part], sharp, bounds)
             found.offset[part], found.trust[part] = here.offset, here.trust
+        found = self._with_planes(found, before, previous, sharp)
         if self._visible_share(found) >= _LOST:
             self._searched = False
             return found
         self._searched = not self._searched  # after a search in vain, one frame is left out
         return (self._searched and self.search(sharp)) or found
+
+    def _with_planes(
+        self, free: Registration, before: Registration, previous: NDArray[np.uint8], sharp: NDArray[np.uint8]
+    ) -> Registration:
+        """The registration with each part that moves as a plane moved as one, where that explains more of the frame: a
+        free field loses what has no texture of its own. Its trust is by its looks alone, in the light it has now."""
+        for placed in self._planes.place(before.offset, before.trust, previous, sharp):
+            x, y, width, height = bounds = bounds_of(placed.mask, 2 * _BESIDE)
+            if min(width, height) < 4:
+                continue
+            part, frame = np.s_[y : y + height, x : x + width], _coarse(sharp, bounds)
+            mask, offset = placed.mask[part], placed.offset[part]
+            gain = self._gain(offset, frame, mask, bounds)
+            agreement = self._agreement(offset, frame, bounds, gain)
+            trust = _ramp(agreement, 0.1, 0.3)
+            others = self._agreement(free.offset[part], frame, bounds, gain) * free.trust[part]
+            if float((mask * (agreement * trust - others)).sum()) < _PLANE_BETTER * float(mask.sum()):
+                continue
+            near = np.clip(cv2.GaussianBlur(cv2.dilate(mask, np.ones((_BESIDE_PLANE,) * 2, np.uint8)), (0, 0), 2), 0, 1)
+            free.offset[part] += near[..., None] * (offset - free.offset[part])
+            free.trust[part] += near * (trust - free.trust[part])
+        return free
+
+    def _gain(self, offset: Field, frame: NDArray[np.uint8], mask: Plane, bounds: Bounds) -> float:
+        """How much brighter the surface in a mask is in the frame than on the keyframe."""
+        inside, key = mask > 0.5, self._warped(self._key, offset, bounds)
+        if not inside.any():
+            return 1.0
+        return float(np.clip(np.median(frame[inside] / (key[inside] + 1)), 0.25, 4))
 
     def _corrected(
         self, chained: Registration, backward: Field, sharp: NDArray[np.uint8], bounds: Bounds
@@ -198,12 +239,13 @@ class Registrar:
             return None
         return np.asarray(shrink(motion, bounds[2:]) / 2)
 
-    def _agreement(self, offset: Field, frame: NDArray[np.uint8], bounds: Bounds) -> Plane:
-        """0..1 (h, w): how well the warped keyframe looks like the frame around each pixel, whatever the light.
+    def _agreement(self, offset: Field, frame: NDArray[np.uint8], bounds: Bounds, gain: float = 1.0) -> Plane:
+        """0..1 (h, w): how well the warped keyframe, `gain` times as bright, looks like the frame around each pixel,
+        whatever the light.
 
         exp(-(r / (v / 2 + noise) + d²)): v is the frame's local variance, r what of it the best local gain and bias of
         the keyframe leave (normalised cross-correlation), d the difference of the local means over `_LIGHT`."""
-        here, key = frame.astype(np.float32), self._warped(self._key, offset, bounds)
+        here, key = frame.astype(np.float32), self._warped(self._key, offset, bounds) * np.float32(gain)
         planes = cv2.blur(cv2.merge([here, key, here * here, key * key]), _PATCH)
         mean_here, mean_key, square_here, square_key = cv2.split(planes)
         covariance = cv2.blur(here * key, _PATCH) - mean_here * mean_key

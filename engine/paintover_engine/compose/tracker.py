@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
 from paintover_engine.compose.confidence import ConfidenceMeter, Trail
+from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.flow import Field, pack, unpack, warp
+from paintover_engine.compose.long_range import Hop, proposed
 from paintover_engine.compose.matte import (
     Plane,
     apply_coefficients,
@@ -26,15 +28,27 @@ from paintover_engine.compose.matte import (
     sharpen,
     without_specks,
 )
-from paintover_engine.compose.matte_net import MatteNet, NetWeights, TrainedNet, feature_planes, motion_plane, train
+from paintover_engine.compose.matte_net import (
+    MatteNet,
+    NetWeights,
+    Shown,
+    TrainedNet,
+    feature_planes,
+    motion_plane,
+    train,
+)
 from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registrar, Registration
+from paintover_engine.compose.scene import FrameEvent, Step
 from paintover_engine.media.bounds import bounds_of
 
 REACH = 10
 """How far from its motion-compensated place the matte is searched for, in pixels."""
 
 _PRIOR_WEIGHT = 0.1  # of the surroundings' log-odds beside the network's own
+_MOTION_WEIGHT = 2.0  # of the same where motion is right
+_MOTION_ERROR = 4.0  # error of the motion in pixels at which that is 1/e of it
+_BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
@@ -56,15 +70,19 @@ class TrackedEdit:
 
 @dataclass(frozen=True)
 class Propagated:
-    """An edit in a span of frames, ascending. Of a grade, `confidence` and `reason` alone.
+    """An edit in a span of frames, ascending. Of a grade, `confidence`, `reason`, `exposure` and `events` alone.
 
     confidence: (frames,) float32, 0..1; 0 where the frame does not show the scene. reason: (frames,) uint8, `Reason`:
-    what lowers it most. matte: (frames, h, w) uint8. offset: (frames, h, w, 2) int16, packed, and trust: (frames, h, w)
-    uint8: the `Registration`s of a mapped edit. net: the matte network's layers as of the last of them; trail: how the
-    edit came there. last_seen: where the outermost frame does not show the scene, the last one that did."""
+    what lowers it most. exposure: (frames, 2, 3) float32, `Exposure.packed` from the keyframe to each frame. events:
+    (frames,) uint8, each a `FrameEvent`. matte: (frames, h, w) uint8. offset: (frames, h, w, 2) int16, packed, and
+    trust: (frames, h, w) uint8: the `Registration`s of a mapped edit. net: the matte network's layers as of the last of
+    them; trail: how the edit came there. last_seen: where the frames beyond do not go on from the outermost one, the
+    last before it from which they do."""
 
     confidence: NDArray[np.float32]
     reason: NDArray[np.uint8]
+    exposure: NDArray[np.float32]
+    events: NDArray[np.uint8]
     matte: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     trust: NDArray[np.uint8] | None = None
@@ -86,6 +104,7 @@ class LastSeen:
     """The last frame before a cut, a flash or a black frame: its number and, as in `Propagated`, its state."""
 
     number: int
+    exposure: NDArray[np.float32]
     matte: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     trust: NDArray[np.uint8] | None = None
@@ -94,26 +113,16 @@ class LastSeen:
 @dataclass(frozen=True)
 class State:
     """The edit in one frame: its matte (h, w) 0..1, its confidence 0..1 and what lowers that, how it came there, and,
-    of a mapped edit, where the frame's pixels stood on the keyframe."""
+    of a mapped edit, where the frame's pixels stood on the keyframe. exposure: from the keyframe to the frame. events:
+    what happened to the frame."""
 
     matte: Plane
     confidence: float
     reason: Reason
     trail: Trail
     registration: Registration | None
-
-
-@dataclass(frozen=True)
-class Step:
-    """A frame and the last one before it, nearer to the keyframe, that shows the scene. backward: flow from this frame
-    to that; forward: from that one to this; repeated: both are the same picture."""
-
-    number: int
-    frame: AnalysisFrame
-    previous: AnalysisFrame
-    backward: Field
-    forward: Field
-    repeated: bool = False
+    exposure: Exposure = NO_CHANGE
+    events: FrameEvent = FrameEvent(0)
 
 
 class Tracker:
@@ -134,36 +143,47 @@ class Tracker:
     def register(self, registration: Registration | None, step: Step) -> Registration | None:
         """The registration of `step`'s frame from that of the frame before it; None of an edit that is not mapped. It
         needs no matte, so that it may be computed ahead of `advance`, in another thread."""
-        if registration is None or step.repeated:
+        if registration is None or step.events & FrameEvent.REPEATED:
             return registration
-        return self._registrar.advance(registration, step.backward, step.forward, step.frame.sharp_grey)
+        previous, frame = step.previous.sharp_grey, step.frame.sharp_grey
+        return self._registrar.advance(registration, step.backward, step.forward, previous, frame)
 
-    def advance(self, state: State, registration: Registration | None, step: Step) -> State:
-        """The state of `step`'s frame from that of the frame before it. registration: from `register`."""
-        if step.repeated:
-            return state
-        prior, trail = warp(state.matte, step.backward), state.trail
+    def advance(
+        self,
+        state: State,
+        registration: Registration | None,
+        step: Step,
+        hops: Sequence[tuple[Hop, Plane]] = (),
+    ) -> State:
+        """The state of `step`'s frame from that of the frame before it. registration: from `register`. hops: motions
+        from the frame to others nearer to the keyframe, with their mattes (h, w) 0..1."""
+        if step.events & FrameEvent.REPEATED:
+            return replace(state, events=step.events)
+        prior, error = proposed([(step.hop(), state.matte), *hops])
+        trail = state.trail
         if registration is None:
             if prior.sum() < _GONE * self._region.sum() and (found := self._registrar.search(step.frame.sharp_grey)):
                 prior = warp(self._region, found.offset) * certain(found.trust)
                 trail = Trail(found.offset - step.backward, trail.agreement)
-            matte = self._segmented(prior, step)
+            matte = self._segmented(prior, step, error)
         else:  # where the map to the keyframe is certain, the keyframe's own matte counts; elsewhere the last frame's
             on_key, certainty = warp(self._region, registration.offset), certain(registration.trust)
             prior += certainty * (on_key - prior)
-            matte = self._segmented(prior, step)
+            matte = self._segmented(prior, step, error)
             matte = without_specks(matte + (1 - self._edit.firmness) * certainty * (on_key - matte), _SPECK)
         trail = self._meter.advance(trail, step.backward, matte, prior)
         measures = self._meter.measure(trail, step.frame, matte)
-        return State(matte, measures.confidence, measures.reason, trail, registration)
+        return State(matte, measures.confidence, measures.reason, trail, registration, step.exposure, step.events)
 
     def unseen(self, state: State) -> State:
         """The state of a frame that does not show the scene, after the last one that did."""
-        return State(np.zeros_like(state.matte), 0.0, Reason.NOT_SHOWN, state.trail, state.registration)
+        nothing = np.zeros_like(state.matte)
+        return State(nothing, 0.0, Reason.NOT_SHOWN, state.trail, state.registration, events=FrameEvent.HIDDEN)
 
-    def _segmented(self, prior: Plane, step: Step) -> Plane:
-        rng = np.random.default_rng(abs(step.number))
-        return segment(self._net, prior, step.frame, warp(step.previous.lab, step.backward), step.backward, rng)
+    def _segmented(self, prior: Plane, step: Step, error: Plane) -> Plane:
+        rng = None if step.events & FrameEvent.PASSED else np.random.default_rng(abs(step.number))
+        warped = warp(step.previous.lab, step.backward)
+        return segment(self._net, prior, step.frame, warped, step.backward, error, rng)
 
     @functools.cached_property
     def _registrar(self) -> Registrar:
@@ -178,6 +198,8 @@ class Tracker:
         return Propagated(
             confidence=np.array([state.confidence for state in states], np.float32),
             reason=np.array([state.reason for state in states], np.uint8),
+            exposure=np.stack([state.exposure.packed() for state in states]),
+            events=np.array([state.events for state in states], np.uint8),
             matte=np.stack([to_bytes(state.matte) for state in states]),
             offset=np.stack([pack(each.offset) for each in registrations]) if registrations else None,
             trust=np.stack([to_bytes(each.trust) for each in registrations]) if registrations else None,
@@ -192,6 +214,7 @@ class Tracker:
         self._net = MatteNet(self._edit.net, before.net)
         seen = before.last_seen or LastSeen(
             0,
+            before.exposure[index],
             before.matte[index] if before.matte is not None else None,
             before.offset[index] if before.offset is not None else None,
             before.trust[index] if before.trust is not None else None,
@@ -202,13 +225,15 @@ class Tracker:
         if seen.offset is not None and seen.trust is not None:
             registration = Registration(unpack(seen.offset), from_bytes(seen.trust))
         confidence, reason = float(before.confidence[index]), Reason(int(before.reason[index]))
-        return State(from_bytes(seen.matte), confidence, reason, trail, registration)
+        exposure = Exposure.unpacked(seen.exposure)
+        return State(from_bytes(seen.matte), confidence, reason, trail, registration, exposure)
 
 
 def _stored(number: int, state: State) -> LastSeen:
     place = state.registration
     return LastSeen(
         number,
+        state.exposure.packed(),
         to_bytes(state.matte),
         pack(place.offset) if place else None,
         to_bytes(place.trust) if place else None,
@@ -221,7 +246,7 @@ def learn(key: AnalysisFrame, region: Plane, surface_matters: bool, backward: Fi
     key: the keyframe's plate. region: (h, w) float32 0..1, where it is painted. surface_matters: the paint has texture
     or a soft edge, which must stick to the surface; an edit whose edge is not seen in the plate is mapped in any case.
     backward: flow from the keyframe to a neighbour."""
-    net = train(key.lab, region, backward)
+    net = train(Shown(key.lab, region, backward))
     edge = firmness(net, key, region, backward)
     mapped = bool(region.any()) and (surface_matters or edge == 0)
     return TrackedEdit(to_bytes(region), mapped, edge, net)
@@ -233,13 +258,15 @@ def segment(
     frame: AnalysisFrame,
     warped: Lab,
     backward: Field,
+    error: Plane | None = None,
     rng: np.random.Generator | None = None,
 ) -> Plane:
     """The matte (h, w) of a frame: the motion-compensated one (`prior`), corrected by the pixels' appearance and by
     the picture's edges.
 
-    warped: L*a*b* of the frame before, warped onto this one by the flow `backward`. rng: draws the confident pixels on
-    which the network is trained further; None for no training."""
+    warped: L*a*b* of the frame before, warped onto this one by the flow `backward`. error: (h, w), of the motion that
+    gave `prior`, in pixels: where it is right, so is the prior away from its edge; None: not known. rng: draws the
+    confident pixels on which the network is trained further; None for no training."""
     found = np.zeros_like(prior)
     candidates = _grown(prior)
     x, y, width, height = bounds_of(candidates, 3 * REACH)
@@ -249,8 +276,11 @@ def segment(
     before = prior[part]
     planes = feature_planes(frame.lab[part], warped[part], before, motion_plane(backward, prior)[part])
     odds = np.clip(net.odds(planes, candidates[part] > 0), -6, 6)
-    near = np.clip(cv2.GaussianBlur(before, (0, 0), 4), 0.02, 0.98)
-    inside = 1 / (1 + np.exp(-(odds + _PRIOR_WEIGHT * np.log(near / (1 - near)))))
+    near = np.clip(cv2.GaussianBlur(before, (0, 0), _BLUR), 0.02, 0.98)
+    weight = np.full_like(near, _PRIOR_WEIGHT)
+    if error is not None:
+        weight += np.float32(_MOTION_WEIGHT) * np.exp(error[part] * np.float32(-1 / _MOTION_ERROR))
+    inside = 1 / (1 + np.exp(-(odds + weight * np.log(near / (1 - near)))))
     guide = frame.display[part].astype(np.float32) * np.float32(1 / 255)
     smooth = apply_coefficients(guided_coefficients(guide, inside, 4, _EDGE), guide)
     matte = found[part] = without_specks(sharpen(smooth, 2.0), _SPECK)

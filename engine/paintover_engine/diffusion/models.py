@@ -210,7 +210,32 @@ def _check_configuration(path: Path, kind: str) -> None:
 def found(kind: str = "") -> list[str]:
     """The names of the models that are here, shipped ones first; of one kind, or of all."""
     names = [name for folder in (SHIPPED, *_folders()) for name in _names_in(folder, kind)]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys([*names, *(name for name, path in _hub_snapshots() if _is_of(path, kind))]))
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model on this machine, as it is listed. size: bytes of its safetensors files."""
+
+    name: str
+    kind: str
+    licence: str
+    size: int
+
+
+def listed() -> list[FoundModel]:
+    """What there is to know of each of `found`, without looking into its weights."""
+    models = []
+    for name in found():
+        path = next(path for path in _places(name) if (path / "model_index.json").is_file())
+        size = sum(file.stat().st_size for file in path.rglob("*.safetensors"))
+        models.append(FoundModel(name, _kind(path), licence(ModelFolder(name, path, "", "")), size))
+    return models
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a name is of a small model that comes with the engine."""
+    return (SHIPPED / name / "model_index.json").is_file()
 
 
 def licence(model: ModelFolder) -> str:
@@ -262,10 +287,17 @@ def _places(name: str) -> Iterator[Path]:
 
 
 def _folders() -> list[Path]:
-    """Where users keep models: $PAINTOVER_MODELS, and `models` in the data folder."""
+    """Where users keep models: $PAINTOVER_MODELS, ComfyUI's, and last `models` in the data folder."""
     data = os.environ.get("PAINTOVER_DATA") or platformdirs.user_data_dir("paintover", appauthor=False)
     given = os.environ.get("PAINTOVER_MODELS", "")
-    return [*(Path(part) for part in given.split(os.pathsep) if part), Path(data) / "models"]
+    return [*(Path(part) for part in given.split(os.pathsep) if part), *_comfyui(), Path(data) / "models"]
+
+
+def _comfyui() -> list[Path]:
+    """Where ComfyUI keeps models in the diffusers format: in $COMFYUI_PATH, and where it installs itself."""
+    given = os.environ.get("COMFYUI_PATH", "")
+    roots = [*([Path(given)] if given else []), Path.home() / "ComfyUI", Path.home() / "Documents" / "ComfyUI"]
+    return [folder for root in roots if (folder := root / "models" / "diffusers").is_dir()]
 
 
 def _hub_snapshot(name: str, file: str = "model_index.json") -> Path | None:
@@ -284,13 +316,29 @@ def _hub_snapshot(name: str, file: str = "model_index.json") -> Path | None:
     return Path(index).parent if isinstance(index, str) else None
 
 
+def _hub_snapshots() -> Iterator[tuple[str, Path]]:
+    """The hub ids in the Hugging Face cache, and the folder of each."""
+    try:
+        from huggingface_hub import constants
+    except ImportError:
+        return
+    for folder in sorted(Path(constants.HF_HUB_CACHE).glob("models--*--*")):
+        name = folder.name.removeprefix("models--").replace("--", "/", 1)
+        if found := _hub_snapshot(name):
+            yield name, found
+
+
 def _names_in(folder: Path, kind: str) -> list[str]:
     indices = sorted([*folder.glob("*/model_index.json"), *folder.glob("*/*/model_index.json")])
-    return [
-        index.parent.relative_to(folder).as_posix()
-        for index in indices
-        if _kind(index.parent) == (kind or _kind(index.parent))
-    ]
+    return [index.parent.relative_to(folder).as_posix() for index in indices if _is_of(index.parent, kind)]
+
+
+def _is_of(path: Path, kind: str) -> bool:
+    """Whether a folder is of a kind, or of any that methods compute with; not where it is damaged."""
+    try:
+        return _kind(path) == kind if kind else _kind(path) in _WORDS
+    except PaintoverError:
+        return False
 
 
 def _kind(path: Path) -> str:

@@ -17,6 +17,7 @@ from paintover_engine.farm.bundle import BundleRequest, write_bundle
 from paintover_engine.farm.job_file import STORE
 from paintover_engine.farm.path_mapping import read_rules
 from paintover_engine.farm.render import Report, Step, render
+from paintover_engine.jobs.environment import environment_error
 from paintover_engine.methods.planning import Span
 
 FAILED, BAD_INPUT, NO_RESOURCES, INTERRUPTED = 1, 2, 4, 130
@@ -50,7 +51,8 @@ def main() -> int:
         else:
             _render(arguments, report)
         return 0
-    except PaintoverError as error:
+    except (PaintoverError, OSError, MemoryError) as caught:
+        error = caught if isinstance(caught, PaintoverError) else environment_error(caught)
         if arguments.command == "bundle":
             sys.stderr.write(f"{error.code.value} {error.message}\n")
         elif error.code is Code.CANCELLED:

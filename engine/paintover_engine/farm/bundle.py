@@ -20,6 +20,10 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.farm import job_file, render
 from paintover_engine.farm.job_file import FarmJob
 from paintover_engine.jobs import outputs
+from paintover_engine.jobs.entities import JobFrame
+from paintover_engine.jobs.kept import Kept, kept_frames, keys_by_frame
+from paintover_engine.jobs.runner import needed_for
+from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.inputs import source_files
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.mattes import check_mattes
@@ -50,7 +54,9 @@ class PaintedFrame(BaseModel):
 
 
 class BundleRequest(BaseModel):
-    """What to make a bundle of. folder: the bundle's, which is made; result: "" for a folder in the bundle."""
+    """What to make a bundle of. folder: the bundle's, which is made; result: "" for a folder in the bundle.
+
+    redone, earlier: the frames to make anew of an earlier bundle's, and its job file; None and "": all frames."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -67,6 +73,8 @@ class BundleRequest(BaseModel):
     mattes: str
     overwrite: bool
     folder: str
+    redone: Span | None = None
+    earlier: str = ""
 
 
 class BundleReply(BaseModel):
@@ -97,7 +105,7 @@ def write_bundle(request: BundleRequest) -> BundleReply:
         job_file.write(job, partial / job_file.NAME)
         for name, described in (
             ("template.yaml", template(job)),
-            ("parameter_values.yaml", {"parameterValues": []}),
+            ("parameter_values.yaml", {"parameterValues": _values(request)}),
             ("asset_references.yaml", asset_references(job, bundle)),
         ):
             (partial / name).write_text(yaml.safe_dump(described, sort_keys=False, width=120), encoding="utf-8")
@@ -136,7 +144,11 @@ def _describe(request: BundleRequest, bundle: Path, keyframes: Path) -> tuple[Fa
             outputs.save_keyframe(keyframes / f"{key.digest}.safetensors", key)
             notes += key.notes
             refs.append(KeyframeRef(given.frame, key.digest))
-    stages = plan_stages(spec, info, refs, parameters, model)
+    kept = kept_of(request, info)
+    stages = needed_for(
+        plan_stages(spec, info, refs, parameters, model),
+        set(range(info.first, info.last + 1)) - keys_by_frame(kept).keys(),
+    )
     job = FarmJob(
         info=info,
         content=content_digest(info),
@@ -149,10 +161,42 @@ def _describe(request: BundleRequest, bundle: Path, keyframes: Path) -> tuple[Fa
         mattes=job_file.stored_path(request.mattes, bundle),
         overwrite=request.overwrite,
         paintings=[str(Path(path).absolute()) for path in paintings],
+        kept=kept,
         windows=render.window_count(info.first, info.last),
         plan=job_file.plan_digest(stages),
     )
     return job, len(stages), notes
+
+
+def kept_of(request: BundleRequest, info: SourceInfo) -> list[Kept]:
+    """The runs of frames that an earlier bundle makes and that are not to be made anew.
+
+    Raises PaintoverError where that bundle is of another shot, or does not have the frames that are to be redone."""
+    if not request.earlier or request.redone is None:
+        return []
+    job, _ = job_file.read(Path(request.earlier))
+    if job.info.fingerprint != info.fingerprint:
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"The bundle of '{request.earlier}' is of another source or range; name one of this shot.",
+        )
+    first, last = request.redone
+    if not info.first <= first <= last <= info.last:
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"The frames {first}-{last} are not in the shot, which has frames {info.first} to {info.last}.",
+        )
+    spec = find_method(job.method)
+    stages = plan_stages(spec, job.info, job.keyframes, read_parameters(spec, job.parameters), job.model)
+    keys = {n: stage.key for stage in stages if stage.publishes for n in range(stage.frames[0], stage.frames[1] + 1)}
+    keys.update(keys_by_frame(job.kept))
+    return kept_frames([JobFrame(number, keys[number], 1.0) for number in sorted(keys)], first, last)
+
+
+def _values(request: BundleRequest) -> list[dict[str, str]]:
+    """Values of the template's parameters that are not their defaults."""
+    store = Path(request.earlier).absolute().parent / job_file.STORE
+    return [{"name": "Store", "value": str(store)}] if request.earlier else []
 
 
 def template(job: FarmJob) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from paintover_engine import __version__
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.farm.path_mapping import PathMap, is_of_windows
+from paintover_engine.jobs.kept import Kept
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.source import check_unchanged, content_digest, probe
 from paintover_engine.methods.stage import KeyframeRef, Stage
@@ -33,6 +34,7 @@ class FarmJob(BaseModel):
     info: of the source where the bundle was made; its fingerprint names the plate in stages' keys.
     content: digest of the source's content, by which a copy of it is known.
     plan: digest of all stages' keys, so that a machine that would compute something else is noticed.
+    kept: runs of frames that an earlier bundle made in the same store: the stage's key, first and last frame.
     windows: how many windows the shot has; model_digest: of the weights, "" for methods without.
     result, mattes: where the output goes; "" for no mattes. paintings: files that are never overwritten.
     """
@@ -53,6 +55,7 @@ class FarmJob(BaseModel):
     mattes: str
     overwrite: bool
     paintings: list[str]
+    kept: list[Kept] = []
     windows: int
     plan: str
 

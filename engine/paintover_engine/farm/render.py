@@ -119,6 +119,12 @@ def render(
             f"The job has windows 1 to {job.windows}, not {windows[0]}-{windows[1]}; give a range of those.",
         )
     store = _open_store(store_folder, path.parent, job)
+    if gone := [first for key, first, _ in job.kept if not store.has(key, publishes=True)]:
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION,
+            f"The frames from {gone[0]} on, which were to be kept, are not in this store; give the earlier bundle's "
+            "with --store.",
+        )
     output = None
     if Step.DELIVER in steps:
         result, mattes = (job_file.located(given, path.parent, mapped) for given in (job.result, job.mattes))
@@ -212,6 +218,7 @@ def _runner(
         output,
         record,
         job_file.find_source(job, bundle, mapped),
+        job.kept,
     )
     if job_file.plan_digest(runner.stages) != job.plan:
         runner.close()
@@ -227,9 +234,9 @@ def _deliver(
     job: FarmJob, runner: Runner, loop: StageLoop, leases: Leases, lease: str, report: Report, started: float
 ) -> None:
     """Publishes the output, of which all frames are to be stored."""
-    absent = [stage for stage in runner.stages if stage.publishes and not loop.has(stage)]
+    absent = [stage.frames[0] for stage in runner.stages if stage.publishes and not loop.has(stage)]
     if absent:
-        numbers = sorted({window_of(stage.frames[0], job.info.first) for stage in absent})
+        numbers = sorted({window_of(frame, job.info.first) for frame in absent})
         raise PaintoverError(
             Code.FAILED_PRECONDITION,
             f"The windows {', '.join(map(str, numbers))} are not rendered yet; run the step propagate for them first.",

@@ -38,6 +38,7 @@ class Engine:
 
     roots: when given, only sources, keyframes and outputs below these folders are touched.
     cache_budget: bytes on disk for what can be computed again; gpu_memory: bytes of a GPU to use at most, 0: all.
+    cpu_workers: processes that compute on the CPU, each a stage at a time.
     notes: sentences for the user about this start.
     failure: gets the error that ends the engine, should one.
     """
@@ -48,6 +49,7 @@ class Engine:
         roots: Sequence[Path] = (),
         cache_budget: int = DEFAULT_BUDGET,
         gpu_memory: int = 0,
+        cpu_workers: int = 1,
     ) -> None:
         folder.create()
         self.folder = folder
@@ -59,7 +61,8 @@ class Engine:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gpu_memory = gpu_memory
         self._media = MediaWorkers(folder)
-        self._workers = [DeviceWorker(find_cpu(), WorkerClient("job", folder))]
+        names = ["job", *(f"job {number}" for number in range(2, cpu_workers + 1))]
+        self._workers = [DeviceWorker(find_cpu(), WorkerClient(name, folder)) for name in names]
         changes = ChangeSignal()
         self._scheduler = Scheduler(self.queue, self._store, self._cache, self._workers, changes.announce)
         self._running: asyncio.Task[None] | None = None
@@ -125,7 +128,7 @@ class Engine:
     @property
     def devices(self) -> list[Device]:
         """What jobs are computed on."""
-        return [worker.device for worker in self._workers]
+        return list(dict.fromkeys(worker.device for worker in self._workers))
 
     @property
     def busy(self) -> bool:

@@ -88,7 +88,7 @@ class JobSpec:
     await_keyframe: bool = False
     versioned: str = ""
     owner: str = ""
-    kept: Sequence[tuple[str, int, int]] = ()
+    kept: Sequence[tuple[str, int, int]] = field(default_factory=list)
 
 
 @dataclass
@@ -166,3 +166,4 @@ class WaitingJob:
     id: int
     method: str
     background: bool
+    priority: int

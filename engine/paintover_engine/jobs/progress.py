@@ -16,12 +16,11 @@ def update_progress(job: Job, plan: JobPlan) -> None:
     """Sets the figures that follow from the stages that are done, and from what a unit of cost took so far."""
     progress = job.progress
     delivery = DELIVERY_COST * progress.frames_total if job.spec.output else 0.0
-    left = sum(stage.cost for stage in plan.missing) + delivery
+    left = sum(stage.cost for stage in plan.missing.values()) + delivery
     total = sum(stage.cost for stage in plan.stages) + delivery
     progress.stages_done = len(plan.stages) - len(plan.missing)
     progress.fraction = 1 - left / total if total else 1.0
-    missing = {stage.key for stage in plan.missing}
-    prepared = sum(stage.cost for stage in plan.stages if not stage.needs_keyframe and stage.key not in missing)
+    prepared = sum(stage.cost for stage in plan.stages if not stage.needs_keyframe and stage.key not in plan.missing)
     progress.prepared = prepared / plan.whole if plan.whole else 0.0
     progress.phases = [_phase(function, plan) for function in dict.fromkeys(s.function for s in plan.stages)]
     if measured := sum(plan.costs.values()):
@@ -36,7 +35,7 @@ def _known_share(plan: JobPlan) -> float:
 
     What one function takes says little of another: a model's pass over a frame may cost a hundred times as much, for
     its declared cost, as optical flow."""
-    unknown = [stage for stage in plan.missing if not plan.costs.get(stage.function)]
+    unknown = [stage for stage in plan.missing.values() if not plan.costs.get(stage.function)]
     by_cost = sum(stage.cost for stage in unknown) / sum(stage.cost for stage in plan.stages)
     return 1 - max(by_cost, len(unknown) / len(plan.stages))
 
@@ -45,7 +44,7 @@ def _phase(function: str, plan: JobPlan) -> Phase:
     """The figures of one function's stages. The time left follows from the seconds per cost of those that ran; from
     all functions' where none of this one did."""
     stages = [stage for stage in plan.stages if stage.function == function]
-    missing = [stage for stage in plan.missing if stage.function == function]
+    missing = [stage for stage in plan.missing.values() if stage.function == function]
     left = sum(stage.cost for stage in missing)
     measured = {function} if plan.costs.get(function) else set(plan.costs)
     cost = sum(plan.costs[name] for name in measured)

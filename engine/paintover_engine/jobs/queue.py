@@ -280,11 +280,11 @@ class Queue:
         where, values = _in_states(states)
         rows = self._db.rows(
             "SELECT id, json_extract(spec, '$.method'), json_extract(spec, '$.prepare_only') "
-            "OR json_array_length(spec, '$.keyframes') = 0 "
+            "OR json_array_length(spec, '$.keyframes') = 0, priority "
             f"FROM jobs{where} ORDER BY priority DESC, position, id",
             values,
         )
-        return [WaitingJob(row[0], row[1], bool(row[2])) for row in rows]
+        return [WaitingJob(row[0], row[1], bool(row[2]), row[3]) for row in rows]
 
     def changed_jobs(self, since: int, job_id: int | None = None) -> list[Job]:
         """Jobs that changed at or after a sequence number, in the order of their last change."""

@@ -25,7 +25,7 @@ from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import Plate
 from paintover_engine.media.source import open_source
-from paintover_engine.methods.registry import find_method
+from paintover_engine.methods.registry import find_method, model_name
 from paintover_engine.methods.stage import AHEAD, KeyframeRef, Out, Stage, Tensors
 from paintover_engine.methods.tensors import from_tensors, to_tensors
 
@@ -80,12 +80,12 @@ class Runner:
         self._spec = spec = find_method(method)
         self._module: ModuleType = importlib.import_module(spec.module)
         self._parameters = parameters
-        self._model = model or spec.default_model
+        self._model = model_name(spec, model) if spec.takes_model else ""
         self._settings = (parameters, self._model) if spec.takes_model else (parameters,)
         self.stages: list[Stage] = self._module.plan(info, keyframes, *self._settings)
         self._kept_runs, self._kept = kept, keys_by_frame(kept)
         if kept:
-            self.stages = _needed_for(self.stages, set(range(info.first, info.last + 1)) - self._kept.keys())
+            self.stages = needed_for(self.stages, set(range(info.first, info.last + 1)) - self._kept.keys())
         self._publishing = {
             number: stage
             for stage in self.stages
@@ -303,7 +303,7 @@ class Runner:
         return frame
 
 
-def _needed_for(stages: Sequence[Stage], numbers: Set[int]) -> list[Stage]:
+def needed_for(stages: Sequence[Stage], numbers: Set[int]) -> list[Stage]:
     """The stages that publish some of these frames, and all that those read, in their order."""
     needed: set[str] = set()
     for stage in reversed(stages):  # inputs come before readers

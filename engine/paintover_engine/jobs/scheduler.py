@@ -1,26 +1,33 @@
 """Decides which stage runs next on each device, and stores in the queue what came of it.
 
-Between two stages the most urgent job is chosen again, so an urgent job never waits for more than one stage.
+A device that is free gets the first stage, in its plan's order, of the most urgent job that has one whose inputs are
+stored; so one job runs on as many devices as it has stages that need not wait for each other. Between two stages the
+most urgent job is chosen again, so an urgent job never waits for more than one stage.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import protocol
 from paintover_engine.jobs.cache import Cache
+from paintover_engine.jobs.claims import Claims
 from paintover_engine.jobs.database import QueueDamaged, QueueUnwritable
 from paintover_engine.jobs.device_worker import DeviceWorker
-from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, StoredKeyframe, WaitingJob
-from paintover_engine.jobs.job_plan import JobPlan, missing_stages
+from paintover_engine.jobs.entities import Job, JobFrame, JobState, StoredKeyframe, WaitingJob
+from paintover_engine.jobs.job_plan import JobPlan, by_key, missing_stages
 from paintover_engine.jobs.kept import keys_by_frame
+from paintover_engine.jobs.plan_request import plan_request
 from paintover_engine.jobs.progress import DeliveryEstimate, update_progress
 from paintover_engine.jobs.protocol import PlannedStage, ReplyT, Request
 from paintover_engine.jobs.queue import Queue
@@ -29,7 +36,7 @@ from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.unsure import ResultFrame
 from paintover_engine.jobs.worker_client import WorkerDied
 from paintover_engine.methods.registry import METHODS
-from paintover_engine.methods.stage import AHEAD, KeyframeRef
+from paintover_engine.methods.stage import AHEAD
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +44,19 @@ ACTIVE = (JobState.RUNNING, JobState.PREPARING, JobState.QUEUED)
 UNWRITABLE_PAUSE = 2.0  # seconds until a queue that could not be written is tried again
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What a device does next for a job. stage: to run; None: the job is planned, or finished."""
+
+    job: int
+    stage: PlannedStage | None
+
+
 class Scheduler:
     """Runs the queue's jobs, one stage at a time on each device. With a stage the worker gets the keys of those that
     follow, and may start them.
+
+    A job is planned by one device, which also writes its output; others get the plan when they first run a stage of it.
 
     workers: may be added to before `run`; changed: called after each change of the queue, to wake watchers.
     """
@@ -54,9 +71,10 @@ class Scheduler:
         self._changed = changed
         self._plans: dict[int, JobPlan] = {}
         self._retries = RetryPolicy()
-        self._assigned: set[int] = set()  # jobs that a device works on right now
-        self._running: dict[str, asyncio.Event] = {}  # by the key of a stage that runs right now; set at its end
-        self._calls: dict[int, asyncio.Task[Any]] = {}
+        self._alone: set[int] = set()  # jobs that one device plans or finishes right now: none other may touch them
+        self._claims = Claims()
+        self._at_work: Counter[int] = Counter()  # how many devices work on a job
+        self._calls: dict[int, set[asyncio.Task[Any]]] = {}
         self._halted: Counter[int] = Counter()  # jobs that are being cancelled or paused, and by how many clients
         self._background: set[asyncio.Task[None]] = set()
 
@@ -82,14 +100,19 @@ class Scheduler:
         """Ends what runs for a job now, and starts nothing for it within. On entry its files are closed."""
         self._halted[job_id] += 1
         try:
-            if task := self._calls.get(job_id):
-                task.cancel()
-                await asyncio.wait([task])
+            if tasks := self._cancel_calls(job_id):
+                await asyncio.wait(tasks)
             yield
         finally:
             self._halted[job_id] -= 1
             self._halted += Counter()  # drops those at 0
             self.forget(job_id)
+
+    def _cancel_calls(self, job_id: int) -> list[asyncio.Task[Any]]:
+        tasks = list(self._calls.get(job_id, ()))
+        for task in tasks:
+            task.cancel()
+        return tasks
 
     def forget(self, job_id: int) -> None:
         """Drops a job's plan and retries, so that it is planned anew; what runs for it now goes on."""
@@ -100,7 +123,12 @@ class Scheduler:
 
     def needed(self) -> set[str]:
         """Keys of outputs that a planned job is still going to read or write."""
-        return {key for plan in self._plans.values() for stage in plan.missing for key in (stage.key, *stage.inputs)}
+        return {
+            key
+            for plan in self._plans.values()
+            for stage in plan.missing.values()
+            for key in (stage.key, *stage.inputs)
+        }
 
     # Which job is next.
 
@@ -119,56 +147,91 @@ class Scheduler:
 
     async def _serve_one(self, worker: DeviceWorker) -> float | None:
         """One step of the most urgent job; returns the seconds to wait before the next, None: until woken."""
-        chosen, pause = self._choose(worker)
-        if chosen is None:
+        task, pause = self._choose(worker)
+        if task is None:
             return pause
-        self._assigned.add(chosen)
+        self._at_work[task.job] += 1
+        if task.stage is None:
+            self._alone.add(task.job)
+        else:
+            self._claims.take(worker, task.stage.key)
         try:
-            await self._step(worker, self._queue.job(chosen))
+            await self._step(worker, self._queue.job(task.job), task.stage)
         except QueueUnwritable:
-            self._plans.pop(chosen, None)  # what was computed meanwhile is found in the store
+            self._plans.pop(task.job, None)  # what was computed meanwhile is found in the store
             raise
         finally:
-            self._assigned.discard(chosen)
+            self._at_work[task.job] -= 1
+            if task.stage is None:
+                self._alone.discard(task.job)
+            else:
+                self._claims.end(task.stage.key)
             self.wake()
         return 0.0
 
-    def _choose(self, worker: DeviceWorker) -> tuple[int | None, float | None]:
-        """The most urgent job for a device; without one, the seconds after which to look again."""
+    def _choose(self, worker: DeviceWorker) -> tuple[_Task | None, float | None]:
+        """What a device does for the most urgent job that has work for it; without any, the seconds after which to look
+        again. Of jobs that are equally urgent, those that no other device works on come first, in the list's order:
+        while there are more jobs than devices each has one of its own, and none waits for another's chain of windows.
+        A device that is left over helps where the fewest are and the most is left."""
         pause = None
-        waiting = [job for job in self._queue.waiting(*ACTIVE) if self._runs_on(worker, job)]
-        for job in sorted(waiting, key=_rank):
-            if job.id in self._assigned or job.id in self._halted:
-                continue
-            left = self._retries.seconds_left(job.id)
-            if left <= 0:
-                return job.id, None
-            pause = left if pause is None else min(pause, left)
+        waiting = [job for job in self._queue.waiting(*ACTIVE) if self._runs_on(worker, job.method)]
+        for _, equals in itertools.groupby(sorted(waiting, key=_urgency), _urgency):
+            due = []
+            for job in equals:
+                left = self._retries.seconds_left(job.id)
+                if left <= 0:
+                    due.append(job.id)
+                else:
+                    pause = left if pause is None else min(pause, left)
+            tasks = (self._task(worker, job) for job in sorted(due, key=self._crowd))
+            if task := next(filter(None, tasks), None):
+                return task, None
         return None, pause
 
-    def _runs_on(self, worker: DeviceWorker, job: WaitingJob) -> bool:
+    def _crowd(self, job_id: int) -> tuple[int, float]:
+        """Orders jobs by the devices that work on them; those with any, by the cost that is left, the most first."""
+        devices, plan = self._at_work[job_id], self._plans.get(job_id)
+        return devices, -plan.left if devices and plan else 0.0
+
+    def _task(self, worker: DeviceWorker, job_id: int) -> _Task | None:
+        """What a device can do for a job now: plan it, run a stage, or finish it."""
+        if job_id in self._alone or job_id in self._halted:
+            return None
+        plan = self._plans.get(job_id)
+        if plan is None or not plan.is_held:
+            return _Task(job_id, None)
+        if stage := plan.next_stage(functools.partial(self._claims.is_free_for, worker)):
+            return _Task(job_id, stage)
+        return _Task(job_id, None) if not plan.missing and worker is plan.worker else None
+
+    def _runs_on(self, worker: DeviceWorker, method: str) -> bool:
         """Models compute on a GPU where there is one; everything else leaves the GPUs to them."""
         accelerated = any(other.device.kind != "cpu" for other in self._workers)
-        return (worker.device.kind != "cpu") == (accelerated and _takes_model(job.method))
+        return (worker.device.kind != "cpu") == (accelerated and _takes_model(method))
 
     # What a job does next.
 
-    async def _step(self, worker: DeviceWorker, job: Job) -> None:
-        """Plans the job, runs its next stage, or ends it."""
+    async def _step(self, worker: DeviceWorker, job: Job, stage: PlannedStage | None) -> None:
+        """Runs a stage of the job; without one plans it, or ends it where nothing is left to run."""
+        plan = self._plans.get(job.id)
         try:
-            plan = self._plans.get(job.id)
-            if plan is None or plan.worker is not worker or not plan.is_held:
+            if plan is None or not plan.is_held:
                 await self._plan(worker, job, plan)
-            elif plan.missing:
-                await self._advance(job, plan)
+                return
+            job.progress = plan.progress
+            if stage:
+                await self._advance(worker, job, plan, stage)
             else:
                 await self._finish(job, plan)
         except (QueueUnwritable, QueueDamaged):
             raise
         except PaintoverError as error:
-            self._handle_error(job, error)
+            if plan is self._plans.get(job.id):  # else another device has met it already, and the job is planned anew
+                self._handle_error(job, error)
         except WorkerDied as death:
-            self._handle_worker_crash(job, death)
+            label = stage.label if stage else "write" if plan and not plan.missing else "planning"
+            self._handle_worker_crash(worker, job, plan, label, death)
         except Exception as error:  # a programming error ends its job, never the queue
             log.exception("failed", extra={"job": job.id})
             self._end(
@@ -185,46 +248,46 @@ class Scheduler:
     ) -> ReplyT | None:
         """Calls a device's worker about a job. plan: the call is for the process that holds it.
 
-        None when the job was cancelled or paused meanwhile."""
+        None when the job was cancelled or paused meanwhile, or failed on another device."""
         if job.id in self._halted or self._queue.job(job.id).state not in ACTIVE:
             return None
-        generation = plan.generation if plan else None
+        generation = plan.holders[worker] if plan else None
         task = asyncio.ensure_future(worker.client.call(request, generation=generation, progress=progress))
-        self._calls[job.id] = task
+        self._calls.setdefault(job.id, set()).add(task)
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:  # the daemon stops: the worker is killed, the job resumes with the next daemon
             task.cancel()
             raise
         finally:
-            del self._calls[job.id]
+            self._calls[job.id].discard(task)
         return None if task.cancelled() else task.result()
 
-    async def _plan(self, worker: DeviceWorker, job: Job, previous: JobPlan | None) -> None:
-        keyframes = [] if job.spec.prepare_only else [self._queue.keyframe(name) for name in job.spec.keyframes]
-        self._set_state(job, JobState.RUNNING if keyframes else JobState.PREPARING)
+    def _plan_request(self, job: Job, writes: bool) -> protocol.PlanJobRequest:
         info = self._queue.shot(job.shot).info
         assert info  # a job is created after its source was probed
-        request = protocol.PlanJobRequest(
-            job=job.id,
-            info=info,
-            method=job.spec.method,
-            parameters=dict(job.spec.parameters),
-            keyframes=[KeyframeRef(keyframe.frame, keyframe.digest) for keyframe in keyframes],
-            model=job.spec.model,
-            output=_output(job.spec, keyframes),
-            kept=list(job.spec.kept),
-        )
-        reply = await self._call(worker, job, request)
+        return plan_request(job, info, self._keyframes(job), writes)
+
+    def _keyframes(self, job: Job) -> list[StoredKeyframe]:
+        return [] if job.spec.prepare_only else [self._queue.keyframe(name) for name in job.spec.keyframes]
+
+    async def _plan(self, worker: DeviceWorker, job: Job, previous: JobPlan | None) -> None:
+        keyframes = self._keyframes(job)
+        self._set_state(job, JobState.RUNNING if keyframes else JobState.PREPARING)
+        reply = await self._call(worker, job, self._plan_request(job, writes=True))
         if reply is None:
             return
         stages = reply.stages
         await self._remove_damaged(stages)
-        missing = missing_stages(stages, self._store)
-        plan = JobPlan(worker, worker.client.generation, stages, missing, reply.whole)
+        missing = by_key(missing_stages(stages, self._store))
+        if previous:  # other devices may still run stages of it
+            job.progress = previous.progress
+        self._claims.forget(worker)
+        plan = JobPlan(worker, worker.client.generation, stages, missing, reply.whole, job.progress)
         self._plans[job.id] = plan
-        to_run = {stage.key for stage in missing}
-        found = [stage for stage in stages if stage.key not in to_run]
+        found = [stage for stage in stages if stage.key not in missing]
+        info = self._queue.shot(job.shot).info
+        assert info
         job.progress.stages_total = len(stages)
         job.progress.stages_found = max(job.progress.stages_found, len(found)) if previous else len(found)
         job.progress.frames_total = info.count if keyframes else 0
@@ -248,47 +311,58 @@ class Scheduler:
             return []
         return _made_for(job, stage, self._store.frames(stage.key))
 
-    async def _advance(self, job: Job, plan: JobPlan) -> None:
-        """Runs the next stage, unless another job has computed it meanwhile or is computing it right now."""
-        stage = plan.missing[0]
-        if stage.key not in plan.requested and self._store.has(stage.key, stage.publishes):
-            plan.missing.pop(0)
+    async def _advance(self, worker: DeviceWorker, job: Job, plan: JobPlan, stage: PlannedStage) -> None:
+        """Runs a stage, unless another job has computed it meanwhile."""
+        if not self._claims.may_have(worker, stage.key) and self._store.has(stage.key, stage.publishes):
+            plan.found(stage)
             job.progress.stages_found += 1
             update_progress(job, plan)
             self._queue.add_frames(job, self._published(job, stage))
             self._changed()
-        elif ended := self._running.get(stage.key):
-            await ended.wait()
         elif not all(self._store.has(key, plan.publishes(key)) for key in stage.inputs):
             log.warning("an input of %s is gone; it is computed again", stage.label, extra={"job": job.id})
-            plan.missing = missing_stages(plan.stages, self._store)
-        else:
-            ended = self._running[stage.key] = asyncio.Event()
+            plan.look_again(self._store)
+        elif plan.is_held_by(worker) or await self._share_plan(worker, job, plan):
+            plan.start(stage)
             try:
-                await self._run_stage(job, plan, stage)
+                await self._run_stage(worker, job, plan, stage)
             finally:
-                del self._running[stage.key]
-                ended.set()
+                plan.stop(stage)
 
-    async def _run_stage(self, job: Job, plan: JobPlan, stage: PlannedStage) -> None:
-        job.progress.stage = stage.label
+    async def _share_plan(self, worker: DeviceWorker, job: Job, plan: JobPlan) -> bool:
+        """Gives a device the plan of a job that another planned; False when the job was cancelled or paused
+        meanwhile."""
+        plan.holders.pop(worker, None)
+        self._claims.forget(worker)
+        reply = await self._call(worker, job, self._plan_request(job, writes=False))
+        if reply is None:
+            return False
+        plan.holders[worker] = worker.client.generation
+        return True
+
+    async def _run_stage(self, worker: DeviceWorker, job: Job, plan: JobPlan, stage: PlannedStage) -> None:
         self._queue.update_progress(job)
         self._changed()
         log.info("stage %s starts", stage.label, extra={"job": job.id, "stage": stage.key})
-        started = time.monotonic()
-        following = [later.key for later in plan.missing[1 : 1 + AHEAD]]
-        plan.requested.update(following)
+        shared = sum(self._runs_on(other, job.spec.method) for other in self._workers) > 1
+        following = self._claims.begin_beside(worker, self._absent(worker, plan), 1 if shared else AHEAD)
         request = protocol.RunStageRequest(job=job.id, key=stage.key, following=following)
-        reply = await self._call(plan.worker, job, request, plan)
+        reply = await self._call(worker, job, request, plan)
         if reply is None:
             return
         log.info("stage %s took %.2f s", stage.label, reply.seconds, extra={"job": job.id, "stage": stage.key})
-        plan.finish(stage, reply.seconds, time.monotonic() - started)
+        plan.finish(stage, reply.seconds)
         self._retries.reset(job.id)
         update_progress(job, plan)
         self._queue.add_frames(job, _made_for(job, stage, reply.frames))
         self._evict_to_budget(stage)
         self._changed()
+
+    def _absent(self, worker: DeviceWorker, plan: JobPlan) -> Iterator[str]:
+        """Keys of missing stages that no other job has stored meanwhile; what the device has begun may be stored."""
+        for key, stage in plan.missing.items():
+            if self._claims.may_have(worker, key) or not self._store.has(key, stage.publishes):
+                yield key
 
     def _evict_to_budget(self, stage: PlannedStage) -> None:
         """Counts a stage's output and inputs as just used, and makes room where the cache is too large."""
@@ -347,12 +421,13 @@ class Scheduler:
             job.message = f"{error.message} It is tried again by itself."
             self._set_state(job, JobState.QUEUED)
 
-    def _handle_worker_crash(self, job: Job, death: WorkerDied) -> None:
-        """The job goes on with a new worker, unless the stage crashes every one."""
-        plan = self._plans.get(job.id)
-        if plan and plan.generation != plan.worker.client.generation:
-            return  # it ended before the call: the job is planned anew
-        stage = (job.progress.stage if plan else "") or "planning"
+    def _handle_worker_crash(
+        self, worker: DeviceWorker, job: Job, plan: JobPlan | None, stage: str, death: WorkerDied
+    ) -> None:
+        """The job goes on with a new worker, unless the stage crashes every one. stage: its label."""
+        if plan and plan.holders.get(worker, worker.client.generation) != worker.client.generation:
+            return  # it ended before the call: it gets the plan anew
+        self._claims.forget(worker)
         crashes = self._retries.after_crash(job.id, stage)
         log.warning("the worker died in %s: %s", stage, death, extra={"job": job.id})
         if crashes >= MAX_WORKER_CRASHES:
@@ -369,6 +444,7 @@ class Scheduler:
 
     def _end(self, job: Job, state: JobState, message: str, error: Code | None = None) -> None:
         self._queue.update_progress(job)
+        self._cancel_calls(job.id)
         self.forget(job.id)
         job = self._queue.job(job.id)
         if job.state in ACTIVE:  # else a client cancelled or paused it while its last call ended
@@ -384,17 +460,11 @@ class Scheduler:
 
     @staticmethod
     async def _close(plan: JobPlan, job_id: int) -> None:
-        """Has the worker close what the job held open, if the process that holds the plan still runs."""
-        if plan.is_held:
-            with contextlib.suppress(WorkerDied):
-                await plan.worker.client.call(protocol.ForgetJobRequest(job=job_id), generation=plan.generation)
-
-
-def _output(spec: JobSpec, keyframes: Sequence[StoredKeyframe]) -> protocol.Output | None:
-    if not spec.output:
-        return None
-    paintings = tuple(path for keyframe in keyframes for path in keyframe.files)
-    return protocol.Output(spec.output, spec.overwrite, spec.mattes, paintings)
+        """Has the workers close what the job held open, those whose process still runs."""
+        for worker, generation in plan.holders.items():
+            if plan.is_held_by(worker):
+                with contextlib.suppress(WorkerDied):
+                    await worker.client.call(protocol.ForgetJobRequest(job=job_id), generation=generation)
 
 
 def _made_for(job: Job, stage: PlannedStage, frames: Sequence[ResultFrame]) -> list[JobFrame]:
@@ -409,7 +479,7 @@ def _takes_model(method: str) -> bool:
     return method in METHODS and METHODS[method].takes_model
 
 
-def _rank(job: WaitingJob) -> int:
+def _urgency(job: WaitingJob) -> tuple[int, int]:
     """Interactive jobs come first whatever the priorities, so that a draft never waits for a final; work ahead of a
-    keyframe comes last."""
-    return 2 if job.background else int(_takes_model(job.method))
+    keyframe comes last. Among these, higher priorities come first."""
+    return 2 if job.background else int(_takes_model(job.method)), -job.priority

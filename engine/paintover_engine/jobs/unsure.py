@@ -21,7 +21,7 @@ _WORDS = {
     Reason.LOST: "part of the edit was lost",
     Reason.SPREAD: "the edit spreads onto its surroundings",
     Reason.CHANGED: "what is painted no longer looks as it does on the keyframe",
-    Reason.DRIFTED: "the edit has drifted from where it was painted",
+    Reason.DRIFTED: "what is around the edit no longer looks as it does on the keyframe: it may lie elsewhere",
 }
 
 

@@ -7,7 +7,6 @@ When standard input ends, the daemon is gone: the worker exits at once, and what
 from __future__ import annotations
 
 import argparse
-import errno
 import hashlib
 import importlib
 import importlib.util
@@ -26,6 +25,7 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs, protocol
 from paintover_engine.jobs.confinement import ROOTS, confine
 from paintover_engine.jobs.devices import show
+from paintover_engine.jobs.environment import environment_error
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
@@ -84,7 +84,7 @@ class Worker:
         except PaintoverError as error:
             self._send_error(protocol.CallError.of(error))
         except (OSError, MemoryError) as error:
-            self._send_error(_environment_error(error))
+            self._send_error(protocol.CallError.of(environment_error(error)))
         except Exception as error:  # a programming error: the daemon logs the traceback, the user gets a sentence
             message = f"Internal error in the worker: {type(error).__name__}: {error}."
             trace = traceback.format_exc()
@@ -235,20 +235,6 @@ def _choose_device(kind: str, visible: str, words: str, memory: int) -> None:
         if torch.cuda.is_available():  # a GPU that PyTorch cannot use is refused by the stage that wants it
             total = torch.cuda.get_device_properties(0).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, memory / total))
-
-
-def _environment_error(error: OSError | MemoryError) -> protocol.CallError:
-    """What the machine lacks rather than the program."""
-    code = Code.RESOURCE_EXHAUSTED
-    if isinstance(error, MemoryError):
-        message = "The worker ran out of memory; close other programs and retry."
-        return protocol.CallError(code=code, message=message)
-    where = f" ({error.filename})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        message = f"The disk is full{where}; make room and retry: finished stages are kept."
-        return protocol.CallError(code=code, message=message)
-    message = f"{error.strerror or error}{where}; mend that and retry."
-    return protocol.CallError(code=Code.FAILED_PRECONDITION, message=message)
 
 
 def main() -> None:

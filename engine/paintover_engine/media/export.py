@@ -38,6 +38,7 @@ from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.plate import ImagePlate, Pixels, Plate, encoded
 
 FORMATS = (".psd", ".png", ".tif", ".tiff", ".exr")
+PLATE_ID, PAINT_ID = 1, 2  # of the layers, from the bottom
 PAINT_LAYER = "Paint"
 _LARGEST_PSD = 30000  # pixels a side, by Adobe's specification of the format
 _PLATE_LAYER = re.compile(r"Plate \((?P<source>.+), frame (?P<frame>-?\d+)\)")
@@ -173,9 +174,9 @@ def _write_psd(path: Path, pixels: Pixels, plate_name: str, profile: bytes) -> N
     planes = [_plane(pixels[..., channel]) for channel in range(3)]
     opaque = _plane(np.full((height, width), np.iinfo(pixels.dtype).max, pixels.dtype))
     layers = [
-        _layer(plate_name, (width, height), depth, [opaque, *planes], locked=True),
+        _layer(plate_name, PLATE_ID, (width, height), depth, [opaque, *planes], locked=True),
         # All its pixels are there, transparent: some editors open a layer without pixels as one that takes no paint.
-        _layer(PAINT_LAYER, (width, height), depth, [bytes(len(opaque))] * 4, locked=False),
+        _layer(PAINT_LAYER, PAINT_ID, (width, height), depth, [bytes(len(opaque))] * 4, locked=False),
     ]
     resources: Any = [(key, ImageResource(key=key, data=data)) for key, data in _resources(profile)]
     document = PSD(
@@ -194,13 +195,19 @@ def _plane(samples: Pixels) -> bytes:
 
 def _resources(profile: bytes) -> list[tuple[int, bytes]]:
     per_inch = (72 << 16).to_bytes(4, "big") + b"\0\1\0\1"
-    return [(Resource.RESOLUTION_INFO.value, per_inch * 2), (Resource.ICC_PROFILE.value, profile)]
+    top = PAINT_ID - PLATE_ID  # counted from the bottom
+    return [
+        (Resource.RESOLUTION_INFO.value, per_inch * 2),
+        (Resource.LAYER_STATE_INFO.value, top.to_bytes(2, "big")),  # the active layer, so that a stroke lands there
+        (Resource.ICC_PROFILE.value, profile),
+        (Resource.LAYER_SELECTION_IDS.value, (1).to_bytes(2, "big") + PAINT_ID.to_bytes(4, "big")),
+    ]
 
 
 PsdLayer = tuple[LayerRecord, ChannelDataList]
 
 
-def _layer(name: str, size: tuple[int, int], depth: int, channels: list[bytes], *, locked: bool) -> PsdLayer:
+def _layer(name: str, id: int, size: tuple[int, int], depth: int, channels: list[bytes], *, locked: bool) -> PsdLayer:
     """A layer of the canvas's size. channels: alpha, red, green, blue, uncompressed."""
     ids = (ChannelID.TRANSPARENCY_MASK, ChannelID.CHANNEL_0, ChannelID.CHANNEL_1, ChannelID.CHANNEL_2)
     data: Any = []  # psd-tools' lists are generic without saying of what
@@ -210,6 +217,7 @@ def _layer(name: str, size: tuple[int, int], depth: int, channels: list[bytes], 
         data.append(channel)
     blocks = TaggedBlocks()
     blocks.set_data(Tag.UNICODE_LAYER_NAME, name)
+    blocks.set_data(Tag.LAYER_ID, id)
     if locked:
         blocks.set_data(Tag.PROTECTED_SETTING, int(ProtectedFlags.COMPLETE))
     record = LayerRecord(

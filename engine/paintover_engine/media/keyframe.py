@@ -28,6 +28,10 @@ from paintover_engine.media.picture import (
 from paintover_engine.media.placement import Placement, check_size, other_size, place
 from paintover_engine.media.plate import ImagePlate, Plate, overlap
 
+Array = NDArray[np.float32]
+
+_FEW = 0.01  # share of transparent pixels up to which a picture is opaque but for an accident
+_OPAQUE = 0.9  # alpha of such a picture above which its pixel counts
 _EVERYWHERE = 0.5  # share of the pixels outside a data window from which a picture is no paint there
 _ANOTHER_PLATE = 0.5  # share of changed pixels from which a plate's layer is no longer this plate, painted on
 
@@ -68,13 +72,16 @@ def load_keyframe(
     file = _absolute(path)
     picture = _read_painting(file, frame, plate, info)
     notes = picture.notes
-    alpha = None if picture.alpha is None or _same_alpha(picture, plate) else picture.alpha
+    alpha, holes = _matte_of(picture, plate)
     working, step = _to_working(file, picture, plate, info)
     placement = place(file, working, plate, plate.working())
     if placement.words:
         notes.append(f"'{file.name}' {placement.words}.")
     _say_what_is_outside(file, working, placement, plate, step, notes)
     working = _without_what_is_nowhere(file, placement.put(working, plate.working()), plate, step, notes)
+    if holes is not None:
+        opaque = placement.put(1 - holes, np.zeros((plate.height, plate.width), np.float32)) > _OPAQUE
+        working = np.where(opaque[..., None], working, plate.working())
     matte = None if alpha is None else placement.put(alpha, np.zeros((plate.height, plate.width), np.float32))
     if matte_path is not None:
         matte = _read_matte(_absolute(matte_path), plate, notes)
@@ -167,9 +174,25 @@ def _without_what_is_nowhere(
     return np.where(outside[..., None], own, working)
 
 
+def _matte_of(picture: Picture, plate: Plate) -> tuple[Array | None, Array | None]:
+    """The alpha (h, w) where it says where the edit is, else None; and 1 less the alpha of a picture that is opaque but
+    for a few pixels or a border (h, w), else None: nothing is painted in those, and the rest is not what an artist
+    chose."""
+    if picture.alpha is None or _same_alpha(picture, plate):
+        return None, None
+    if float((picture.alpha < 1 - _tolerance(picture)).mean()) <= _FEW:
+        return None, np.asarray(1 - picture.alpha, np.float32)
+    return picture.alpha, None
+
+
+def _tolerance(picture: Picture) -> float:
+    """Of an alpha that is as good as 1."""
+    return max(picture.step, 1.0 / 255.0) * 0.75
+
+
 def _same_alpha(picture: Picture, plate: Plate) -> bool:
     """True where an alpha says nothing about the edit: opaque everywhere, or the plate's own."""
-    alpha, tolerance = picture.alpha, max(picture.step, 1.0 / 255.0) * 0.75
+    alpha, tolerance = picture.alpha, _tolerance(picture)
     if alpha is None or np.all(alpha >= 1.0 - tolerance):
         return True
     owns = [plate.alpha()] + ([plate.whole.alpha()] if isinstance(plate, ImagePlate) else [])

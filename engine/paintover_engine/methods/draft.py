@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paintover_engine.compose.keyframe_layer import blended
+from paintover_engine.compose.blend import blended
 from paintover_engine.compose.layer import PlateRegion
 from paintover_engine.compose.matte import feathered
 from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.media.bounds import union
+from paintover_engine.methods.between import reconcile, reconciled
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.planning import Span, StageList, intervals, length
 from paintover_engine.methods.publishing import publish
@@ -51,8 +52,9 @@ def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftPa
         for propagated in planner.propagated(after, first) if after else ():
             stages.add(propagated)
             inputs = after.layer_inputs([propagated]) if after else ()
-            if before:
-                inputs = (*before.layer_inputs([ahead[propagated.frames]]), *inputs)
+            if before and after:
+                sides = (ahead[propagated.frames], propagated)
+                inputs = (*before.layer_inputs(sides[:1]), *inputs, reconciled(planner, before, after, sides))
             stages.add(_result(propagated.frames, inputs, softness))
     return stages.stages
 
@@ -66,10 +68,14 @@ def _result(span: Span, inputs: tuple[Stage, ...], parameters: DraftResultParame
 @stage(publishes=True)
 def result(context: Context, stage: Stage[DraftResultParameters, Iterator[ResultFrame]]) -> Iterator[ResultFrame]:
     """The painted frames of one chunk, from the keyframe on either side. The inputs are one after the other those of
-    each keyframe's layer."""
-    starts = [index for index, needed in enumerate(stage.inputs) if needed.function is matte]
-    ends = [*starts[1:], len(stage.inputs)]
-    layers = [load_layer(context, stage.inputs[start:end]) for start, end in zip(starts, ends, strict=True)]
+    each keyframe's layer; then, of two, the mattes that reconcile them."""
+    of_layers = [needed for needed in stage.inputs if needed.function is not reconcile]
+    starts = [index for index, needed in enumerate(of_layers) if needed.function is matte]
+    ends = [*starts[1:], len(of_layers)]
+    layers = [load_layer(context, of_layers[start:end]) for start, end in zip(starts, ends, strict=True)]
+    for between in stage.inputs_of(reconcile):
+        mattes = context.load(between).matte
+        layers = layers if mattes is None else [layer.with_mattes(stage.frames, mattes) for layer in layers]
     softness = stage.parameters.softness
 
     def frame(number: int) -> ResultFrame:

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from paintover_engine.compose.layer import PlateRegion
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import pictures, repaint, window_stages
+from paintover_engine.methods.flow_parameters import WanParameters
 from paintover_engine.methods.latents import Latents
 from paintover_engine.methods.model_stage import text_model, wan_model, with_model
-from paintover_engine.methods.parameters import WanParameters
+from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.pictures import ModelView, ViewParameters
 from paintover_engine.methods.repaint import ChangedPictures, CompositeParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
@@ -85,7 +86,11 @@ class FlowPlanner(WindowPlanner):
     """Declares `encode` → … → `decode` of each window; a subclass declares what is between (`repaint`)."""
 
     def __init__(
-        self, info: SourceInfo, keyframes: Sequence[KeyframeRef], model: ModelFolder, parameters: WanParameters
+        self,
+        info: SourceInfo,
+        keyframes: Sequence[KeyframeRef],
+        model: ModelFolder,
+        parameters: WanParameters | VideoshopParameters,
     ) -> None:
         area = window_stages.working_area(info, model, parameters.long_side)
         view = window_stages.video_view(info, model, area, parameters.fit)

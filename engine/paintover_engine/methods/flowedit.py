@@ -19,10 +19,10 @@ import numpy as np
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import flow_stages, pictures
+from paintover_engine.methods.flow_parameters import FlowEditParameters
 from paintover_engine.methods.flow_stages import FirstFrameParameters, FlowPlanner
 from paintover_engine.methods.latents import Latents
 from paintover_engine.methods.model_stage import memory_notes, wan_model, with_model
-from paintover_engine.methods.parameters import FlowEditParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
 from paintover_engine.methods.window_stages import WindowParameters
 from paintover_engine.methods.windows import Window

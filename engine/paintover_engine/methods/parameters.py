@@ -80,11 +80,13 @@ Seed = Annotated[
 ]
 
 
-class _Parameters(BaseModel):
+class MethodParameters(BaseModel):
+    """Of one method."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DraftParameters(_Parameters):
+class DraftParameters(MethodParameters):
     """The parameters of the draft; the defaults are chosen from the keyframe."""
 
     mode: Literal["auto", "colour", "paint", "grade"] = Field(
@@ -100,7 +102,7 @@ class DraftParameters(_Parameters):
     softness: Softness = 0.0
 
 
-class VideoshopParameters(_Parameters):
+class VideoshopParameters(MethodParameters):
     """The parameters of Videoshop. The defaults are the paper's, or the ones in the model's `paintover.json`."""
 
     strength: float = Field(
@@ -110,7 +112,7 @@ class VideoshopParameters(_Parameters):
         title="Freedom",
         description=(
             "How much of the noise schedule is gone back through. Higher: a freer edit that keeps less of the shot's "
-            "motion. 0: the model's own, 0.55 for Stable Video Diffusion."
+            "motion. 0: the model's own, 0.55 for Stable Video Diffusion, 0.67 for Wan."
         ),
         json_schema_extra={"basic": True},
     )
@@ -139,8 +141,8 @@ class VideoshopParameters(_Parameters):
         title="Threshold",
         description=(
             "The noise level up to which the inversion asks with random noise instead of extrapolating. Lower keeps "
-            "more of the shot's detail. 0: the model's own, 1 for Stable Video Diffusion, as in the paper. -1: no "
-            "threshold, which the paper tries and which ends in no numbers."
+            "more of the shot's detail. 0: the model's own, 1 for Stable Video Diffusion, as in the paper, 0.1 for "
+            "Wan. -1: no threshold, which the paper tries and which ends in no numbers."
         ),
     )
     refinements: int = Field(
@@ -150,12 +152,13 @@ class VideoshopParameters(_Parameters):
         title="Refinements",
         description="Rounds of fixed-point iteration of each step of the inversion: more exact, each one pass slower.",
     )
-    inversion: Literal["extrapolation", "naive", "bdia", "noise", "none"] = Field(
+    inversion: Literal["extrapolation", "naive", "bdia", "midpoint", "noise", "none"] = Field(
         default="extrapolation",
         title="Inversion",
         description=(
             "How the shot is turned into noise. extrapolation: Videoshop's; naive: without extrapolation; bdia: the "
-            "exact inversion that the paper compares with; noise: random noise added to the shot; none: pure noise, "
+            "exact inversion that the paper compares with; midpoint: for Wan, two passes a step; "
+            "noise: random noise added to the shot; none: pure noise, "
             "the shot is not looked at. All but the first are for comparison."
         ),
     )
@@ -197,82 +200,7 @@ class VideoshopParameters(_Parameters):
     seed: Seed = 42
 
 
-class WanParameters(_Parameters):
-    """What all methods on Wan's models take; each has its own beside."""
-
-    matte: Matte = "tracked"
-    softness: Softness = 0.0
-    fit: Fit = "pad"
-    long_side: LongSide = 0
-
-
-Prompt = Annotated[
-    str,
-    Field(
-        title="Prompt",
-        description="What the edited shot shows, in words. Empty: the edited frame alone says it.",
-    ),
-]
-
-Start = Annotated[
-    Literal["source", "draft"],
-    Field(
-        title="Start",
-        description=(
-            "What the painting starts from. source: the shot itself; draft: the draft's result, so that fewer steps "
-            "are needed and its motion is followed."
-        ),
-    ),
-]
-
-
-class FlowEditParameters(WanParameters):
-    """The parameters of FlowEdit. The defaults are the model's own where its `paintover.json` has some."""
-
-    n_max: int = Field(
-        default=0,
-        ge=0,
-        le=100,
-        title="Freedom (n max)",
-        description=(
-            "How many of the steps are edited in, from the last one back. More: the edit may change shapes further and "
-            "keeps less of the shot. 0: the model's own share, four fifths for Wan."
-        ),
-        json_schema_extra={"basic": True},
-    )
-    steps: int = Field(default=30, ge=4, le=100, title="Steps", description="Noise levels of the whole schedule.")
-    n_avg: int = Field(
-        default=1,
-        ge=1,
-        le=8,
-        title="Draws (n avg)",
-        description="Draws of noise that each step is averaged over: smoother, each one pair of passes slower.",
-    )
-    start: Start = "source"
-    prompt: Prompt = ""
-    source_prompt: str = Field(
-        default="",
-        title="Source prompt",
-        description="What the shot itself shows, in words. Empty: its first frame alone.",
-    )
-    guidance: float = Field(
-        default=1.0,
-        ge=1.0,
-        le=20.0,
-        title="Guidance",
-        description="How strongly the prompt is followed. 1: without guidance, in half the time.",
-    )
-    source_guidance: float = Field(
-        default=1.0,
-        ge=1.0,
-        le=20.0,
-        title="Source guidance",
-        description="How strongly the source prompt is followed. 1: without guidance.",
-    )
-    seed: Seed = 42
-
-
-class I2VEditParameters(_Parameters):
+class I2VEditParameters(MethodParameters):
     """The parameters of I2VEdit; the defaults are the authors'."""
 
     preset: Literal["auto", "local", "style", "shape"] = Field(
@@ -396,7 +324,7 @@ class I2VEditParameters(_Parameters):
     seed: Seed = 23
 
 
-class VP4Parameters(_Parameters):
+class VP4Parameters(MethodParameters):
     """The parameters of VP4. The defaults are the paper's; where it is silent or its wording fails, ours, with the
     literal reading as a choice (docs/methods/vp4.md)."""
 

@@ -17,13 +17,8 @@ from pydantic.fields import FieldInfo
 
 from paintover_engine.diffusion import models
 from paintover_engine.errors import Code, PaintoverError, nearest
-from paintover_engine.methods.parameters import (
-    DraftParameters,
-    FlowEditParameters,
-    I2VEditParameters,
-    VideoshopParameters,
-    VP4Parameters,
-)
+from paintover_engine.methods.flow_parameters import FlowEditParameters, VaceParameters
+from paintover_engine.methods.parameters import DraftParameters, I2VEditParameters, VideoshopParameters, VP4Parameters
 
 if TYPE_CHECKING:
     from paintover_engine.media.info import SourceInfo
@@ -79,8 +74,18 @@ METHODS: dict[str, MethodSpec] = {
             parameters=VideoshopParameters,
             module="paintover_engine.methods.videoshop",
             needs=("an image-to-video model", "a GPU for models of full size"),
-            model_kinds=("svd",),
+            model_kinds=("svd", "wan"),
             default_model="stabilityai/stable-video-diffusion-img2vid",
+        ),
+        MethodSpec(
+            name="vace",
+            title="VACE",
+            summary="Has a VACE model repaint what the draft found, inside the matte: several keyframes, new shapes.",
+            parameters=VaceParameters,
+            module="paintover_engine.methods.vace",
+            needs=("a VACE model of the Wan kind", "a GPU for models of full size"),
+            model_kinds=("vace",),
+            default_model="Wan-AI/Wan2.1-VACE-1.3B-Diffusers",
         ),
         MethodSpec(
             name="i2vedit",
@@ -149,14 +154,14 @@ def find_model(spec: MethodSpec, name: str) -> models.ModelFolder:
             f"The method {spec.name} needs PyTorch, which is not installed: run pip install 'paintover[models]' "
             "in the engine's Python, or use the method draft.",
         )
-    return models.locate(name or spec.default_model, *spec.model_kinds)
+    return models.locate(model_name(spec, name), *spec.model_kinds)
 
 
 def plan_stages(
     spec: MethodSpec, info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: BaseModel, model: str
 ) -> list[Stage]:
-    """A method's stages for a shot. Loads the method's module. model: "" for the method's default."""
-    settings = (parameters, model or spec.default_model) if spec.takes_model else (parameters,)
+    """A method's stages for a shot. Loads the method's module. model: "" for `model_name`'s."""
+    settings = (parameters, model_name(spec, model)) if spec.takes_model else (parameters,)
     stages: list[Stage] = importlib.import_module(spec.module).plan(info, keyframes, *settings)
     return stages
 
@@ -183,9 +188,38 @@ def why_unavailable(spec: MethodSpec) -> str:
     return ""
 
 
-def found_models() -> list[str]:
-    """The models on this machine, by the names that a job's model takes."""
-    return models.found()
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model on this machine as front ends see it. methods: the names of those that compute with it. size: bytes of
+    its weights."""
+
+    name: str
+    methods: tuple[str, ...]
+    licence: str
+    size: int
+
+
+def found_models() -> list[ModelSpec]:
+    """The models on this machine, shipped ones first."""
+    return [
+        ModelSpec(
+            found.name,
+            tuple(spec.name for spec in METHODS.values() if found.kind in spec.model_kinds),
+            found.licence,
+            found.size,
+        )
+        for found in models.listed()
+    ]
+
+
+def model_name(spec: MethodSpec, name: str) -> str:
+    """The model that a job of a method computes with: the one it names; else the method's default where it is here;
+    else the first one here that serves it, and that is no small one of ours."""
+    if name:
+        return name
+    here = [found for kind in spec.model_kinds for found in models.found(kind)]
+    others = [found for found in here if not models.is_shipped(found)]
+    return spec.default_model if spec.default_model in here or not others else others[0]
 
 
 def describe_parameters(spec: MethodSpec) -> list[ParameterSpec]:

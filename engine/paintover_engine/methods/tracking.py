@@ -2,6 +2,7 @@
 
 flow           motion between neighbouring frames, both ways; of the plate alone, so it is prepared while the artist
                paints
+long_flow      the same between frames farther apart
 matte          where the keyframe is painted
 result_at_key  publishes the keyframe's own frame: the paint as it is
 colour         what the paint does: a colour map where it is a function of the plate's colour, and whether that is all
@@ -24,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from paintover_engine.compose import motion, paint, tracker
+from paintover_engine.compose import long_range, motion, paint, tracker
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.flow import flow_size, shrink
 from paintover_engine.compose.keyframe_layer import KeyframeLayer
+from paintover_engine.compose.long_range import HOPS, HopChunk, LongRangeMotion
 from paintover_engine.compose.matte import difference_matte
 from paintover_engine.compose.motion import FlowChunk, Motion
 from paintover_engine.compose.paint import ColourEdit, Mode, Paint
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
 # Stages share out frames and steps to threads. OpenCV's and BLAS's own would, on pictures this small, mostly wait.
 cv2.setNumThreads(1)
 threadpool_limits(limits=1, user_api="blas")
+
+_SPANS_BEFORE = max(HOPS) // CHUNK
+"""Spans before one that hops from it reach."""
 
 # What travels between the stages.
 
@@ -82,6 +87,13 @@ class Learned:
 
 
 @dataclass(frozen=True)
+class HopParameters:
+    """hop: the distance between a pair's frames."""
+
+    hop: int
+
+
+@dataclass(frozen=True)
 class PropagateParameters:
     """step: 1 to later frames, -1 to earlier ones."""
 
@@ -101,6 +113,10 @@ class KeyframeStages:
     learn: Stage[NoParameters, Learned]
     result_at_key: Stage
 
+    def flow_beside(self) -> tuple[Stage, ...]:
+        """The stages of the flow from the keyframe to its neighbours."""
+        return self.learn.inputs[1:]
+
     def layer_inputs(self, propagated: Sequence[Stage]) -> tuple[Stage, ...]:
         """The inputs of a stage that composites this keyframe's layer on propagated frames (`load_layer`)."""
         return (self.matte, self.colour, self.learn, *propagated)
@@ -113,18 +129,37 @@ class TrackingPlanner:
         self._info = info
         self._mode = mode
         self._flows = {first: self._flow(first) for first in chunk_starts(info.first, info.last - 1)}
+        self._hops = {
+            (hop, first): self._hop(hop, first) for hop in HOPS for first in chunk_starts(info.first, info.last - hop)
+        }
 
     @property
     def prepared(self) -> list[Stage]:
-        """The stages that need no keyframe: the flow of the whole shot."""
-        return list(self._flows.values())
+        """The stages that need no keyframe: the flow of the whole shot. What reads the same frames is neighbours."""
+        stages: list[Stage] = []
+        for start, neighbours in self._flows.items():
+            stages.append(neighbours)
+            stages += [self._hops[hop, start] for hop in HOPS if (hop, start) in self._hops]
+        return stages
 
     def _flow(self, first: int) -> Stage[NoParameters, FlowChunk]:
         """The flow of the pairs (n, n + 1) for n in one chunk, as far as the shot has them."""
         frames = (max(first, self._info.first), min(first + CHUNK - 1, self._info.last - 1))
         return Stage(flow, NoParameters(), (), (self._info.fingerprint,), frames, cost=2.0 * length(frames))
 
-    def _flows_of(self, first: int, last: int) -> tuple[Stage[NoParameters, FlowChunk], ...]:
+    def _hop(self, hop: int, first: int) -> Stage[HopParameters, HopChunk]:
+        """The flow of the pairs (n, n + hop) for n in one chunk, as far as the shot has them."""
+        frames = (max(first, self._info.first), min(first + CHUNK - 1, self._info.last - hop))
+        roots = (self._info.fingerprint,)
+        return Stage(long_flow, HopParameters(hop), (), roots, frames, cost=2.0 * length(frames))
+
+    def _hops_of(self, hop: int, first: int, last: int) -> tuple[Stage[HopParameters, HopChunk], ...]:
+        """The flow of the pairs (n, n + hop) for n from first to last; none where first is beyond last."""
+        if first > last:
+            return ()
+        return tuple(self._hops[hop, start] for start in chunk_starts(first, last) if (hop, start) in self._hops)
+
+    def flows_of(self, first: int, last: int) -> tuple[Stage[NoParameters, FlowChunk], ...]:
         """The flow of the pairs (n, n + 1) for n from first to last."""
         return tuple(self._flows[start] for start in chunk_starts(first, last) if start in self._flows)
 
@@ -136,7 +171,7 @@ class TrackingPlanner:
         mode = ColourParameters(self._mode)
         edit = Stage(colour, mode, (painted,), roots, frames, needs_keyframe=True, cost=2.0)
         place = Stage(region, none, (painted, edit), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
-        beside = self._flows_of(key.frame - 1, key.frame)  # the motion of what is painted is learned from one neighbour
+        beside = self.flows_of(key.frame - 1, key.frame)  # the motion of what is painted is learned from one neighbour
         inputs: tuple[Stage, ...] = (place, *beside)
         learned = Stage(learn, none, inputs, roots[:1], frames, needs_keyframe=True, cost=6.0)
         return KeyframeStages(key.frame, painted, edit, learned, published)
@@ -147,28 +182,41 @@ class TrackingPlanner:
         previous: tuple[Stage, ...] = ()
         for span in outward(key.frame, end):
             pairs = (span[0] - 1, span[1] - 1) if step > 0 else span
+            hops = []
+            for hop in HOPS:  # those that lead to the keyframe or to frames beyond it
+                if step > 0:
+                    hops += self._hops_of(hop, max(span[0] - hop, key.frame), span[1] - hop)
+                else:
+                    hops += self._hops_of(hop, span[0], min(span[1], key.frame - hop))
             propagated = Stage(
                 propagate,
                 PropagateParameters(step),
-                (key.learn, *previous, *self._flows_of(*pairs)),
+                (key.learn, *previous, *self.flows_of(*pairs), *hops),
                 key.learn.roots,
                 span,
                 needs_keyframe=True,
                 cost=float(length(span)),
             )
-            previous = (propagated,)
+            previous = (propagated, *previous)[:_SPANS_BEFORE]
             yield propagated
 
 
 # The stages' functions.
 
 
-@stage(output=FlowChunk, version=2)
+@stage(output=FlowChunk, version=3)
 def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     """The motion of the pairs (n, n + 1) for the stage's frames n."""
     first, last = stage.frames
     frames = prefetched(functools.partial(analysis_frame, context), range(first, last + 2))
     return motion.estimate(frames, context.check)
+
+
+@stage(output=HopChunk)
+def long_flow(context: Context, stage: Stage[HopParameters, HopChunk]) -> HopChunk:
+    """The motion of the pairs (n, n + hop) for the stage's frames n."""
+    frame_at = functools.partial(analysis_frame, context)
+    return long_range.estimate_hops(stage.parameters.hop, stage.frames, frame_at, context.check)
 
 
 @stage(output=KeyframeMatte, version=2)
@@ -213,23 +261,24 @@ def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     painted = context.load(place)
     if painted.grade:
         return Learned(True, None)
-    neighbour = motion.beside(_chunks(context, stage), key)
+    neighbour = motion.beside(flow_chunks(context, stage), key)
     edit = tracker.learn(analysis_frame(context, key), painted.region, painted.surface, neighbour)
     return Learned(False, edit)
 
 
-@stage(output=Propagated, version=3)
+@stage(output=Propagated, version=6)
 def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
     """The edit in the stage's frames, from the stage before it or from the keyframe."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step
-    previous = [context.load(needed) for needed in stage.inputs_of(propagate)]
-    before = previous[0] if previous else None
+    before = [(needed.frames, context.load(needed)) for needed in stage.inputs_of(propagate)]
     numbers = range(stage.frames[0], stage.frames[1] + 1)[::step]
-    moved, frame_at = Motion(_chunks(context, stage), step), functools.partial(analysis_frame, context)
+    moved, frame_at = Motion(flow_chunks(context, stage), step), functools.partial(analysis_frame, context)
     edit = context.load(learned).edit
     if edit is None:
-        return propagate_grade(before, numbers, moved, step, frame_at)
-    return propagate_edit(edit, learned.frames[0], before, numbers, moved, frame_at, context.check)
+        return propagate_grade(before[0][1] if before else None, numbers, moved, step, frame_at)
+    far = [(each.frames, each.parameters.hop, context.load(each)) for each in stage.inputs_of(long_flow)]
+    hops = LongRangeMotion(far, step, flow_size(context.info.width, context.info.height))
+    return propagate_edit(edit, learned.frames[0], before, numbers, moved, hops, frame_at, context.check)
 
 
 # What the stages of all methods read.
@@ -256,13 +305,13 @@ def load_layer(context: Context, stages: Sequence[Stage]) -> KeyframeLayer:
     )
 
 
-@functools.lru_cache(maxsize=2 * CHUNK)
+@functools.lru_cache(maxsize=max(HOPS) + 2 * CHUNK)
 def analysis_frame(context: Context, number: int) -> AnalysisFrame:
-    """A frame of the plate. Cached: neighbouring stages read the same ones."""
+    """A frame of the plate. Cached: stages that follow one another read the same ones."""
     width, height = flow_size(context.info.width, context.info.height)
     return AnalysisFrame(shrink(context.plate(number).display(), (2 * width, 2 * height)))
 
 
-def _chunks(context: Context, stage: Stage) -> list[tuple[Span, FlowChunk]]:
+def flow_chunks(context: Context, stage: Stage) -> list[tuple[Span, FlowChunk]]:
     """The outputs of the flow stages among a stage's inputs."""
     return [(needed.frames, context.load(needed)) for needed in stage.inputs_of(flow)]

@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 
 from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
-from paintover_engine.methods import pictures, repaint, window_stages
+from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.methods import flow_stages, pictures, repaint, window_stages
 from paintover_engine.methods.latents import Latents, plate_latents
 from paintover_engine.methods.model_stage import memory_notes, video_model, with_model
 from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.repaint import ChangedPictures, CompositeParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
+from paintover_engine.methods.videoshop_wan import VideoshopWanPlanner
 from paintover_engine.methods.window_stages import WindowDecodeParameters, WindowParameters, WindowPlanner
 from paintover_engine.methods.windows import Window
 
@@ -54,7 +56,7 @@ class InversionSettings:
 
     strength: float
     steps: int
-    inversion: Literal["extrapolation", "naive", "bdia", "noise", "none"]
+    inversion: Literal["extrapolation", "naive", "bdia", "midpoint", "noise", "none"]
     threshold: float
     refinements: int
     normalisation: Literal["channel", "paper", "frame", "none"]
@@ -104,11 +106,27 @@ def plan(
     info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: VideoshopParameters, model: str
 ) -> list[Stage]:
     """The stages of one propagation, in the order that streams results soonest; without keyframes, those to prepare."""
-    return _VideoshopPlanner(info, keyframes, parameters, models.locate(model, "svd")).plan()
+    return _planner(info, keyframes, parameters, models.locate(model, "svd", "wan")).plan()
+
+
+def _planner(
+    info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: VideoshopParameters, model: ModelFolder
+) -> WindowPlanner:
+    """Of the family of models that the model belongs to."""
+    if model.kind == "wan":
+        return VideoshopWanPlanner(info, keyframes, parameters, model)
+    if parameters.inversion == "midpoint":
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT,
+            f"The inversion 'midpoint' of videoshop is for Wan's models, not for '{model.name}'; leave it out.",
+        )
+    return _VideoshopPlanner(info, keyframes, parameters, model)
 
 
 def gpu_memory(info: SourceInfo, parameters: VideoshopParameters, model: ModelFolder) -> int:
     """Bytes of GPU memory at most in the smallest tier, counted from shapes, with a model in half precision."""
+    if model.kind == "wan":
+        return flow_stages.gpu_memory(VideoshopWanPlanner(info, (), parameters, model))
     import torch
 
     from paintover_engine.diffusion import memory, svd

@@ -41,6 +41,7 @@ def main() -> int:
                 arguments.root,
                 arguments.cache_size,
                 arguments.gpu_memory,
+                arguments.cpu_workers,
                 arguments.metrics,
             )
         )
@@ -88,6 +89,13 @@ def _parser() -> argparse.ArgumentParser:
         "(default: $PAINTOVER_GPU_MEMORY, else all)",
     )
     parser.add_argument(
+        "--cpu-workers",
+        type=_count,
+        default=os.environ.get("PAINTOVER_CPU_WORKERS", 1),
+        metavar="N",
+        help="processes that compute on the CPU, each a stage at a time (default: $PAINTOVER_CPU_WORKERS, else 1)",
+    )
+    parser.add_argument(
         "--metrics", action="store_true", help="answer /metrics for Prometheus beside the monitor page (with the token)"
     )
     return parser
@@ -102,6 +110,13 @@ def _claim(folder: DataFolder) -> None:
         raise PaintoverError(Code.PERMISSION_DENIED, str(error)) from error
     except OSError as error:
         raise folder.unwritable(error) from error
+
+
+def _count(text: str) -> int:
+    """A number of at least 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of processes; write 1 or more")
+    return int(text)
 
 
 def _bytes(text: str) -> int:

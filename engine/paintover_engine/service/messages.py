@@ -6,19 +6,21 @@ import re
 
 from paintover.v1 import engine_pb2, job_pb2, keyframe_pb2, shot_pb2
 
-from paintover_engine.compose.reason import Reason
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.cache import Usage
 from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
 from paintover_engine.jobs.protocol import MethodRequirements
 from paintover_engine.jobs.unsure import UnsureRange, suggested_keyframes
-from paintover_engine.methods.registry import Kind, MethodSpec, ParameterSpec, describe_parameters, why_unavailable
+from paintover_engine.methods.registry import (
+    Kind,
+    MethodSpec,
+    ModelSpec,
+    ParameterSpec,
+    describe_parameters,
+    why_unavailable,
+)
 
 STATES = {state: getattr(job_pb2, f"JOB_STATE_{state.name}") for state in JobState}
-REASONS = {
-    Reason.NONE: job_pb2.UNSURE_REASON_UNSPECIFIED,
-    **{reason: getattr(job_pb2, f"UNSURE_REASON_{reason.name}") for reason in Reason if reason},
-}
 KINDS = {kind: getattr(engine_pb2, f"PARAMETER_KIND_{kind.name}") for kind in Kind}
 
 
@@ -157,7 +159,7 @@ def job_message(job: Job, frames: list[JobFrame], unsure: list[UnsureRange]) -> 
             job_pb2.UnsureRange(
                 first=each.first,
                 last=each.last,
-                reason=REASONS[each.reason],
+                reason=job_pb2.UnsureReason.ValueType(each.reason),
                 cause=each.cause,
                 confidence=each.confidence,
                 worst=each.worst,
@@ -202,6 +204,11 @@ def method_message(spec: MethodSpec) -> engine_pb2.Method:
         parameters=[_parameter_message(parameter) for parameter in describe_parameters(spec)],
         unavailable=why_unavailable(spec),
     )
+
+
+def model_message(model: ModelSpec) -> engine_pb2.Model:
+    """The message of a model on this machine."""
+    return engine_pb2.Model(name=model.name, methods=model.methods, licence=model.licence, size_bytes=model.size)
 
 
 def _parameter_message(parameter: ParameterSpec) -> engine_pb2.Parameter:

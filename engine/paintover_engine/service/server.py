@@ -58,6 +58,7 @@ async def serve(
     roots: Sequence[Path] = (),
     cache_budget: int = DEFAULT_BUDGET,
     gpu_memory: int = 0,
+    cpu_workers: int = 1,
     with_metrics: bool = False,
 ) -> None:
     """Runs the daemon until it is stopped.
@@ -65,6 +66,7 @@ async def serve(
     listen: as for `bind`.
     ephemeral: ends by itself when no job is left and no client has been there for some seconds.
     cache_budget: bytes on disk for what can be made again; gpu_memory: bytes of a GPU to use at most, 0: all.
+    cpu_workers: processes that compute on the CPU.
     with_metrics: the monitor's server runs from the start, and answers /metrics.
     Raises PaintoverError when another daemon has the data folder, the address cannot be had, or the queue's file was
     damaged while it ran.
@@ -73,7 +75,7 @@ async def serve(
     folder.create()
     with _locked(folder):
         take_address_back(folder)
-        engine = _open_engine(folder, roots, cache_budget, gpu_memory)
+        engine = _open_engine(folder, roots, cache_budget, gpu_memory, cpu_workers)
         token = secrets.token_urlsafe(32)  # anew at each start: one that was shown to a stranger is worth nothing
         guard = Guard(token)
         stop = _Stop(ephemeral)
@@ -106,10 +108,12 @@ async def serve(
             log.info("engine stopped")
 
 
-def _open_engine(folder: DataFolder, roots: Sequence[Path], cache_budget: int, gpu_memory: int) -> Engine:
+def _open_engine(
+    folder: DataFolder, roots: Sequence[Path], cache_budget: int, gpu_memory: int, cpu_workers: int
+) -> Engine:
     """The engine, also on a full disk: it is needed to make room there."""
     removed = Cache(folder).make_room_to_start()
-    engine = Engine(folder, roots, cache_budget, gpu_memory)
+    engine = Engine(folder, roots, cache_budget, gpu_memory, cpu_workers)
     if removed:
         engine.notes.append(
             f"The disk was full: {removed / 10**6:.1f} MB of the cache were removed so that the engine could start; "

@@ -59,6 +59,7 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
 
     async def GetEngine(self, request: engine_pb2.GetEngineRequest, context: Context) -> engine_pb2.GetEngineResponse:
         count = self._engine.queue.count
+        found = found_models()
         return engine_pb2.GetEngineResponse(
             engine=engine_pb2.Engine(
                 version=__version__,
@@ -78,7 +79,8 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
                     )
                     for device in self._engine.devices
                 ],
-                models=found_models(),
+                models=[model.name for model in found],
+                found_models=[messages.model_message(model) for model in found],
                 jobs_running=count(JobState.RUNNING, JobState.PREPARING),
                 jobs_waiting=count(JobState.QUEUED, JobState.WAITING_FOR_KEYFRAME),
                 notes=self._engine.notes,

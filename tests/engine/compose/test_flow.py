@@ -11,6 +11,7 @@ from paintover_engine.compose.flow import (
     is_cut,
     magnitudes,
     pack,
+    unexplained,
     unpack,
     warp,
 )
@@ -75,7 +76,8 @@ def test_cut_is_found_but_not_pan_or_flash() -> None:
     estimator = FlowEstimator()
 
     def cut(a: np.ndarray, b: np.ndarray) -> bool:
-        return is_cut(a, b, estimator.between(grey(a), grey(b)))
+        flow = estimator.between(grey(a), grey(b))
+        return is_cut(a, b, unexplained(grey(a), grey(b), flow))
 
     assert cut(first, other)
     assert not cut(np.ascontiguousarray(first[:, :150]), np.ascontiguousarray(first[:, 12:162]))

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from paintover_engine.compose.analysis_frame import cielab
 from paintover_engine.compose.flow import warp
-from paintover_engine.compose.matte_net import MatteNet, feature_planes, motion_plane, train
+from paintover_engine.compose.matte_net import MatteNet, Shown, feature_planes, motion_plane, train
 from paintover_engine.methods.tensors import to_tensors
 
 SHAPE = (90, 140)
@@ -31,7 +31,7 @@ def test_displaced_matte_is_corrected() -> None:
     now, matte = picture()
     slip = np.full((*SHAPE, 2), 4.0, np.float32)
     slipped = warp(matte, slip)
-    net = MatteNet(train(cielab(now), matte, still()))
+    net = MatteNet(train(Shown(cielab(now), matte, still())))
     found = inside(net, now, slipped, motion_plane(still(), slipped))
     wrong = (found != (matte > 0.5)).mean()
     assert wrong < 0.4 * ((slipped > 0.5) != (matte > 0.5)).mean()
@@ -39,7 +39,7 @@ def test_displaced_matte_is_corrected() -> None:
 
 def test_training_is_deterministic() -> None:
     now, matte = picture()
-    first, second = train(cielab(now), matte, still()), train(cielab(now), matte, still())
+    first, second = train(Shown(cielab(now), matte, still())), train(Shown(cielab(now), matte, still()))
     one, other = to_tensors(first), to_tensors(second)
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
@@ -48,7 +48,7 @@ def test_motion_decides_where_appearance_cannot() -> None:
     now = np.clip(np.random.default_rng(4).normal(110, 15, (*SHAPE, 3)), 0, 255).astype(np.uint8)
     _, matte = picture()
     prior = warp(matte, np.full((*SHAPE, 2), 3.0, np.float32))
-    net = MatteNet(train(cielab(now), matte, still()))
+    net = MatteNet(train(Shown(cielab(now), matte, still())))
     found = inside(net, now, prior, motion_plane(still(), prior))
     assert (found != (prior > 0.5)).mean() < 0.03
 
@@ -64,7 +64,7 @@ def test_motion_plane_separates_object_from_ground() -> None:
 
 def test_new_surroundings_are_learned() -> None:
     now, matte = picture()
-    net = MatteNet(train(cielab(now), matte, still()))
+    net = MatteNet(train(Shown(cielab(now), matte, still())))
     changed = now.copy()
     changed[matte < 0.5] = np.clip(changed[matte < 0.5].astype(int) + np.array((75, -25, 10)), 0, 255)
     motion = motion_plane(still(), matte)

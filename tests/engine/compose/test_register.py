@@ -39,7 +39,8 @@ def sharp(picture: np.ndarray) -> np.ndarray:
 
 def advance(registrar: Registrar, place: Registration, before: np.ndarray, now: np.ndarray) -> Registration:
     estimator = FlowEstimator()
-    return registrar.advance(place, estimator.between(now, before), estimator.between(before, now), sharp(now))
+    flows = estimator.between(now, before), estimator.between(before, now)
+    return registrar.advance(place, *flows, sharp(before), sharp(now))
 
 
 def covered(place: Registration) -> np.ndarray:
@@ -73,7 +74,7 @@ def test_subpixel_drift_is_corrected() -> None:
     place = Registration.identity(*SHAPE)
     place.offset[..., 0] += 0.4
     still = np.zeros((*SHAPE, 2), np.float32)
-    found = Registrar(sharp(scene(0)), region()).advance(place, still, still, sharp(scene(0)))
+    found = Registrar(sharp(scene(0)), region()).advance(place, still, still, sharp(scene(0)), sharp(scene(0)))
     assert np.abs(found.offset[50:90, 70:110]).max() < 0.1
 
 
@@ -82,5 +83,5 @@ def test_mismatching_remnant_is_not_trusted() -> None:
     place.trust[:, 70:] = 0
     wall = scene(0, hidden=True)
     wall[:, :40] = texture(3)[:, :40]
-    found = Registrar(sharp(scene(0)), region()).advance(place, still, still, sharp(wall))
+    found = Registrar(sharp(scene(0)), region()).advance(place, still, still, sharp(wall), sharp(wall))
     assert covered(found).sum() == 0

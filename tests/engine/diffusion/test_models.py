@@ -66,6 +66,29 @@ def test_a_hub_id_is_found_where_it_was_downloaded(places: Path, monkeypatch: py
     assert models.locate("org/model", "svd").path == made
 
 
+def test_models_of_hub_and_comfyui_are_listed(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(places / "hub"))
+    monkeypatch.setenv("COMFYUI_PATH", str(places / "comfy"))
+    make(places / "shipped" / "small")
+    made = make(places / "comfy" / "models" / "diffusers" / "mine", kind="StableDiffusionInpaintPipeline")
+    for name in ("org--model", "org--damaged", "org--picture"):
+        snapshot = places / "hub" / f"models--{name}"
+        folder = make(snapshot / "snapshots" / "0123abc")
+        if name == "org--picture":
+            change(folder / "model_index.json", _class_name="FluxPipeline")
+        (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+        (snapshot / "refs").mkdir()
+        (snapshot / "refs" / "main").write_text("0123abc")
+        if name == "org--damaged":
+            (folder / "model_index.json").write_text("{")
+    listed = {model.name: model for model in models.listed()}
+    assert list(listed) == ["small", "mine", "org/model"]  # no damaged one, and none that no method takes
+    assert listed["mine"].kind == "inpaint" and listed["mine"].size == 3
+    assert listed["org/model"].licence == "mit"
+    assert models.locate("mine", "inpaint").path == made
+
+
 def test_missing_model_error_names_size_and_place() -> None:
     with pytest.raises(PaintoverError) as caught:
         models.locate("stabilityai/stable-video-diffusion-img2vid", "svd")

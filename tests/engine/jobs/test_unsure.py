@@ -6,7 +6,6 @@ from paintover.v1 import job_pb2
 from paintover_engine.compose.reason import Reason
 from paintover_engine.jobs.entities import JobFrame
 from paintover_engine.jobs.unsure import suggested_keyframes, unsure_ranges
-from paintover_engine.service.messages import REASONS
 
 SHOT = (0, 20)
 
@@ -51,5 +50,5 @@ def test_sure_frames_have_no_range() -> None:
 def test_every_reason_has_its_words_and_its_number_on_the_wire() -> None:
     for reason in Reason:
         assert unsure_ranges([frame(9, 0.1, reason)], SHOT)[0].cause
-        assert REASONS[reason] == int(reason)
-    assert set(REASONS.values()) == set(job_pb2.UnsureReason.values())
+    on_the_wire = {name.removeprefix("UNSURE_REASON_"): number for name, number in job_pb2.UnsureReason.items()}
+    assert {"UNSPECIFIED" if reason is Reason.NONE else reason.name: int(reason) for reason in Reason} == on_the_wire

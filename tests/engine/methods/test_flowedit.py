@@ -21,7 +21,7 @@ from paintover_engine.diffusion import flow, flowedit, prompt, wan
 from paintover_engine.errors import PaintoverError
 from paintover_engine.methods import flow_stages, pictures
 from paintover_engine.methods import flowedit as method
-from paintover_engine.methods.parameters import FlowEditParameters
+from paintover_engine.methods.flow_parameters import FlowEditParameters
 from paintover_engine.methods.stage import ResultFrame, Stage
 
 from tests.engine import wan_folders

@@ -65,7 +65,8 @@ class Keyframes:
     def _as_file(self, given: str | bytes | None, what: str) -> Iterator[str]:
         """A path for a picture given as a path or as bytes; "" for none."""
         if isinstance(given, bytes):
-            path = self._state.folder.temporary / f"picture-{hashlib.sha256(given).hexdigest()[:16]}"
+            suffix = ".psd" if given.startswith(b"8BPS") else ""  # whose layers are read; other kinds tell themselves
+            path = self._state.folder.temporary / f"picture-{hashlib.sha256(given).hexdigest()[:16]}{suffix}"
             path.write_bytes(given)
             try:
                 yield str(path)

@@ -61,7 +61,7 @@ class PaintSessions:
 
     async def open(self, shot: Shot, number: int) -> dict[str, Any]:
         """Opens a frame in the painter, again where it is being painted already. Returns `picture`, the file to paint
-        on, and `editor`, the program's name or None where the artist has to open the file.
+        on, `editor`, the program's name or None where the artist has to open the file, and `saving`, how to save there.
 
         Raises PaintoverError with the command's own sentence where it fails."""
         key = (shot.id, number)
@@ -112,7 +112,7 @@ async def _until_open(process: asyncio.subprocess.Process) -> dict[str, Any]:
             if event.get("event") == "exported":
                 picture = str(event["path"])
             elif event.get("event") == "editor":
-                return {"picture": picture, "editor": event["name"]}
+                return {"picture": picture, "editor": event["name"], "saving": event.get("saving")}
             elif event.get("event") == "error":
                 raise PaintoverError(Code.FAILED_PRECONDITION, str(event["message"]))
     raise PaintoverError(Code.INTERNAL, "The paintover command ended before it opened the frame.")

@@ -91,6 +91,7 @@ class Engine(_message.Message):
     JOBS_RUNNING_FIELD_NUMBER: _builtins.int
     JOBS_WAITING_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    FOUND_MODELS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     protocol: _builtins.int
     """Raised when a client of an older number could misread an answer."""
@@ -109,6 +110,10 @@ class Engine(_message.Message):
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the user should know: "The queue's file was damaged …"."""
 
+    @_builtins.property
+    def found_models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
+        """The same models with what there is to know of each."""
+
     def __init__(
         self,
         *,
@@ -122,14 +127,49 @@ class Engine(_message.Message):
         jobs_running: _builtins.int = ...,
         jobs_waiting: _builtins.int = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        found_models: _abc.Iterable[Global___Model] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_folder", b"data_folder", "data_folder_free_bytes", b"data_folder_free_bytes", "devices", b"devices", "jobs_running", b"jobs_running", "jobs_waiting", b"jobs_waiting", "models", b"models", "notes", b"notes", "pid", b"pid", "protocol", b"protocol", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_folder", b"data_folder", "data_folder_free_bytes", b"data_folder_free_bytes", "devices", b"devices", "found_models", b"found_models", "jobs_running", b"jobs_running", "jobs_waiting", b"jobs_waiting", "models", b"models", "notes", b"notes", "pid", b"pid", "protocol", b"protocol", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Engine: _TypeAlias = Engine  # noqa: Y015
+
+@_typing.final
+class Model(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    METHODS_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As a job's `model` takes it."""
+    licence: _builtins.str
+    """"Apache 2.0"; "unknown" where its model card names none."""
+    size_bytes: _builtins.int
+    """Of the files that are read."""
+    @_builtins.property
+    def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The methods that compute with it."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        methods: _abc.Iterable[_builtins.str] | None = ...,
+        licence: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["licence", b"licence", "methods", b"methods", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Model: _TypeAlias = Model  # noqa: Y015
 
 @_typing.final
 class Device(_message.Message):

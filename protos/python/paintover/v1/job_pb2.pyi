@@ -69,7 +69,7 @@ class _UnsureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UnsureRe
     UNSURE_REASON_CHANGED: _UnsureReason.ValueType  # 5
     """What lies under the edit looks unlike what was painted over on the keyframe."""
     UNSURE_REASON_DRIFTED: _UnsureReason.ValueType  # 6
-    """The edit, followed back to the keyframe, does not come to lie where it was painted."""
+    """The edit's surroundings look unlike the keyframe's: it may lie on another thing."""
 
 class UnsureReason(_UnsureReason, metaclass=_UnsureReasonEnumTypeWrapper): ...
 
@@ -85,7 +85,7 @@ UNSURE_REASON_SPREAD: UnsureReason.ValueType  # 4
 UNSURE_REASON_CHANGED: UnsureReason.ValueType  # 5
 """What lies under the edit looks unlike what was painted over on the keyframe."""
 UNSURE_REASON_DRIFTED: UnsureReason.ValueType  # 6
-"""The edit, followed back to the keyframe, does not come to lie where it was painted."""
+"""The edit's surroundings look unlike the keyframe's: it may lie on another thing."""
 Global___UnsureReason: _TypeAlias = UnsureReason  # noqa: Y015
 
 @_typing.final

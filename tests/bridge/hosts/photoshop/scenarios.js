@@ -63,6 +63,44 @@ const scenarios = {
     assert.strictEqual(after.job.id, before.job.id);
   },
 
+  async a_shot_is_opened_from_the_disk_and_painted() {
+    await host.show();
+    await until(() => button("frame 4"), "a button");
+    await ids.new.click(); // closed without a choice
+    state.file = process.env.CHOSEN;
+    await ids.new.click();
+    await status("has frames 0 to 5; choose one and paint");
+    const { Engine } = require(path.join(panel, "engine.js"));
+    const [shot] = await new Engine().get("/shots");
+    assert.strictEqual(shot.source, state.file.replace(/\d+(\.\w+)$/, (all, end) => "#".repeat(5) + end));
+    const [number] = ids.shots.querySelectorAll("input");
+    for (const [typed, answer] of [["9", "has frames 0 to 5; type one"], ["3", "This is frame 3 of"]]) {
+      number.value = typed;
+      for (const listener of number.listeners.input) listener();
+      await button("Paint this frame").click();
+      await status(answer);
+    }
+    assert(state.documents[0].path.endsWith("_0003.psd"));
+  },
+
+  async a_frame_is_shown_large() {
+    await host.show();
+    await (await until(() => button("frame 4"), "a button")).click();
+    await host.save(state.documents[0], fs.readFileSync(painted));
+    const cells = await until(() => ids.strip.children.length && ids.strip.children, "neighbours");
+    await cells[0].click();
+    const [image] = await until(() => (ids.large.querySelectorAll("img").length ? ids.large.querySelectorAll("img") : null), "it");
+    const after = state.urls.get(image.src);
+    const press = (text) => ids.large.querySelectorAll("button").find((one) => one.textContent === text).click();
+    await press("Show before");
+    const before = state.urls.get(ids.large.querySelectorAll("img")[0].src);
+    assert(ids.large.textContent.includes("before") && !before.equals(after));
+    await press("1:1");
+    assert(!ids.large.children[1].className.includes("fit"));
+    await press("Close");
+    assert.strictEqual(ids.large.children.length, 0);
+  },
+
   async another_documents_save_is_nobodys_business() {
     await host.show();
     await until(() => button("frame 4"), "a button");

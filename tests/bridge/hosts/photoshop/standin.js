@@ -54,7 +54,7 @@ function standIn(home) {
     log: [],
   };
   const ids = {};
-  for (const id of ["status", "choose", "shots", "strip"]) ids[id] = new Element("div");
+  for (const id of ["status", "choose", "new", "shots", "strip", "large"]) ids[id] = new Element("div");
   ids.status.textContent = "Looking for the engine…";
 
   const localFileSystem = {
@@ -63,6 +63,9 @@ function standIn(home) {
       const found = url.slice("file:".length);
       if (!fs.existsSync(found)) throw new Error(`Could not find an entry of '${url}'`);
       return new File(found);
+    },
+    async getFileForOpening({ types }) {
+      return state.file && types.includes(state.file.split(".").pop()) ? new File(state.file) : null;
     },
     async getFolder() {
       return state.chosen && { nativePath: state.chosen };

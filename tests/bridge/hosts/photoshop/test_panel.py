@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from paintover_bridge.client import Client, connect
 from paintover_bridge.hosts import photoshop
@@ -21,6 +22,7 @@ from PIL import Image
 from psd_tools import PSDImage
 
 from tests.conftest import SmallShot, make_small_shot
+from tests.journeys.page import chromium, fits, keep, resize
 
 NODE = shutil.which("node")
 SCENARIOS = Path(__file__).with_name("scenarios.js")
@@ -103,6 +105,60 @@ def test_what_else_may_happen(shot: SmallShot, painted: Path, home: Path, scenar
 
 
 @needs_node
+def test_a_shot_is_opened_from_the_disk(shot: SmallShot, home: Path, tmp_path: Path) -> None:
+    chosen = make_small_shot(tmp_path / "sh090", count=6, key=2).source / "00002.png"
+    play("a_shot_is_opened_from_the_disk_and_painted", home, CHOSEN=str(chosen))
+
+
+@needs_node
+def test_a_frame_is_shown_large(shot: SmallShot, painted: Path, home: Path) -> None:
+    play("a_frame_is_shown_large", home, painted)
+
+
+THEMES = {
+    "darkest": ("#323232", "#e3e3e3", "#4a4a4a"),
+    "dark": ("#535353", "#f0f0f0", "#6a6a6a"),
+    "light": ("#b8b8b8", "#1f1f1f", "#9a9a9a"),
+    "lightest": ("#f0f0f0", "#2c2c2c", "#cfcfcf"),
+}
+"""Photoshop's themes: what it gives panels as background, text and border."""
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_text_is_readable_on_every_theme(theme: str, tmp_path: Path) -> None:
+    style = (photoshop.PANEL / "style.css").read_text("utf-8")
+    names = ("--uxp-host-background-color", "--uxp-host-text-color", "--uxp-host-border-color")
+    variables = "; ".join(map(": ".join, zip(names, THEMES[theme], strict=True)))
+    shown = """<p id="status">Open a frame, paint above the plate, and save.</p><button>Open a shot…</button>
+      <div id="shots"><div class="shot"><div class="name">a_very_long_name_of_plates_without_a_space_v012/sh010.####.exr
+      </div><div class="wrong">The keyframe is of another size than the shot.</div><div class="row"><input value="1001">
+      <button>Paint this frame</button></div></div></div>"""
+    page = tmp_path / "panel.html"
+    page.write_text(f"<!doctype html><style>:root {{ {variables} }} {style}</style><body>{shown}", "utf-8")
+    for browser in chromium():
+        resize(browser, (240, 500))
+        browser.get(page.as_uri())
+        assert fits(browser)
+        colour = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+        background = browser.execute_script(colour, "body", "backgroundColor")
+        texts = [browser.execute_script(colour, one, "color") for one in ("#status", ".name", ".wrong")]
+        assert all(contrast(background, text) >= 4.5 for text in texts), theme
+        keep(browser, f"panel-{theme}")
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2's ratio of two CSS colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@needs_node
 def test_without_an_engine_it_says_what_to_start(tmp_path: Path) -> None:
     play("without_an_engine_it_says_what_to_start", tmp_path)
     folder = data_folder(tmp_path)
@@ -148,7 +204,7 @@ def ask(engine: Client, path: str, body: Any = None, **headers: str) -> tuple[in
 
 
 def first_shot(engine: Client) -> str:
-    return str(ask(engine, "/shots")[1][0]["id"])
+    return str(ask(engine, "/shots")[1][-1]["id"])  # the newest come first
 
 
 def test_a_save_outdates_the_one_before(engine: Client, shot: SmallShot, painted: Path, tmp_path: Path) -> None:
@@ -166,7 +222,7 @@ def test_the_pictures_are_those_of_the_command(engine: Client, shot: SmallShot) 
     opened = ask(engine, f"/shots/{first_shot(engine)}/frames/7/open", {})[1]
     wire = engine.list_shots()[0]
     assert Path(opened["path"]) == keyframe_picture(engine.endpoint.folder, wire.source, 7)
-    assert {"frame": 7, "path": opened["path"]} in ask(engine, "/shots")[1][0]["pictures"]
+    assert {"frame": 7, "path": opened["path"]} in ask(engine, "/shots")[1][-1]["pictures"]
 
 
 @pytest.mark.parametrize("headers", [{"Authorization": ""}, {"Authorization": "Bearer x"}, {"Host": "evil.example"}])

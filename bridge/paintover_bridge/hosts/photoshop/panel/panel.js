@@ -3,6 +3,7 @@
 const { entrypoints, storage } = require("uxp");
 const { action, app, core } = require("photoshop");
 const { Engine, Sentence } = require("./engine.js");
+const { Look } = require("./look.js");
 
 const POLL = 2000; // milliseconds, while the panel is shown
 const SAVE_TRIES = 6; // while the file is still being written
@@ -10,6 +11,8 @@ const TRY = 400;
 const NEIGHBOURS = [-8, -4, -2, -1, 0, 1, 2, 4, 8];
 const SIDE = 320;
 const MODAL = 9; // Photoshop's number for "somebody else has a dialog open"
+const TYPES = "mov mp4 mkv mxf avi webm exr dpx tif tiff png jpg jpeg".split(" ");
+const PICTURE = /^(.*?)(\d+)(\.(?:exr|dpx|tiff?|png|jpe?g))$/i;
 const FOLDER = "paintover.folder"; // a persistent token's key
 
 let engine = new Engine();
@@ -21,6 +24,8 @@ let drawn = ""; // the shots that the list shows
 let lost = true; // no engine answered last
 let timer = null; // while the panel is shown
 let begun = false;
+let look = null; // the frame that is shown large
+const numbers = {}; // the frame that is typed at a shot, by shot
 
 const byId = (id) => document.getElementById(id);
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
@@ -76,6 +81,7 @@ function drawShots() {
     make("div", describe(shot.job), row, shot.job && shot.job.state === "failed" ? "wrong" : "");
     const painted = new Set([...shot.keyframes, ...shot.pictures.map((picture) => picture.frame)]);
     const suggested = (shot.job && shot.job.suggested) || [];
+    drawAnyFrame(shot, row);
     for (const frame of [...painted, ...suggested.slice(0, 1).filter((one) => !painted.has(one))].sort(
       (a, b) => a - b,
     )) {
@@ -83,6 +89,37 @@ function drawShots() {
       make("button", `${verb} frame ${frame}`, row).addEventListener("click", () => guarded(() => open(shot, frame)));
     }
   }
+}
+
+// Any frame of the shot, by its number.
+function drawAnyFrame(shot, parent) {
+  const row = make("div", "", parent, "row");
+  const number = make("input", "", row);
+  number.type = "number";
+  number.value = String(shot.id in numbers ? numbers[shot.id] : shot.first);
+  number.addEventListener("input", () => (numbers[shot.id] = number.value));
+  make("button", "Paint this frame", row).addEventListener("click", () =>
+    guarded(() => {
+      const frame = Number(number.value);
+      if (!Number.isInteger(frame) || frame < shot.first || frame > shot.last) {
+        throw new Sentence(`${shot.name} has frames ${shot.first} to ${shot.last}; type one of them.`);
+      }
+      return open(shot, frame);
+    }),
+  );
+}
+
+// A clip from the disk: a video, or one picture of a sequence, which stands for all of them.
+async function openShot() {
+  const entry = await storage.localFileSystem.getFileForOpening({ types: TYPES });
+  if (!entry) return;
+  const path = entry.nativePath.replace(/\\/g, "/");
+  const numbered = PICTURE.exec(path);
+  const source = numbered ? `${numbered[1]}${"#".repeat(numbered[2].length)}${numbered[3]}` : path;
+  const shot = await engine.post("/shots", { path: source });
+  shots = await engine.get("/shots");
+  drawShots();
+  say(`${shot.name} has frames ${shot.first} to ${shot.last}; choose one and paint.`);
 }
 
 async function refresh() {
@@ -193,6 +230,7 @@ async function drawStrip() {
     const cell = make("div", "", strip, "cell");
     make("img", "", cell).src = url;
     make("div", String(frame), cell);
+    cell.addEventListener("click", () => guarded(() => look.open(shot.job.id, frame)));
   }
   shown = wanted;
 }
@@ -248,6 +286,8 @@ entrypoints.setup({
         begun = true;
         byId("choose").style.display = "none";
         byId("choose").addEventListener("click", () => guarded(choose));
+        byId("new").addEventListener("click", () => guarded(openShot));
+        look = new Look(byId("large"), (...frame) => engine.picture(...frame), make);
         begin();
       },
       hide() {

@@ -75,6 +75,7 @@ function take(job, fresh = false) {
   }
   cards.get(job.id).update(job);
   if (chosen === job.id) viewer.update(job);
+  else if (chosen !== null) viewer.drawVersions();
 }
 
 function keepOnly(ids) {

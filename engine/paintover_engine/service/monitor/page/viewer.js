@@ -338,7 +338,7 @@ export class Viewer {
 
 export function painting(opened) {
   return opened.editor
-    ? `${opened.editor} opens the frame. Paint on the layers above the plate, and save: each save is carried through.`
+    ? `${opened.editor} opens the frame. Paint on the layer Paint; each save is carried through. ${opened.saving ? `To save: ${opened.saving}` : ""}`
     : `No painting program was found. Open ${opened.picture} in yours, paint, and save: each save is carried through.`;
 }
 

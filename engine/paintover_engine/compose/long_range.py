@@ -1,0 +1,151 @@
+"""Motion over several frames at once, which drifts less than a chain of neighbours and reaches past what occludes.
+
+Flow to frames several distances away, each pixel's error by the forward-backward test and by its colour, and the matte
+of the frame that each leads to, weighted by that error: the weight-free part of Neoral, Serych, Matas: MFT: Long-Term
+Tracking of Every Pixel (WACV 2024), on mattes that were corrected in between rather than on positions alone. It is of
+the plate alone, and each pair is independent of every other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
+from paintover_engine.compose.flow import (
+    Field,
+    FlowEstimator,
+    endpoints,
+    halved,
+    magnitudes,
+    pack,
+    unpack,
+    warp,
+    within_picture,
+)
+from paintover_engine.compose.matte import Plane
+from paintover_engine.compose.motion import Span
+
+HOPS = (4, 16)
+"""Distances in frames, beside that to the neighbour."""
+
+_COLOUR = 10.0  # pixels of error that a difference of 1 in scaled L*a*b* counts as
+_WINDOW = (5, 5)  # over which the difference of colour is averaged
+_OUTSIDE = 31.0  # error of a motion that leads out of the picture, in pixels
+_ERROR_SCALE = 8.0  # packed errors are in 1/8 pixel, up to 31
+_SPREAD = 1.0  # error in pixels at which a motion's weight is 1/e
+_PIXEL = 2.0  # hops are computed at half the flow's size: they need no edges, which the matte has by itself
+_LEAST = 1e-6  # weight of a motion in which nothing is right
+
+
+@dataclass(frozen=True)
+class HopChunk:
+    """The motion of the frame pairs (n, n + hop) of a span of n, at half the flow's size.
+
+    forward, backward: (pairs, h, w, 2) int16, packed flow (`flow.pack`). forward_error, backward_error: (pairs, h, w)
+    uint8, `motion_error` in 1/8 of the flow's pixels."""
+
+    forward: NDArray[np.int16]
+    backward: NDArray[np.int16]
+    forward_error: NDArray[np.uint8]
+    backward_error: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A motion from a frame to another, nearer to the keyframe.
+
+    backward: (h, w, 2), flow to it; error: (h, w), `motion_error`."""
+
+    backward: Field
+    error: Plane
+
+
+def estimate_hops(
+    hop: int, span: Span, frame_at: Callable[[int], AnalysisFrame], check: Callable[[], None]
+) -> HopChunk:
+    """The motion of the pairs (n, n + hop) of a span of n. check: called once a pair; raises to cancel."""
+    estimator = FlowEstimator()
+    columns: list[tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.uint8], NDArray[np.uint8]]] = []
+    firsts = [frame_at(number) for number in range(span[0], span[1] + 1)]  # first all of these: decoders read in order
+    for number, first in enumerate(firsts, start=span[0]):
+        check()
+        second = frame_at(number + hop)
+        here, there = (halved(frame.grey) for frame in (first, second))
+        forward, backward = estimator.between(here, there), estimator.between(there, here)
+        labs = [halved(frame.lab) for frame in (first, second)]
+        error = _packed_error(motion_error(forward, backward, *labs, _PIXEL))
+        back_error = _packed_error(motion_error(backward, forward, *labs[::-1], _PIXEL))
+        columns.append((pack(forward), pack(backward), error, back_error))
+    forwards, backwards, errors, back_errors = zip(*columns, strict=True)
+    return HopChunk(np.stack(forwards), np.stack(backwards), np.stack(errors), np.stack(back_errors))
+
+
+def smooth_lab(frame: AnalysisFrame) -> Lab:
+    """A frame's L*a*b* without its finest grain."""
+    return np.asarray(cv2.blur(frame.lab, (3, 3)), np.float32)
+
+
+def motion_error(flow: Field, returned: Field, here: Lab, there: Lab, pixel: float = 1.0) -> Plane:
+    """(h, w) >= 0, in the flow's pixels: how wrong a flow from one picture to another may be, by how far flow back
+    misses the pixel (Sundaram et al. 2010), and by how much the two differ in colour there.
+
+    flow: here -> there; returned: there -> here; here, there: `smooth_lab`; pixel: the size of their pixels."""
+    ends = endpoints(flow)
+    missed = magnitudes(flow + _sampled(returned, ends))
+    light, green, blue = cv2.split(here - _sampled(there, ends))
+    colour = cv2.blur(np.sqrt(light * light + green * green + blue * blue), _WINDOW)
+    error = np.float32(pixel) * missed + np.float32(_COLOUR) * colour
+    return np.where(within_picture(ends, flow.shape), np.minimum(error, _OUTSIDE), np.float32(_OUTSIDE))
+
+
+def _sampled(picture: NDArray[np.float32], ends: Field) -> NDArray[np.float32]:
+    return np.asarray(cv2.remap(picture, ends, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _packed_error(error: Plane) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(error * _ERROR_SCALE), np.uint8)
+
+
+class LongRangeMotion:
+    """The hops along the direction in which an edit is propagated, away from its keyframe.
+
+    chunks: the span of each one's first frames, its hop and its motion. step: 1 to later frames, -1 to earlier ones.
+    size: (width, height) of the flow."""
+
+    def __init__(self, chunks: Sequence[tuple[Span, int, HopChunk]], step: int, size: tuple[int, int]) -> None:
+        self._chunks = chunks
+        self._step = step
+        self._size = size
+
+    def hops(self, number: int) -> Iterator[tuple[int, Hop]]:
+        """The motions from a frame to those nearer to the keyframe, each with that frame's number."""
+        for span, hop, chunk in self._chunks:
+            to = number - self._step * hop
+            index = min(number, to) - span[0]
+            if not 0 <= index <= span[1] - span[0]:
+                continue
+            later = self._step > 0
+            flow = unpack(chunk.backward[index] if later else chunk.forward[index])
+            error = chunk.backward_error[index] if later else chunk.forward_error[index]
+            scale = np.array([self._size[0] / flow.shape[1], self._size[1] / flow.shape[0]], np.float32)
+            yield to, Hop(self._enlarged(flow * scale), self._enlarged(error.astype(np.float32) / _ERROR_SCALE))
+
+    def _enlarged(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(cv2.resize(planes, self._size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def proposed(mattes: Sequence[tuple[Hop, Plane]]) -> tuple[Plane, Plane]:
+    """The matte (h, w) 0..1 that several motions to frames whose mattes are known propose, each pixel's mean weighted
+    by exp(-error); and the least error (h, w) of them, in pixels."""
+    total, weights = (np.zeros_like(mattes[0][1]) for _ in range(2))
+    for hop, matte in mattes:
+        weight = np.exp(hop.error * np.float32(-1 / _SPREAD)) + np.float32(_LEAST)
+        total += weight * warp(matte, hop.backward)
+        weights += weight
+    least = np.minimum.reduce([hop.error for hop, _ in mattes])
+    return np.asarray(total / weights, np.float32), np.asarray(least, np.float32)

@@ -1,0 +1,37 @@
+"""The matte of frames between two keyframes, where what was propagated from either differs.
+
+Blended, two mattes that differ are half transparent there. So a network that was trained on both keyframes decides: it
+knows the edit as either shows it, and is given the blend as the matte that motion compensation gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from paintover_engine.compose.analysis_frame import AnalysisFrame
+from paintover_engine.compose.flow import Field, warp
+from paintover_engine.compose.matte import Plane
+from paintover_engine.compose.matte_net import MatteNet
+from paintover_engine.compose.tracker import segment
+
+_AGREEMENT = 0.3  # difference of two mattes up to which their blend stands
+
+
+def reconciled(
+    net: MatteNet, sides: Sequence[tuple[Plane, float]], frame: AnalysisFrame, previous: AnalysisFrame, backward: Field
+) -> Plane:
+    """(h, w) 0..1: the matte of a frame.
+
+    sides: the matte (h, w) from either keyframe, and its weight above 0. previous: the frame
+    before this one; backward: flow from this frame to that."""
+    (first, one), (second, other) = sides
+    share = np.float32(other / (one + other))
+    blend = first + share * (second - first)
+    differing = cv2.blur(np.clip(2 * cv2.absdiff(first, second) - np.float32(_AGREEMENT), 0, 1), (5, 5))
+    if not differing.any():
+        return blend
+    decided = segment(net, blend, frame, warp(previous.lab, backward), backward)
+    return np.asarray(blend + np.minimum(2 * differing, 1) * (decided - blend), np.float32)

@@ -1,0 +1,121 @@
+"""One scene of a shot, followed outward from its keyframe across frames that do not show it, or not in its light."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from paintover_engine.compose.analysis_frame import AnalysisFrame
+from paintover_engine.compose.exposure import NO_CHANGE, PLAIN, Exposure
+from paintover_engine.compose.flow import Field
+from paintover_engine.compose.long_range import Hop, motion_error, smooth_lab
+from paintover_engine.compose.motion import Motion, PairEstimator, PairMotion
+
+LONGEST_GAP = 12
+"""Frames after which a scene that was interrupted is not expected back: the interruption was a cut."""
+
+_LONGEST_FLASH = 3  # frames; a light that stays on for longer is the scene's new light
+_CLIPPED_LEVEL = 252
+_CLIPPED = 0.1  # more of the frame clipped than in the frame before: too little is left to go on from
+_DIMMEST = 0.2  # likewise, of its gain
+
+
+class FrameEvent(enum.IntFlag):
+    """What happens to a frame of the plate, on the way from the keyframe.
+
+    REPEATED: it is the picture of the frame before it. LIGHT: it is plainly brighter or darker than that. JUMP: the
+    whole picture moves too far for flow alone. HIDDEN: it does not show the keyframe's scene (a cut, a black frame).
+    PASSED: it shows so little of it, in a flash or a dark moment, that the next one's motion is not from it. ACROSS:
+    its own motion is from the last frame before such."""
+
+    REPEATED = 1
+    LIGHT = 2
+    JUMP = 4
+    HIDDEN = 8
+    PASSED = 16
+    ACROSS = 32
+
+
+@dataclass(frozen=True)
+class Step:
+    """A frame that shows the scene and the last one before it that does, nearer to the keyframe; both at the keyframe's
+    exposure.
+
+    backward: flow from this frame to that; forward: from that one to this. exposure: from the keyframe to this frame.
+    events: what happens to it."""
+
+    number: int
+    frame: AnalysisFrame
+    previous: AnalysisFrame
+    backward: Field
+    forward: Field
+    exposure: Exposure = NO_CHANGE
+    events: FrameEvent = FrameEvent(0)
+
+    def hop(self) -> Hop:
+        """The motion to the frame before, with its error."""
+        here, there = smooth_lab(self.frame), smooth_lab(self.previous)
+        return Hop(self.backward, motion_error(self.backward, self.forward, here, there))
+
+
+class SceneCursor:
+    """Follows one scene outward from its keyframe. A frame that is cut off from the one before it ends the scene if the
+    scene does not come back within `LONGEST_GAP` frames; else it was a disturbance: a flash, a black frame.
+
+    last_seen: the frame before the first one that is asked for, or the last before that from which motion goes on.
+    exposure: from the keyframe to that frame."""
+
+    def __init__(
+        self, last_seen: int, exposure: Exposure, motion: Motion, frame_at: Callable[[int], AnalysisFrame]
+    ) -> None:
+        self.last_seen = last_seen
+        self.exposure = exposure
+        self._motion = motion
+        self._frame_at = frame_at
+        self._seen = frame_at(last_seen).exposed(exposure.significant().inverse())
+
+    def advance(self, number: int) -> Step | None:
+        """The step to the next frame; None where it does not show the scene."""
+        distance = abs(number - self.last_seen)
+        if distance > LONGEST_GAP + 1:
+            return None
+        moved = self._motion_to(number)
+        if moved.cut:
+            return None
+        exposure = self.exposure if moved.exposure is NO_CHANGE else self.exposure.then(moved.exposure)
+        frame = self._frame_at(number).exposed(exposure.significant().inverse())
+        events = (
+            FrameEvent.REPEATED * moved.repeated
+            | FrameEvent.LIGHT * (moved.exposure.strength > PLAIN)
+            | FrameEvent.JUMP * moved.jump
+            | FrameEvent.ACROSS * (distance > 1)
+            | FrameEvent.PASSED * (distance <= _LONGEST_FLASH and self._shows_little(number, moved.exposure))
+        )
+        step = Step(number, frame, self._seen, moved.backward, moved.forward, exposure, FrameEvent(events))
+        if not events & FrameEvent.PASSED:
+            self.last_seen, self.exposure, self._seen = number, exposure, frame
+        return step
+
+    def _motion_to(self, number: int) -> PairMotion:
+        """The motion between a frame and the last one from which it goes on."""
+        if abs(number - self.last_seen) == 1:
+            return self._motion.to_keyframe_side(number)
+        with PairEstimator() as estimator:
+            return estimator.between(self._frame_at(self.last_seen), self._frame_at(number))
+
+    def _shows_little(self, number: int, change: Exposure) -> bool:
+        """Whether the light leaves so little of a frame that the next one's motion is better found from before it.
+        change: from the last frame to this."""
+        if change.strength <= PLAIN:
+            return False
+        return float(change.gain.mean()) < _DIMMEST or (
+            _clipped(self._frame_at(number)) - _clipped(self._frame_at(self.last_seen)) > _CLIPPED
+        )
+
+
+def _clipped(frame: AnalysisFrame) -> float:
+    """The share of a frame's samples that are as bright as can be."""
+    return float((frame.display >= _CLIPPED_LEVEL).mean(dtype=np.float64))

@@ -1,0 +1,94 @@
+"""Motion over several frames: what it finds, which way it leads, and which of several motions a matte is taken by."""
+
+from __future__ import annotations
+
+import functools
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from paintover_engine.compose.analysis_frame import AnalysisFrame
+from paintover_engine.compose.long_range import (
+    Hop,
+    HopChunk,
+    LongRangeMotion,
+    estimate_hops,
+    motion_error,
+    proposed,
+)
+
+WIDTH, HEIGHT, SHIFT, HOP, PAIRS = 160, 96, 2, 4, 3
+POLE = np.s_[:, 60:90]
+
+
+def textured(width: int, height: int, seed: int) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(seed).random((height, width, 3), np.float32)
+    return np.clip((cv2.GaussianBlur(noise, (0, 0), 5) - 0.5) * 1500 + 128, 0, 255).astype(np.uint8)
+
+
+def frames() -> list[AnalysisFrame]:
+    """A texture that slides left by `SHIFT` flow pixels a frame; the last frame has a pole before it."""
+    wide = textured(2 * WIDTH + 60, 2 * HEIGHT, 1)
+    shown = []
+    for number in range(PAIRS + HOP):
+        sharp = np.ascontiguousarray(wide[:, 2 * SHIFT * number : 2 * SHIFT * number + 2 * WIDTH])
+        if number == PAIRS + HOP - 1:
+            sharp[:, 2 * POLE[1].start : 2 * POLE[1].stop] = (20, 90, 20)
+        shown.append(AnalysisFrame(sharp))
+    return shown
+
+
+@functools.lru_cache(1)
+def chunk() -> HopChunk:
+    shown = frames()
+    return estimate_hops(HOP, (0, PAIRS - 1), lambda number: shown[number], lambda: None)
+
+
+@pytest.mark.parametrize(("step", "number", "to"), [(1, HOP, 0), (-1, 0, HOP)])
+def test_hop_leads_to_the_keyframes_side(step: int, number: int, to: int) -> None:
+    motion = LongRangeMotion([((0, PAIRS - 1), HOP, chunk())], step, (WIDTH, HEIGHT))
+    ((found, hop),) = motion.hops(number)
+    assert found == to
+    inside = np.s_[16:-16, 24:-24]
+    assert np.abs(np.median(hop.backward[inside], (0, 1)) - (step * SHIFT * HOP, 0)).max() < 0.3
+    assert hop.error[inside].mean() < 1
+
+
+def test_no_hop_leads_beyond_what_was_estimated() -> None:
+    motion = LongRangeMotion([((0, PAIRS - 1), HOP, chunk())], 1, (WIDTH, HEIGHT))
+    assert not list(motion.hops(HOP - 1))
+    assert not list(motion.hops(HOP + PAIRS))
+
+
+def test_error_is_large_behind_an_occluder() -> None:
+    motion = LongRangeMotion([((0, PAIRS - 1), HOP, chunk())], 1, (WIDTH, HEIGHT))
+    ((_, hop),) = motion.hops(HOP + PAIRS - 1)
+    pole = hop.error[20:-20, 66:84]
+    assert np.median(pole) > 3
+    assert np.median(hop.error[20:-20, 110:150]) < 1
+
+
+def test_error_is_largest_outside_the_picture() -> None:
+    lab = np.zeros((32, 40, 3), np.float32)
+    flow = np.zeros((32, 40, 2), np.float32)
+    flow[..., 0] = 30
+    error = motion_error(flow, -flow, lab, lab)
+    assert error[:, 11:].min() > 30
+    assert error[:, :10].max() < 0.01
+
+
+def test_matte_is_taken_by_the_right_motion() -> None:
+    still = np.zeros((8, 10, 2), np.float32)
+    wrong, right = np.zeros((8, 10), np.float32), np.ones((8, 10), np.float32)
+    bad, good = np.full((8, 10), 12, np.float32), np.full((8, 10), 0.5, np.float32)
+    matte, error = proposed([(Hop(still, bad), wrong), (Hop(still, good), right)])
+    assert matte.min() > 0.99
+    assert np.allclose(error, 0.5)
+
+
+def test_motions_that_are_all_wrong_count_alike() -> None:
+    still, worst = np.zeros((8, 10, 2), np.float32), np.full((8, 10), 31, np.float32)
+    planes = [np.full((8, 10), value, np.float32) for value in (0, 1)]
+    matte, _ = proposed([(Hop(still, worst), plane) for plane in planes])
+    assert np.allclose(matte, 0.5, atol=1e-3)

@@ -1,0 +1,69 @@
+"""What happens to the frames of a shot, on the way from a keyframe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from paintover_engine.compose.analysis_frame import AnalysisFrame
+from paintover_engine.compose.exposure import NO_CHANGE
+from paintover_engine.compose.motion import Motion, estimate
+from paintover_engine.compose.scene import FrameEvent, SceneCursor
+
+from tests.engine.compose.test_exposure import exposed
+from tests.engine.compose.test_flow import textured
+
+WIDE = textured(5, 420, 200)
+
+
+def plain(number: int) -> np.ndarray:
+    return WIDE[:, 4 * number : 4 * number + 300]
+
+
+def events(pictures: list[np.ndarray]) -> list[FrameEvent]:
+    frames = [AnalysisFrame(np.ascontiguousarray(picture)) for picture in pictures]
+    motion = Motion([((0, len(frames) - 2), estimate(iter(frames), lambda: None))], 1)
+    scene = SceneCursor(0, NO_CHANGE, motion, frames.__getitem__)
+    steps = [scene.advance(number) for number in range(1, len(frames))]
+    return [FrameEvent.HIDDEN if step is None else step.events for step in steps]
+
+
+NOTHING = FrameEvent(0)
+
+
+def test_plain_motion_is_no_event() -> None:
+    assert events([plain(n) for n in range(4)]) == [NOTHING] * 3
+
+
+def test_repeated_frames_are_known() -> None:
+    assert events([plain(n // 2) for n in range(5)]) == [FrameEvent.REPEATED, NOTHING, FrameEvent.REPEATED, NOTHING]
+
+
+def test_motion_goes_on_across_black_frames() -> None:
+    found = events([plain(n) * (n not in (2, 3)) for n in range(6)])
+    assert found == [NOTHING, FrameEvent.HIDDEN, FrameEvent.HIDDEN, FrameEvent.ACROSS, NOTHING]
+
+
+def test_motion_goes_on_across_a_flash() -> None:
+    found = events([exposed(plain(n), 1.6, 20) if n == 2 else plain(n) for n in range(5)])
+    assert found == [NOTHING, FrameEvent.LIGHT | FrameEvent.PASSED, FrameEvent.ACROSS, NOTHING]
+
+
+def test_lights_that_stay_on_are_gone_on_from() -> None:
+    found = events([exposed(plain(n), 1.6, 20) if n >= 2 else plain(n) for n in range(8)])
+    assert all(event & FrameEvent.PASSED for event in found[1:4])
+    assert found[5:] == [NOTHING, NOTHING]
+
+
+@pytest.mark.parametrize("gain", [0.5, 0.35])
+def test_changed_light_is_known(gain: float) -> None:
+    assert events([exposed(plain(n), gain if n >= 2 else 1) for n in range(4)]) == [NOTHING, FrameEvent.LIGHT, NOTHING]
+
+
+def test_jump_is_known() -> None:
+    assert events([plain(0), plain(1), plain(24), plain(25)]) == [NOTHING, FrameEvent.JUMP, NOTHING]
+
+
+def test_cut_hides_the_scene() -> None:
+    other = 255 - textured(9, 420, 200) // 3
+    pictures = [plain(0), plain(1), *(other[:, 4 * n : 4 * n + 300] for n in range(3))]
+    assert events(pictures) == [NOTHING] + [FrameEvent.HIDDEN] * 3
