@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -96,12 +97,13 @@ def tiny_tower(side: int) -> CLIPVisionModelWithProjection:
     )  # fmt: skip
 
 
-def tiny_video_unet(linear: torch.Tensor | None = None) -> UNetSpatioTemporalConditionModel:
+def tiny_video_unet(linear: torch.Tensor | None = None, token: int = 8) -> UNetSpatioTemporalConditionModel:
     return UNetSpatioTemporalConditionModel(
         sample_size=16, in_channels=8, out_channels=4, block_out_channels=(32, 32),
         down_block_types=("DownBlockSpatioTemporal", "CrossAttnDownBlockSpatioTemporal"),
         up_block_types=("CrossAttnUpBlockSpatioTemporal", "UpBlockSpatioTemporal"),
-        addition_time_embed_dim=8, projection_class_embeddings_input_dim=24, layers_per_block=1, cross_attention_dim=8,
+        addition_time_embed_dim=8, projection_class_embeddings_input_dim=24, layers_per_block=1,
+        cross_attention_dim=token,
         num_attention_heads=(1, 1), num_frames=14,
     )  # fmt: skip
 
@@ -122,6 +124,40 @@ def test_resumed_video_training_equals_uninterrupted(
         lambda run: small_svd.train_unet(run, STEPS, 2, 0, "cpu", recipe),
         "unet.safetensors", small_svd, tmp_path, monkeypatch, clock,
     )  # fmt: skip
+
+
+def test_resumed_proof_training_equals_uninterrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    proof_svd = importlib.import_module("proof_svd")
+    clip = proof_svd.motions.random_clip(np.random.default_rng(1))
+    code = proof_svd.linear_code(clip.render())
+    monkeypatch.setattr(proof_svd, "world_code", lambda: code)
+    monkeypatch.setattr(proof_svd, "build_unet", lambda: tiny_video_unet(token=proof_svd.TOKEN))
+    monkeypatch.setattr(proof_svd, "CHECKPOINT_SECONDS", 60.0)
+    recipe = proof_svd.Recipe(batch=1)
+    ends_alike(
+        lambda run: proof_svd.train(run, STEPS, 2, 0, recipe),
+        "unet.safetensors", proof_svd, tmp_path, monkeypatch, clock,
+    )  # fmt: skip
+
+
+def test_kept_weights_begin_a_new_proof_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    proof_svd = importlib.import_module("proof_svd")
+    clip = proof_svd.motions.random_clip(np.random.default_rng(1))
+    code = proof_svd.linear_code(clip.render())
+    monkeypatch.setattr(proof_svd, "world_code", lambda: code)
+    monkeypatch.setattr(proof_svd, "build_unet", lambda: tiny_video_unet(token=proof_svd.TOKEN))
+    first, second, kept = tmp_path / "first", tmp_path / "second", tmp_path / "kept" / "proof.safetensors"
+    first.mkdir()
+    second.mkdir()
+    proof_svd.train(first, 2, 2, 0, proof_svd.Recipe(batch=1))
+    proof_svd.keep(first, kept)
+    proof_svd.train(second, 0, 2, 0, proof_svd.Recipe(batch=1), kept)  # no step
+    assert not (second / "unet.safetensors").exists()
+    proof_svd.train(second, 1, 1, 0, proof_svd.Recipe(batch=1, rate=0.0), kept)
+    weights, averaged = (load_file(path) for path in (second / "unet.safetensors", kept))
+    assert all(torch.equal(weights[f"model/{key}"], value.float()) for key, value in averaged.items())
 
 
 def test_resumed_inpaint_training_equals_uninterrupted(

@@ -130,7 +130,7 @@ def match(edited: Video, source: Video, threshold: float = THRESHOLD) -> Matched
             return match_fused(edited, source, threshold)
         except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise
-        except Exception as error:
+        except Exception as error:  # Triton's own, the compiler's, the linker's, the driver's
             _unfused = first_line(error)
             log.warning(
                 "The fused attention kernels cannot be built or launched here (%s); going on without.", _unfused
