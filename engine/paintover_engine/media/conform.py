@@ -130,7 +130,8 @@ def check_frame(file: Path, picture: Array, frame: int, plate: Array, neighbour:
 
 
 def conformed(file: Path, picture: Array, plate: Array, step: float) -> tuple[Array, list[str]]:
-    """A picture (H, W, 3) with what was done to the whole of it undone, and what is said of that.
+    """A picture (H, W, 3) with what was done to the whole of it undone, and what is said of that; the same object where
+    nothing was.
 
     plate: (H, W, 3), of the same encoding. step: of the picture's samples, 0 of float ones."""
     if _agreeing(picture, plate, step) >= _MOSTLY or min(plate.shape[:2]) < 32:
@@ -148,7 +149,7 @@ def conformed(file: Path, picture: Array, plate: Array, step: float) -> tuple[Ar
     if moved is not None:
         aligned = np.where(_painted(aligned, plate)[..., None], aligned, plate)
         notes.insert(0, f"'{file.name}' is {_in_words(moved, plate)}; that is undone.")
-    return aligned.astype(np.float32), notes
+    return (aligned.astype(np.float32), notes) if notes else (picture, notes)
 
 
 def covers_everything(picture: Array, plate: Array) -> bool:

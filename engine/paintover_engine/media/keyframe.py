@@ -28,6 +28,7 @@ from paintover_engine.media.picture import (
 )
 from paintover_engine.media.placement import Placement, check_size, other_size, place
 from paintover_engine.media.plate import ImagePlate, Plate, overlap
+from paintover_engine.media.recompression import without_compression
 
 Array = NDArray[np.float32]
 
@@ -83,7 +84,9 @@ def load_keyframe(
     _say_what_is_outside(file, working, placement, plate, step, notes)
     working = _without_what_is_nowhere(file, placement.put(working, plate.working()), plate, step, notes)
     if alpha is None and neighbour is not None:
-        working = _belonging(file, frame, working, plate, info, step, neighbour, notes)
+        working, read = _belonging(file, frame, working, plate, info, step, neighbour, notes), working
+        if working is read and picture.original is None and not info.scene_linear:
+            working = without_compression(file, working, plate.working())
     if holes is not None:
         opaque = placement.put(1 - holes, np.zeros((plate.height, plate.width), np.float32)) > _OPAQUE
         working = np.where(opaque[..., None], working, plate.working())

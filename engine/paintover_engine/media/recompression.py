@@ -1,0 +1,74 @@
+"""What JPEG made of the plate around the paint of a keyframe: found by compressing the plate in the same way.
+
+Where nobody painted, a JPEG file holds what its tables make of the plate, to the last bit; beside paint, in the same
+blocks, what they make of both. So the noise of compression need not be told from paint by its strength.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+
+Array = NDArray[np.float32]
+
+_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif")
+_TOUCHED = 1.5  # of 255: more is no rounding, so paint reaches into the block
+_PLAIN = 24.0  # of 255: plainly paint, whatever the compression
+_UNEXPLAINED = 8.0  # of 255: paint, where the compression of plate and plain paint does not explain it
+_ROUNDS = 4
+_FEW = 8  # pixels
+_SMOOTH = 5  # pixels
+
+
+def compressed_alike(file: Path, picture: Array) -> Array | None:
+    """A picture as the JPEG encoder that wrote `file` writes it: by its quantisation tables and its chroma subsampling.
+
+    picture: (H, W, 3) float32, display-encoded, 0..1. Returns the same shape; None where the file is no RGB JPEG of
+    this size."""
+    if file.suffix.lower() not in _ENDINGS:
+        return None
+    try:
+        with Image.open(file) as image:
+            if not isinstance(image, JpegImagePlugin.JpegImageFile) or image.mode != "RGB":
+                return None
+            tables, sampling, size = image.quantization, JpegImagePlugin.get_sampling(image), image.size
+    except UnidentifiedImageError:  # another format under this ending, which OpenImageIO reads
+        return None
+    if sampling < 0 or size != picture.shape[1::-1]:
+        return None
+    written = io.BytesIO()
+    samples = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    Image.fromarray(samples).save(written, "JPEG", qtables=tables, subsampling=sampling)
+    with Image.open(written) as image:
+        return np.asarray(image, np.float32) / np.float32(255)
+
+
+def without_compression(file: Path, painted: Array, plate: Array) -> Array:
+    """A painted JPEG with the plate's own values wherever compression alone explains how the two differ.
+
+    painted, plate: (H, W, 3) float32, display-encoded, 1 = white; `painted` as `file` holds it. Returns `painted`
+    itself for other files, and where no paint would be left."""
+    alone = compressed_alike(file, plate)
+    if alone is None:
+        return painted
+    touched = _difference(painted, alone) > _TOUCHED
+    paint = plain = touched & (_difference(painted, alone) > _PLAIN)
+    for _ in range(_ROUNDS):
+        both = compressed_alike(file, np.where(paint[..., None], painted, plate))
+        assert both is not None
+        more = touched & ~paint & (_difference(painted, both) > _UNEXPLAINED)
+        if more.sum() < _FEW:
+            break
+        paint = paint | more
+    paint = plain | (cv2.medianBlur(paint.astype(np.uint8), _SMOOTH) > 0)  # no fringe of chroma's coarser samples
+    return np.where(paint[..., None], painted, plate).astype(np.float32) if paint.sum() >= _FEW else painted
+
+
+def _difference(one: Array, other: Array) -> Array:
+    """The largest of a pixel's three differences, (H, W), of 255."""
+    return np.abs(one - other).max(axis=2) * np.float32(255)
