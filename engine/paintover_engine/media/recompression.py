@@ -71,4 +71,4 @@ def without_compression(file: Path, painted: Array, plate: Array) -> Array:
 
 def _difference(one: Array, other: Array) -> Array:
     """The largest of a pixel's three differences, (H, W), of 255."""
-    return np.abs(one - other).max(axis=2) * np.float32(255)
+    return np.asarray(np.abs(one - other).max(axis=2) * np.float32(255), np.float32)
