@@ -26,7 +26,7 @@ def short_night(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_devices_are_used_until_chains_bound_them(stages: list[PlannedStage]) -> None:
     few, many = (scale.simulate(stages, "videoshop", devices, fails=False) for devices in (3, 32))
     assert few.efficiency > 0.9
-    assert many.efficiency > 0.8 * many.bound  # more devices than stages that are ready
+    assert many.efficiency > 0.6 * many.bound  # more devices than stages that are ready
     assert many.first < 5  # frames come soon, however many jobs there are
 
 

@@ -230,7 +230,7 @@ def train(
 
     def network(x: Tensor, sigma: Tensor) -> Tensor:
         if first:
-            place = max(int((at >= sigma).sum()) - 1, 0) + lower_first_level
+            place = max(int((at >= float(sigma)).sum()) - 1, 0) + lower_first_level
             with torch.no_grad():
                 _record_first_window(model, control, adapters, first, min(place, len(at) - 1), at)
         adapters.act({"window": [1.0]})

@@ -16,7 +16,6 @@ pytest.importorskip("peft")
 
 from paintover_engine.diffusion import (  # noqa: E402
     accelerators,
-    ddim,
     i2vedit,
     inpaint,
     lora,
@@ -201,7 +200,6 @@ PLANTED = [
     ("i2vedit", svd.VideoModel, "condition"),
     ("i2vedit", svd.VideoModel, "raw"),
     ("vp4", vp4.VisualPrompt, "cell_noise"),
-    ("vp4", ddim, "consistent"),
     ("vp4", inpaint.InpaintModel, "noise"),
 ]
 

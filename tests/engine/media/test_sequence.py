@@ -142,7 +142,7 @@ def test_stepped_sequence_holds_frames_and_numbers(
     info, notes = propagate(folder, {1003: make_image(tmp_path / "key.png", key)}, tmp_path / "out")
     assert (info.first, info.last, info.step) == (1000, 1009, 3)
     assert any("steps of 3" in note for note in notes)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"f.{n}.png" for n in frames]
+    assert sorted(path.name for path in (tmp_path / "out").glob("f.*")) == [f"f.{n}.png" for n in frames]
     written = np.asarray(Image.open(tmp_path / "out" / "f.1009.png"))
     assert 400 < (written != frames[1009]).any(axis=2).sum() < 900
     assert np.array_equal(read(info, 1005).pixels, frames[1003])

@@ -208,7 +208,7 @@ def first_shot(engine: Client) -> str:
 
 
 def test_a_save_outdates_the_one_before(engine: Client, shot: SmallShot, painted: Path, tmp_path: Path) -> None:
-    path = f"/shots/{first_shot(engine)}/frames/5"
+    path = f"/shots/{first_shot(engine)}/frames/{shot.key}"
     status, first = ask(engine, path, {"path": str(painted)})
     assert status == 200
     status, second = ask(engine, path, {"path": str(shot.keyframe)})
