@@ -80,7 +80,7 @@ class Delivery:
 
     def _write(self) -> tuple[str, ...]:
         info, output = self._info, self._output
-        if self._record and (notes := publication.resume(self._record)) is not None:
+        if (notes := self._published()) is not None:
             return notes
         with (
             open_sink(output.path, info, output.overwrite, output.paintings) as sink,
@@ -103,8 +103,14 @@ class Delivery:
                     before.result()
             while not self._complete.wait(_POLL_SECONDS):
                 self._check()
+            if (notes := self._published()) is not None:  # by another task of a farm, while this one wrote
+                return notes
             self._publish(sink, mattes)
             return tuple(sink.notes)
+
+    def _published(self) -> tuple[str, ...] | None:
+        """The notes of the output where it lies under its name already; else None."""
+        return publication.resume(self._record) if self._record else None
 
     def _publish(self, sink: Sink, mattes: MatteSink | None) -> None:
         check_unchanged(self._info)  # frames that were read early may have been rendered again since
