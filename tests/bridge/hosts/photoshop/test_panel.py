@@ -207,15 +207,20 @@ def first_shot(engine: Client) -> str:
     return str(ask(engine, "/shots")[1][-1]["id"])  # the newest come first
 
 
-def test_a_save_outdates_the_one_before(engine: Client, shot: SmallShot, painted: Path, tmp_path: Path) -> None:
-    path = f"/shots/{first_shot(engine)}/frames/{shot.key}"
-    status, first = ask(engine, path, {"path": str(painted)})
+def test_a_save_outdates_the_one_before(engine: Client, shot: SmallShot, tmp_path: Path) -> None:
+    path, saves = f"/shots/{first_shot(engine)}/frames/5", []
+    for name, colour in (("first", (200, 60, 30)), ("second", (30, 60, 200))):
+        picture = shot.plate(5)
+        cv2.circle(picture, (40, 30), 9, colour, -1)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+        saves.append({"path": str(tmp_path / f"{name}.png")})
+    status, first = ask(engine, path, saves[0])
     assert status == 200
-    status, second = ask(engine, path, {"path": str(shot.keyframe)})
+    status, second = ask(engine, path, saves[1])
     assert status == 200 and second["job"] != first["job"]
     assert engine.wait_until_finished(f"jobs/{second['job']}", 60)
     assert [job.state for job in map(engine.get_job, (f"jobs/{first['job']}", f"jobs/{second['job']}"))] == [8, 6]
-    assert ask(engine, path, {"path": str(shot.keyframe)})[1]["job"] == second["job"]
+    assert ask(engine, path, saves[1])[1]["job"] == second["job"]
 
 
 def test_the_pictures_are_those_of_the_command(engine: Client, shot: SmallShot) -> None:
