@@ -7,6 +7,8 @@ blocks, what they make of both. So the noise of compression need not be told fro
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -25,27 +27,36 @@ _FEW = 8  # pixels
 _SMOOTH = 5  # pixels
 
 
-def compressed_alike(file: Path, picture: Array) -> Array | None:
-    """A picture as the JPEG encoder that wrote `file` writes it: by its quantisation tables and its chroma subsampling.
+@dataclass(frozen=True)
+class Encoder:
+    """What decides how a JPEG file's samples differ from the picture that was written: tables by their number, 64
+    values each, and Pillow's number of the chroma subsampling. size: (width, height) of the file."""
 
-    picture: (H, W, 3) float32, display-encoded, 0..1. Returns the same shape; None where the file is no RGB JPEG of
-    this size."""
+    tables: Mapping[int, Sequence[int]]
+    subsampling: int
+    size: tuple[int, int]
+
+    def compressed(self, picture: Array) -> Array:
+        """A picture as this encoder writes it. picture: (H, W, 3) float32, display-encoded, 0..1; so is the result."""
+        written = io.BytesIO()
+        samples = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+        Image.fromarray(samples).save(written, "JPEG", qtables=self.tables, subsampling=self.subsampling)
+        with Image.open(written) as image:
+            return np.asarray(image, np.float32) / np.float32(255)
+
+
+def encoder_of(file: Path) -> Encoder | None:
+    """The encoder that wrote a file; None where it is no RGB JPEG, or of a subsampling that Pillow cannot write."""
     if file.suffix.lower() not in _ENDINGS:
         return None
     try:
         with Image.open(file) as image:
             if not isinstance(image, JpegImagePlugin.JpegImageFile) or image.mode != "RGB":
                 return None
-            tables, sampling, size = image.quantization, JpegImagePlugin.get_sampling(image), image.size
+            encoder = Encoder(image.quantization, JpegImagePlugin.get_sampling(image), image.size)
     except UnidentifiedImageError:  # another format under this ending, which OpenImageIO reads
         return None
-    if sampling < 0 or size != picture.shape[1::-1]:
-        return None
-    written = io.BytesIO()
-    samples = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-    Image.fromarray(samples).save(written, "JPEG", qtables=tables, subsampling=sampling)
-    with Image.open(written) as image:
-        return np.asarray(image, np.float32) / np.float32(255)
+    return encoder if encoder.subsampling >= 0 else None
 
 
 def without_compression(file: Path, painted: Array, plate: Array) -> Array:
@@ -53,14 +64,14 @@ def without_compression(file: Path, painted: Array, plate: Array) -> Array:
 
     painted, plate: (H, W, 3) float32, display-encoded, 1 = white; `painted` as `file` holds it. Returns `painted`
     itself for other files, and where no paint would be left."""
-    alone = compressed_alike(file, plate)
-    if alone is None:
+    encoder = encoder_of(file)
+    if encoder is None or encoder.size != plate.shape[1::-1]:
         return painted
-    touched = _difference(painted, alone) > _TOUCHED
-    paint = plain = touched & (_difference(painted, alone) > _PLAIN)
+    difference = _difference(painted, encoder.compressed(plate))
+    touched = difference > _TOUCHED
+    paint = plain = difference > _PLAIN
     for _ in range(_ROUNDS):
-        both = compressed_alike(file, np.where(paint[..., None], painted, plate))
-        assert both is not None
+        both = encoder.compressed(np.where(paint[..., None], painted, plate))
         more = touched & ~paint & (_difference(painted, both) > _UNEXPLAINED)
         if more.sum() < _FEW:
             break

@@ -38,6 +38,19 @@ Start = Annotated[
 ]
 
 
+Steps = Annotated[int, Field(ge=4, le=100, title="Steps", description="Noise levels of the whole schedule.")]
+
+Guidance = Annotated[
+    float,
+    Field(
+        ge=1.0,
+        le=20.0,
+        title="Guidance",
+        description="How strongly the prompt is followed. 1: without guidance, in half the time.",
+    ),
+]
+
+
 class FlowEditParameters(WanParameters):
     """The parameters of FlowEdit. The defaults are the model's own where its `paintover.json` has some."""
 
@@ -52,7 +65,7 @@ class FlowEditParameters(WanParameters):
         ),
         json_schema_extra={"basic": True},
     )
-    steps: int = Field(default=30, ge=4, le=100, title="Steps", description="Noise levels of the whole schedule.")
+    steps: Steps = 30
     n_avg: int = Field(
         default=1,
         ge=1,
@@ -67,13 +80,7 @@ class FlowEditParameters(WanParameters):
         title="Source prompt",
         description="What the shot itself shows, in words. Empty: its first frame alone.",
     )
-    guidance: float = Field(
-        default=1.0,
-        ge=1.0,
-        le=20.0,
-        title="Guidance",
-        description="How strongly the prompt is followed. 1: without guidance, in half the time.",
-    )
+    guidance: Guidance = 1.0
     source_guidance: float = Field(
         default=1.0,
         ge=1.0,
@@ -98,7 +105,7 @@ class VaceParameters(WanParameters):
         ),
         json_schema_extra={"basic": True},
     )
-    steps: int = Field(default=30, ge=4, le=100, title="Steps", description="Noise levels of the whole schedule.")
+    steps: Steps = 30
     control: float = Field(
         default=1.0,
         ge=0.0,
@@ -115,11 +122,5 @@ class VaceParameters(WanParameters):
         ),
     )
     prompt: Prompt = ""
-    guidance: float = Field(
-        default=1.0,
-        ge=1.0,
-        le=20.0,
-        title="Guidance",
-        description="How strongly the prompt is followed. 1: without guidance, in half the time.",
-    )
+    guidance: Guidance = 1.0
     seed: Seed = 42
