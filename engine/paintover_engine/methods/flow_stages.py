@@ -14,7 +14,7 @@ edit alone: the plate's frame, and the change inside the matte.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,18 +91,26 @@ class FlowPlanner(WindowPlanner):
         keyframes: Sequence[KeyframeRef],
         model: ModelFolder,
         parameters: WanParameters | VideoshopParameters,
+        prompts: Iterable[str],
     ) -> None:
+        """prompts: those that the method's stages use, in any order."""
         area = window_stages.working_area(info, model, parameters.long_side)
         view = window_stages.video_view(info, model, area, parameters.fit)
         composite = CompositeParameters(matte=parameters.matte, softness=parameters.softness)
         super().__init__(info, keyframes, model, view, composite, repaint.result, "anchored")
         self.model = model
+        self.prompts = tuple(sorted(set(prompts)))
         self.grid = Grid(info.first, info.last, _window_length(info, self.shape.frames))
 
     @property
     def tracks(self) -> bool:
         """Whether the edit applies inside the tracked matte alone."""
         return self.composite.matte == "tracked"
+
+    def prepare(self) -> None:
+        for embedded in self.prompt_stages():
+            self.stages.add(embedded)
+        super().prepare()
 
     def prepare_window(self, window: Window, walk: Sequence[Window]) -> None:
         self.stages.add(self.window_latents(window))
@@ -138,10 +146,14 @@ class FlowPlanner(WindowPlanner):
         parameters = WindowParameters(**self.of(window))
         return (Stage(latent_matte, parameters, inputs, roots, window.span, needs_keyframe=True, cost=1.0),)
 
-    def prompt(self, words: str) -> Stage[PromptParameters, Prompt]:
-        """The stage with a prompt's embeddings: the same for all shots."""
+    def prompt_stages(self) -> tuple[Stage[PromptParameters, Prompt], ...]:
+        """The stages with the embeddings of `prompts`, in their order: the same for all shots."""
         view = ModelView(model=self.view.model, kind=self.view.kind, size=(0, 0), inner=(0, 0))
-        return Stage(prompt, PromptParameters(view=view, prompt=words), (), (self.model.digest,), (0, 0), cost=1.0)
+        roots = (self.model.digest,)
+        return tuple(
+            Stage(prompt, PromptParameters(view=view, prompt=words), (), roots, (0, 0), cost=1.0)
+            for words in self.prompts
+        )
 
     def handed_over(self, window: Window, walk: Sequence[tuple[Window, Stage]]) -> tuple[Stage, ...]:
         """The stage that decoded the frame which a window starts on; none where that is the keyframe."""

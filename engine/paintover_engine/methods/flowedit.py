@@ -63,17 +63,12 @@ class _FlowEditPlanner(FlowPlanner):
     def __init__(
         self, info: SourceInfo, keyframes: Sequence[KeyframeRef], model: ModelFolder, parameters: FlowEditParameters
     ) -> None:
-        super().__init__(info, keyframes, model, parameters)
+        guided = parameters.guidance != 1 or parameters.source_guidance != 1
+        prompts = (parameters.prompt, parameters.source_prompt, *([""] if guided else []))
+        super().__init__(info, keyframes, model, parameters, prompts)
         self._parameters = parameters
         own = max(1, round(model.default("n_max_share", SHARE) * parameters.steps))
         self._n_max = min(parameters.n_max or own, parameters.steps)
-        guided = {""} if parameters.guidance != 1 or parameters.source_guidance != 1 else set()
-        self._prompts = tuple(sorted({parameters.prompt, parameters.source_prompt} | guided))
-
-    def prepare(self) -> None:
-        for words in self._prompts:
-            self.stages.add(self.prompt(words))
-        super().prepare()
 
     def repaint(self, key: KeyframeRef, window: Window, walk: Sequence[tuple[Window, Stage]], more: bool) -> Stage:
         parameters = self._parameters
@@ -81,7 +76,7 @@ class _FlowEditPlanner(FlowPlanner):
             edit,
             EditParameters(
                 **self.of(window),
-                prompts=self._prompts,
+                prompts=self.prompts,
                 n_max=self._n_max,
                 **parameters.model_dump(
                     include={"steps", "n_avg", "prompt", "source_prompt", "guidance", "source_guidance", "seed"}
@@ -91,7 +86,7 @@ class _FlowEditPlanner(FlowPlanner):
                 self.window_latents(window),
                 *self.matte_of(key, window),
                 *self._draft(key, window),
-                *(self.prompt(words) for words in self._prompts),
+                *self.prompt_stages(),
                 *self.handed_over(window, walk),
             ),
             (*self.roots, key.digest),

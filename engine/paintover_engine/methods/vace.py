@@ -80,15 +80,10 @@ class _VacePlanner(FlowPlanner):
     def __init__(
         self, info: SourceInfo, keyframes: Sequence[KeyframeRef], model: ModelFolder, parameters: VaceParameters
     ) -> None:
-        super().__init__(info, keyframes, model, parameters)
+        prompts = (parameters.prompt, *([""] if parameters.guidance != 1 else []))
+        super().__init__(info, keyframes, model, parameters, prompts)
         self._parameters = parameters
         self._strength = parameters.strength or model.default("strength", STRENGTH)
-        self._prompts = tuple(sorted({parameters.prompt} | ({""} if parameters.guidance != 1 else set())))
-
-    def prepare(self) -> None:
-        for words in self._prompts:
-            self.stages.add(self.prompt(words))
-        super().prepare()
 
     def repaint(self, key: KeyframeRef, window: Window, walk: Sequence[tuple[Window, Stage]], more: bool) -> Stage:
         parameters = self._parameters
@@ -96,7 +91,7 @@ class _VacePlanner(FlowPlanner):
             paint,
             PaintParameters(
                 **self.of(window),
-                prompts=self._prompts,
+                prompts=self.prompts,
                 strength=self._strength,
                 **parameters.model_dump(include={"steps", "control", "prompt", "guidance", "seed"}),
             ),
@@ -104,7 +99,7 @@ class _VacePlanner(FlowPlanner):
                 self.window_latents(window),
                 *self.matte_of(key, window),
                 self._control(key, window, walk),
-                *(self.prompt(words) for words in self._prompts),
+                *self.prompt_stages(),
             ),
             (*self.roots, key.digest),
             window.span,

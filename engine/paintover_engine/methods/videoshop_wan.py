@@ -80,9 +80,9 @@ class VideoshopWanPlanner(FlowPlanner):
         self, info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: VideoshopParameters, model: ModelFolder
     ) -> None:
         _check(parameters, model)
-        super().__init__(info, keyframes, model, parameters)
+        super().__init__(info, keyframes, model, parameters, [""])
         self._settings = {
-            "prompts": ("",),
+            "prompts": self.prompts,
             "strength": parameters.strength or model.default("strength", STRENGTH),
             "threshold": parameters.threshold or model.default("threshold", THRESHOLD),
             **parameters.model_dump(include={"steps", "inversion", "refinements", "seed"}),
@@ -91,10 +91,6 @@ class VideoshopWanPlanner(FlowPlanner):
         self._rescaling = "match" if parameters.rescaling == "auto" else parameters.rescaling
         passes = 1 + parameters.refinements + (parameters.inversion == "midpoint")
         self._cost = passes * max(1.0, parameters.steps * self._settings["strength"])
-
-    def prepare(self) -> None:
-        self.stages.add(self.prompt(""))
-        super().prepare()
 
     def prepare_window(self, window: Window, walk: Sequence[Window]) -> None:
         for prepared in (self.window_latents(window), *self._inverted(window)):
@@ -105,7 +101,7 @@ class VideoshopWanPlanner(FlowPlanner):
         if not self._inverts:
             return ()
         parameters = InvertParameters(**self.of(window), **self._settings)
-        inputs = (self.window_latents(window), self.prompt(""))
+        inputs: tuple[Stage, ...] = (self.window_latents(window), *self.prompt_stages())
         return (Stage(invert, parameters, inputs, self.roots, window.span, cost=self._cost),)
 
     def repaint(self, key: KeyframeRef, window: Window, walk: Sequence[tuple[Window, Stage]], more: bool) -> Stage:
@@ -116,7 +112,7 @@ class VideoshopWanPlanner(FlowPlanner):
                 self.window_latents(window),
                 *self._inverted(window),
                 *self.matte_of(key, window),
-                self.prompt(""),
+                *self.prompt_stages(),
                 *self.handed_over(window, walk),
             ),
             (*self.roots, key.digest),
