@@ -50,7 +50,7 @@ _MOTION_WEIGHT = 2.0  # of the same where motion is right
 _MOTION_ERROR = 4.0  # error of the motion in pixels at which that is 1/e of it
 _BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
-_SPECK = 12  # islands and holes of fewer pixels are noise
+_SPECK = 12  # islands and holes of fewer pixels are noise, if all parts of the edit are plainly larger
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
 _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, in pixels, that test its edge
 
@@ -134,6 +134,7 @@ class Tracker:
         self._region = from_bytes(edit.region)
         self._net = MatteNet(edit.net)
         self._meter = ConfidenceMeter(key, self._region)
+        self._speck = _speck(self._region)
 
     def start(self) -> State:
         """The state of the keyframe itself."""
@@ -170,7 +171,8 @@ class Tracker:
             on_key, certainty = warp(self._region, registration.offset), certain(registration.trust)
             prior += certainty * (on_key - prior)
             matte = self._segmented(prior, step, error)
-            matte = without_specks(matte + (1 - self._edit.firmness) * certainty * (on_key - matte), _SPECK)
+            matte += (1 - self._edit.firmness) * certainty * (on_key - matte)
+            matte = without_specks(matte, self._speck)
         trail = self._meter.advance(trail, step.backward, matte, prior)
         measures = self._meter.measure(trail, step.frame, matte)
         return State(matte, measures.confidence, measures.reason, trail, registration, step.exposure, step.events)
@@ -183,7 +185,7 @@ class Tracker:
     def _segmented(self, prior: Plane, step: Step, error: Plane) -> Plane:
         rng = None if step.events & FrameEvent.PASSED else np.random.default_rng(abs(step.number))
         warped = warp(step.previous.lab, step.backward)
-        return segment(self._net, prior, step.frame, warped, step.backward, error, rng)
+        return segment(self._net, prior, step.frame, warped, step.backward, error, rng, self._speck)
 
     @functools.cached_property
     def _registrar(self) -> Registrar:
@@ -260,13 +262,15 @@ def segment(
     backward: Field,
     error: Plane | None = None,
     rng: np.random.Generator | None = None,
+    speck: int = _SPECK,
 ) -> Plane:
     """The matte (h, w) of a frame: the motion-compensated one (`prior`), corrected by the pixels' appearance and by
     the picture's edges.
 
     warped: L*a*b* of the frame before, warped onto this one by the flow `backward`. error: (h, w), of the motion that
     gave `prior`, in pixels: where it is right, so is the prior away from its edge; None: not known. rng: draws the
-    confident pixels on which the network is trained further; None for no training."""
+    confident pixels on which the network is trained further; None for no training. speck: islands and holes of fewer
+    pixels are noise."""
     found = np.zeros_like(prior)
     candidates = _grown(prior)
     x, y, width, height = bounds_of(candidates, 3 * REACH)
@@ -283,12 +287,20 @@ def segment(
     inside = 1 / (1 + np.exp(-(odds + weight * np.log(near / (1 - near)))))
     guide = frame.display[part].astype(np.float32) * np.float32(1 / 255)
     smooth = apply_coefficients(guided_coefficients(guide, inside, 4, _EDGE), guide)
-    matte = found[part] = without_specks(sharpen(smooth, 2.0), _SPECK)
+    matte = found[part] = without_specks(sharpen(smooth, 2.0), speck)
     if rng is not None:
         outside = _grown(np.maximum(matte, before)) == 0
         core = (cv2.erode((np.minimum(matte, before) > 0.9).astype(np.uint8), disc(4)) > 0) & (odds > 1)
         net.learn(planes, outside, core, rng)
     return found
+
+
+def _speck(region: Plane) -> int:
+    """Pixels below which an island of the matte of an edit in a region (h, w) is noise: half of its smallest part, at
+    most `_SPECK`."""
+    count, _, stats, _ = cv2.connectedComponentsWithStats((region > 0.02).astype(np.uint8))
+    smallest = min((int(stats[part, cv2.CC_STAT_AREA]) for part in range(1, count)), default=2 * _SPECK)
+    return max(1, min(_SPECK, smallest // 2))
 
 
 def _grown(matte: Plane) -> NDArray[np.uint8]:
