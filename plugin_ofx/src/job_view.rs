@@ -37,7 +37,8 @@ impl JobView {
         frames
     }
 
-    /// How far the job is, one sentence; of one that is done, also which frames are not sure, and why.
+    /// How far the job is, one sentence; of one that is done, also which frames are not sure, and
+    /// why, and what else the engine says of it.
     pub fn describe(&self) -> String {
         let number = job_number(&self.job.name);
         let progress = self.job.progress.clone().unwrap_or_default();
@@ -47,7 +48,10 @@ impl JobView {
                 format!("Job {number} is running: {frames}, about {:.0} s left.", progress.seconds_left)
             }
             JobState::Running => format!("Job {number} is running: {frames}."),
-            JobState::Done => format!("Job {number} is done: {frames}.{}", unsure_in_words(&self.job.unsure)),
+            JobState::Done => {
+                let said = if self.job.message.is_empty() { String::new() } else { format!(" {}", self.job.message) };
+                format!("Job {number} is done: {frames}.{}{said}", unsure_in_words(&self.job.unsure))
+            }
             JobState::Failed => format!("Job {number} failed: {}", self.job.message),
             JobState::Cancelled => format!("Job {number} was cancelled: {frames}."),
             JobState::Paused => format!("Job {number} is paused: {frames}."),
@@ -117,6 +121,13 @@ mod tests {
     #[test]
     fn sure_job_says_nothing_of_it() {
         assert_eq!(done(vec![]).describe(), "Job 7 is done: 40 of 40 frames.");
+    }
+
+    #[test]
+    fn what_the_engine_says_of_a_job_is_shown() {
+        let mut view = done(vec![]);
+        view.job.message = "A flash at 5: tracked across it.".to_owned();
+        assert_eq!(view.describe(), "Job 7 is done: 40 of 40 frames. A flash at 5: tracked across it.");
     }
 
     #[test]

@@ -18,6 +18,7 @@ from paintover_engine.compose.matte_net import MatteNet
 from paintover_engine.compose.tracker import segment
 
 _AGREEMENT = 0.3  # difference of two mattes up to which their blend stands
+_KEPT = 0.5  # share of what the network takes away from the blend that stays: a hole is seen more than a spill
 
 
 def reconciled(
@@ -34,4 +35,5 @@ def reconciled(
     if not differing.any():
         return blend
     decided = segment(net, blend, frame, warp(previous.lab, backward), backward)
-    return np.asarray(blend + np.minimum(2 * differing, 1) * (decided - blend), np.float32)
+    found = blend + np.minimum(2 * differing, 1) * (decided - blend)
+    return np.asarray(found + np.float32(_KEPT) * np.maximum(blend - found, 0), np.float32)
