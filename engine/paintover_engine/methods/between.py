@@ -67,10 +67,9 @@ class PairPlanner:
         self._planner = planner
         self._root = first.learn.roots
         none, frames = NoParameters(), (first.frame, second.frame)
-        flows = dict.fromkeys((*first.flow_beside(), *second.flow_beside()))
-        self._learned = Stage(
-            learn_pair, none, (first.learn, second.learn, *flows), self._root, frames, needs_keyframe=True, cost=6.0
-        )
+        flows: list[Stage] = list(dict.fromkeys((*first.flow_beside(), *second.flow_beside())))
+        shown = (first.learn, second.learn, *flows)
+        self._learned = Stage(learn_pair, none, shown, self._root, frames, needs_keyframe=True, cost=6.0)
         start, end = first.frame + 1, second.frame - 1
         forward, backward = self._propagated((start, end))
         ends = (_holding(forward, end), _holding(backward, end), _holding(forward, start), _holding(backward, start))
@@ -85,7 +84,7 @@ class PairPlanner:
         for part in outward(near.frame, span[1] if span[0] > near.frame else span[0]):
             propagated = (_holding(sides[0], part[0]), _holding(sides[1], part[0]))
             flows = self._planner.flows_of(part[0] - 1, part[1] - 1)
-            inputs = (self._learned, self._calibrated, *propagated, *flows)
+            inputs: tuple[Stage, ...] = (self._learned, self._calibrated, *propagated, *flows)
             cost = 0.5 * length(part)
             mattes = Stage(reconcile, NoParameters(), inputs, self._root, part, needs_keyframe=True, cost=cost)
             layers = (*first.layer_inputs(propagated[:1]), *second.layer_inputs(propagated[1:]))
