@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from paintover_engine.media.correction import Correction
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import ImagePlate
@@ -44,6 +45,9 @@ class ClipJob:
 
     def keyframe(self, digest: str) -> Keyframe:
         return Keyframe(0, self.painted, None, (), digest)
+
+    def correction(self, digest: str) -> Correction:
+        raise KeyError(digest)
 
     def load(self, stage: Stage) -> Any:
         return from_tensors(stage.function.output, self.outputs[stage.key])

@@ -269,6 +269,8 @@ class Paintover:
         keyframes: Mapping[int, Picture],
         *,
         mattes: Mapping[int, Picture] | None = None,
+        holdouts: Mapping[int, Picture] | None = None,
+        rotos: Mapping[int, Picture] | None = None,
         output: PathLike | None = None,
         write_mattes: PathLike | None = None,
         method: str = "draft",
@@ -286,6 +288,8 @@ class Paintover:
         source: a video file, a folder of numbered images, a pattern, or the frames as one array (N, H, W, 3), numbered
             from 0 (from frames[0] where frames is given).
         keyframes, mattes: the edited picture, and where the edit applies (white), by frame number.
+        holdouts, rotos: mattes that correct where the edit was carried to, by the number of any other frame: white
+            where it does not belong, or exactly where it belongs.
         output, write_mattes: a video file, a pattern or a folder; None: the result is kept in the engine only.
         frames: first and last number, inclusive; None: all. rate: of an array, frames a second as a fraction.
         Raises ClientError for what cannot be used."""
@@ -305,9 +309,15 @@ class Paintover:
             ).name
             for number, picture in sorted(keyframes.items())
         ]
+        corrections = [
+            self.client.put_keyframe(shot, number, _picture(matte, f"The {kind} matte {number}"), kind=kind).name
+            for kind, drawn in (("holdout", holdouts), ("roto", rotos))
+            for number, matte in sorted((drawn or {}).items())
+        ]
         job = self.client.create_job(
             shot,
             names,
+            corrections,
             method=method,
             parameters=parameters,
             model=model,

@@ -18,11 +18,13 @@ _PATTERN = re.compile(r"%0?\d*d|#|@")
 
 @dataclass(frozen=True)
 class KeyframeFile:
-    """A painted frame as given: its number, its picture, and the matte that says where the edit applies, if any."""
+    """A painted frame as given: its number, its picture, and the matte that says where the edit applies, if any; or a
+    correction, whose picture is a matte. kind: "paint", "holdout" or "roto"."""
 
     frame: int
     picture: str
     matte: str | None
+    kind: str = "paint"
 
 
 def parse_frame_images(option: str, given: Iterable[str]) -> dict[int, str]:
@@ -55,6 +57,27 @@ def parse_keyframes(pictures: Iterable[str], mattes: Iterable[str]) -> list[Keyf
             others = f"; keyframes are at {frames}" if frames else ""
             raise bad_input(f"--matte gives frame {frame}, which no --keyframe gives{others}.")
     return [KeyframeFile(frame, by_frame[frame], matte_by_frame.get(frame)) for frame in sorted(by_frame)]
+
+
+def parse_corrections(
+    holdouts: Iterable[str], rotos: Iterable[str], keyframes: Iterable[KeyframeFile]
+) -> list[KeyframeFile]:
+    """The corrections of `--hold` and `--roto`, by ascending frame. Raises ClientError as `parse_frame_images`, for a
+    frame that has both, and for the frame of a keyframe."""
+    held, drawn = parse_frame_images("--hold", holdouts), parse_frame_images("--roto", rotos)
+    painted = {keyframe.frame for keyframe in keyframes}
+    for frame in sorted({*held, *drawn}):
+        if frame in held and frame in drawn:
+            raise bad_input(f"Frame {frame} has a --hold and a --roto; give one of them.")
+        if frame in painted:
+            option = "--hold" if frame in held else "--roto"
+            raise bad_input(
+                f"{option} gives frame {frame}, which is a keyframe: say where it is painted with --matte, or correct "
+                "another frame."
+            )
+    given = [KeyframeFile(frame, image, None, "holdout") for frame, image in held.items()]
+    given += [KeyframeFile(frame, image, None, "roto") for frame, image in drawn.items()]
+    return sorted(given, key=lambda each: each.frame)
 
 
 def parse_range(text: str, option: str = "--range") -> tuple[int, int]:

@@ -223,17 +223,25 @@ class Client:
     # Keyframes
 
     def put_keyframe(
-        self, shot: str, frame: int, picture: PathLike | bytes, matte: PathLike | bytes | None = None
+        self,
+        shot: str,
+        frame: int,
+        picture: PathLike | bytes,
+        matte: PathLike | bytes | None = None,
+        kind: str = "paint",
     ) -> keyframe_pb2.Keyframe:
         """Gives the shot an edited picture of one frame: a path on the engine's machine, or a whole image file's bytes.
 
-        matte: white where the edit applies; without it, where picture and plate differ."""
+        matte: white where the edit applies; without it, where picture and plate differ. kind: "paint"; or of a
+        correction, whose picture is a matte, "holdout" (white where the propagated edit is wrong) or "roto" (white
+        exactly where it belongs)."""
         request = message(
             keyframe_pb2.PutKeyframeRequest,
             shot=shot,
             frame=frame,
             picture=picture_message(picture),
             matte=None if matte is None else picture_message(matte),
+            kind=f"KEYFRAME_KIND_{str(kind).upper()}",
         )
         return self._call(lambda connection: connection.keyframes.PutKeyframe, request, PROBE_SECONDS).keyframe
 
@@ -250,6 +258,10 @@ class Client:
         request = message(keyframe_pb2.ListKeyframesRequest, shot=shot)
         return self._call(lambda connection: connection.keyframes.ListKeyframes, request).keyframes
 
+    def list_corrections(self, shot: str) -> Sequence[keyframe_pb2.Keyframe]:
+        request = message(keyframe_pb2.ListKeyframesRequest, shot=shot)
+        return self._call(lambda connection: connection.keyframes.ListKeyframes, request).corrections
+
     def delete_keyframe(self, name: str) -> None:
         request = message(keyframe_pb2.DeleteKeyframeRequest, name=name)
         self._call(lambda connection: connection.keyframes.DeleteKeyframe, request)
@@ -260,6 +272,7 @@ class Client:
         self,
         shot: str,
         keyframes: Iterable[str] = (),
+        corrections: Iterable[str] = (),
         *,
         method: str = "draft",
         parameters: Mapping[str, ParameterValue] | None = None,
@@ -272,7 +285,8 @@ class Client:
         priority: int = 0,
         validate_only: bool = False,
     ) -> job_pb2.Job:
-        """Puts a propagation into the queue. keyframes: names; none: the shot's, as they stand now.
+        """Puts a propagation into the queue. keyframes: names; none: the shot's, as they stand now. corrections: names
+        of other frames' holdouts and roto mattes; none, without keyframes: the shot's.
         output, mattes: files, patterns or folders to write; none: the result is only kept in the engine.
         versioned: writes the next free version of them (v001, v002, …), which the answer names.
         await_keyframe: of a shot without a keyframe, does what needs none and waits for the first.
@@ -288,6 +302,7 @@ class Client:
             job_pb2.JobSpec,
             shot=shot,
             keyframes=keyframes,
+            corrections=corrections,
             method=method,
             parameters=parameter_texts(parameters),
             model=model,

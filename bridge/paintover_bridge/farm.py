@@ -25,6 +25,7 @@ def write_bundle(
 ) -> int:
     """Writes the bundle of a request into a new folder and says what it holds; returns the exit status.
 
+    keyframes: with the corrections of other frames.
     result: where the edited shot goes; None for a folder in the bundle. redone, earlier: the frames to make anew of an
     earlier bundle's, and its job file; None: all frames. Raises ClientError as the engine does."""
     if request.clip is not None:
@@ -39,7 +40,7 @@ def write_bundle(
         "layer": request.layer,
         "keyframes": [
             {"frame": key.frame, "picture": os.path.abspath(key.picture),
-             "matte": os.path.abspath(key.matte) if key.matte else ""}
+             "matte": os.path.abspath(key.matte) if key.matte else "", "kind": key.kind}
             for key in keyframes
         ],
         "method": request.method,

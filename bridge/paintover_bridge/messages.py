@@ -18,7 +18,7 @@ ParameterValue = Union[str, int, float, bool]
 PathLike = Union[str, "os.PathLike[str]"]
 
 
-def message(kind: type[MessageT], **fields: Any) -> MessageT:
+def message(kind: type[MessageT], /, **fields: Any) -> MessageT:
     """A message of these fields. Raises ClientError that names the first field whose value cannot be one."""
     try:
         return kind(**fields)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from paintover.v1 import job_pb2, shot_pb2
+from paintover.v1 import job_pb2, keyframe_pb2, shot_pb2
 
 from paintover_bridge.arguments import KeyframeFile
 from paintover_bridge.client import Client
@@ -21,7 +21,7 @@ from paintover_bridge.errors import INTERRUPTED, OK, ClientError, bad_input
 from paintover_bridge.job_request import JobRequest
 from paintover_bridge.output import CommandOutput
 from paintover_bridge.progress import display_for, duration, range_in_words
-from paintover_bridge.records import as_record, job_number
+from paintover_bridge.records import as_record, job_number, word
 from paintover_bridge.timeline import check_rate, from_timecode, write_result
 
 CANCEL_SECONDS = 10.0
@@ -59,8 +59,8 @@ def located(client: Client, request: JobRequest, output: CommandOutput) -> JobRe
 
 
 def earlier_keyframes(client: Client, request: JobRequest) -> list[KeyframeFile]:
-    """The keyframes of the newest propagation of the request's source and frames, whoever made it: an effect in a host,
-    a script.
+    """The keyframes and corrections of the newest propagation of the request's source and frames, whoever made it: an
+    effect in a host, a script.
 
     Raises ClientError where there is none, or its pictures are gone."""
     shots = {shot.name for shot in client.list_shots() if _spelt(shot.source) == _spelt(request.source)}
@@ -68,16 +68,22 @@ def earlier_keyframes(client: Client, request: JobRequest) -> list[KeyframeFile]
         if job.spec.shot not in shots or not job.spec.keyframes:
             continue
         current = {keyframe.name: keyframe for keyframe in client.list_keyframes(job.spec.shot)}
-        named = [current[name] for name in job.spec.keyframes if name in current]
+        current.update((correction.name, correction) for correction in client.list_corrections(job.spec.shot))
+        named = [current[name] for name in (*job.spec.keyframes, *job.spec.corrections) if name in current]
         first, last = request.frames or (-sys.maxsize, sys.maxsize)
         pictures = [
-            KeyframeFile(keyframe.frame, keyframe.files[0], next(iter(keyframe.files[1:]), None))
+            KeyframeFile(keyframe.frame, keyframe.files[0], next(iter(keyframe.files[1:]), None), _kind(keyframe))
             for keyframe in named
             if first <= keyframe.frame <= last and keyframe.files and all(map(os.path.isfile, keyframe.files))
         ]
-        if pictures:
+        if any(picture.kind == "paint" for picture in pictures):
             return pictures
     raise bad_input(f"Nothing was painted on {request.source} yet; give a painted frame with --keyframe.")
+
+
+def _kind(keyframe: keyframe_pb2.Keyframe) -> str:
+    """ "paint", "holdout" or "roto"."""
+    return word(keyframe_pb2.KeyframeKind.DESCRIPTOR, keyframe.kind)
 
 
 def _spelt(source: str) -> str:
@@ -88,20 +94,34 @@ def _spelt(source: str) -> str:
 def submit(
     client: Client, request: JobRequest, keyframes: Sequence[KeyframeFile], output: CommandOutput
 ) -> job_pb2.Job:
-    """Creates the job of a request with these keyframes, or without any with the earlier ones; what the engine noted
-    about source and keyframes is printed."""
-    keyframes = keyframes or earlier_keyframes(client, request)
+    """Creates the job of a request with these keyframes and corrections, or without a keyframe with the earlier ones,
+    too; what the engine noted about source and pictures is printed."""
+    if all(given.kind != "paint" for given in keyframes):
+        corrected = {given.frame for given in keyframes}
+        earlier = earlier_keyframes(client, request)
+        keyframes = [*(each for each in earlier if each.kind == "paint" or each.frame not in corrected), *keyframes]
     shot = create_shot(client, request, output)
-    names = []
-    for given in keyframes:
-        keyframe = client.put_keyframe(shot.name, given.frame, given.picture, given.matte)
-        output.event("keyframe", as_record(keyframe))
-        output.notes(keyframe.notes)
-        names.append(keyframe.name)
+    names, corrections = put_keyframes(client, shot.name, keyframes, output)
     with interrupts_held():  # else a job could be left whose name nobody knows
-        job = client.create_job(shot.name, names, priority=request.priority, **request.job_settings())
+        job = client.create_job(
+            shot.name, names, corrections, priority=request.priority, **request.job_settings()
+        )  # fmt: skip
     output.event("job", as_record(job))
     return job
+
+
+def put_keyframes(
+    client: Client, shot: str, given: Sequence[KeyframeFile], output: CommandOutput
+) -> tuple[list[str], list[str]]:
+    """Gives a shot keyframes and corrections; the names of both. What the engine noted about them is printed."""
+    keyframes: list[str] = []
+    corrections: list[str] = []
+    for each in given:
+        keyframe = client.put_keyframe(shot, each.frame, each.picture, each.matte, each.kind)
+        output.event("keyframe", as_record(keyframe))
+        output.notes(keyframe.notes)
+        (keyframes if each.kind == "paint" else corrections).append(keyframe.name)
+    return keyframes, corrections
 
 
 def follow(client: Client, name: str, output: CommandOutput) -> int:
@@ -136,12 +156,8 @@ def redo(
     output: CommandOutput,
 ) -> int:
     """Makes some frames of a finished job anew and follows that to its end; returns the exit status. keyframes: further
-    ones, put first; target: where the whole goes, None: the next version."""
-    shot = client.get_job(name).spec.shot
-    for given in keyframes:
-        keyframe = client.put_keyframe(shot, given.frame, given.picture, given.matte)
-        output.event("keyframe", as_record(keyframe))
-        output.notes(keyframe.notes)
+    ones and corrections, put first; target: where the whole goes, None: the next version."""
+    put_keyframes(client, client.get_job(name).spec.shot, keyframes, output)
     with interrupts_held():
         job = client.redo_frames(name, frames, parameters=parameters, output=target, overwrite=overwrite)
     output.event("job", as_record(job))

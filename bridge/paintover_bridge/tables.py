@@ -133,7 +133,8 @@ def print_job(job: job_pb2.Job) -> None:
         ("parameters", ", ".join(f"{name}={value}" for name, value in sorted(job.spec.parameters.items()))),
         ("model", job.spec.model),
         ("shot", job.spec.shot),
-        ("keyframes", ", ".join(name.rpartition("/")[2].rpartition("-")[0] for name in job.spec.keyframes)),
+        ("keyframes", _frames(job.spec.keyframes)),
+        ("corrected", _frames(job.spec.corrections)),
         ("output", job.spec.output.path),
         ("mattes", job.spec.output.mattes_path),
         ("priority", str(job.priority)),
@@ -145,6 +146,11 @@ def print_job(job: job_pb2.Job) -> None:
         ("paint next", ", ".join(map(str, job.suggested_keyframes))),
     ]
     print_rows(rows)
+
+
+def _frames(keyframes: Iterable[str]) -> str:
+    """The frames of keyframes' names, "shots/<id>/keyframes/<frame>-<digest>"."""
+    return ", ".join(name.rpartition("/")[2].rpartition("-")[0] for name in keyframes)
 
 
 def _prepares(job: job_pb2.Job) -> bool:

@@ -144,6 +144,7 @@ impl Client {
             frame: keyframe.frame,
             picture: Some(picture(&keyframe.path)),
             matte: (!keyframe.matte.is_empty()).then(|| picture(&keyframe.matte)),
+            ..wire::PutKeyframeRequest::default()
         };
         let mut keyframes = wire::keyframe_service_client::KeyframeServiceClient::new(self.channel.clone());
         let answer = within(READ_FILES, keyframes.put_keyframe(self.call(request))).await?.into_inner();

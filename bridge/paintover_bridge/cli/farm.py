@@ -58,6 +58,8 @@ def bundle(
     job: JobOptions,
     keyframes: tuple[str, ...],
     keyframe_mattes: tuple[str, ...],
+    holdouts: tuple[str, ...],
+    rotos: tuple[str, ...],
     folder: str,
     result: str | None,
     redone: str | None,
@@ -74,11 +76,12 @@ def bundle(
       paintover farm bundle 'plates/sh010.####.exr' -k 1001=a.exr -k 1046=b.exr \\
         --frames 1040-1052 --keep sh010_bundle/job.json -o sh010_again
     """
-    from paintover_bridge.arguments import parse_keyframes, parse_range
+    from paintover_bridge.arguments import parse_corrections, parse_keyframes, parse_range
     from paintover_bridge.farm import write_bundle
 
     if (redone is None) != (earlier is None):
         raise bad_input("--frames and --keep belong together: the frames to make anew, and the job.json of the others.")
     files = parse_keyframes(keyframes, keyframe_mattes)
+    files += parse_corrections(holdouts, rotos, files)
     chosen = parse_range(redone, "--frames") if redone else None
     return write_bundle(job.parse(), files, folder, result, context.output(), chosen, earlier)

@@ -108,8 +108,29 @@ def _apply(command: Command, options: Sequence[Callable[[Command], Command]]) ->
     return command
 
 
+CORRECTIONS = (
+    click.option(
+        "--hold",
+        "holdouts",
+        metavar="FRAME=IMAGE",
+        multiple=True,
+        help="A holdout matte for any frame: white where the carried edit is wrong, there and from there on.",
+    ),
+    click.option(
+        "--roto",
+        "rotos",
+        metavar="FRAME=IMAGE",
+        multiple=True,
+        help="A matte drawn for any frame: white exactly where the edit belongs, to go on from there.",
+    ),
+)
+"""The mattes that correct where an edit was carried to."""
+
+
 def keyframe_options(default: str = "") -> Callable[[Command], Command]:
-    """The painted frames, and where their edits apply. default: what is taken without any; "": they are required."""
+    """The painted frames, where their edits apply, and corrections.
+
+    default: what is taken without any; "": they are required."""
     keyframes = "A frame number and the painted picture of it; give several for several frames."
     options = [
         click.option(
@@ -128,6 +149,7 @@ def keyframe_options(default: str = "") -> Callable[[Command], Command]:
             multiple=True,
             help="Where the keyframe's edit applies (white).  [default: where picture and plate differ]",
         ),
+        *CORRECTIONS,
     ]
     return lambda command: _apply(command, options)
 

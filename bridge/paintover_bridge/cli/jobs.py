@@ -163,18 +163,27 @@ def resume_job(id: str) -> int:
 @click.argument("id")
 @click.option("--frames", metavar="A-B", help="Only these frames of a finished job; the others are kept.")
 @click.option("--keyframe", "-k", "keyframes", metavar="FRAME=IMAGE", multiple=True, help="With --frames: one more.")
+@click.option(
+    "--hold",
+    "holdouts",
+    metavar="FRAME=IMAGE",
+    multiple=True,
+    help="With --frames: a matte, white where the edit is wrong.",
+)
+@click.option("--roto", "rotos", metavar="FRAME=IMAGE", multiple=True,
+              help="With --frames: a matte, white exactly where the edit belongs.")  # fmt: skip
 @click.option("-p", "parameters", metavar="NAME=VALUE", multiple=True, help="With --frames: another parameter.")
 @click.option("-o", "--output", metavar="OUT", help="With --frames: where it goes.  [default: the next version]")
 @click.option("--overwrite", is_flag=True, help="With --frames: replace OUT if it exists.")
 @context.common
 def retry_job(
-    id: str, frames: str | None, keyframes: tuple[str, ...], parameters: tuple[str, ...], output: str | None,
-    overwrite: bool,
+    id: str, frames: str | None, keyframes: tuple[str, ...], holdouts: tuple[str, ...], rotos: tuple[str, ...],
+    parameters: tuple[str, ...], output: str | None, overwrite: bool,
 ) -> int:  # fmt: skip
     """Run a failed or cancelled job again, or some frames of a finished one.
 
     Its finished stages are found, not redone. With --frames a new job makes those anew, with the keyframes that the
-    shot has now and other parameters, and writes them together with the frames that were good.
+    shot has now, corrections and other parameters, and writes them together with the frames that were good.
 
     \b
     Examples:
@@ -182,14 +191,21 @@ def retry_job(
       paintover jobs retry 3 --frames 40-52 -k 46=painted.png
     """
     if frames is None:
-        if keyframes or parameters or output or overwrite:
+        if keyframes or holdouts or rotos or parameters or output or overwrite:
             raise bad_input("A job is run again as it was; add --frames A-B to make some frames otherwise.")
         return _act(id, lambda client, name: client.retry_job(name), "is queued again")
 
-    from paintover_bridge.arguments import parse_job, parse_keyframes, parse_parameters, parse_range
+    from paintover_bridge.arguments import (
+        parse_corrections,
+        parse_job,
+        parse_keyframes,
+        parse_parameters,
+        parse_range,
+    )
     from paintover_bridge.propagate import redo
 
     chosen, files = parse_range(frames, "--frames"), parse_keyframes(keyframes, ())
+    files += parse_corrections(holdouts, rotos, files)
     changed = parse_parameters(parameters)
     with context.connected() as client:
         return redo(client, parse_job(id), chosen, files, changed, output, overwrite, context.output())

@@ -23,7 +23,14 @@ _DETACH = click.option("--detach", is_flag=True, help="Leave the job in the engi
 @_DETACH
 @context.common
 @takes_job
-def propagate(job: JobOptions, keyframes: tuple[str, ...], keyframe_mattes: tuple[str, ...], detach: bool) -> int:
+def propagate(
+    job: JobOptions,
+    keyframes: tuple[str, ...],
+    keyframe_mattes: tuple[str, ...],
+    holdouts: tuple[str, ...],
+    rotos: tuple[str, ...],
+    detach: bool,
+) -> int:
     """Carry painted keyframes through a shot.
 
     SOURCE is a video file, a folder of numbered images, or a pattern (shot.%05d.exr, shot.####.exr); OUT likewise
@@ -37,10 +44,12 @@ def propagate(job: JobOptions, keyframes: tuple[str, ...], keyframe_mattes: tupl
       paintover propagate shot.mov -k 0=painted.png -o edited.mov
       paintover propagate 'plates/sh010.####.exr' -k 1001=a.exr -k 1048=b.exr -o 'out/sh010.####.exr'
       paintover propagate edit.otio#sh010 -k 1001=a.psd -o edit_painted.otio
+      paintover propagate shot.mov -k 0=painted.png --hold 29=not_the_kerb.png -o edited_2.mov
     """
-    from paintover_bridge.arguments import parse_keyframes
+    from paintover_bridge.arguments import parse_corrections, parse_keyframes
 
     files = parse_keyframes(keyframes, keyframe_mattes)
+    files += parse_corrections(holdouts, rotos, files)
     request = job.parse()
     if detach and request.clip is not None:
         raise bad_input("A timeline's result is written when its media is; leave out --detach.")

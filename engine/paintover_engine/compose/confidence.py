@@ -101,6 +101,13 @@ class ConfidenceMeter:
         dice = 2 * float(np.minimum(matte, prior).sum()) / both if both > 1 else 1.0
         return Trail(backward + warp(trail.offset, backward), trail.agreement * dice**0.25)
 
+    def corrected(self, trail: Trail, outside: NDArray[np.bool_]) -> Trail:
+        """The trail of a frame whose matte the artist corrected: it agrees with that, and what is drawn as `outside`
+        (h, w) comes from where the keyframe is not painted."""
+        y, x = np.unravel_index(int(self._region.argmin()), self._region.shape)
+        elsewhere = np.array([x, y], np.float32) - np.dstack(np.meshgrid(*map(np.arange, self._region.shape[::-1])))
+        return Trail(np.where(outside[..., None], elsewhere.astype(np.float32), trail.offset), 1.0)
+
     def measure(self, trail: Trail, frame: AnalysisFrame, matte: Plane) -> Measures:
         """frame: the plate; matte: (h, w) 0..1 of the edit in it."""
         moved = warp(self._region, trail.offset)

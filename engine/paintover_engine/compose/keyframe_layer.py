@@ -18,14 +18,17 @@ from paintover_engine.compose.motion import Span
 from paintover_engine.compose.paint import ColourEdit, Paint
 from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.tracker import Propagated, TrackedEdit
-from paintover_engine.media.bounds import Bounds
+from paintover_engine.media.bounds import Bounds, bounds_of, union
+from paintover_engine.media.correction import Correction
+from paintover_engine.media.keyframe_kind import KeyframeKind
 
 
 class KeyframeLayer:
     """One keyframe's edit as a layer over some frames.
 
     frame: the keyframe's number. size: (width, height) of the plate. colour: what its paint does. tracked: None of a
-    grade. spans: the frames that it was propagated to. paint: the keyframe's; needed of a mapped edit alone."""
+    grade. spans: the frames that it was propagated to. paint: the keyframe's; needed of a mapped edit alone.
+    corrections: those of the spans' frames."""
 
     def __init__(
         self,
@@ -35,8 +38,10 @@ class KeyframeLayer:
         tracked: TrackedEdit | None,
         spans: Sequence[tuple[Span, Propagated]],
         paint: Paint | None,
+        corrections: Sequence[Correction] = (),
     ) -> None:
         self.frame = frame
+        self._corrections = {each.frame: each for each in corrections}
         self._calibration: Calibration | None = None
         self._size = size
         self._spans = spans
@@ -86,7 +91,10 @@ class KeyframeLayer:
         propagated, index = self._at(number)
         if self._layer is None or propagated.matte is None:
             return (0, 0, *self._size)
-        return reach(propagated.matte[index], self._size)
+        reached, correction = reach(propagated.matte[index], self._size), self._corrections.get(number)
+        if correction is not None and correction.kind is KeyframeKind.ROTO:
+            return union([reached, bounds_of(correction.matte)])
+        return reached
 
     def composite(self, number: int, view: PlateRegion) -> tuple[Picture, Plane]:
         """The painted colour (h, w, 3) and the matte (h, w) of a view of a frame."""
@@ -97,7 +105,7 @@ class KeyframeLayer:
         if self._layer is None:
             painted, alpha = self._colour(view.working), np.ones(view.working.shape[:2], np.float32)
         else:
-            painted, alpha = self._layer.composite(view, propagated, index)
+            painted, alpha = self._layer.composite(view, propagated, index, self._corrections.get(number))
         return painted if exposure is NO_CHANGE else exposure(painted), alpha
 
     def _at(self, number: int) -> tuple[Propagated, int]:

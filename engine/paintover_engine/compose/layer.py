@@ -22,6 +22,8 @@ from paintover_engine.compose.paint import Paint
 from paintover_engine.compose.tracker import Propagated, certain, from_bytes
 from paintover_engine.media.bounds import EMPTY, Bounds, bounds_of
 from paintover_engine.media.colour import to_working
+from paintover_engine.media.correction import Correction, corrected
+from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.media.plate import Plate, unit
 
 Picture = NDArray[np.float32]  # (h, w, 3)
@@ -88,15 +90,19 @@ class PaintLayer:
         base = colour(near.plate) if self._transmission is None else near.plate * self._transmission
         self._residual = near.residual(base)
 
-    def composite(self, view: PlateRegion, propagated: Propagated, index: int) -> tuple[Picture, Plane]:
-        """Painted colour (h, w, 3) and matte (h, w) of a view of the frame at an index of a propagated span."""
+    def composite(
+        self, view: PlateRegion, propagated: Propagated, index: int, correction: Correction | None = None
+    ) -> tuple[Picture, Plane]:
+        """Painted colour (h, w, 3) and matte (h, w) of a view of the frame at an index of a propagated span.
+
+        correction: the frame's; it counts at the plate's size."""
         assert propagated.matte is not None
         small = from_bytes(propagated.matte[index])
         reached = _reached(small, view)
         matte = _at_full_size(small, view)
         matte *= reached
         if not self._mapped or propagated.offset is None or propagated.trust is None:
-            return self._colour(view.working), matte
+            return self._colour(view.working), _corrected(matte, correction, view)
         offset, small_trust = unpack(propagated.offset[index]), from_bytes(propagated.trust[index])
         on_key, trust, light = self._surface(offset, small_trust, view)
         residual = _sampled(self._residual, on_key, cv2.INTER_CUBIC)
@@ -104,10 +110,11 @@ class PaintLayer:
             painted = self._colour(view.working) + _times(residual, np.minimum(4 * trust, 1))
         else:
             painted = _times(view.working, _sampled(self._transmission, on_key)) + _times(residual, light)
-        matte *= _sampled(self._opacity, on_key)
+        opacity = _sampled(self._opacity, on_key)
+        matte *= opacity
         matte += (1 - self._firmness) * certain(trust) * (_sampled(self._matte, on_key) - matte)
         matte *= reached
-        return painted, matte
+        return painted, _corrected(matte, correction, view, opacity)
 
     def _surface(self, offset: Field, trust: Plane, view: PlateRegion) -> tuple[Field, Plane, Plane]:
         """Of the view's pixels: where they stood in the cropped keyframe (h, w, 2), the trust in that (h, w), and the
@@ -148,6 +155,17 @@ def _sampled(on_key: NDArray[np.float32], points: Field, method: int = cv2.INTER
 def _times(picture: Picture, plane: Plane) -> Picture:
     """A picture (h, w, 3) times a plane (h, w)."""
     return np.asarray(cv2.multiply(picture, cv2.merge([plane] * 3)), np.float32)
+
+
+def _corrected(matte: Plane, correction: Correction | None, view: PlateRegion, opacity: Plane | None = None) -> Plane:
+    """The matte (h, w) of a view with the frame's correction, if any. opacity: of the paint that a roto matte shows."""
+    if correction is None:
+        return matte
+    x, y, width, height = view.bounds
+    drawn = correction.matte[y : y + height, x : x + width]
+    if correction.kind is KeyframeKind.ROTO and opacity is not None:
+        drawn = drawn * opacity
+    return corrected(correction.kind, drawn, matte)
 
 
 def _at_full_size(matte: Plane, view: PlateRegion) -> Plane:

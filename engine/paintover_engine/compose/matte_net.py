@@ -39,6 +39,7 @@ _NEW = 256  # pixels of the surroundings that a frame adds to the training, with
 _NEW_FRAMES = 12  # frames whose pixels are remembered
 _NEW_STEPS = 3
 _NEW_RATE = 0.002
+_CORRECTED_STEPS = 30  # for a frame that the artist corrected
 _BORROWED = 0.3  # share of new pixels that are trained with another example's prior
 
 
@@ -128,8 +129,28 @@ class MatteNet:
         into view far from the matte is surroundings (Voigtlaender, Leibe: Online Adaptation of Convolutional Neural
         Networks for Video Object Segmentation, BMVC 2017). planes: from `feature_planes`."""
         far, core = np.flatnonzero(outside), np.flatnonzero(inside)
-        if len(far) < _NEW or len(core) < _NEW // 4:
-            return
+        if len(far) >= _NEW and len(core) >= _NEW // 4:
+            self._train(planes, far, core, rng, _NEW_STEPS)
+
+    def correct(
+        self, planes: list[Plane], outside: NDArray[np.bool_], inside: NDArray[np.bool_], rng: np.random.Generator
+    ) -> None:
+        """Trains on the pixels of a frame that the artist says are outside and inside, however few; on nothing where
+        either has none."""
+        wrong, right = np.flatnonzero(outside), np.flatnonzero(inside)
+        if len(wrong) and len(right):
+            self._train(planes, wrong, right, rng, _CORRECTED_STEPS)
+
+    def _train(
+        self,
+        planes: list[Plane],
+        far: NDArray[np.int64],
+        core: NDArray[np.int64],
+        rng: np.random.Generator,
+        steps: int,
+    ) -> None:
+        """Trains on a frame's pixels outside (`far`) and inside (`core`), remembers a sample of them, and rehearses the
+        keyframe's and those remembered."""
         chosen = np.concatenate([rng.choice(far, _NEW), rng.choice(core, _NEW // 2)])
         features = self._features(planes, chosen).T
         # Confident pixels have an easy prior; with another example's, the net must classify them by appearance.
@@ -138,7 +159,7 @@ class MatteNet:
         features[replaced, -_MOTION_PLANES:] = self._examples[borrowed, -_MOTION_PLANES:]
         labels = (np.arange(len(chosen)) >= _NEW).astype(np.float32)
         self._new.append((features, labels))
-        for _ in range(_NEW_STEPS):
+        for _ in range(steps):
             rehearsed = rng.integers(0, len(self._examples), _BATCH // 2)
             features, labels = self._new[rng.integers(0, len(self._new))]
             batch = np.concatenate([self._examples[rehearsed], features])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
+from paintover_engine.compose.correcting import DrawnMatte
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.long_range import Evidence, LongRangeMotion
 from paintover_engine.compose.motion import Motion, Span
@@ -27,17 +28,21 @@ def propagate(
     long_range: LongRangeMotion,
     frame_at: Callable[[int], AnalysisFrame],
     check: Callable[[], None],
+    corrections: Mapping[int, DrawnMatte],
 ) -> Propagated:
     """A local edit in the frames `numbers`, which lead away from the frame `keyframe` one by one.
 
     before: the spans before, the nearest first, as far as hops reach; none next to the keyframe. In frames that do not
-    show the keyframe's scene, confidence and matte are 0. check: called once a frame; raises to cancel."""
+    show the keyframe's scene, confidence and matte are 0. check: called once a frame; raises to cancel.
+    corrections: by frame. What was found nearer to the keyframe than one is no evidence beyond it."""
     step = 1 if numbers[0] > keyframe else -1
     tracker = Tracker(frame_at(keyframe), edit)
     nearest = before[0][1] if before else None
     state = tracker.start() if nearest is None else tracker.resume(nearest, outermost(step))
     scene = SceneCursor(_last_seen(nearest, numbers[0] - step), state.exposure, motion, frame_at)
-    known = {keyframe: (edit.region, np.full_like(edit.region, 255)), **_known(before)}
+    known = _known(before, step)
+    if all(found.corrected is None for _, found in before):
+        known[keyframe] = (edit.region, np.full_like(edit.region, 255))
     registration = state.registration
 
     def registered(number: int) -> tuple[Step | None, Registration | None]:
@@ -52,7 +57,7 @@ def propagate(
             registration = found
         return taken, found
 
-    states = []
+    states, corrected = [], None
     for taken, found in prefetched(registered, numbers):
         check()
         if taken is None:
@@ -60,26 +65,35 @@ def propagate(
             continue
         hops = [(hop, _evidence(*known[to])) for to, hop in long_range.hops(taken.number) if to in known]
         states.append(tracker.advance(state, found, taken, hops))
+        if drawn := corrections.get(taken.number):
+            states[-1], corrected = tracker.corrected(states[-1], drawn, taken), taken.number
+            known.clear()
         if not taken.events & FrameEvent.PASSED:
             state = states[-1]
             known[taken.number] = (to_bytes(state.matte), to_bytes(state.evidence.certainty))
     lost = scene.last_seen != numbers[-1]
-    return tracker.propagated(states[::step], state, scene.last_seen if lost else None)
+    return tracker.propagated(states[::step], state, scene.last_seen if lost else None, corrected)
 
 
 Packed = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """`Evidence`, as it is stored."""
 
 
-def _known(spans: Sequence[tuple[Span, Propagated]]) -> dict[int, Packed]:
-    """The mattes (h, w) of the frames that show the scene, and how certain they are, by number."""
-    return {
-        first + index: (found.matte[index], found.certainty[index])
-        for (first, _), found in spans
-        if found.matte is not None and found.certainty is not None
-        for index in range(len(found.matte))
-        if found.confidence[index] > 0 and not found.events[index] & FrameEvent.PASSED
-    }
+def _known(spans: Sequence[tuple[Span, Propagated]], step: int) -> dict[int, Packed]:
+    """The mattes (h, w) of the frames that show the scene, and how certain they are, by number; none from before a
+    correction. spans: the nearest first."""
+    known: dict[int, Packed] = {}
+    for (first, _), found in spans:
+        if found.matte is None or found.certainty is None:
+            continue
+        for index, number in enumerate(range(first, first + len(found.matte))):
+            outdated = found.corrected is not None and step * number < step * found.corrected
+            shown = found.confidence[index] > 0 and not found.events[index] & FrameEvent.PASSED
+            if shown and not outdated:
+                known[number] = (found.matte[index], found.certainty[index])
+        if found.corrected is not None:
+            break
+    return known
 
 
 def _evidence(matte: NDArray[np.uint8], certainty: NDArray[np.uint8]) -> Evidence:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
 from paintover_engine.compose.background import Background
 from paintover_engine.compose.confidence import ConfidenceMeter, Trail
+from paintover_engine.compose.correcting import DrawnMatte
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.flow import Field, pack, unpack, warp
 from paintover_engine.compose.long_range import Evidence, Hop, proposed
@@ -78,7 +79,9 @@ class Propagated:
     (frames,) uint8, each a `FrameEvent`. matte, certainty: (frames, h, w) uint8, `Evidence`. offset:
     (frames, h, w, 2) int16, packed, and trust: (frames, h, w) uint8: the `Registration`s of a mapped edit. net: the
     matte network's layers as of the last of them; trail: how the edit came there; behind: what lies behind it there.
-    last_seen: where the frames beyond do not go on from the outermost one, the last before it from which they do."""
+    last_seen: where the frames beyond do not go on from the outermost one, the last before it from which they do.
+    corrected: the outermost frame whose matte the artist corrected: nothing nearer to the keyframe is evidence beyond
+    it; overruled: (h, w) uint8, `State.overruled`."""
 
     confidence: NDArray[np.float32]
     reason: NDArray[np.uint8]
@@ -92,6 +95,8 @@ class Propagated:
     trail: PackedTrail | None = None
     behind: PackedBackground | None = None
     last_seen: LastSeen | None = None
+    corrected: int | None = None
+    overruled: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,8 @@ class LastSeen:
 class State:
     """The edit in one frame: its matte, what lies behind it, its confidence 0..1 and what lowers that, how it came
     there, and, of a mapped edit, where the frame's pixels stood on the keyframe. exposure: from the keyframe to the
-    frame. events: what happened to the frame."""
+    frame. events: what happened to the frame. overruled: (h, w) 0..1, where the artist's corrections say that the
+    registration leads to the wrong matte; None without any."""
 
     evidence: Evidence
     background: Background
@@ -136,6 +142,7 @@ class State:
     registration: Registration | None
     exposure: Exposure = NO_CHANGE
     events: FrameEvent = FrameEvent(0)
+    overruled: Plane | None = None
 
     @property
     def matte(self) -> Plane:
@@ -183,6 +190,9 @@ class Tracker:
         moved = proposed([(step.hop(), state.evidence), *hops])
         prior, certainty, trail = moved.matte, moved.certainty, state.trail
         background = state.background.moved(step.backward, step.forward, _grown(prior))
+        overruled = None if state.overruled is None else warp(state.overruled, step.backward)
+        if registration is not None and overruled is not None:
+            registration = replace(registration, trust=registration.trust * (1 - overruled))
         if registration is None:
             if prior.sum() < _GONE * self._region.sum() and (place := self._registrar.search(step.frame.sharp_grey)):
                 prior = warp(self._region, place.offset) * certain(place.trust)
@@ -198,8 +208,30 @@ class Tracker:
         background = background.updated(step.frame.lab, found.matte)
         measures = self._meter.measure(trail, step.frame, found.matte)
         return State(
-            found, background, measures.confidence, measures.reason, trail, registration, step.exposure, step.events
-        )
+            found, background, measures.confidence, measures.reason, trail, registration, step.exposure, step.events,
+            overruled,
+        )  # fmt: skip
+
+    def corrected(self, state: State, drawn: DrawnMatte, step: Step) -> State:
+        """The state of `step`'s frame as the artist corrects it; the network is trained on that."""
+        found = drawn.evidence(state.evidence)
+        near = _grown(np.maximum(state.matte, found.matte)) > 0
+        outside, inside = drawn.outside & near, (found.matte > 0.9) & ~drawn.outside
+        warped = warp(step.previous.lab, step.backward)
+        planes = feature_planes(step.frame.lab, warped, state.matte, motion_plane(step.backward, state.matte))
+        self._net.correct(planes, outside, inside, np.random.default_rng(abs(step.number)))
+        registration, overruled = state.registration, state.overruled
+        if registration is not None:
+            overruled = drawn.overruled(warp(self._region, registration.offset))
+            if state.overruled is not None:
+                overruled = np.maximum(overruled, state.overruled)
+            registration = replace(registration, trust=registration.trust * (1 - overruled))
+        trail = self._meter.corrected(state.trail, drawn.outside)
+        measures = self._meter.measure(trail, step.frame, found.matte)
+        return replace(
+            state, evidence=found, background=state.background.updated(step.frame.lab, found.matte),
+            confidence=measures.confidence, reason=measures.reason, trail=trail, registration=registration, overruled=overruled,
+        )  # fmt: skip
 
     def unseen(self, state: State) -> State:
         """The state of a frame that does not show the scene, after the last one that did."""
@@ -224,11 +256,13 @@ class Tracker:
     def _registrar(self) -> Registrar:
         return Registrar(self._key.sharp_grey, self._region)
 
-    def propagated(self, states: Sequence[State], seen: State, last_seen: int | None) -> Propagated:
+    def propagated(
+        self, states: Sequence[State], seen: State, last_seen: int | None, corrected: int | None
+    ) -> Propagated:
         """Successive states as they are stored, with the network as it is now.
 
         states: ascending. seen: the state of the outermost frame that shows the scene; last_seen: its number, where
-        that is not the outermost of all."""
+        that is not the outermost of all. corrected: the outermost frame that was corrected."""
         registrations = [state.registration for state in states if state.registration is not None]
         return Propagated(
             confidence=np.array([state.confidence for state in states], np.float32),
@@ -243,6 +277,8 @@ class Tracker:
             trail=PackedTrail(pack(seen.trail.offset), seen.trail.agreement),
             behind=PackedBackground(seen.background.lab.astype(np.float16), to_bytes(seen.background.seen)),
             last_seen=_stored(last_seen, seen) if last_seen is not None else None,
+            corrected=corrected,
+            overruled=None if seen.overruled is None else to_bytes(seen.overruled),
         )
 
     def resume(self, before: Propagated, index: int) -> State:
@@ -271,7 +307,10 @@ class Tracker:
         exposure = Exposure.unpacked(seen.exposure)
         known = Evidence(from_bytes(seen.matte), from_bytes(seen.certainty))
         background = Background(before.behind.lab.astype(np.float32), from_bytes(before.behind.seen))
-        return State(known, background, confidence, reason, trail, registration, exposure)
+        overruled = None if before.overruled is None else from_bytes(before.overruled)
+        return State(
+            known, background, confidence, reason, trail, registration, exposure, overruled=overruled
+        )  # fmt: skip
 
 
 def _stored(number: int, state: State) -> LastSeen:

@@ -23,11 +23,14 @@ from paintover_engine.jobs import outputs
 from paintover_engine.jobs.entities import JobFrame
 from paintover_engine.jobs.kept import Kept, kept_frames, keys_by_frame
 from paintover_engine.jobs.runner import needed_for
+from paintover_engine.media.correction import load_correction
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.inputs import source_files
 from paintover_engine.media.keyframe import load_keyframe
+from paintover_engine.media.keyframe_kind import KeyframeKind, check_corrected_frames
 from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.output import check_output, check_sidecar
+from paintover_engine.media.plate import Plate
 from paintover_engine.media.source import content_digest, open_source, probe
 from paintover_engine.methods.planning import Span
 from paintover_engine.methods.registry import (
@@ -38,7 +41,7 @@ from paintover_engine.methods.registry import (
     plan_stages,
     read_parameters,
 )
-from paintover_engine.methods.stage import KeyframeRef
+from paintover_engine.methods.stage import KeyframeRef, keyframes_of
 
 WINDOWS_PER_TASK = 4
 CANCEL_SECONDS = 30  # a stage looks at every frame, or every step of a model, whether it is to end
@@ -46,11 +49,12 @@ MIB = 2**20
 
 
 class PaintedFrame(BaseModel):
-    """A keyframe as files. matte: "" for none."""
+    """A keyframe as files, or a correction, whose picture is its matte. matte: "" for none."""
 
     frame: int
     picture: str
     matte: str = ""
+    kind: KeyframeKind = KeyframeKind.PAINT
 
 
 class BundleRequest(BaseModel):
@@ -118,10 +122,14 @@ def write_bundle(request: BundleRequest) -> BundleReply:
 
 def _describe(request: BundleRequest, bundle: Path, keyframes: Path) -> tuple[FarmJob, int, list[str]]:
     """The job of a request, the number of its stages, and notes. keyframes: the folder to store them in."""
-    if not request.keyframes:
+    painted = [given.frame for given in request.keyframes if given.kind is KeyframeKind.PAINT]
+    if not painted:
         raise PaintoverError(
             Code.INVALID_ARGUMENT, "A bundle needs a painted frame: give one with --keyframe FRAME=IMAGE."
         )
+    check_corrected_frames(
+        painted, [given.frame for given in request.keyframes if given.kind is not KeyframeKind.PAINT]
+    )
     spec = find_method(request.method)
     parameters = read_parameters(spec, request.parameters)
     model = str(Path(request.model).absolute()) if Path(request.model).is_dir() and request.model else request.model
@@ -140,10 +148,7 @@ def _describe(request: BundleRequest, bundle: Path, keyframes: Path) -> tuple[Fa
     with open_source(info) as source:
         for given in sorted(request.keyframes, key=lambda key: key.frame):
             plate = source.read(given.frame)
-            key = load_keyframe(given.picture, given.frame, plate, info, given.matte or None)
-            outputs.save_keyframe(keyframes / f"{key.digest}.safetensors", key)
-            notes += key.notes
-            refs.append(KeyframeRef(given.frame, key.digest))
+            refs.append(_stored(given, plate, info, keyframes, notes))
     kept = kept_of(request, info)
     stages = needed_for(
         plan_stages(spec, info, refs, parameters, model),
@@ -166,6 +171,19 @@ def _describe(request: BundleRequest, bundle: Path, keyframes: Path) -> tuple[Fa
         plan=job_file.plan_digest(stages),
     )
     return job, len(stages), notes
+
+
+def _stored(given: PaintedFrame, plate: Plate, info: SourceInfo, folder: Path, notes: list[str]) -> KeyframeRef:
+    """Reads a keyframe or a correction and stores it in a folder; adds to the notes. plate: its frame."""
+    if given.kind is KeyframeKind.PAINT:
+        key = load_keyframe(given.picture, given.frame, plate, info, given.matte or None)
+        outputs.save_keyframe(folder / f"{key.digest}.safetensors", key)
+        notes += key.notes
+        return KeyframeRef(given.frame, key.digest)
+    correction = load_correction(given.picture, given.frame, given.kind, plate)
+    outputs.save_correction(folder / f"{correction.digest}.safetensors", correction)
+    notes += correction.notes
+    return KeyframeRef(given.frame, correction.digest, given.kind)
 
 
 def kept_of(request: BundleRequest, info: SourceInfo) -> list[Kept]:
@@ -282,7 +300,7 @@ def side_windows(job: FarmJob) -> list[Span]:
     """First and last window of each stretch between neighbouring keyframes and the shot's ends: within one, a window
     follows from another."""
     first = job.info.first
-    ends = sorted({*(render.window_of(key.frame, first) for key in job.keyframes), job.windows})
+    ends = sorted({*(render.window_of(key.frame, first) for key in keyframes_of(job.keyframes)), job.windows})
     starts = [1, *(end + 1 for end in ends[:-1])]
     return list(zip(starts, ends, strict=True))
 

@@ -32,6 +32,7 @@ class FarmJob(BaseModel):
     """One propagation, to be rendered anywhere.
 
     info: of the source where the bundle was made; its fingerprint names the plate in stages' keys.
+    keyframes: with the corrections of other frames.
     content: digest of the source's content, by which a copy of it is known.
     plan: digest of all stages' keys, so that a machine that would compute something else is noticed.
     kept: runs of frames that an earlier bundle made in the same store: the stage's key, first and last frame.

@@ -54,6 +54,10 @@ MIGRATIONS = (
     """
     ALTER TABLE job_frames ADD COLUMN reason INTEGER NOT NULL DEFAULT 0;
     """,
+    # 5: corrections beside keyframes (`media.keyframe_kind`).
+    """
+    ALTER TABLE keyframes ADD COLUMN kind TEXT NOT NULL DEFAULT 'paint';
+    """,
 )
 """Each brings a file of version n to version n + 1. Never change one that was released: add the next."""
 

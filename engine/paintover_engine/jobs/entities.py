@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from paintover_engine.compose.reason import Reason
 from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe_kind import KeyframeKind
 
 
 class JobState(enum.Enum):
@@ -50,7 +51,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class StoredKeyframe:
-    """A keyframe of a shot.
+    """A keyframe of a shot, or a correction of a frame.
 
     id: "<shot>/<frame>-<first 12 digits of the digest>"; current: no later save of the same frame replaced it.
     files: the paths that its picture and its matte were read from; those sent as bytes have none.
@@ -64,6 +65,7 @@ class StoredKeyframe:
     notes: list[str]
     current: bool
     files: list[str] = field(default_factory=list)
+    kind: KeyframeKind = KeyframeKind.PAINT
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class JobSpec:
     """All that a job's result depends on, and where it is written.
 
     keyframes: ids, in the order of their frames; empty for a job that waits for the shot's first one.
+    corrections: ids likewise, of frames that are no keyframes.
     versioned: the output path that the client gave, of which `output` is this job's numbered version; "" without
         versions.
     owner: the client's own text for whose job it is; "" for the shot's.
@@ -89,6 +92,12 @@ class JobSpec:
     versioned: str = ""
     owner: str = ""
     kept: Sequence[tuple[str, int, int]] = field(default_factory=list)
+    corrections: Sequence[str] = field(default_factory=list)
+
+    @property
+    def pictures(self) -> list[str]:
+        """The ids of all that the artist gave: keyframes, then corrections."""
+        return [*self.keyframes, *self.corrections]
 
 
 @dataclass

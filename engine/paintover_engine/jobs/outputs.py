@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from paintover_engine.durable import replace_file
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.protocol import PublishedFrame
 from paintover_engine.jobs.store import Store, StoredFrame, checksum, frame_path
+from paintover_engine.media.correction import Correction
 from paintover_engine.media.keyframe import Keyframe
+from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.media.video_picture import read_only
 from paintover_engine.methods.stage import ResultFrame, Tensors
 
@@ -140,19 +143,13 @@ def save_keyframe(path: Path, keyframe: Keyframe) -> None:
     tensors = {"working": keyframe.working}
     if keyframe.matte is not None:
         tensors["matte"] = keyframe.matte
-    metadata = {
-        "frame": str(keyframe.frame), "digest": keyframe.digest, "notes": json.dumps(list(keyframe.notes)),
-        CHECKSUM: _checksum(tensors),
-    }  # fmt: skip
-    partial = path.with_suffix(".partial")
-    _save(tensors, partial, metadata)
-    replace_file(partial, path)
+    _save_given(path, tensors, keyframe, {})
 
 
 def load_keyframe(path: Path) -> Keyframe:
     """A keyframe that `save_keyframe` stored, with read-only arrays: stages share them. Raises PaintoverError where it
     is damaged: no stage can compute it."""
-    try:
+    with _named_damage(path):
         tensors, metadata = _load(path)
         return Keyframe(
             frame=int(metadata["frame"]),
@@ -161,6 +158,38 @@ def load_keyframe(path: Path) -> Keyframe:
             notes=tuple(json.loads(metadata["notes"])),
             digest=metadata["digest"],
         )
+
+
+def save_correction(path: Path, correction: Correction) -> None:
+    """Stores a correction beside the keyframes."""
+    _save_given(path, {"matte": correction.matte}, correction, {"kind": correction.kind.value})
+
+
+def load_correction(path: Path) -> Correction:
+    """A correction that `save_correction` stored, read-only. Raises PaintoverError as `load_keyframe`."""
+    with _named_damage(path):
+        tensors, metadata = _load(path)
+        return Correction(
+            frame=int(metadata["frame"]),
+            kind=KeyframeKind(metadata["kind"]),
+            matte=read_only(tensors["matte"]),
+            notes=tuple(json.loads(metadata["notes"])),
+            digest=metadata["digest"],
+        )
+
+
+def _save_given(path: Path, tensors: Tensors, given: Keyframe | Correction, metadata: dict[str, str]) -> None:
+    """Stores what an artist gave for a frame. metadata: beside what keyframes and corrections share."""
+    shared = {"frame": str(given.frame), "digest": given.digest, "notes": json.dumps(list(given.notes))}
+    partial = path.with_suffix(".partial")
+    _save(tensors, partial, {**shared, **metadata, CHECKSUM: _checksum(tensors)})
+    replace_file(partial, path)
+
+
+@contextlib.contextmanager
+def _named_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (_Damaged, KeyError, ValueError) as error:
         raise PaintoverError(
             Code.DATA_LOSS, f"The keyframe {path} was damaged on disk; put the picture again, then retry the job."

@@ -11,7 +11,8 @@ from paintover_engine.methods.stage import KeyframeRef
 
 
 def plan_request(job: Job, info: SourceInfo, keyframes: Sequence[StoredKeyframe], writes: bool) -> PlanJobRequest:
-    """Declares a job's stages. info: of its shot. writes: whether the worker also writes the output."""
+    """Declares a job's stages. info: of its shot. keyframes: with its corrections. writes: whether the worker also
+    writes the output."""
     spec, output = job.spec, None
     if writes and spec.output:
         paintings = tuple(path for keyframe in keyframes for path in keyframe.files)
@@ -21,7 +22,7 @@ def plan_request(job: Job, info: SourceInfo, keyframes: Sequence[StoredKeyframe]
         info=info,
         method=spec.method,
         parameters=dict(spec.parameters),
-        keyframes=[KeyframeRef(keyframe.frame, keyframe.digest) for keyframe in keyframes],
+        keyframes=[KeyframeRef(keyframe.frame, keyframe.digest, keyframe.kind) for keyframe in keyframes],
         model=spec.model,
         output=output,
         kept=list(spec.kept),

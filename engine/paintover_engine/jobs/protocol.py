@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from paintover_engine.compose.reason import Reason
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.methods.stage import KeyframeRef
 
 VERSION = 1
@@ -169,12 +170,15 @@ class KeyframeReply(Message):
 
 
 class KeyframeRequest(Request[KeyframeReply]):
-    """Reads an edited picture, checks it against the plate and stores it by its digest. matte_path: "" for none."""
+    """Reads an edited picture, checks it against the plate and stores it by its digest. matte_path: "" for none.
+
+    kind: of a correction, the picture is its matte, and there is no other."""
 
     info: SourceInfo
     frame: int
     path: str
     matte_path: str
+    kind: KeyframeKind = KeyframeKind.PAINT
 
 
 class ExportFrameRequest(Request[Notes]):
@@ -226,8 +230,8 @@ class PlanJobReply(Message):
 
 
 class PlanJobRequest(Request[PlanJobReply]):
-    """Declares a job's stages, and prepares to run them. output: None where nothing is written. kept: runs of frames
-    that are in the store already: the stage's key, first and last frame."""
+    """Declares a job's stages, and prepares to run them. keyframes: with the corrections. output: None where nothing is
+    written. kept: runs of frames that are in the store already: the stage's key, first and last frame."""
 
     job: int
     info: SourceInfo

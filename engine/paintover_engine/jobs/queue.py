@@ -28,6 +28,7 @@ from paintover_engine.jobs.entities import (
     WaitingJob,
 )
 from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe_kind import KeyframeKind
 
 
 class Queue:
@@ -115,20 +116,21 @@ class Queue:
     # Keyframes.
 
     def put_keyframe(self, keyframe: StoredKeyframe) -> None:
-        """Adds a keyframe and makes it the current one of its frame."""
+        """Adds a keyframe, or a correction, and makes it the current one of its frame."""
         with self._db.transaction():
             self._db.rows(
-                "UPDATE keyframes SET current = 0 WHERE shot = ? AND frame = ?", (keyframe.shot, keyframe.frame)
+                "UPDATE keyframes SET current = 0 WHERE shot = ? AND frame = ? AND (kind = ?) = ?",
+                (keyframe.shot, keyframe.frame, KeyframeKind.PAINT.value, keyframe.kind is KeyframeKind.PAINT),
             )
             before = self._row("SELECT * FROM keyframes WHERE id = ?", (keyframe.id,))  # the same picture elsewhere
             files = dict.fromkeys([*(_keyframe(before).files if before else []), *keyframe.files])
             self._db.rows(
-                "INSERT INTO keyframes (id, shot, frame, digest, has_matte, notes, current, created, files) "
-                "VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?) "
+                "INSERT INTO keyframes (id, shot, frame, digest, has_matte, notes, current, created, files, kind) "
+                "VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET current = 1, files = excluded.files",
                 (
                     keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
-                    json.dumps(keyframe.notes), time.time(), json.dumps(list(files)),
+                    json.dumps(keyframe.notes), time.time(), json.dumps(list(files)), keyframe.kind.value,
                 ),
             )  # fmt: skip
 
@@ -140,6 +142,13 @@ class Queue:
 
     def keyframes(self, shot_id: str) -> list[StoredKeyframe]:
         """The current keyframes of a shot, by frame."""
+        return [keyframe for keyframe in self._current(shot_id) if keyframe.kind is KeyframeKind.PAINT]
+
+    def corrections(self, shot_id: str) -> list[StoredKeyframe]:
+        """The current corrections of a shot, by frame."""
+        return [keyframe for keyframe in self._current(shot_id) if keyframe.kind is not KeyframeKind.PAINT]
+
+    def _current(self, shot_id: str) -> list[StoredKeyframe]:
         rows = self._db.rows("SELECT * FROM keyframes WHERE shot = ? AND current ORDER BY frame", (shot_id,))
         return [_keyframe(row) for row in rows]
 
@@ -149,11 +158,12 @@ class Queue:
         self._db.rows("UPDATE keyframes SET current = 0 WHERE id = ?", (keyframe_id,))
 
     def unused_keyframes(self) -> list[str]:
-        """Digests of keyframes that were replaced and that no job uses."""
+        """Digests of keyframes and corrections that were replaced and that no job uses."""
         rows = self._db.rows(
             "SELECT DISTINCT digest FROM keyframes AS k WHERE NOT EXISTS (SELECT 1 FROM keyframes AS o "
             "WHERE o.digest = k.digest AND (o.current OR EXISTS (SELECT 1 FROM jobs, json_each(jobs.spec, "
-            "'$.keyframes') AS used WHERE used.value = o.id)))"
+            "'$.keyframes') AS used WHERE used.value = o.id) OR EXISTS (SELECT 1 FROM jobs, json_each(jobs.spec, "
+            "'$.corrections') AS used WHERE used.value = o.id)))"
         )
         return [row[0] for row in rows]
 
@@ -168,13 +178,15 @@ class Queue:
     def restore_keyframe(self, keyframe: StoredKeyframe) -> None:
         """Adds a keyframe that is missing. It is current only where it was and its frame has no current one."""
         self._db.rows(
-            "INSERT OR IGNORE INTO keyframes (id, shot, frame, digest, has_matte, notes, current, created, files) "
+            "INSERT OR IGNORE INTO keyframes "
+            "(id, shot, frame, digest, has_matte, notes, current, created, files, kind) "
             "VALUES (?, ?, ?, ?, ?, ?, ? AND NOT EXISTS "
-            "(SELECT 1 FROM keyframes WHERE shot = ? AND frame = ? AND current), ?, ?)",
+            "(SELECT 1 FROM keyframes WHERE shot = ? AND frame = ? AND (kind = ?) = ? AND current), ?, ?, ?)",
             (
                 keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
-                json.dumps(keyframe.notes), keyframe.current, keyframe.shot, keyframe.frame, time.time(),
-                json.dumps(keyframe.files),
+                json.dumps(keyframe.notes), keyframe.current, keyframe.shot, keyframe.frame,
+                KeyframeKind.PAINT.value, keyframe.kind is KeyframeKind.PAINT, time.time(),
+                json.dumps(keyframe.files), keyframe.kind.value,
             ),
         )  # fmt: skip
 
@@ -306,9 +318,9 @@ class Queue:
         )  # fmt: skip
         self.changed(job)
 
-    def set_keyframes(self, job: Job, keyframes: Sequence[str]) -> None:
-        """Gives a job that waited for them its keyframes."""
-        job.spec = dataclasses.replace(job.spec, keyframes=list(keyframes))
+    def set_keyframes(self, job: Job, keyframes: Sequence[str], corrections: Sequence[str]) -> None:
+        """Gives a job that waited for them its keyframes, and the shot's corrections."""
+        job.spec = dataclasses.replace(job.spec, keyframes=list(keyframes), corrections=list(corrections))
         self._db.rows("UPDATE jobs SET spec = ? WHERE id = ?", (_spec_json(job.spec), job.id))
 
     def place_before(self, job: Job, other: Job) -> None:
@@ -427,7 +439,7 @@ def _shot(row: sqlite3.Row) -> Shot:
 def _keyframe(row: sqlite3.Row) -> StoredKeyframe:
     return StoredKeyframe(
         row["id"], row["shot"], row["frame"], row["digest"], bool(row["has_matte"]), json.loads(row["notes"]),
-        bool(row["current"]), json.loads(row["files"]),
+        bool(row["current"]), json.loads(row["files"]), KeyframeKind(row["kind"]),
     )  # fmt: skip
 
 

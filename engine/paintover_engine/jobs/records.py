@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from paintover_engine.durable import sync_folder, write_file
 from paintover_engine.jobs.entities import Job, JobFrame, JobProgress, JobSpec, JobState, Shot, StoredKeyframe
@@ -23,6 +24,7 @@ from paintover_engine.jobs.kept import keys_by_frame
 from paintover_engine.jobs.queue import Queue
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe_kind import KeyframeKind
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ def write(queue: Queue, folder: Path, job: Job) -> None:
         "format": FORMAT,
         "job": described,
         "shot": {**vars(shot), "info": shot.info.to_json() if shot.info else None},
-        "keyframes": [vars(queue.keyframe(name)) for name in job.spec.keyframes],
+        "keyframes": [vars(queue.keyframe(name)) for name in job.spec.pictures],
         "results": sorted(queue.result_keys(job.id)),
     }
     path = folder / f"{job.id}.json"
@@ -106,11 +108,16 @@ def read(folder: Path, number: int) -> Record | None:
         shot["info"] = SourceInfo.from_json(shot["info"]) if shot["info"] else None
         job["spec"], job["progress"] = JobSpec(**job["spec"]), JobProgress(**job["progress"])
         job["state"] = JobState(job["state"])
-        keyframes = [StoredKeyframe(**keyframe) for keyframe in record["keyframes"]]
+        keyframes = [_keyframe(**keyframe) for keyframe in record["keyframes"]]
         return Record(Job(**job), Shot(**shot), keyframes, [str(key) for key in record["results"]])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("the record %s cannot be read: %r", path, error)
         return None
+
+
+def _keyframe(kind: str = KeyframeKind.PAINT, **values: Any) -> StoredKeyframe:
+    """kind: missing in records of versions that had keyframes alone."""
+    return StoredKeyframe(**values, kind=KeyframeKind(kind))
 
 
 def keys_in(folder: Path, number: int) -> set[str]:

@@ -21,6 +21,7 @@ from paintover_engine.jobs.delivery import Delivery
 from paintover_engine.jobs.kept import Kept, keys_by_frame
 from paintover_engine.jobs.protocol import Output, PublishedFrame
 from paintover_engine.jobs.store import Store, StoredFrame
+from paintover_engine.media.correction import Correction
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import Plate
@@ -51,6 +52,7 @@ class Runner:
     Two stages run at a time where neither reads the other, so that both of two cores have work; of a method with a
     model only one, because each needs the whole memory of the device.
 
+    keyframes: with the corrections of other frames.
     cancelled: called once a frame; True ends the stage with `Cancelled`.
     model: its name, for methods that take one; "": the method's default.
     output: where the result is written; the writing starts with the first frame, while the other stages still run.
@@ -99,6 +101,7 @@ class Runner:
         self._closing_notes: Sequence[str] = ()
         self._source = open_source(self._files)
         self._keyframes: dict[str, Keyframe] = {}
+        self._corrections: dict[str, Correction] = {}
         self.slots = 1 if spec.takes_model else 2
         self._threads = ThreadPoolExecutor(self.slots, "stage")
         self._names: dict[str, str] = {}
@@ -124,6 +127,7 @@ class Runner:
         if self._delivery:
             self._delivery.abandon()
         self._keyframes.clear()
+        self._corrections.clear()
         self._source.close()
 
     def whole_cost(self) -> float:
@@ -140,9 +144,16 @@ class Runner:
 
     def keyframe(self, digest: str) -> Keyframe:
         if digest not in self._keyframes:
-            path = self.store.folder.keyframes / f"{digest}.safetensors"
-            self._keyframes[digest] = outputs.load_keyframe(path)
+            self._keyframes[digest] = outputs.load_keyframe(self._keyframe_path(digest))
         return self._keyframes[digest]
+
+    def correction(self, digest: str) -> Correction:
+        if digest not in self._corrections:
+            self._corrections[digest] = outputs.load_correction(self._keyframe_path(digest))
+        return self._corrections[digest]
+
+    def _keyframe_path(self, digest: str) -> Path:
+        return self.store.folder.keyframes / f"{digest}.safetensors"
 
     def load(self, stage: Stage[Any, Out]) -> Out:
         return from_tensors(stage.function.output, outputs.load_tensors(self.store, stage.key))

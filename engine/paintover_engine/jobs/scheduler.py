@@ -269,7 +269,7 @@ class Scheduler:
         return plan_request(job, info, self._keyframes(job), writes)
 
     def _keyframes(self, job: Job) -> list[StoredKeyframe]:
-        return [] if job.spec.prepare_only else [self._queue.keyframe(name) for name in job.spec.keyframes]
+        return [] if job.spec.prepare_only else [self._queue.keyframe(name) for name in job.spec.pictures]
 
     async def _plan(self, worker: DeviceWorker, job: Job, previous: JobPlan | None) -> None:
         keyframes = self._keyframes(job)

@@ -20,8 +20,9 @@ from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.unsure import ResultFrame, unsure_ranges
 from paintover_engine.media import colour
 from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.methods.registry import MethodSpec, find_model, licence_of
-from paintover_engine.methods.stage import KeyframeRef
+from paintover_engine.methods.stage import KeyframeRef, corrections_of, keyframes_of
 
 LIBRARIES = ("av", "numpy", "opencolorio", "opencv-python-headless", "OpenImageIO")
 MODEL_LIBRARIES = ("diffusers", "torch", "transformers")
@@ -58,6 +59,16 @@ class Keyframe(_Part):
 
     frame: int
     digest: str = Field(description="64 hex digits of the picture and its matte.")
+
+
+class Correction(_Part):
+    """A matte that corrected where the edit was propagated to."""
+
+    frame: int
+    kind: KeyframeKind = Field(
+        description="`holdout`: the edit does not belong where the matte is white; `roto`: it belongs exactly there."
+    )
+    digest: str = Field(description="64 hex digits of the matte.")
 
 
 class Model(_Part):
@@ -101,6 +112,7 @@ class Sidecar(_Part):
     frames: FrameRange
     kept: list[FrameRange] = Field(description="Frames that were taken as they are from an earlier version.")
     keyframes: list[Keyframe]
+    corrections: list[Correction] = Field(description="Of other frames, by which the artist corrected the draft.")
     method: str
     parameters: dict[str, JsonValue] = Field(description="All of the method's, defaults included.")
     model: Model | None = Field(description="null for methods that take none.")
@@ -126,8 +138,8 @@ def describe(
     notes: Sequence[str],
     wall_seconds: float,
 ) -> str:
-    """The sidecar's text. model: the name; "" for methods that take none. kept: runs of frames of an earlier job.
-    frames: ascending."""
+    """The sidecar's text. keyframes: with the corrections. model: the name; "" for methods that take none. kept: runs
+    of frames of an earlier job. frames: ascending."""
     described = Sidecar(
         created=datetime.now(timezone.utc),
         wall_seconds=round(wall_seconds, 3),
@@ -146,7 +158,10 @@ def describe(
         ),
         frames=FrameRange(first=info.first, last=info.last),
         kept=[FrameRange(first=first, last=last) for _, first, last in kept],
-        keyframes=[Keyframe(frame=key.frame, digest=key.digest) for key in keyframes],
+        keyframes=[Keyframe(frame=key.frame, digest=key.digest) for key in keyframes_of(keyframes)],
+        corrections=[
+            Correction(frame=each.frame, kind=each.kind, digest=each.digest) for each in corrections_of(keyframes)
+        ],
         method=spec.name,
         parameters=parameters.model_dump(mode="json"),
         model=_model(spec, model) if spec.takes_model else None,

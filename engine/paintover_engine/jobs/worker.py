@@ -30,9 +30,11 @@ from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.views import Sources, save_matte, save_picture
+from paintover_engine.media.correction import load_correction
 from paintover_engine.media.export import export_frame
 from paintover_engine.media.inputs import refuse_inputs
 from paintover_engine.media.keyframe import load_keyframe
+from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.output import check_output, check_sidecar
 from paintover_engine.media.source import check_unchanged, open_source, probe
@@ -132,6 +134,10 @@ class Worker:
         source = open_source(request.info)  # a new one: opening it tells whether the source changed since the probe
         try:
             plate = source.read(request.frame)
+            if request.kind is not KeyframeKind.PAINT:
+                correction = load_correction(request.path, request.frame, request.kind, plate)
+                outputs.save_correction(self._folder.keyframes / f"{correction.digest}.safetensors", correction)
+                return protocol.KeyframeReply(digest=correction.digest, notes=list(correction.notes), has_matte=False)
             matte = request.matte_path or None
             keyframe = load_keyframe(request.path, request.frame, plate, request.info, matte, source.read)
         finally:

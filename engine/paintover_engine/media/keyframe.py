@@ -73,7 +73,7 @@ def load_keyframe(
     matte_path: a picture whose grey (or alpha, where it has one) is the matte: white is where the edit applies.
     Raises PaintoverError where the picture cannot be read, has another shape, or shows no edit.
     """
-    file = _absolute(path)
+    file = absolute(path)
     picture = _read_painting(file, frame, plate, info)
     notes = picture.notes
     alpha, holes = _matte_of(picture, plate)
@@ -92,7 +92,7 @@ def load_keyframe(
         working = np.where(opaque[..., None], working, plate.working())
     matte = None if alpha is None else placement.put(alpha, np.zeros((plate.height, plate.width), np.float32))
     if matte_path is not None:
-        matte = _read_matte(_absolute(matte_path), plate, notes)
+        matte = read_matte(absolute(matte_path), plate, notes)
     elif matte is not None and file.suffix.lower() not in PHOTOSHOP:  # there, it is what layers are for
         notes.append(f"'{file.name}' is partly transparent; its alpha is the matte.")
     working = _unedited_restored(working, plate, step, _plate_step(info), matte)
@@ -132,7 +132,8 @@ def _belonging(
     return working
 
 
-def _absolute(path: str | os.PathLike[str]) -> Path:
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """The path with ~ expanded and from the root on; links stay."""
     return Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
 
 
@@ -383,8 +384,10 @@ def _difference_from(picture: NDArray[np.float32], own: NDArray[np.float32], fil
     return float(np.median(np.abs(small - reference)))
 
 
-def _read_matte(file: Path, plate: Plate, notes: list[str]) -> NDArray[np.float32]:
-    """(H, W) 0..1 from a picture's alpha where that says anything, else from its grey."""
+def read_matte(file: Path, plate: Plate, notes: list[str]) -> NDArray[np.float32]:
+    """(H, W) 0..1 from a picture's alpha where that says anything, else from its grey. Adds to `notes`.
+
+    Raises PaintoverError where the picture cannot be read, or has neither the plate's size nor its aspect."""
     picture = _read(file, plate, "")
     alpha = picture.alpha
     if alpha is not None and np.ptp(alpha) > 0:

@@ -22,7 +22,7 @@ from paintover_engine.methods.between import PairPlanner, calibrate, load_calibr
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.planning import Span, StageList, intervals, length
 from paintover_engine.methods.publishing import publish
-from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, stage
+from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, keyframes_of, stage
 from paintover_engine.methods.tracking import KeyframeStages, TrackingPlanner, load_layer, matte
 
 if TYPE_CHECKING:
@@ -38,15 +38,15 @@ class DraftResultParameters:
 
 def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftParameters) -> list[Stage]:
     """The stages of one propagation, in the order that streams results soonest; without keyframes, those to prepare."""
-    planner = TrackingPlanner(info, parameters.mode)
-    if not keyframes:
+    planner, painted = TrackingPlanner(info, parameters.mode, keyframes), keyframes_of(keyframes)
+    if not painted:
         return planner.prepared
     stages, softness = StageList(), DraftResultParameters(parameters.softness)
-    keys = [planner.keyframe(key) for key in sorted(keyframes, key=lambda key: key.frame)]
+    keys = [planner.keyframe(key) for key in painted]
     for key in keys:
         stages.add(key.result_at_key)
-    for painted in _results(planner, keys, (info.first, info.last), softness):
-        stages.add(painted)
+    for results in _results(planner, keys, (info.first, info.last), softness):
+        stages.add(results)
     return stages.stages
 
 

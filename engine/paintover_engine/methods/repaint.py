@@ -21,6 +21,7 @@ from paintover_engine.methods.stage import (
     ResultFrame,
     Stage,
     StageFunction,
+    keyframes_of,
     stage,
 )
 from paintover_engine.methods.tracked_matte import MatteMode, Repainted, TrackedStages, composite
@@ -85,7 +86,7 @@ class Planner(abc.ABC):
         result: StageFunction,
     ) -> None:
         self.info, self.view, self.composite = info, view, composite
-        self.keyframes = sorted(keyframes, key=lambda key: key.frame)
+        self.keyframes = keyframes_of(keyframes)
         self.roots = (info.fingerprint, model.digest)
         self.tracked = TrackedStages(info, keyframes)
         self.stages = StageList()

@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, overload
 from typing_extensions import TypeVar
 
 from paintover_engine.compose.reason import Reason
+from paintover_engine.media.keyframe_kind import KeyframeKind
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from paintover_engine.media.correction import Correction
     from paintover_engine.media.info import SourceInfo
     from paintover_engine.media.keyframe import Keyframe
     from paintover_engine.media.plate import Plate
@@ -196,6 +198,9 @@ class Context(Protocol):
     def keyframe(self, digest: str) -> Keyframe:
         """The keyframe whose digest stands in the stage's roots."""
 
+    def correction(self, digest: str) -> Correction:
+        """The correction whose digest stands in the stage's roots."""
+
     def load(self, stage: Stage[Any, Out]) -> Out:
         """The output of an input stage; its arrays are read-only."""
 
@@ -211,7 +216,18 @@ class Context(Protocol):
 
 @dataclass(frozen=True)
 class KeyframeRef:
-    """A keyframe as a plan sees it: where it stands, and the digest of its picture and matte."""
+    """A keyframe or a correction as a plan sees it: where it stands, and the digest of its picture and matte."""
 
     frame: int
     digest: str
+    kind: KeyframeKind = KeyframeKind.PAINT
+
+
+def keyframes_of(given: Sequence[KeyframeRef]) -> list[KeyframeRef]:
+    """The painted ones, by frame."""
+    return sorted((each for each in given if each.kind is KeyframeKind.PAINT), key=lambda each: each.frame)
+
+
+def corrections_of(given: Sequence[KeyframeRef]) -> list[KeyframeRef]:
+    """The others, by frame."""
+    return sorted((each for each in given if each.kind is not KeyframeKind.PAINT), key=lambda each: each.frame)

@@ -17,7 +17,7 @@ from paintover_engine.compose.matte import Plane, feathered
 from paintover_engine.media.bounds import union
 from paintover_engine.methods.planning import Span, intervals
 from paintover_engine.methods.publishing import publish
-from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage
+from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, keyframes_of
 from paintover_engine.methods.tracking import TrackingPlanner
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ _VISIBLE = (4 / 255, 12 / 255)
 
 
 class TrackedStages:
-    """The stages of `methods.tracking` for a job's keyframes, with the kind of edit left to be found."""
+    """The stages of `methods.tracking` for a job's keyframes and corrections; the kind of edit is found."""
 
     def __init__(self, info: SourceInfo, keyframes: Sequence[KeyframeRef]) -> None:
-        planner = TrackingPlanner(info, mode="auto")
-        self.prepared = planner.prepared if not keyframes else []
-        keys = [planner.keyframe(key) for key in sorted(keyframes, key=lambda key: key.frame)]
+        planner = TrackingPlanner(info, "auto", keyframes)
+        keys = [planner.keyframe(key) for key in keyframes_of(keyframes)]
+        self.prepared = planner.prepared if not keys else []
         self._keys = {key.frame: key for key in keys}
         self._propagated: dict[int, list[Stage]] = {key.frame: [] for key in keys}
         for before, after, (first, last) in intervals(keys, (info.first, info.last)) if keys else ():

@@ -10,7 +10,8 @@ region         where it is painted, at the flow's size. What depends on that and
                same place is painted otherwise:
 learn          a small network that segments the painted object
 propagate      outward from a keyframe, frame by frame: the matte, warped by flow and corrected by the network and the
-               picture's edges; and, where needed, the registration of each pixel to the keyframe
+               picture's edges, and by the artist where a frame has a correction; and, where needed, the registration of
+               each pixel to the keyframe
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from paintover_engine.compose import long_range, motion, paint, tracker
 from paintover_engine.compose.analysis_frame import AnalysisFrame
+from paintover_engine.compose.correcting import DrawnMatte
 from paintover_engine.compose.flow import flow_size, shrink
 from paintover_engine.compose.keyframe_layer import KeyframeLayer
 from paintover_engine.compose.long_range import HOPS, HopChunk, LongRangeMotion
@@ -37,11 +39,21 @@ from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.compose.propagate import propagate as propagate_edit
 from paintover_engine.compose.propagate import propagate_grade
 from paintover_engine.compose.tracker import Propagated, TrackedEdit
+from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.methods.planning import CHUNK, Span, chunk_starts, length, outward
 from paintover_engine.methods.publishing import publish
-from paintover_engine.methods.stage import Context, KeyframeRef, NoParameters, ResultFrame, Stage, stage
+from paintover_engine.methods.stage import (
+    Context,
+    KeyframeRef,
+    NoParameters,
+    ResultFrame,
+    Stage,
+    corrections_of,
+    stage,
+)
 
 if TYPE_CHECKING:
+    from paintover_engine.media.correction import Correction
     from paintover_engine.media.info import SourceInfo
 
 # Stages share out frames and steps to threads. OpenCV's and BLAS's own would, on pictures this small, mostly wait.
@@ -123,10 +135,12 @@ class KeyframeStages:
 
 
 class TrackingPlanner:
-    """Declares the stages above for a shot. mode: the kind of edit, where the artist chose it."""
+    """Declares the stages above for a shot. mode: the kind of edit, where the artist chose it. given: the job's
+    keyframes and corrections, of which the latter count."""
 
-    def __init__(self, info: SourceInfo, mode: Mode) -> None:
+    def __init__(self, info: SourceInfo, mode: Mode, given: Sequence[KeyframeRef]) -> None:
         self._info = info
+        self._corrections = corrections_of(given)
         self._mode = mode
         self._flows = {first: self._flow(first) for first in chunk_starts(info.first, info.last - 1)}
         self._hops = {
@@ -192,13 +206,17 @@ class TrackingPlanner:
                 propagate,
                 PropagateParameters(step),
                 (key.learn, *previous, *self.flows_of(*pairs), *hops),
-                key.learn.roots,
+                (*key.learn.roots, *self._corrections_of(span)),
                 span,
                 needs_keyframe=True,
                 cost=float(length(span)),
             )
             previous = (propagated, *previous)[:_SPANS_BEFORE]
             yield propagated
+
+    def _corrections_of(self, span: Span) -> tuple[str, ...]:
+        """The digests of the corrections of a span's frames."""
+        return tuple(each.digest for each in self._corrections if span[0] <= each.frame <= span[1])
 
 
 # The stages' functions.
@@ -274,11 +292,20 @@ def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -
     numbers = range(stage.frames[0], stage.frames[1] + 1)[::step]
     moved, frame_at = Motion(flow_chunks(context, stage), step), functools.partial(analysis_frame, context)
     edit = context.load(learned).edit
+    corrections = _corrections(context, [stage])
     if edit is None:
+        for correction in corrections:
+            raise PaintoverError(
+                Code.FAILED_PRECONDITION,
+                f"The keyframe {learned.frames[0]} grades the whole frame, so that frame {correction.frame} has no "
+                "matte to correct; give the keyframe one with --matte, or leave the correction out.",
+            )
         return propagate_grade(before[0][1] if before else None, numbers, moved, step, frame_at)
     far = [(each.frames, each.parameters.hop, context.load(each)) for each in stage.inputs_of(long_flow)]
-    hops = LongRangeMotion(far, step, flow_size(context.info.width, context.info.height))
-    return propagate_edit(edit, learned.frames[0], before, numbers, moved, hops, frame_at, context.check)
+    size = flow_size(context.info.width, context.info.height)
+    drawn = {each.frame: DrawnMatte.of(each, size) for each in corrections}
+    hops = LongRangeMotion(far, step, size)
+    return propagate_edit(edit, learned.frames[0], before, numbers, moved, hops, frame_at, context.check, drawn)
 
 
 # What the stages of all methods read.
@@ -302,7 +329,13 @@ def load_layer(context: Context, stages: Sequence[Stage]) -> KeyframeLayer:
         tracked,
         [(each.frames, context.load(each)) for each in propagated],
         load_paint(context, painted) if tracked and tracked.mapped else None,
+        _corrections(context, propagated),
     )
+
+
+def _corrections(context: Context, propagated: Sequence[Stage]) -> list[Correction]:
+    """Those of the frames of some `propagate` stages."""
+    return [context.correction(root) for each in propagated for root in each.roots[1:]]
 
 
 @functools.lru_cache(maxsize=max(HOPS) + 2 * CHUNK)

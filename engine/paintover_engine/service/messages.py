@@ -11,6 +11,7 @@ from paintover_engine.jobs.cache import Usage
 from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
 from paintover_engine.jobs.protocol import MethodRequirements
 from paintover_engine.jobs.unsure import UnsureRange, suggested_keyframes
+from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.methods.registry import (
     Kind,
     MethodSpec,
@@ -21,6 +22,7 @@ from paintover_engine.methods.registry import (
 )
 
 STATES = {state: getattr(job_pb2, f"JOB_STATE_{state.name}") for state in JobState}
+KEYFRAME_KINDS = {kind: getattr(keyframe_pb2, f"KEYFRAME_KIND_{kind.name}") for kind in KeyframeKind}
 KINDS = {kind: getattr(engine_pb2, f"PARAMETER_KIND_{kind.name}") for kind in Kind}
 
 
@@ -97,7 +99,20 @@ def keyframe_message(keyframe: StoredKeyframe) -> keyframe_pb2.Keyframe:
         has_matte=keyframe.has_matte,
         notes=keyframe.notes,
         files=keyframe.files,
+        kind=KEYFRAME_KINDS[keyframe.kind],
     )
+
+
+def keyframe_kind(kind: keyframe_pb2.KeyframeKind.ValueType) -> KeyframeKind:
+    """The kind of a picture that a client puts; paint where it says nothing."""
+    for known, number in KEYFRAME_KINDS.items():
+        if kind == number:
+            return known
+    if kind != keyframe_pb2.KEYFRAME_KIND_UNSPECIFIED:
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT, f"There is no kind of keyframe {kind}; update the engine, or leave out 'kind'."
+        )
+    return KeyframeKind.PAINT
 
 
 def spec_from(message: job_pb2.JobSpec) -> JobSpec:
@@ -107,6 +122,7 @@ def spec_from(message: job_pb2.JobSpec) -> JobSpec:
         parameters=dict(message.parameters),
         model=message.model,
         keyframes=[keyframe_id(name) for name in message.keyframes],
+        corrections=[keyframe_id(name) for name in message.corrections],
         output=message.output.path,
         overwrite=message.output.overwrite,
         mattes=message.output.mattes_path,
@@ -126,6 +142,7 @@ def job_message(job: Job, frames: list[JobFrame], unsure: list[UnsureRange]) -> 
         spec=job_pb2.JobSpec(
             shot=shot_name(job.shot),
             keyframes=[keyframe_name(key) for key in spec.keyframes],
+            corrections=[keyframe_name(key) for key in spec.corrections],
             method=spec.method,
             parameters=dict(spec.parameters),
             model=spec.model,

@@ -218,15 +218,19 @@ class KeyframeServicer(keyframe_pb2_grpc.KeyframeServiceServicer):
         if picture is None:
             raise PaintoverError(Code.INVALID_ARGUMENT, "The keyframe has no picture; give a path or a file's bytes.")
         shot = messages.shot_id(request.shot)
-        keyframe = await self._engine.keyframes.put(shot, request.frame, picture, _picture(request.matte))
+        kind = messages.keyframe_kind(request.kind)
+        keyframe = await self._engine.keyframes.put(shot, request.frame, picture, _picture(request.matte), kind)
         return keyframe_pb2.PutKeyframeResponse(keyframe=messages.keyframe_message(keyframe))
 
     async def ListKeyframes(
         self, request: keyframe_pb2.ListKeyframesRequest, context: Context
     ) -> keyframe_pb2.ListKeyframesResponse:
         shot = self._engine.queue.shot(messages.shot_id(request.shot))
-        keyframes = self._engine.queue.keyframes(shot.id)
-        return keyframe_pb2.ListKeyframesResponse(keyframes=[messages.keyframe_message(k) for k in keyframes])
+        keyframes, corrections = self._engine.queue.keyframes(shot.id), self._engine.queue.corrections(shot.id)
+        return keyframe_pb2.ListKeyframesResponse(
+            keyframes=[messages.keyframe_message(k) for k in keyframes],
+            corrections=[messages.keyframe_message(k) for k in corrections],
+        )
 
     async def DeleteKeyframe(
         self, request: keyframe_pb2.DeleteKeyframeRequest, context: Context

@@ -25,7 +25,7 @@ def export_job(engine: Engine, job_id: int) -> str:
             "notes": engine.notes,
             "job": {**dataclasses.asdict(job), "state": job.state.value},
             "shot": {**vars(shot), "info": json.loads(shot.info.to_json()) if shot.info else None},
-            "keyframes": [vars(engine.queue.keyframe(name)) for name in job.spec.keyframes],
+            "keyframes": [vars(engine.queue.keyframe(name)) for name in job.spec.pictures],
             "frames": [vars(frame) for frame in engine.queue.frames(job_id)],
             "log": job_lines(engine.folder.logs, job_id),
         },

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from paintover_engine.media.correction import Correction
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import ImagePlate
@@ -21,11 +22,12 @@ Frame = NDArray[np.uint8]  # (H, W, 3)
 class MemoryShot:
     """The `Context` that stages read.
 
-    name: tells one plate from another; mattes: the artist's, by frame; kept, checkpoints: outputs by key; ran: the
-    stages that were run, in order. A subclass gives `plates` and `painted`, by frame."""
+    name: tells one plate from another; mattes: the artist's, by frame; corrections: by digest; kept, checkpoints:
+    outputs by key; ran: the stages that were run, in order. A subclass gives `plates` and `painted`, by frame."""
 
     name: str = "plate"
     mattes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    corrections: dict[str, Correction] = field(default_factory=dict)
     kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
     checkpoints: dict[str, Tensors] = field(default_factory=dict)
     ran: list[Stage] = field(default_factory=list)
@@ -47,6 +49,9 @@ class MemoryShot:
         number = int(digest.removeprefix("key"))
         working = self.painted[number].astype(np.float32) / np.float32(255)
         return Keyframe(number, working, self.mattes.get(number), (), digest)
+
+    def correction(self, digest: str) -> Correction:
+        return self.corrections[digest]
 
     def load(self, stage: Stage) -> Any:
         return from_tensors(stage.function.output, self.kept[stage.key])

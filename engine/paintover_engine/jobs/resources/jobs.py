@@ -6,18 +6,19 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import protocol, publication, records
-from paintover_engine.jobs.entities import UNFINISHED, Job, JobFrame, JobSpec, JobState
+from paintover_engine.jobs.entities import UNFINISHED, Job, JobFrame, JobSpec, JobState, StoredKeyframe
 from paintover_engine.jobs.kept import kept_frames
 from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
 from paintover_engine.jobs.unsure import LOW_CONFIDENCE, UnsureRange, unsure_ranges
 from paintover_engine.jobs.versions import next_version, remove_empty_folders, unversioned_path, version_path
 from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe_kind import KeyframeKind, check_corrected_frames
 from paintover_engine.methods.registry import find_method, read_parameters
 
 log = logging.getLogger(__name__)
@@ -39,24 +40,54 @@ class Jobs:
         shot, info = await self._shots.probed(shot_id)
         await self._check_method(spec)
         keyframes = [self._queue.keyframe(name) for name in spec.keyframes] or self._queue.keyframes(shot.id)
+        if any(keyframe.kind is not KeyframeKind.PAINT for keyframe in keyframes):
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT, "A correction was named among the keyframes; name it among the corrections."
+            )
         if any(keyframe.shot != shot.id for keyframe in keyframes):
             raise PaintoverError(Code.INVALID_ARGUMENT, "A keyframe of another shot was named; name this shot's own.")
         if not keyframes and not (spec.prepare_only or spec.await_keyframe):
             raise PaintoverError(Code.FAILED_PRECONDITION, "The shot has no keyframe yet; put one first.")
+        corrections = self._corrections(shot.id, spec, keyframes)
         names = [keyframe.id for keyframe in sorted(keyframes, key=lambda k: k.frame)]
-        complete = dataclasses.replace(spec, keyframes=[] if spec.prepare_only else names)
+        complete = dataclasses.replace(
+            spec,
+            keyframes=[] if spec.prepare_only else names,
+            corrections=[correction.id for correction in corrections] if names and not spec.prepare_only else [],
+        )
         async with self._numbering:
             if twin := self._queue.twin(shot.id, complete):
                 return twin
             if complete.versioned:
                 complete = self._next_version(complete)
-            paintings = [path for keyframe in keyframes for path in keyframe.files]
+            paintings = [path for given in (*keyframes, *corrections) for path in given.files]
             await self._check_outputs(complete, info, paintings)
             job = self._queue.add_job(shot.id, complete, priority)
         log.info("queued: %s", complete.output or "no output", extra={"job": job.id})
         self._state.changes.announce()
         self._state.scheduler.wake()
         return job
+
+    def _corrections(self, shot_id: str, spec: JobSpec, keyframes: Sequence[StoredKeyframe]) -> list[StoredKeyframe]:
+        """The corrections of a job, by frame: those that its spec names; of a spec that names no keyframe either, the
+        shot's as they stand, where no keyframe is.
+
+        Raises PaintoverError for one of another shot, on a keyframe's own frame, or beside another on one frame."""
+        if not spec.corrections and not spec.keyframes:
+            return self._current_corrections(shot_id, keyframes)
+        named = sorted((self._queue.keyframe(name) for name in spec.corrections), key=lambda each: each.frame)
+        for each in named:
+            if each.shot != shot_id or each.kind is KeyframeKind.PAINT:
+                raise PaintoverError(
+                    Code.INVALID_ARGUMENT, f"'{each.id}' is no correction of this shot; name this shot's own."
+                )
+        check_corrected_frames([each.frame for each in keyframes], [each.frame for each in named])
+        return named
+
+    def _current_corrections(self, shot_id: str, keyframes: Sequence[StoredKeyframe]) -> list[StoredKeyframe]:
+        """The shot's corrections as they stand, apart from those on the frames of keyframes."""
+        painted = {keyframe.frame for keyframe in keyframes}
+        return [each for each in self._queue.corrections(shot_id) if each.frame not in painted]
 
     async def redo(
         self, job_id: int, first: int, last: int, parameters: Mapping[str, str], output: str, overwrite: bool
@@ -79,19 +110,24 @@ class Jobs:
                 Code.INVALID_ARGUMENT,
                 f"The frames {first}-{last} are not in the shot, which has frames {info.first} to {info.last}.",
             )
-        keyframes = [keyframe.id for keyframe in self._queue.keyframes(job.shot)]
-        changed = {**job.spec.parameters, **parameters}
-        if keyframes == list(job.spec.keyframes) and changed == dict(job.spec.parameters):
+        keyframes = self._queue.keyframes(job.shot)
+        changed = dataclasses.replace(
+            job.spec,
+            parameters={**job.spec.parameters, **parameters},
+            keyframes=[keyframe.id for keyframe in keyframes],
+            corrections=[each.id for each in self._current_corrections(job.shot, keyframes)],
+        )
+        if changed == job.spec:
             raise PaintoverError(
                 Code.FAILED_PRECONDITION,
-                f"The frames would come out as they are: give another keyframe (-k {first}=IMAGE) or another parameter "
-                "(-p seed=2).",
+                f"The frames would come out as they are: give another keyframe (-k {first}=IMAGE), a correction "
+                f"(--hold {first}=IMAGE) or another parameter (-p seed=2).",
             )
         versioned = "" if output else unversioned_path(job.spec.output) if job.spec.output else ""
         mattes = unversioned_path(job.spec.mattes) if versioned and job.spec.mattes else ""
         spec = dataclasses.replace(
-            job.spec, parameters=changed, keyframes=keyframes, output=output, overwrite=overwrite, versioned=versioned,
-            mattes=mattes, kept=kept_frames(frames, first, last),
+            changed, output=output, overwrite=overwrite, versioned=versioned, mattes=mattes,
+            kept=kept_frames(frames, first, last),
         )  # fmt: skip
         made = await self.create(job.shot, spec, job.priority)
         kept = [frame for frame in frames if not first <= frame.number <= last]
@@ -234,10 +270,12 @@ class Jobs:
 
     def use_keyframes(self, shot_id: str) -> None:
         """Gives the shot's current keyframes to its jobs that wait for the first one, and queues those again."""
-        names = [keyframe.id for keyframe in self._queue.keyframes(shot_id)]
+        keyframes = self._queue.keyframes(shot_id)
+        names = [keyframe.id for keyframe in keyframes]
+        corrections = [correction.id for correction in self._current_corrections(shot_id, keyframes)]
         for job in self._queue.jobs(*UNFINISHED):
             if job.shot == shot_id and job.spec.await_keyframe and not job.spec.keyframes:
-                self._queue.set_keyframes(job, names)
+                self._queue.set_keyframes(job, names, corrections)
                 if job.state is not JobState.PAUSED:
                     job.state, job.message = JobState.QUEUED, ""
                 self._queue.update_job(job)

@@ -1,4 +1,4 @@
-"""Keyframes: edited pictures of a shot's frames, checked against the plate."""
+"""Keyframes: edited pictures of a shot's frames, checked against the plate; and mattes that correct other frames."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from paintover_engine.jobs.resources.jobs import Jobs
 from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
 from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe_kind import KeyframeKind
+
+_NAMES = {
+    KeyframeKind.PAINT: "The keyframe",
+    KeyframeKind.HOLDOUT: "The holdout",
+    KeyframeKind.ROTO: "The roto matte",
+}
 
 
 class Keyframes:
@@ -28,27 +35,45 @@ class Keyframes:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def put(self, shot_id: str, frame: int, picture: str | bytes, matte: str | bytes | None) -> StoredKeyframe:
+    async def put(
+        self,
+        shot_id: str,
+        frame: int,
+        picture: str | bytes,
+        matte: str | bytes | None,
+        kind: KeyframeKind = KeyframeKind.PAINT,
+    ) -> StoredKeyframe:
         """Checks an edited picture against the plate, stores it, and gives it to the jobs that wait for one.
 
-        picture, matte: a path, or the bytes of a file."""
+        picture, matte: a path, or the bytes of a file. kind: of a correction, the picture is its matte."""
         shot, info = await self._shots.probed(shot_id)
         if not info.first <= frame <= info.last:
             raise PaintoverError(
                 Code.INVALID_ARGUMENT,
-                f"The keyframe's frame {frame} does not exist: the shot has frames {info.first} to {info.last}.",
+                f"{_NAMES[kind]}'s frame {frame} does not exist: the shot has frames {info.first} to {info.last}.",
+            )
+        if kind is not KeyframeKind.PAINT and matte:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT, f"{_NAMES[kind]} of frame {frame} is a matte itself; leave out its matte."
             )
         with self._counted():
-            keyframe = await self._read(shot, info, frame, picture, matte)
+            keyframe = await self._read(shot, info, frame, picture, matte, kind)
             self._queue.put_keyframe(keyframe)
-        self._jobs.use_keyframes(shot.id)
+        if kind is KeyframeKind.PAINT:
+            self._jobs.use_keyframes(shot.id)
         return keyframe
 
     async def _read(
-        self, shot: Shot, info: SourceInfo, frame: int, picture: str | bytes, matte: str | bytes | None
+        self,
+        shot: Shot,
+        info: SourceInfo,
+        frame: int,
+        picture: str | bytes,
+        matte: str | bytes | None,
+        kind: KeyframeKind,
     ) -> StoredKeyframe:
-        with self._as_file(picture, "The keyframe") as path, self._as_file(matte, "The matte") as matte_path:
-            request = protocol.KeyframeRequest(info=info, frame=frame, path=path, matte_path=matte_path)
+        with self._as_file(picture, _NAMES[kind]) as path, self._as_file(matte, "The matte") as matte_path:
+            request = protocol.KeyframeRequest(info=info, frame=frame, path=path, matte_path=matte_path, kind=kind)
             read = await self._state.media.call(request)
         return StoredKeyframe(
             id=f"{shot.id}/{frame}-{read.digest[:12]}",
@@ -59,6 +84,7 @@ class Keyframes:
             notes=read.notes,
             current=True,
             files=[given for given in (picture, matte) if isinstance(given, str) and given],
+            kind=kind,
         )
 
     @contextlib.contextmanager

@@ -123,7 +123,7 @@ class PaintingFace:
         if not there:
             path.parent.mkdir(parents=True, exist_ok=True)
             notes = await self._engine.keyframes.export_frame(shot.id, number, str(path), overwrite=False)
-        await self._engine.jobs.create(shot.id, _spec([], prepare_only=True), priority=-PRIORITY)
+        await self._engine.jobs.create(shot.id, _spec([], [], prepare_only=True), priority=-PRIORITY)
         return web.json_response({"path": str(path), "resumed": bool(there), "notes": notes})
 
     async def _save(self, request: web.Request) -> web.StreamResponse:
@@ -134,19 +134,23 @@ class PaintingFace:
             kinds = ", ".join(PICTURES)
             raise PaintoverError(Code.INVALID_ARGUMENT, f"'path' is to name the saved picture ({kinds}).")
         keyframe = await self._engine.keyframes.put(shot.id, number, path, None)
-        names = [one.id for one in self._engine.queue.keyframes(shot.id)]
-        job = self._propagation_of(shot.id, names)
+        keyframes = self._engine.queue.keyframes(shot.id)
+        names = [one.id for one in keyframes]
+        painted = {one.frame for one in keyframes}
+        corrections = [one.id for one in self._engine.queue.corrections(shot.id) if one.frame not in painted]
+        job = self._propagation_of(shot.id, names, corrections)
         if job is None:
             await self._cancel_last(shot.id)
-            job = await self._engine.jobs.create(shot.id, _spec(names), PRIORITY)
+            job = await self._engine.jobs.create(shot.id, _spec(names, corrections), PRIORITY)
             self._jobs[shot.id] = job.id
         return web.json_response({"keyframe": keyframe.id, "notes": keyframe.notes, "job": job.id})
 
-    def _propagation_of(self, shot: str, keyframes: Sequence[str]) -> Job | None:
-        """A job that propagates exactly these keyframes: nothing was painted since, or `paintover paint` created it."""
+    def _propagation_of(self, shot: str, keyframes: Sequence[str], corrections: Sequence[str]) -> Job | None:
+        """A job that propagates exactly these keyframes with these corrections: nothing was painted since, or
+        `paintover paint` created it."""
         gone = (JobState.FAILED, JobState.CANCELLED)
         for job in self._engine.queue.jobs():
-            same = job.shot == shot and job.spec.method == METHOD and list(job.spec.keyframes) == list(keyframes)
+            same = job.shot == shot and job.spec.method == METHOD and job.spec.pictures == [*keyframes, *corrections]
             if same and not job.spec.prepare_only and job.state not in gone:
                 return job
         return None
@@ -157,12 +161,13 @@ class PaintingFace:
             await self._engine.jobs.cancel(last)
 
 
-def _spec(keyframes: Sequence[str], prepare_only: bool = False) -> JobSpec:
+def _spec(keyframes: Sequence[str], corrections: Sequence[str], prepare_only: bool = False) -> JobSpec:
     return JobSpec(
         method=METHOD,
         parameters={},
         model="",
         keyframes=keyframes,
+        corrections=corrections,
         output="",
         overwrite=False,
         mattes="",

@@ -255,6 +255,7 @@ class JobSpec(_message.Message):
     PREPARE_ONLY_FIELD_NUMBER: _builtins.int
     AWAIT_KEYFRAME_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
     shot: _builtins.str
     method: _builtins.str
     model: _builtins.str
@@ -276,6 +277,12 @@ class JobSpec(_message.Message):
     def output(self) -> Global___Output:
         """Empty: the result is only kept in the engine, for hosts."""
 
+    @_builtins.property
+    def corrections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of keyframes whose kind is a correction, on frames without a keyframe of the job. Empty, with empty
+        `keyframes`: the shot's as they stand when the job is made.
+        """
+
     def __init__(
         self,
         *,
@@ -288,10 +295,11 @@ class JobSpec(_message.Message):
         prepare_only: _builtins.bool = ...,
         await_keyframe: _builtins.bool = ...,
         owner: _builtins.str = ...,
+        corrections: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["await_keyframe", b"await_keyframe", "keyframes", b"keyframes", "method", b"method", "model", b"model", "output", b"output", "owner", b"owner", "parameters", b"parameters", "prepare_only", b"prepare_only", "shot", b"shot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["await_keyframe", b"await_keyframe", "corrections", b"corrections", "keyframes", b"keyframes", "method", b"method", "model", b"model", "output", b"output", "owner", b"owner", "parameters", b"parameters", "prepare_only", b"prepare_only", "shot", b"shot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

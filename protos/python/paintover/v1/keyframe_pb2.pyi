@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,31 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _KeyframeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyframeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyframeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEYFRAME_KIND_UNSPECIFIED: _KeyframeKind.ValueType  # 0
+    KEYFRAME_KIND_PAINT: _KeyframeKind.ValueType  # 1
+    """The frame as edited."""
+    KEYFRAME_KIND_HOLDOUT: _KeyframeKind.ValueType  # 2
+    """A correction: a matte that is white where the edit does not belong in the frame."""
+    KEYFRAME_KIND_ROTO: _KeyframeKind.ValueType  # 3
+    """A correction: a matte that is white exactly where the edit belongs in the frame."""
+
+class KeyframeKind(_KeyframeKind, metaclass=_KeyframeKindEnumTypeWrapper): ...
+
+KEYFRAME_KIND_UNSPECIFIED: KeyframeKind.ValueType  # 0
+KEYFRAME_KIND_PAINT: KeyframeKind.ValueType  # 1
+"""The frame as edited."""
+KEYFRAME_KIND_HOLDOUT: KeyframeKind.ValueType  # 2
+"""A correction: a matte that is white where the edit does not belong in the frame."""
+KEYFRAME_KIND_ROTO: KeyframeKind.ValueType  # 3
+"""A correction: a matte that is white exactly where the edit belongs in the frame."""
+Global___KeyframeKind: _TypeAlias = KeyframeKind  # noqa: Y015
+
 @_typing.final
 class Keyframe(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -27,10 +53,12 @@ class Keyframe(_message.Message):
     HAS_MATTE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"shots/<id>/keyframes/<frame>-<digest>"."""
     frame: _builtins.int
     has_matte: _builtins.bool
+    kind: Global___KeyframeKind.ValueType
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was done to the picture: "converted from CMYK", "rescaled from 1920x1080"."""
@@ -47,10 +75,11 @@ class Keyframe(_message.Message):
         has_matte: _builtins.bool = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
         files: _abc.Iterable[_builtins.str] | None = ...,
+        kind: Global___KeyframeKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "frame", b"frame", "has_matte", b"has_matte", "name", b"name", "notes", b"notes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "frame", b"frame", "has_matte", b"has_matte", "kind", b"kind", "name", b"name", "notes", b"notes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -89,10 +118,15 @@ class PutKeyframeRequest(_message.Message):
     FRAME_FIELD_NUMBER: _builtins.int
     PICTURE_FIELD_NUMBER: _builtins.int
     MATTE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     shot: _builtins.str
     frame: _builtins.int
+    kind: Global___KeyframeKind.ValueType
+    """Unspecified: paint."""
     @_builtins.property
-    def picture(self) -> Global___Picture: ...
+    def picture(self) -> Global___Picture:
+        """Of a correction, its matte."""
+
     @_builtins.property
     def matte(self) -> Global___Picture:
         """White where the edit applies; without it the edit is where picture and plate differ."""
@@ -104,10 +138,11 @@ class PutKeyframeRequest(_message.Message):
         frame: _builtins.int = ...,
         picture: Global___Picture | None = ...,
         matte: Global___Picture | None = ...,
+        kind: Global___KeyframeKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["matte", b"matte", "picture", b"picture"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "matte", b"matte", "picture", b"picture", "shot", b"shot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "kind", b"kind", "matte", b"matte", "picture", b"picture", "shot", b"shot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -157,16 +192,20 @@ class ListKeyframesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEYFRAMES_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def keyframes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Keyframe]: ...
+    @_builtins.property
+    def corrections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Keyframe]: ...
     def __init__(
         self,
         *,
         keyframes: _abc.Iterable[Global___Keyframe] | None = ...,
+        corrections: _abc.Iterable[Global___Keyframe] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keyframes", b"keyframes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections", "keyframes", b"keyframes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

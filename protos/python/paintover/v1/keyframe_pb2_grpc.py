@@ -61,7 +61,7 @@ class KeyframeServiceServicer(object):
 
     def PutKeyframe(self, request, context):
         """Checks the picture against the plate and keeps a copy; a second one for the same frame replaces the first
-        for jobs to come.
+        for jobs to come. A correction replaces a correction, paint replaces paint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -33,7 +33,7 @@ class KeyframeServiceStub:
     def __new__(cls, channel: _aio.Channel) -> KeyframeServiceAsyncStub: ...
     PutKeyframe: _grpc.UnaryUnaryMultiCallable[_keyframe_pb2.PutKeyframeRequest, _keyframe_pb2.PutKeyframeResponse]
     """Checks the picture against the plate and keeps a copy; a second one for the same frame replaces the first
-    for jobs to come.
+    for jobs to come. A correction replaces a correction, paint replaces paint.
     """
     ListKeyframes: _grpc.UnaryUnaryMultiCallable[_keyframe_pb2.ListKeyframesRequest, _keyframe_pb2.ListKeyframesResponse]
     DeleteKeyframe: _grpc.UnaryUnaryMultiCallable[_keyframe_pb2.DeleteKeyframeRequest, _keyframe_pb2.DeleteKeyframeResponse]
@@ -45,7 +45,7 @@ class KeyframeServiceAsyncStub(KeyframeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     PutKeyframe: _aio.UnaryUnaryMultiCallable[_keyframe_pb2.PutKeyframeRequest, _keyframe_pb2.PutKeyframeResponse]  # type: ignore[assignment]
     """Checks the picture against the plate and keeps a copy; a second one for the same frame replaces the first
-    for jobs to come.
+    for jobs to come. A correction replaces a correction, paint replaces paint.
     """
     ListKeyframes: _aio.UnaryUnaryMultiCallable[_keyframe_pb2.ListKeyframesRequest, _keyframe_pb2.ListKeyframesResponse]  # type: ignore[assignment]
     DeleteKeyframe: _aio.UnaryUnaryMultiCallable[_keyframe_pb2.DeleteKeyframeRequest, _keyframe_pb2.DeleteKeyframeResponse]  # type: ignore[assignment]
@@ -60,7 +60,7 @@ class KeyframeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_keyframe_pb2.PutKeyframeResponse, _abc.Awaitable[_keyframe_pb2.PutKeyframeResponse]]:
         """Checks the picture against the plate and keeps a copy; a second one for the same frame replaces the first
-        for jobs to come.
+        for jobs to come. A correction replaces a correction, paint replaces paint.
         """
 
     @_abc_1.abstractmethod
