@@ -6,6 +6,7 @@ import pytest
 from paintover_bridge.arguments import (
     KeyframeFile,
     check_source,
+    parse_corrections,
     parse_job,
     parse_keyframes,
     parse_parameters,
@@ -97,3 +98,15 @@ def test_missing_source_is_refused_but_not_a_pattern(tmp_path: Path) -> None:
         check_source(str(tmp_path / "shot.mov"))
     for source in (str(tmp_path), str(tmp_path / "shot.%04d.exr"), str(tmp_path / "shot.####.exr")):
         check_source(source)
+
+
+def test_corrections_come_by_frame_with_their_kind(image: str) -> None:
+    found = parse_corrections([f"29={image}"], [f"7={image}"], [KeyframeFile(0, image, None)])
+    assert found == [KeyframeFile(7, image, None, "roto"), KeyframeFile(29, image, None, "holdout")]
+
+
+def test_correction_of_a_keyframe_or_twice_is_refused(image: str) -> None:
+    with pytest.raises(ClientError, match="--roto gives frame 3, which is a keyframe: say where it is painted with"):
+        parse_corrections([], [f"3={image}"], [KeyframeFile(3, image, None)])
+    with pytest.raises(ClientError, match="Frame 5 has a --hold and a --roto; give one of them"):
+        parse_corrections([f"5={image}"], [f"5={image}"], [])

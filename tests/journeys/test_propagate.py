@@ -60,6 +60,43 @@ def test_a_painted_disc_follows_the_shot_and_the_rest_stays_the_plate(data_dir: 
     )
 
 
+def test_holdout_is_carried_on_found_again_and_never_replaced(
+    client: Client, small_shot: SmallShot, tmp_path: Path
+) -> None:
+    """The disc moves to the left, two pixels a frame; its right half is held out in frame 8."""
+    hold, out = tmp_path / "hold.0008.png", tmp_path / "out"
+    drawn = np.zeros((64, 96), np.uint8)
+    drawn[:, 40:] = 255
+    cv2.imwrite(str(hold), drawn)
+    given = ["propagate", small_shot.source, "-k", f"4={small_shot.keyframe}"]
+    first = paintover(*given, "-o", tmp_path / "first")
+    run = paintover("propagate", small_shot.source, "--hold", f"8={hold}", "-o", out)  # with the keyframe of before
+    assert (first.returncode, run.returncode) == (0, 0), run.stderr
+    for number in (8, 11):
+        xs = np.nonzero(red(read(out / f"{number:05d}.png")))[1]
+        assert 150 < len(xs) < 260
+        assert xs.max() <= 40 + 2 * (8 - number)
+    np.testing.assert_array_equal(read(out / "00008.png")[:, 40:], small_shot.plate(8)[:, 40:])
+    for number in range(8):  # in the span of frame 8 too
+        np.testing.assert_array_equal(read(out / f"{number:05d}.png"), read(tmp_path / "first" / f"{number:05d}.png"))
+    corrections = json.loads((out / "paintover.json").read_text())["corrections"]
+    assert [(each["frame"], each["kind"]) for each in corrections] == [(8, "holdout")]
+    job = client.list_jobs()[-1]
+    assert [name.rpartition("/")[2].partition("-")[0] for name in job.spec.corrections] == ["8"]
+    again = paintover(*given, "--hold", f"8={hold}", "--overwrite", "-o", out)
+    assert again.returncode == 0, again.stderr
+    assert client.list_jobs()[-1].progress.stages_found == job.progress.stages_total
+    for refused, words in (
+        (["--hold", f"4={hold}", "-o", tmp_path / "x"], "is a keyframe"),
+        (["--roto", f"99={hold}", "-o", tmp_path / "x"], "frame 99 does not exist: the shot has frames 0 to 11"),
+        (["--hold", f"8={hold}", "--overwrite", "-o", tmp_path / "hold.####.png"], "never overwritten"),
+    ):
+        run = paintover(*given, *refused)
+        assert run.returncode == 2
+        assert words in run.stderr
+    assert hold.stat().st_size
+
+
 def test_json_lines_tell_the_whole_story(data_dir: Path, small_shot: SmallShot) -> None:
     out = small_shot.source.parent / "out.mkv"
     run = paintover(

@@ -230,7 +230,8 @@ class Tracker:
         measures = self._meter.measure(trail, step.frame, found.matte)
         return replace(
             state, evidence=found, background=state.background.updated(step.frame.lab, found.matte),
-            confidence=measures.confidence, reason=measures.reason, trail=trail, registration=registration, overruled=overruled,
+            confidence=measures.confidence, reason=measures.reason, trail=trail, registration=registration,
+            overruled=overruled,
         )  # fmt: skip
 
     def unseen(self, state: State) -> State:

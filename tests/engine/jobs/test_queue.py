@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.entities import JobFrame, JobSpec, JobState, Shot, StoredKeyframe
 from paintover_engine.jobs.queue import Queue
+from paintover_engine.media.keyframe_kind import KeyframeKind
 
 SPEC = JobSpec("draft", {"mode": "auto"}, "", ["s/0-aa"], "/out.mov", False, "", False)
 
@@ -170,4 +172,16 @@ def test_replaced_keyframe_without_a_job_is_unused(queue: Queue) -> None:
     queue.add_job("s", SPEC, 0)  # made with s/0-aa
     assert queue.unused_keyframes() == ["bb"]
     queue.forget_keyframes(["bb"])
+    assert queue.unused_keyframes() == []
+
+
+def test_correction_and_keyframe_of_a_frame_stand_side_by_side(queue: Queue) -> None:
+    held = dataclasses.replace(keyframe("hh", 0), kind=KeyframeKind.HOLDOUT)
+    queue.put_keyframe(keyframe("aa", 0))
+    queue.put_keyframe(held)
+    assert [each.digest for each in queue.keyframes("s")] == ["aa"]
+    assert queue.corrections("s") == [held]
+    queue.put_keyframe(dataclasses.replace(keyframe("rr", 0), kind=KeyframeKind.ROTO))
+    assert queue.unused_keyframes() == ["hh"]
+    queue.add_job("s", dataclasses.replace(SPEC, corrections=[held.id]), 0)
     assert queue.unused_keyframes() == []

@@ -19,6 +19,7 @@ from paintover_engine.jobs.queue import Queue
 from paintover_engine.jobs.recovery import OpenedQueue, open_queue
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.methods.stage import ResultFrame
 
 SHOT = "0123456789ab"
@@ -160,3 +161,19 @@ def test_results_of_an_unreadable_record_are_not_pruned(folder: DataFolder) -> N
     cache.evict(0, set(), opened.queue.shown_keys)
     assert all(Store(folder).has(key, publishes=True) for key in RESULTS)
     opened.queue.close()
+
+
+def test_corrections_of_a_job_come_back_from_its_record(folder: DataFolder) -> None:
+    queue = reopen(folder).queue
+    held = StoredKeyframe(
+        f"{SHOT}/9-{'a' * 12}", SHOT, 9, "a" * 64, False, [], True, ["/hold.png"], KeyframeKind.HOLDOUT
+    )
+    queue.put_keyframe(held)
+    job = queue.add_job(SHOT, dataclasses.replace(queue.job(1).spec, corrections=[held.id]), 0)
+    finish(queue, job, RESULTS[0])
+    close(queue)
+    lose_database(folder)
+    queue = reopen(folder).queue
+    assert queue.job(job.id).spec.corrections == [held.id]
+    assert queue.corrections(SHOT) == [held]
+    close(queue)

@@ -69,24 +69,62 @@ def covered(frame: ResultFrame, where: NDArray[np.float32]) -> float:
     return float(matte[where > 0].mean())
 
 
-@pytest.fixture(scope="module")
-def shot() -> Shot:
-    return discs()
-
-
-@pytest.fixture(scope="module")
-def held(shot: Shot) -> dict[int, ResultFrame]:
-    shot.run()
-    return shot.run(correction(KeyframeKind.HOLDOUT, disc_matte(CORRECTED, 1, 20)))
-
-
-def test_holdout_removes_its_part_from_there_on(shot: Shot, held: dict[int, ResultFrame]) -> None:
-    before = shot.run_stages(shot.plan([]), lambda stage: False)
-    assert not before
+def test_holdout_removes_its_part_from_there_on() -> None:
+    shot = discs()
+    before = shot.run()
+    frames = shot.run(correction(KeyframeKind.HOLDOUT, disc_matte(CORRECTED, 1, 20)))
     for number in (CORRECTED, CORRECTED + 1, COUNT - 1):
-        assert covered(held[number], disc_matte(number, 0, 10)) > 0.9
-        assert covered(held[number], disc_matte(number, 1, 12)) < 0.05
-    held_part = disc_matte(CORRECTED, 1, 20) > 0
-    assert np.array_equal(
-        composed(shot.plates[CORRECTED], held[CORRECTED])[held_part], shot.plates[CORRECTED][held_part]
+        assert covered(before[number], disc_matte(number, 1, 10)) > 0.9
+        assert covered(frames[number], disc_matte(number, 1, 14)) < 0.02
+        assert covered(frames[number], disc_matte(number, 0, 10)) > 0.9
+    plate = shot.plates[CORRECTED]
+    held = disc_matte(CORRECTED, 1, 20) > 0
+    assert np.array_equal(composed(plate, frames[CORRECTED])[held], plate[held])
+
+
+def test_roto_matte_is_the_frames_own_to_the_pixel() -> None:
+    shot, drawn = discs(), disc_matte(CORRECTED, 0, 14)
+    frames = shot.run(correction(KeyframeKind.ROTO, drawn))
+    x, y, width, height = frames[CORRECTED].bounds
+    assert np.array_equal(frames[CORRECTED].painted[..., 3], drawn[y : y + height, x : x + width])
+    assert (frames[CORRECTED].painted[..., 3] > 0).sum() == (drawn > 0).sum()
+    assert covered(frames[COUNT - 1], disc_matte(COUNT - 1, 0, 10)) > 0.9
+    assert covered(frames[COUNT - 1], disc_matte(COUNT - 1, 1, 14)) < 0.02
+
+
+def test_holdout_holds_on_paint_that_sticks_to_a_surface() -> None:
+    noise = np.random.default_rng(5).random((HEIGHT, WIDTH + 2 * COUNT, 3), np.float32)
+    wide = np.clip((cv2.GaussianBlur(noise, (0, 0), 2.0) - 0.5) * 700 + 128, 0, 255).astype(np.uint8)
+    marked = wide.copy()
+    cv2.circle(marked, (90, HEIGHT // 2), 20, (220, 40, 40), -1)
+    cv2.circle(marked, (90, HEIGHT // 2), 9, (240, 220, 60), -1)
+    plates, truths = (
+        [np.ascontiguousarray(each[:, 2 * n : 2 * n + WIDTH]) for n in range(COUNT)] for each in (wide, marked)
     )
+    matte = np.zeros((HEIGHT, WIDTH), np.float32)
+    matte[:, 90 - 2 * CORRECTED :] = 1
+    frames = Shot(plates, {0: truths[0]}).run(correction(KeyframeKind.HOLDOUT, matte))
+    for number in (CORRECTED, COUNT - 1):
+        left, right = (np.zeros((HEIGHT, WIDTH), np.float32) for _ in range(2))
+        middle = 90 - 2 * number
+        left[40:56, middle - 15 : middle - 5] = right[40:56, middle + 5 : middle + 15] = 1
+        assert covered(frames[number], left) > 0.9
+        assert covered(frames[number], right) < 0.05
+
+
+def test_stages_before_a_correction_keep_their_keys() -> None:
+    shot = discs()
+    plain = {(stage.name, stage.frames): stage.key for stage in shot.plan([])}
+    changed = {
+        stage.frames
+        for stage in shot.plan([correction(KeyframeKind.HOLDOUT, disc_matte(CORRECTED, 1))])
+        if plain[stage.name, stage.frames] != stage.key
+    }
+    assert changed == {frames for name, frames in plain if name == "propagate" and frames[1] >= CORRECTED}
+
+
+def test_grade_has_no_matte_to_correct() -> None:
+    shot = discs()
+    shot.painted = {0: np.clip(shot.plates[0] * np.float32(0.6) + 20, 0, 255).astype(np.uint8)}
+    with pytest.raises(PaintoverError, match="keyframe 0 grades the whole frame, so that frame 10 has no matte"):
+        shot.run(correction(KeyframeKind.HOLDOUT, disc_matte(CORRECTED, 1)))
