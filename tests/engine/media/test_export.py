@@ -122,7 +122,8 @@ def test_psd_has_locked_plate_and_empty_layer(
 
 def test_psd_has_the_profile_of_the_shot(tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.fromarray(soft()).save(tmp_path / "f.0002.png", icc_profile=profile)
+    for number in (2, 3):
+        Image.fromarray(soft()).save(tmp_path / f"f.{number:04d}.png", icc_profile=profile)
     document = PSDImage.open(exported(tmp_path, opened(tmp_path / "f.####.png", 2)))
     assert document.image_resources.get_data(Resource.ICC_PROFILE) == profile
 
