@@ -48,7 +48,8 @@ class PaintOptions:
 
     picture: the file to paint on; None: one in the data folder, the same each time for the same frame.
     only: takes this frame alone, without the shot's other keyframes.
-    once: ends when the first save is carried through.
+    once: ends when the first save is carried through. wait: False: ends when the picture is there, and leaves the
+    stages that need no keyframe to the engine.
     """
 
     frame: int
@@ -56,6 +57,7 @@ class PaintOptions:
     format: str = "psd"
     only: bool = False
     once: bool = False
+    wait: bool = True
 
 
 def _picture_path(options: PaintOptions, shot: shot_pb2.Shot, data_folder: Path) -> Path:
@@ -101,6 +103,8 @@ class PaintSession:
         Returns the exit status. Raises ClientError for invalid options, before the editor opens."""
         self._picture, resumed = self._export()
         self._prepare()
+        if not self._options.wait:
+            return OK
         watcher = SaveWatcher(
             self._picture,
             on_save=lambda path: self._events.put(("saved", path)),
