@@ -18,6 +18,7 @@ from paintover_bridge.hosts.painting import chosen_shot  # noqa: E402
 
 PAINT, DRAFT = "plug-in-paintover-paint", "plug-in-paintover-draft"
 _PARASITE = "paintover"  # of an image: what it was opened for, as JSON
+_SHOWS = "paintover-shows"  # of the draft's image: the path of its file
 _PERSISTENT = 1  # the parasite is saved with an .xcf
 _PLACE = Path(__file__).parents[3]  # where the installer put the command's settings
 _LARGEST = 10_000_000
@@ -100,8 +101,12 @@ def see_draft(procedure: Any, run_mode: Any, image: Any, drawables: Any, config:
 
 def show(path: str) -> None:
     """Shows a file; in place of the image that showed the same file before."""
-    before = [each for each in Gimp.get_images() if each.get_file() and each.get_file().get_path() == path]
+    shown = ((each, each.get_parasite(_SHOWS)) for each in Gimp.get_images())
+    before = [
+        image for image, parasite in shown if parasite is not None and bytes(parasite.get_data()) == path.encode()
+    ]
     image = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path(path))
+    image.attach_parasite(Gimp.Parasite.new(_SHOWS, 0, path.encode()))
     if before:
         Gimp.displays_reconnect(before[0], image)
     else:
