@@ -171,6 +171,9 @@ class PaintSession:
             self._output.event("editor", {"name": None})
             self._output.say("Open it in your editor; press Ctrl-C when you are done.")
             return
+        saving = self._editor.saving
+        if saving:
+            self._output.say(f"To save in {self._editor.name}: {saving}")
         try:
             self._editor.open(picture)
         except ClientError as error:
@@ -179,11 +182,8 @@ class PaintSession:
             return
         if self._editor.name == "Photoshop":
             self._client.open_monitor()  # the panel connects to its port
-        saving = self._editor.saving
         self._output.event("editor", {"name": self._editor.name, "saving": saving or None})
         self._output.say(f"Opening {self._editor.name}; press Ctrl-C here when you are done.")
-        if saving:
-            self._output.say(f"To save in {self._editor.name}: {saving}")
 
     # While the editor is open.
 
