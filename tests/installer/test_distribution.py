@@ -86,6 +86,10 @@ def test_extras_bring_methods_and_timelines(wheel: Path) -> None:
     assert {"opentimelineio"} <= needed(wheel, ("timelines",)).keys()
 
 
+def test_pyav_without_its_metadata_errors_is_not_installed(wheel: Path) -> None:
+    assert "18.1.0" in needed(wheel)["av"].specifier and "19.0.2" not in needed(wheel)["av"].specifier
+
+
 @pytest.mark.slow
 def test_demo_runs_from_the_wheel_alone(bare: Path, tmp_path: Path) -> None:
     said = run(bare / "paintover", "demo", "--small", "-o", "result", folder=tmp_path)
