@@ -51,7 +51,7 @@ _MOTION_WEIGHT = 2.0  # of the same where motion is right
 _SETTLED = 0.1  # share of the uncertainty of a pixel that the network's agreement removes at a frame
 _BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
-_SPECK = 12  # islands and holes of fewer pixels are noise
+_SPECK = 12  # islands and holes of fewer pixels are noise, if all parts of the edit are plainly larger
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
 _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, in pixels, that test its edge
 
@@ -151,6 +151,7 @@ class Tracker:
         self._region = from_bytes(edit.region)
         self._net = MatteNet(edit.net)
         self._meter = ConfidenceMeter(key, self._region)
+        self._speck = _speck(self._region)
 
     def start(self) -> State:
         """The state of the keyframe itself."""
@@ -188,11 +189,11 @@ class Tracker:
                 trail = Trail(place.offset - step.backward, trail.agreement)
             found = self._segmented(Evidence(prior, certainty), step, background)
         else:  # where the map to the keyframe is certain, the keyframe's own matte counts; elsewhere the last frame's
-            on_key, trust = warp(self._region, registration.offset), certain(registration.trust)
-            prior += trust * (on_key - prior)
+            on_key, weight = warp(self._region, registration.offset), certain(registration.trust)
+            prior += weight * (on_key - prior)
             found = self._segmented(Evidence(prior, certainty), step, background)
-            corrected = found.matte + (1 - self._edit.firmness) * trust * (on_key - found.matte)
-            found = Evidence(without_specks(corrected, _SPECK), found.certainty)
+            corrected = found.matte + (1 - self._edit.firmness) * weight * (on_key - found.matte)
+            found = Evidence(without_specks(corrected, self._speck), found.certainty)
         trail = self._meter.advance(trail, step.backward, found.matte, prior)
         background = background.updated(step.frame.lab, found.matte)
         measures = self._meter.measure(trail, step.frame, found.matte)
@@ -216,7 +217,8 @@ class Tracker:
     def _segmented(self, prior: Evidence, step: Step, background: Background) -> Evidence:
         rng = None if step.events & FrameEvent.PASSED else np.random.default_rng(abs(step.number))
         warped = warp(step.previous.lab, step.backward)
-        return segment(self._net, prior, step.frame, warped, step.backward, background.odds(step.frame.lab), rng)
+        behind = background.odds(step.frame.lab)
+        return segment(self._net, prior, step.frame, warped, step.backward, behind, rng, self._speck)
 
     @functools.cached_property
     def _registrar(self) -> Registrar:
@@ -304,13 +306,15 @@ def segment(
     backward: Field,
     behind: Plane | None = None,
     rng: np.random.Generator | None = None,
+    speck: int = _SPECK,
 ) -> Evidence:
     """The matte (h, w) of a frame: the motion-compensated one (`prior`), corrected by the pixels' appearance and by
     the picture's edges. What the network decides against what motion says, or where motion says nothing, is uncertain
     until it has decided so for some frames.
 
     warped: L*a*b* of the frame before, warped onto this one by the flow `backward`. behind: (h, w), `Background.odds`;
-    None: not known. rng: draws the confident pixels on which the network is trained further; None for no training."""
+    None: not known. rng: draws the confident pixels on which the network is trained further; None for no training.
+    speck: islands and holes of fewer pixels are noise."""
     found, certainty = np.zeros_like(prior.matte), np.ones_like(prior.matte)
     candidates = _grown(prior.matte)
     x, y, width, height = bounds_of(candidates, 3 * REACH)
@@ -327,7 +331,7 @@ def segment(
     inside = 1 / (1 + np.exp(-(odds + weight * np.log(near / (1 - near)))))
     guide = frame.display[part].astype(np.float32) * np.float32(1 / 255)
     smooth = apply_coefficients(guided_coefficients(guide, inside, 4, _EDGE), guide)
-    matte = found[part] = without_specks(sharpen(smooth, 2.0), _SPECK)
+    matte = found[part] = without_specks(sharpen(smooth, 2.0), speck)
     agreed = np.abs(np.tanh(odds / 2)) * ((odds > 0) == (matte > 0.5))
     kept = sure * (1 - np.abs(matte - before))
     certainty[part] = np.where(candidates[part] > 0, kept + np.float32(_SETTLED) * agreed * (1 - kept), 1)
@@ -336,6 +340,14 @@ def segment(
         core = (cv2.erode((np.minimum(matte, before) > 0.9).astype(np.uint8), disc(4)) > 0) & (odds > 1)
         net.learn(planes, outside, core, rng)
     return Evidence(found, certainty)
+
+
+def _speck(region: Plane) -> int:
+    """Pixels below which an island of the matte of an edit in a region (h, w) is noise: half of its smallest part, at
+    most `_SPECK`."""
+    count, _, stats, _ = cv2.connectedComponentsWithStats((region > 0.02).astype(np.uint8))
+    smallest = min((int(stats[part, cv2.CC_STAT_AREA]) for part in range(1, count)), default=2 * _SPECK)
+    return max(1, min(_SPECK, smallest // 2))
 
 
 def _grown(matte: Plane) -> NDArray[np.uint8]:
