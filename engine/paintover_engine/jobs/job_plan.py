@@ -100,6 +100,7 @@ class JobPlan:
 
     def finish(self, stage: PlannedStage, seconds: float) -> None:
         """Notes that a stage ran. seconds: what it took in the worker."""
+        self._measure()
         self.found(stage)
         self.seconds[stage.function] = self.seconds.get(stage.function, 0.0) + seconds
         self.costs[stage.function] = self.costs.get(stage.function, 0.0) + stage.cost
