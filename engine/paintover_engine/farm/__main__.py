@@ -15,9 +15,9 @@ from types import FrameType
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.farm.bundle import BundleRequest, write_bundle
 from paintover_engine.farm.job_file import STORE
-from paintover_engine.farm.path_mapping import read_rules
 from paintover_engine.farm.render import Report, Step, render
 from paintover_engine.jobs.environment import environment_error
+from paintover_engine.jobs.path_mapping import read_rules
 from paintover_engine.methods.planning import Span
 
 FAILED, BAD_INPUT, NO_RESOURCES, INTERRUPTED = 1, 2, 4, 130

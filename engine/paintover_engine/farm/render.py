@@ -25,9 +25,9 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.farm import job_file
 from paintover_engine.farm.job_file import FarmJob
 from paintover_engine.farm.leases import Leases
-from paintover_engine.farm.path_mapping import PathMap
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.outputs import OutputDamaged
+from paintover_engine.jobs.path_mapping import PathMap
 from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.runner import Runner, StageReport
 from paintover_engine.jobs.store import Store

@@ -126,7 +126,7 @@ class Store:
         try:
             if publishes:
                 return all(self.is_undamaged(frame) for frame in self.frames(key))
-            return all(_has_its_size(path) for path in folder.iterdir())
+            return all(has_its_size(path) for path in folder.iterdir())
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
@@ -220,7 +220,8 @@ def _checksum_of(frame: StoredFrame) -> str:
         return checksum(file.read())
 
 
-def _has_its_size(path: Path) -> bool:
+def has_its_size(path: Path) -> bool:
+    """Whether a safetensors file is as long as its header says. Raises ValueError and the like for no such file."""
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))

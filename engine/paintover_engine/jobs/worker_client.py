@@ -35,6 +35,10 @@ class WorkerDied(Exception):
         self.signal = signal
 
 
+class WorkerLeft(WorkerDied):
+    """A device of another machine left in good order: nothing is wrong with the stage that it ran."""
+
+
 Progress = Callable[[protocol.DeliveryProgress], None]
 
 

@@ -43,6 +43,7 @@ def main() -> int:
                 arguments.gpu_memory,
                 arguments.cpu_workers,
                 arguments.metrics,
+                arguments.workers_listen,
             )
         )
     except FolderTaken as error:
@@ -97,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--metrics", action="store_true", help="answer /metrics for Prometheus beside the monitor page (with the token)"
+    )
+    parser.add_argument(
+        "--workers-listen",
+        default="",
+        metavar="HOST:PORT",
+        help="let devices of other machines join there (0: any port); encrypted unless HOST is this machine's loopback",
     )
     return parser
 
