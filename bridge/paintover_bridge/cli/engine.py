@@ -21,6 +21,7 @@ from paintover_bridge.errors import FAILED, OK, UNAVAILABLE, ClientError
 @click.option("--cache-size", metavar="SIZE", help="Room on disk for what can be made again.  [default: 50G]")
 @click.option("--cpu-workers", metavar="N", type=click.IntRange(1), help="Processes on the CPU.  [default: 1]")
 @click.option("--workers-listen", metavar="HOST:PORT", help="Let devices of other machines join there; see `worker`.")
+@click.option("--ray", metavar="ADDRESS", help="Compute on the nodes of a Ray cluster, too.")
 @click.option("--metrics", is_flag=True, help="Answer /metrics for Prometheus, on the monitor's port, with the token.")
 @context.common
 def serve(
@@ -29,6 +30,7 @@ def serve(
     cache_size: str | None,
     cpu_workers: int | None,
     workers_listen: str | None,
+    ray: str | None,
     metrics: bool,
 ) -> int:
     """Run the engine in this terminal.
@@ -47,6 +49,7 @@ def serve(
     options = [part for name, text in sizes.items() if text for part in (name, str(parse_size(text)))]
     options += ["--cpu-workers", str(cpu_workers)] if cpu_workers else []
     options += ["--workers-listen", workers_listen] if workers_listen else []
+    options += ["--ray", ray] if ray else []
     return daemon.serve(context.data_folder(), listen, [*options, *(["--metrics"] if metrics else [])])
 
 

@@ -141,16 +141,16 @@ class Engine:
 
     def join(self, device: Device, machine: str) -> tuple[DeviceWorker, RemoteDevice]:
         """A device of another machine begins to compute."""
-        client = RemoteDevice(f"{machine} {device.id}", self.store.has)
+
+        def leave() -> None:
+            log.info("%s is gone: %s", client.name, client.gone)
+            self._scheduler.remove(worker)
+
+        client = RemoteDevice(f"{machine} {device.id}", self.store.has, leave)
         worker = DeviceWorker(device, client, machine)
         self._scheduler.add(worker)
         log.info("%s joined: %s", client.name, device.words)
         return worker, client
-
-    def leave(self, worker: DeviceWorker, client: RemoteDevice) -> None:
-        """It is gone."""
-        log.info("%s is gone: %s", client.name, client.gone)
-        self._scheduler.remove(worker)
 
     async def describe_source(self, info: SourceInfo) -> protocol.SourceContentReply:
         """What another machine needs to find, or to get, a shot's plate."""

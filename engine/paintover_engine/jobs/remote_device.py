@@ -39,15 +39,16 @@ class RemoteDevice:
     """One device of another machine, from when it joins until it is gone.
 
     session: the secret by which the device names itself. outgoing: lines for it, None once it is gone.
-    has_output: whether the output of a key is stored."""
+    has_output: whether the output of a key is stored. left: called when it is gone, before its calls fail."""
 
-    def __init__(self, name: str, has_output: Callable[[str, bool], bool]) -> None:
+    def __init__(self, name: str, has_output: Callable[[str, bool], bool], left: Callable[[], None]) -> None:
         self.name = name
         self.session = secrets.token_urlsafe(24)
         self.alive, self.generation = True, 1
         self.outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.gone = ""
         self._has_output = has_output
+        self._left = left
         self._numbers = itertools.count(1)
         self._calls: dict[int, _Call] = {}
         self._jobs: dict[int, PlanJobRequest] = {}
@@ -150,6 +151,7 @@ class RemoteDevice:
         if self.gone:
             return
         self.gone, self.alive = reason, False
+        self._left()
         for call in self._calls.values():
             if not call.future.done():
                 call.future.set_exception(WorkerLeft(reason) if in_order else WorkerDied(reason))

@@ -40,6 +40,7 @@ from paintover_engine.service.guard import PROTOCOL, Guard
 from paintover_engine.service.hosts import host_watchers
 from paintover_engine.service.limits import server_options
 from paintover_engine.service.monitor.lazy import LazyMonitor
+from paintover_engine.service.workers.joining import machines_may_join
 from paintover_engine.service.workers.listener import WorkerListener
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ async def serve(
     cpu_workers: int = 1,
     with_metrics: bool = False,
     workers_listen: str = "",
+    ray: str = "",
 ) -> None:
     """Runs the daemon until it is stopped.
 
@@ -70,7 +72,8 @@ async def serve(
     cache_budget: bytes on disk for what can be made again; gpu_memory: bytes of a GPU to use at most, 0: all.
     cpu_workers: processes that compute on the CPU.
     with_metrics: the monitor's server runs from the start, and answers /metrics.
-    workers_listen: "HOST:PORT" at which devices of other machines may join; "": none may.
+    workers_listen: "HOST:PORT" at which devices of other machines may join; "": none may. ray: the address of a Ray
+    cluster whose nodes do.
     Raises PaintoverError when another daemon has the data folder, the address cannot be had, or the queue's file was
     damaged while it ran.
     """
@@ -93,8 +96,6 @@ async def serve(
         guard.address = bind(server, folder, listen)
         await server.start()
         await engine.start()
-        if workers_listen:
-            await workers.start(workers_listen)
         await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
         publish(folder, guard.address, token)
         log.info("engine %s (protocol %d) answers at %s", __version__, PROTOCOL, guard.address)
@@ -102,7 +103,7 @@ async def serve(
         page.start_again()
         idle = asyncio.create_task(stop.when_idle(is_used))
         try:
-            async with host_watchers(folder):
+            async with host_watchers(folder), machines_may_join(workers, workers_listen, ray):
                 await _first(asyncio.ensure_future(stop.now.wait()), engine.failure)
         finally:
             take_address_back(folder)
@@ -111,7 +112,6 @@ async def serve(
             await health_servicer.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
             await server.stop(GRACE_SECONDS)
             await engine.stop()
-            await workers.stop(GRACE_SECONDS)
             log.info("engine stopped")
 
 

@@ -33,9 +33,10 @@ GAUGE_SECONDS = 5.0
 BAD_INPUT = 2
 
 
-def main() -> int:
-    """Computes until it is interrupted, and returns 0; 2 with one sentence where it cannot."""
-    arguments = _parser().parse_args()
+def main(given: Sequence[str] | None = None) -> int:
+    """Computes until it is interrupted, and returns 0; 2 with one sentence where it cannot. given: the command line;
+    None: this process's."""
+    arguments = _parser().parse_args(given)
     folder = DataFolder(arguments.data_dir.absolute())
     os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
     try:
@@ -78,7 +79,7 @@ async def _compute(arguments: argparse.Namespace, folder: DataFolder, engine: En
 async def _until_interrupted(running: Sequence[Coroutine[Any, Any, object]], workers: Sequence[WorkerClient]) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows has neither in asyncio
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # on Windows; in a thread
             loop.add_signal_handler(number, stop.set)
     tasks = [asyncio.ensure_future(each) for each in (*running, stop.wait())]
     try:

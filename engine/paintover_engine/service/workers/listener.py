@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 import sys
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -58,16 +59,25 @@ class WorkerListener:
         sys.stdout.flush()
 
     @property
+    def reached_at(self) -> str:
+        """The address that others use."""
+        host, _, port = self.address.rpartition(":")
+        return f"{socket.gethostname() if host in ('0.0.0.0', '[::]') else host}:{port}"
+
+    @property
     def invitation(self) -> str:
         """The command that joins. The token's file is to be brought there by hand."""
-        host, _, port = self.address.rpartition(":")
-        host = socket.gethostname() if host in ("0.0.0.0", "[::]") else host
         pinned = f" --fingerprint {self.fingerprint}" if self.fingerprint else ""
-        return f"paintover worker --join {host}:{port}{pinned} --token-file {self._folder.worker_token}"
+        return f"paintover worker --join {self.reached_at}{pinned} --token-file {self._folder.worker_token}"
 
-    async def stop(self, grace: float) -> None:
+    @property
+    def token_file(self) -> Path:
+        """Where the workers' secret lies."""
+        return self._folder.worker_token
+
+    async def stop(self) -> None:
         if self._server:
-            await self._server.stop(grace)
+            await self._server.stop(None)
 
 
 def _token(folder: DataFolder) -> str:

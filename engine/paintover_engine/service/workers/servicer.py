@@ -62,7 +62,6 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             del self._sessions[client.session]
             reading.cancel()
             client.end("its connection ended")
-            self._engine.leave(worker, client)
 
     @staticmethod
     async def _read(
