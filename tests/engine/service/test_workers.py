@@ -14,8 +14,13 @@ import grpc
 import pytest
 from paintover.v1 import engine_pb2, worker_pb2, worker_pb2_grpc
 from paintover_bridge.client import Client, connect
+from paintover_bridge.tables import device_line
 from paintover_engine import __version__
 from paintover_engine.errors import PaintoverError
+from paintover_engine.jobs.device_worker import DeviceWorker
+from paintover_engine.jobs.devices import Device, Gauge
+from paintover_engine.service.messages import device_messages
+from paintover_engine.service.monitor.devices import shown_devices
 from paintover_engine.service.workers.wire import FileWriter, is_of_this_machine
 
 KEY = "a" * 64
@@ -97,6 +102,20 @@ def test_device_without_a_stage_reads_and_writes_nothing(
     said.put(worker_pb2.JoinRequest(leaving=worker_pb2.Leaving()))
     assert not list(answers)
     said.put(None)
+
+
+def test_every_machine_is_shown_with_what_it_computes() -> None:
+    cpu, gpu = Device("2 CPU cores", "cpu", 0, 2**30), Device("RTX 3090", "cuda", 0, 2**34)
+    own = [DeviceWorker(cpu, client=None, running=words) for words in ("job 1: flow 0-7", "")]  # type: ignore[arg-type]
+    other = DeviceWorker(gpu, client=None, machine="ws2", running="job 2: train 3", memory_used=2**33)  # type: ignore[arg-type]
+    shown = shown_devices([*own, other], [Gauge("cpu", 2**20, 2**30, 0.5)])
+    assert shown == [
+        {"name": "2 CPU cores", "used": 2**20, "total": 2**30, "running": ["job 1: flow 0-7"]},
+        {"name": "ws2: RTX 3090", "used": 2**33, "total": 2**34, "running": ["job 2: train 3"]},
+    ]
+    lines = [device_line(message) for message in device_messages([*own, other])]
+    assert lines[1] == "ws2: RTX 3090 (8.59 GB of 17.2 GB) – not tried yet – job 2: train 3"
+    assert lines[0] == "2 CPU cores (1.07 GB) – job 1: flow 0-7"
 
 
 @pytest.mark.parametrize("name", ["../token", "/etc/passwd", "..", ".", "a\\b", "x" * 300, "a\0b", ""])
