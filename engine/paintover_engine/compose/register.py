@@ -98,7 +98,7 @@ class Registrar:
         x, y, width, height = bounds = bounds_of((visible > 0.05).astype(np.float32), 2 * _AROUND)
         part = np.s_[y : y + height, x : x + width]
         found = Registration(chained.offset, np.zeros_like(chained.trust))
-        if min(width, height) > 2 * _AROUND:
+        if width > 0:
             trust = chained.trust[part] * consistency(backward[part], forward, bounds)
             here = self._corrected(Registration(chained.offset[part], trust), backward[part], sharp, bounds)
             found.offset[part], found.trust[part] = here.offset, here.trust
