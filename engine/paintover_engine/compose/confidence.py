@@ -5,9 +5,9 @@ The confidence is a product of five measures, each 0 to 1 and 1 on the keyframe:
 
     agreement² · e^-corrected · (0.3 + 0.7 covered)^½ · alike^¼ · surrounded^½
 
-and less where the edit is out of sight. Its exponents were chosen on shots whose true edit is known, so that it ranks their frames and is below 0.5 where the
-edit is plainly wrong; `covered` does not reach 0 because flow alone loses what moves fast, which the matte may have
-kept. `benchmarks/confidence.py` shows how well it ranks.
+and less where the edit is out of sight. Its exponents were chosen on shots whose true edit is known, so that it ranks
+their frames and is below 0.5 where the edit is plainly wrong; `covered` does not reach 0 because flow alone loses what
+moves fast, which the matte may have kept. `benchmarks/confidence.py` shows how well it ranks.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Trail:
 class Measures:
     """Of an edit in a frame, each 0..1 if not said otherwise.
 
-    agreement, corrected (0 and more): as of its `Trail`. covered: share of the keyframe's region, moved along the trail, that lies in the
-    matte. alike, surrounded: likeness of the colours in the matte and of those around it to the keyframe's
-    (Bhattacharyya coefficient). seen: the matte's area over the keyframe's; grown: over that of the keyframe's region,
+    agreement, corrected (0 and more): as of its `Trail`. covered: share of the keyframe's region, moved along the
+    trail, that lies in the matte. alike, surrounded: likeness of the colours in the matte and of those around it to
+    the keyframe's (Bhattacharyya coefficient). seen: the matte's area over the keyframe's; grown: over that of the keyframe's region,
     moved along the trail."""
 
     agreement: float
