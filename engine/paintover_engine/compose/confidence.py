@@ -51,9 +51,9 @@ class Measures:
     """Of an edit in a frame, each 0..1 if not said otherwise.
 
     agreement, corrected (0 and more): as of its `Trail`. covered: share of the keyframe's region, moved along the
-    trail, that lies in the matte. alike, surrounded: likeness of the colours in the matte and of those around it to
-    the keyframe's (Bhattacharyya coefficient). seen: the matte's area over the keyframe's; grown: over that of the keyframe's region,
-    moved along the trail."""
+    trail, that lies in the matte. alike, surrounded: likeness of the colours in the matte and of those around it to the
+    keyframe's (Bhattacharyya coefficient). seen: the matte's area over the keyframe's; grown: over that of the
+    keyframe's region, moved along the trail."""
 
     agreement: float
     corrected: float
