@@ -79,6 +79,16 @@ class DataFolder:
         return self.root / "token"
 
     @property
+    def worker_token(self) -> Path:
+        """The secret of other machines' devices."""
+        return self.root / "worker-token"
+
+    @property
+    def worker_certificate(self) -> Path:
+        """What the engine shows to them, with its key."""
+        return self.root / "worker-certificate.pem"
+
+    @property
     def address(self) -> Path:
         """The daemon's address: written once it answers, removed when it stops."""
         return self.root / "engine.json"

@@ -26,6 +26,7 @@ from paintover_engine.jobs.versions import VIDEOS
 from paintover_engine.methods.registry import METHODS
 from paintover_engine.service.monitor.access import HEADERS, Access
 from paintover_engine.service.monitor.desktop import show
+from paintover_engine.service.monitor.devices import shown_devices
 from paintover_engine.service.monitor.dropped import DroppedClips
 from paintover_engine.service.monitor.folders import listing
 from paintover_engine.service.monitor.painting import PaintingFace
@@ -242,13 +243,12 @@ class Monitor:
             await _send(stream, "job", self._shown(job, frames), job.sequence)
 
     async def _send_gauges(self, stream: EventSourceResponse) -> None:
-        names = {device.id: device.name for device in self._engine.devices}
         while True:
             usage = self._engine.storage.cache_usage()
             values = {
                 "version": __version__,
                 "notes": self._engine.notes,
-                "devices": [{**vars(gauge), "name": names.get(gauge.device, gauge.device)} for gauge in await gauges()],
+                "devices": shown_devices(self._engine.workers, await gauges()),
                 "disk": {**usage, "free": shutil.disk_usage(self._engine.folder.root).free},
                 "ids": sorted(self._engine.queue.ids()),
             }
