@@ -21,7 +21,10 @@ models:  ## The same, with what the diffusion methods run on (PyTorch: a few GB)
 dev:  ## The same, with what tests and checks
 	@PYTHON='$(PYTHON)' sh tools/setup.sh dev
 
-test: dev lint protos-check plugin-check pytest  ## Run all that CI runs
+test:  ## Run all that CI runs
+	@# Cargo compiles while pip downloads, and lints while mypy reads.
+	@$(MAKE) --no-print-directory --jobs 2 plugin-check lint protos-check
+	@$(MAKE) --no-print-directory pytest
 
 pytest: dev  ## Run the tests (PYTEST_ARGS='-n 2' chooses how, and which)
 	$(VENV_PYTHON) -m pytest --durations 20 $(PYTEST_ARGS)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
-from paintover_engine.compose.long_range import LongRangeMotion
+from paintover_engine.compose.long_range import Evidence, LongRangeMotion
 from paintover_engine.compose.motion import Motion, Span
 from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.compose.reason import Reason
@@ -37,7 +37,7 @@ def propagate(
     nearest = before[0][1] if before else None
     state = tracker.start() if nearest is None else tracker.resume(nearest, outermost(step))
     scene = SceneCursor(_last_seen(nearest, numbers[0] - step), state.exposure, motion, frame_at)
-    mattes = {keyframe: edit.region, **_mattes(before)}
+    known = {keyframe: (edit.region, np.full_like(edit.region, 255)), **_known(before)}
     registration = state.registration
 
     def registered(number: int) -> tuple[Step | None, Registration | None]:
@@ -58,24 +58,32 @@ def propagate(
         if taken is None:
             states.append(tracker.unseen(state))
             continue
-        hops = [(hop, from_bytes(mattes[to])) for to, hop in long_range.hops(taken.number) if to in mattes]
+        hops = [(hop, _evidence(*known[to])) for to, hop in long_range.hops(taken.number) if to in known]
         states.append(tracker.advance(state, found, taken, hops))
         if not taken.events & FrameEvent.PASSED:
             state = states[-1]
-            mattes[taken.number] = to_bytes(state.matte)
+            known[taken.number] = (to_bytes(state.matte), to_bytes(state.evidence.certainty))
     lost = scene.last_seen != numbers[-1]
     return tracker.propagated(states[::step], state, scene.last_seen if lost else None)
 
 
-def _mattes(spans: Sequence[tuple[Span, Propagated]]) -> dict[int, NDArray[np.uint8]]:
-    """The mattes (h, w) of the frames that show the scene, by number."""
+Packed = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""`Evidence`, as it is stored."""
+
+
+def _known(spans: Sequence[tuple[Span, Propagated]]) -> dict[int, Packed]:
+    """The mattes (h, w) of the frames that show the scene, and how certain they are, by number."""
     return {
-        first + index: matte
+        first + index: (found.matte[index], found.certainty[index])
         for (first, _), found in spans
-        if found.matte is not None
-        for index, matte in enumerate(found.matte)
+        if found.matte is not None and found.certainty is not None
+        for index in range(len(found.matte))
         if found.confidence[index] > 0 and not found.events[index] & FrameEvent.PASSED
     }
+
+
+def _evidence(matte: NDArray[np.uint8], certainty: NDArray[np.uint8]) -> Evidence:
+    return Evidence(from_bytes(matte), from_bytes(certainty))
 
 
 def propagate_grade(

@@ -13,11 +13,13 @@ import numpy as np
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.flow import Field, warp
+from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.matte_net import MatteNet
 from paintover_engine.compose.tracker import segment
 
 _AGREEMENT = 0.3  # difference of two mattes up to which their blend stands
+_KEPT = 0.5  # share of what the network takes away from the blend that stays: a hole is seen more than a spill
 
 
 def reconciled(
@@ -33,5 +35,7 @@ def reconciled(
     differing = cv2.blur(np.clip(2 * cv2.absdiff(first, second) - np.float32(_AGREEMENT), 0, 1), (5, 5))
     if not differing.any():
         return blend
-    decided = segment(net, blend, frame, warp(previous.lab, backward), backward)
-    return np.asarray(blend + np.minimum(2 * differing, 1) * (decided - blend), np.float32)
+    prior = Evidence(blend, np.zeros_like(blend))
+    decided = segment(net, prior, frame, warp(previous.lab, backward), backward).matte
+    found = blend + np.minimum(2 * differing, 1) * (decided - blend)
+    return np.asarray(found + np.float32(_KEPT) * np.maximum(blend - found, 0), np.float32)

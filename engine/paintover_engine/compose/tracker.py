@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
+from paintover_engine.compose.background import Background
 from paintover_engine.compose.confidence import ConfidenceMeter, Trail
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.flow import Field, pack, unpack, warp
-from paintover_engine.compose.long_range import Hop, proposed
+from paintover_engine.compose.long_range import Evidence, Hop, proposed
 from paintover_engine.compose.matte import (
     Plane,
     apply_coefficients,
@@ -47,10 +48,10 @@ REACH = 10
 
 _PRIOR_WEIGHT = 0.1  # of the surroundings' log-odds beside the network's own
 _MOTION_WEIGHT = 2.0  # of the same where motion is right
-_MOTION_ERROR = 4.0  # error of the motion in pixels at which that is 1/e of it
+_SETTLED = 0.1  # share of the uncertainty of a pixel that the network's agreement removes at a frame
 _BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
-_SPECK = 12  # islands and holes of fewer pixels are noise
+_SPECK = 12  # islands and holes of fewer pixels are noise, if all parts of the edit are plainly larger
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
 _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, in pixels, that test its edge
 
@@ -74,20 +75,23 @@ class Propagated:
 
     confidence: (frames,) float32, 0..1; 0 where the frame does not show the scene. reason: (frames,) uint8, `Reason`:
     what lowers it most. exposure: (frames, 2, 3) float32, `Exposure.packed` from the keyframe to each frame. events:
-    (frames,) uint8, each a `FrameEvent`. matte: (frames, h, w) uint8. offset: (frames, h, w, 2) int16, packed, and
-    trust: (frames, h, w) uint8: the `Registration`s of a mapped edit. net: the matte network's layers as of the last of
-    them; trail: how the edit came there. last_seen: where the frames beyond do not go on from the outermost one, the
-    last before it from which they do."""
+    (frames,) uint8, each a `FrameEvent`. matte, certainty: (frames, h, w) uint8, `Evidence`. offset:
+    (frames, h, w, 2) int16, packed, and offset_confidence: (frames, h, w) uint8: the `Registration`s of a mapped edit.
+    net: the matte network's layers as of the last of them; trail: how the edit came there; behind: what lies behind it
+    there. last_seen: where the frames beyond do not go on from the outermost one, the last before it from which they
+    do."""
 
     confidence: NDArray[np.float32]
     reason: NDArray[np.uint8]
     exposure: NDArray[np.float32]
     events: NDArray[np.uint8]
     matte: NDArray[np.uint8] | None = None
+    certainty: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
-    trust: NDArray[np.uint8] | None = None
+    offset_confidence: NDArray[np.uint8] | None = None
     net: NetWeights | None = None
     trail: PackedTrail | None = None
+    behind: PackedBackground | None = None
     last_seen: LastSeen | None = None
 
 
@@ -100,29 +104,43 @@ class PackedTrail:
 
 
 @dataclass(frozen=True)
+class PackedBackground:
+    """The background of that frame. lab: (h, w, 3) float16; seen: (h, w) uint8."""
+
+    lab: NDArray[np.float16]
+    seen: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class LastSeen:
     """The last frame before a cut, a flash or a black frame: its number and, as in `Propagated`, its state."""
 
     number: int
     exposure: NDArray[np.float32]
     matte: NDArray[np.uint8] | None = None
+    certainty: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
-    trust: NDArray[np.uint8] | None = None
+    offset_confidence: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
 class State:
-    """The edit in one frame: its matte (h, w) 0..1, its confidence 0..1 and what lowers that, how it came there, and,
-    of a mapped edit, where the frame's pixels stood on the keyframe. exposure: from the keyframe to the frame. events:
-    what happened to the frame."""
+    """The edit in one frame: its matte, what lies behind it, its confidence 0..1 and what lowers that, how it came
+    there, and, of a mapped edit, where the frame's pixels stood on the keyframe. exposure: from the keyframe to the
+    frame. events: what happened to the frame."""
 
-    matte: Plane
+    evidence: Evidence
+    background: Background
     confidence: float
     reason: Reason
     trail: Trail
     registration: Registration | None
     exposure: Exposure = NO_CHANGE
     events: FrameEvent = FrameEvent(0)
+
+    @property
+    def matte(self) -> Plane:
+        return self.evidence.matte
 
 
 class Tracker:
@@ -134,11 +152,15 @@ class Tracker:
         self._region = from_bytes(edit.region)
         self._net = MatteNet(edit.net)
         self._meter = ConfidenceMeter(key, self._region)
+        self._speck = _speck(self._region)
 
     def start(self) -> State:
         """The state of the keyframe itself."""
         registration = Registration.identity(*self._region.shape[:2]) if self._edit.mapped else None
-        return State(self._region, 1.0, Reason.NONE, self._meter.start(), registration)
+        known = Evidence(self._region, np.ones_like(self._region))
+        return State(
+            known, Background.of(self._key.lab, self._region), 1.0, Reason.NONE, self._meter.start(), registration
+        )
 
     def register(self, registration: Registration | None, step: Step) -> Registration | None:
         """The registration of `step`'s frame from that of the frame before it; None of an edit that is not mapped. It
@@ -153,37 +175,51 @@ class Tracker:
         state: State,
         registration: Registration | None,
         step: Step,
-        hops: Sequence[tuple[Hop, Plane]] = (),
+        hops: Sequence[tuple[Hop, Evidence]] = (),
     ) -> State:
         """The state of `step`'s frame from that of the frame before it. registration: from `register`. hops: motions
         from the frame to others nearer to the keyframe, with their mattes (h, w) 0..1."""
         if step.events & FrameEvent.REPEATED:
             return replace(state, events=step.events)
-        prior, error = proposed([(step.hop(), state.matte), *hops])
-        trail = state.trail
+        moved = proposed([(step.hop(), state.evidence), *hops])
+        prior, certainty, trail = moved.matte, moved.certainty, state.trail
+        background = state.background.moved(step.backward, step.forward, _grown(prior))
         if registration is None:
-            if prior.sum() < _GONE * self._region.sum() and (found := self._registrar.search(step.frame.sharp_grey)):
-                prior = warp(self._region, found.offset) * certain(found.trust)
-                trail = Trail(found.offset - step.backward, trail.agreement)
-            matte = self._segmented(prior, step, error)
+            if prior.sum() < _GONE * self._region.sum() and (place := self._registrar.search(step.frame.sharp_grey)):
+                prior = warp(self._region, place.offset) * certain(place.confidence)
+                trail = Trail(place.offset - step.backward, trail.agreement)
+            found = self._segmented(Evidence(prior, certainty), step, background)
         else:  # where the map to the keyframe is certain, the keyframe's own matte counts; elsewhere the last frame's
-            on_key, certainty = warp(self._region, registration.offset), certain(registration.trust)
-            prior += certainty * (on_key - prior)
-            matte = self._segmented(prior, step, error)
-            matte = without_specks(matte + (1 - self._edit.firmness) * certainty * (on_key - matte), _SPECK)
-        trail = self._meter.advance(trail, step.backward, matte, prior)
-        measures = self._meter.measure(trail, step.frame, matte)
-        return State(matte, measures.confidence, measures.reason, trail, registration, step.exposure, step.events)
+            on_key, weight = warp(self._region, registration.offset), certain(registration.confidence)
+            prior += weight * (on_key - prior)
+            found = self._segmented(Evidence(prior, certainty), step, background)
+            corrected = found.matte + (1 - self._edit.firmness) * weight * (on_key - found.matte)
+            found = Evidence(without_specks(corrected, self._speck), found.certainty)
+        trail = self._meter.advance(trail, step.backward, found.matte, prior)
+        background = background.updated(step.frame.lab, found.matte)
+        measures = self._meter.measure(trail, step.frame, found.matte)
+        return State(
+            found, background, measures.confidence, measures.reason, trail, registration, step.exposure, step.events
+        )
 
     def unseen(self, state: State) -> State:
         """The state of a frame that does not show the scene, after the last one that did."""
         nothing = np.zeros_like(state.matte)
-        return State(nothing, 0.0, Reason.NOT_SHOWN, state.trail, state.registration, events=FrameEvent.HIDDEN)
+        return State(
+            Evidence(nothing, nothing),
+            state.background,
+            0.0,
+            Reason.NOT_SHOWN,
+            state.trail,
+            state.registration,
+            events=FrameEvent.HIDDEN,
+        )
 
-    def _segmented(self, prior: Plane, step: Step, error: Plane) -> Plane:
+    def _segmented(self, prior: Evidence, step: Step, background: Background) -> Evidence:
         rng = None if step.events & FrameEvent.PASSED else np.random.default_rng(abs(step.number))
         warped = warp(step.previous.lab, step.backward)
-        return segment(self._net, prior, step.frame, warped, step.backward, error, rng)
+        behind = background.odds(step.frame.lab)
+        return segment(self._net, prior, step.frame, warped, step.backward, behind, rng, self._speck)
 
     @functools.cached_property
     def _registrar(self) -> Registrar:
@@ -201,10 +237,14 @@ class Tracker:
             exposure=np.stack([state.exposure.packed() for state in states]),
             events=np.array([state.events for state in states], np.uint8),
             matte=np.stack([to_bytes(state.matte) for state in states]),
+            certainty=np.stack([to_bytes(state.evidence.certainty) for state in states]),
             offset=np.stack([pack(each.offset) for each in registrations]) if registrations else None,
-            trust=np.stack([to_bytes(each.trust) for each in registrations]) if registrations else None,
+            offset_confidence=np.stack([to_bytes(each.confidence) for each in registrations])
+            if registrations
+            else None,
             net=self._net.layers(),
             trail=PackedTrail(pack(seen.trail.offset), seen.trail.agreement),
+            behind=PackedBackground(seen.background.lab.astype(np.float16), to_bytes(seen.background.seen)),
             last_seen=_stored(last_seen, seen) if last_seen is not None else None,
         )
 
@@ -216,17 +256,25 @@ class Tracker:
             0,
             before.exposure[index],
             before.matte[index] if before.matte is not None else None,
+            before.certainty[index] if before.certainty is not None else None,
             before.offset[index] if before.offset is not None else None,
-            before.trust[index] if before.trust is not None else None,
+            before.offset_confidence[index] if before.offset_confidence is not None else None,
         )
-        assert seen.matte is not None and before.trail is not None
+        assert (
+            seen.matte is not None
+            and seen.certainty is not None
+            and before.trail is not None
+            and before.behind is not None
+        )
         trail = Trail(unpack(before.trail.offset), before.trail.agreement)
         registration = None
-        if seen.offset is not None and seen.trust is not None:
-            registration = Registration(unpack(seen.offset), from_bytes(seen.trust))
+        if seen.offset is not None and seen.offset_confidence is not None:
+            registration = Registration(unpack(seen.offset), from_bytes(seen.offset_confidence))
         confidence, reason = float(before.confidence[index]), Reason(int(before.reason[index]))
         exposure = Exposure.unpacked(seen.exposure)
-        return State(from_bytes(seen.matte), confidence, reason, trail, registration, exposure)
+        known = Evidence(from_bytes(seen.matte), from_bytes(seen.certainty))
+        background = Background(before.behind.lab.astype(np.float32), from_bytes(before.behind.seen))
+        return State(known, background, confidence, reason, trail, registration, exposure)
 
 
 def _stored(number: int, state: State) -> LastSeen:
@@ -235,8 +283,9 @@ def _stored(number: int, state: State) -> LastSeen:
         number,
         state.exposure.packed(),
         to_bytes(state.matte),
+        to_bytes(state.evidence.certainty),
         pack(place.offset) if place else None,
-        to_bytes(place.trust) if place else None,
+        to_bytes(place.confidence) if place else None,
     )
 
 
@@ -254,41 +303,54 @@ def learn(key: AnalysisFrame, region: Plane, surface_matters: bool, backward: Fi
 
 def segment(
     net: MatteNet,
-    prior: Plane,
+    prior: Evidence,
     frame: AnalysisFrame,
     warped: Lab,
     backward: Field,
-    error: Plane | None = None,
+    behind: Plane | None = None,
     rng: np.random.Generator | None = None,
-) -> Plane:
+    speck: int = _SPECK,
+) -> Evidence:
     """The matte (h, w) of a frame: the motion-compensated one (`prior`), corrected by the pixels' appearance and by
-    the picture's edges.
+    the picture's edges. What the network decides against what motion says, or where motion says nothing, is uncertain
+    until it has decided so for some frames.
 
-    warped: L*a*b* of the frame before, warped onto this one by the flow `backward`. error: (h, w), of the motion that
-    gave `prior`, in pixels: where it is right, so is the prior away from its edge; None: not known. rng: draws the
-    confident pixels on which the network is trained further; None for no training."""
-    found = np.zeros_like(prior)
-    candidates = _grown(prior)
+    warped: L*a*b* of the frame before, warped onto this one by the flow `backward`. behind: (h, w), `Background.odds`;
+    None: not known. rng: draws the confident pixels on which the network is trained further; None for no training.
+    speck: islands and holes of fewer pixels are noise."""
+    found, certainty = np.zeros_like(prior.matte), np.ones_like(prior.matte)
+    candidates = _grown(prior.matte)
     x, y, width, height = bounds_of(candidates, 3 * REACH)
     if width < 4 or height < 4:
-        return found
+        return Evidence(found, certainty)
     part = np.s_[y : y + height, x : x + width]
-    before = prior[part]
-    planes = feature_planes(frame.lab[part], warped[part], before, motion_plane(backward, prior)[part])
+    before, sure = prior.matte[part], prior.certainty[part]
+    planes = feature_planes(frame.lab[part], warped[part], before, motion_plane(backward, prior.matte)[part])
     odds = np.clip(net.odds(planes, candidates[part] > 0), -6, 6)
+    if behind is not None:
+        odds += behind[part]
     near = np.clip(cv2.GaussianBlur(before, (0, 0), _BLUR), 0.02, 0.98)
-    weight = np.full_like(near, _PRIOR_WEIGHT)
-    if error is not None:
-        weight += np.float32(_MOTION_WEIGHT) * np.exp(error[part] * np.float32(-1 / _MOTION_ERROR))
+    weight = np.float32(_PRIOR_WEIGHT) + np.float32(_MOTION_WEIGHT) * sure
     inside = 1 / (1 + np.exp(-(odds + weight * np.log(near / (1 - near)))))
     guide = frame.display[part].astype(np.float32) * np.float32(1 / 255)
     smooth = apply_coefficients(guided_coefficients(guide, inside, 4, _EDGE), guide)
-    matte = found[part] = without_specks(sharpen(smooth, 2.0), _SPECK)
+    matte = found[part] = without_specks(sharpen(smooth, 2.0), speck)
+    agreed = np.abs(np.tanh(odds / 2)) * ((odds > 0) == (matte > 0.5))
+    kept = sure * (1 - np.abs(matte - before))
+    certainty[part] = np.where(candidates[part] > 0, kept + np.float32(_SETTLED) * agreed * (1 - kept), 1)
     if rng is not None:
         outside = _grown(np.maximum(matte, before)) == 0
         core = (cv2.erode((np.minimum(matte, before) > 0.9).astype(np.uint8), disc(4)) > 0) & (odds > 1)
         net.learn(planes, outside, core, rng)
-    return found
+    return Evidence(found, certainty)
+
+
+def _speck(region: Plane) -> int:
+    """Pixels below which an island of the matte of an edit in a region (h, w) is noise: half of its smallest part, at
+    most `_SPECK`."""
+    count, _, stats, _ = cv2.connectedComponentsWithStats((region > 0.02).astype(np.uint8))
+    smallest = min((int(stats[part, cv2.CC_STAT_AREA]) for part in range(1, count)), default=2 * _SPECK)
+    return max(1, min(_SPECK, smallest // 2))
 
 
 def _grown(matte: Plane) -> NDArray[np.uint8]:
@@ -306,15 +368,16 @@ def firmness(net: TrainedNet, key: AnalysisFrame, region: Plane, backward: Field
     for displacement in _TRIALS:
         shift: Field = np.broadcast_to(np.array(displacement, np.float32), (*region.shape, 2))
         displaced = warp(region, shift)
-        corrected = segment(network, displaced, key, warp(key.lab, shift), backward)
+        prior = Evidence(displaced, np.zeros_like(displaced))
+        corrected = segment(network, prior, key, warp(key.lab, shift), backward).matte
         before += float(np.abs(displaced - region).sum())
         after += float(np.abs(corrected - region).sum())
     return float(np.clip(2 * (1 - after / before) - 0.5, 0, 1))
 
 
-def certain(trust: Plane) -> Plane:
-    """The weight of a registration, 0..1, for its trust."""
-    return np.asarray(np.clip((trust - 0.1) / 0.4, 0, 1), np.float32)
+def certain(confidence: Plane) -> Plane:
+    """The weight of a registration, 0..1, for its confidence."""
+    return np.asarray(np.clip((confidence - 0.1) / 0.4, 0, 1), np.float32)
 
 
 def to_bytes(plane: Plane) -> NDArray[np.uint8]:

@@ -64,7 +64,7 @@ def load_tensors(store: Store, key: str) -> Mapping[str, NDArray[Any]]:
 
 
 def _tensors(store: Store, key: str) -> Path:
-    return store.path(key, publishes=False) / "tensors.safetensors"
+    return store.fetched(key, publishes=False) / "tensors.safetensors"
 
 
 def save_checkpoint(store: Store, key: str, tensors: Tensors) -> None:

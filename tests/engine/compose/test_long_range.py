@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.long_range import (
+    Evidence,
     Hop,
     HopChunk,
     LongRangeMotion,
@@ -24,7 +25,7 @@ POLE = np.s_[:, 60:90]
 
 def textured(width: int, height: int, seed: int) -> NDArray[np.uint8]:
     noise = np.random.default_rng(seed).random((height, width, 3), np.float32)
-    return np.clip((cv2.GaussianBlur(noise, (0, 0), 5) - 0.5) * 1500 + 128, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((cv2.GaussianBlur(noise, (0, 0), 5) - 0.5) * 1500 + 128, 0, 255), np.uint8)
 
 
 def frames() -> list[AnalysisFrame]:
@@ -88,17 +89,33 @@ def test_error_is_largest_outside_the_picture() -> None:
     assert error[:, :10].max() < 0.01
 
 
+def plane(value: float) -> NDArray[np.float32]:
+    return np.full((8, 10), value, np.float32)
+
+
+STILL = np.zeros((8, 10, 2), np.float32)
+
+
 def test_matte_is_taken_by_the_right_motion() -> None:
-    still = np.zeros((8, 10, 2), np.float32)
-    wrong, right = np.zeros((8, 10), np.float32), np.ones((8, 10), np.float32)
-    bad, good = np.full((8, 10), 12, np.float32), np.full((8, 10), 0.5, np.float32)
-    matte, error = proposed([(Hop(still, bad), wrong), (Hop(still, good), right)])
-    assert matte.min() > 0.99
-    assert np.allclose(error, 0.5)
+    known = [
+        (Hop(STILL, plane(12)), Evidence(plane(0), plane(1))),
+        (Hop(STILL, plane(0.5)), Evidence(plane(1), plane(1))),
+    ]
+    found = proposed(known)
+    assert found.matte.min() > 0.99
+    assert found.certainty.min() > 0.8
 
 
 def test_motions_that_are_all_wrong_count_alike() -> None:
-    still, worst = np.zeros((8, 10, 2), np.float32), np.full((8, 10), 31, np.float32)
-    planes = [np.full((8, 10), value, np.float32) for value in (0, 1)]
-    matte, _ = proposed([(Hop(still, worst), plane) for plane in planes])
-    assert np.allclose(matte, 0.5, atol=1e-3)
+    found = proposed([(Hop(STILL, plane(31)), Evidence(plane(value), plane(1))) for value in (0, 1)])
+    assert np.allclose(found.matte, 0.5, atol=1e-3)
+    assert found.certainty.max() < 0.01
+
+
+def test_certain_matte_outweighs_a_guess() -> None:
+    guess, sure = Evidence(plane(1), plane(0.05)), Evidence(plane(0), plane(1))
+    found = proposed([(Hop(STILL, plane(0)), guess), (Hop(STILL, plane(1)), sure)])
+    assert found.matte.max() < 0.2
+    alone = proposed([(Hop(STILL, plane(0)), guess)])
+    assert np.allclose(alone.matte, 1)
+    assert np.allclose(alone.certainty, 0.05)

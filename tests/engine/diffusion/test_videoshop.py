@@ -17,7 +17,7 @@ def clip() -> Tensor:
     return noise * channels + 2 * channels + torch.linspace(0, 4, 6)[:, None, None, None]
 
 
-@pytest.mark.parametrize("normaliser", ["channel", "none"])
+@pytest.mark.parametrize("normaliser", ["channel", "paper", "none"])
 def test_unchanged_edit_returns_the_latents(clip: Tensor, normaliser: Normaliser) -> None:
     normalisation = Normalisation.of(clip, normaliser)
     even = normalisation.apply(clip)
@@ -29,6 +29,13 @@ def test_channel_normalisation_standardises_channels(clip: Tensor) -> None:
     even = Normalisation.of(clip, "channel").apply(clip)
     assert even.mean((1, 3, 4)).abs().max() < 1e-5
     assert (even.std((1, 3, 4)) - 1).abs().max() < 1e-3
+
+
+def test_papers_normalisation_divides_and_does_not_centre(clip: Tensor) -> None:
+    deviation = clip.std((1, 3, 4), keepdim=True)
+    normalisation = Normalisation.of(clip, "paper")
+    assert torch.allclose(normalisation.apply(clip), clip / deviation, rtol=1e-3)
+    assert torch.allclose(normalisation.undo(clip / deviation), clip, rtol=1e-3)
 
 
 def test_frame_normalisation_loses_a_fade(clip: Tensor) -> None:
@@ -48,7 +55,7 @@ def test_rescaling_matches_the_edited_frames_range(clip: Tensor) -> None:
     assert not torch.allclose(printed[:, 0].mean((2, 3)), edited.mean((2, 3)), atol=1e-1)
 
 
-@pytest.mark.parametrize("normaliser", ["channel", "frame", "none"])
+@pytest.mark.parametrize("normaliser", ["channel", "paper", "frame", "none"])
 @pytest.mark.parametrize("how", ["match", "paper", "undo", "none"])
 def test_flat_window_stays_finite(normaliser: Normaliser, how: str) -> None:
     flat = torch.full((1, 6, 4, 8, 8), 0.7)

@@ -1,4 +1,4 @@
-"""What a user does with FlowEdit, on folders of Wan's true layouts with random weights."""
+"""What a user does with the methods that run on Wan, on folders of its true layouts with random weights."""
 
 from __future__ import annotations
 
@@ -18,20 +18,32 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize(
-    ("layout", "how"),
-    [("i2v", {}), ("a14b", {"variant": "fp16"}), ("ti2v", {"max_shard_size": "40KB"})],
-    ids=["i2v", "a14b in halves", "ti2v in shards"],
+    ("method", "layout", "how", "parameters"),
+    [
+        ("flowedit", "i2v", {}, ["start=draft"]),
+        ("flowedit", "a14b", {"variant": "fp16"}, []),
+        ("videoshop", "ti2v", {"max_shard_size": "40KB"}, ["strength=0.5"]),
+        ("vace", "vace", {}, []),
+    ],
+    ids=["flowedit", "flowedit in halves", "videoshop in shards", "vace"],
 )
 def test_every_layout_runs_from_the_command_line(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, how: dict[str, str]
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    layout: str,
+    how: dict[str, str],
+    parameters: list[str],
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     shot = make_small_shot(tmp_path / "shot", count=7, key=3, width=64, height=48)
     model = wan_folders.save(layout, data_dir / "models" / f"tiny-{layout}", **how)
     out, mattes = tmp_path / "out", tmp_path / "mattes"
     run = paintover(
-        "propagate", shot.source, "-k", f"3={shot.keyframe}", "--method", "flowedit", "--model", model.name,
-        "-p", "steps=4", "-p", "start=draft", "--write-mattes", mattes, "-o", out, timeout=250,
+        "propagate", shot.source, "-k", f"3={shot.keyframe}", "--method", method, "--model", model.name,
+        "-p", "steps=4", *(f"-p{parameter}" for parameter in parameters), "--write-mattes", mattes, "-o", out,
+        timeout=250,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     for number in range(shot.count):
