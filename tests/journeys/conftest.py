@@ -10,6 +10,13 @@ from tests.conftest import SmallShot
 
 
 @pytest.fixture
+def cpu_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Daemons that start from here on compute in so many processes: the parameter."""
+    monkeypatch.setenv("PAINTOVER_CPU_WORKERS", str(request.param))
+    return int(request.param)
+
+
+@pytest.fixture
 def slow(slow_methods: None, data_dir: Path) -> Iterator[Client]:
     """A client of a daemon with the methods of tests/slow."""
     with connect(data_dir, ephemeral=False) as connected:

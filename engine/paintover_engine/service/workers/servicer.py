@@ -115,8 +115,15 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         if what == "keyframe" and client.may_read_keyframe(check_key(request.keyframe)):
             return [self._engine.folder.keyframes / f"{request.keyframe}.safetensors"]
         if what == "source" and (info := client.source(request.source)):
-            return [Path(file) for file in (await self._engine.describe_source(info)).files]
+            files = [Path(file) for file in (await self._engine.describe_source(info)).files]
+            if all(map(self._may_send, files)):
+                return files
         raise _not_granted()
+
+    def _may_send(self, file: Path) -> bool:
+        """Whether a plate's file is still where the engine may read: it may have become a link since it was checked."""
+        uploads = self._engine.folder.uploads.resolve()
+        return self._engine.roots.allows(file) or file.resolve().is_relative_to(uploads)
 
     async def Store(
         self, requests: AsyncIterator[worker_pb2.StoreRequest], context: Context
