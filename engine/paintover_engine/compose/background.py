@@ -44,8 +44,8 @@ class Background:
     def moved(self, backward: Field, forward: Field, hidden: NDArray[np.uint8]) -> Background:
         """The same in the next frame. backward: flow from it to this one; forward: from this one; hidden: (h, w), 1
         where the object may be in it. There the background moves as its surroundings."""
-        trust = consistency(backward, forward) * (1 - hidden)
-        motion = extend(backward, trust)
+        confidence = consistency(backward, forward) * (1 - hidden)
+        motion = extend(backward, confidence)
         lab, seen = warp(self.lab, motion), warp(self.seen, motion)
         return Background(lab, seen * within_picture(endpoints(motion), seen.shape))
 

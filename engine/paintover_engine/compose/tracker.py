@@ -76,9 +76,10 @@ class Propagated:
     confidence: (frames,) float32, 0..1; 0 where the frame does not show the scene. reason: (frames,) uint8, `Reason`:
     what lowers it most. exposure: (frames, 2, 3) float32, `Exposure.packed` from the keyframe to each frame. events:
     (frames,) uint8, each a `FrameEvent`. matte, certainty: (frames, h, w) uint8, `Evidence`. offset:
-    (frames, h, w, 2) int16, packed, and trust: (frames, h, w) uint8: the `Registration`s of a mapped edit. net: the
-    matte network's layers as of the last of them; trail: how the edit came there; behind: what lies behind it there.
-    last_seen: where the frames beyond do not go on from the outermost one, the last before it from which they do."""
+    (frames, h, w, 2) int16, packed, and offset_confidence: (frames, h, w) uint8: the `Registration`s of a mapped edit.
+    net: the matte network's layers as of the last of them; trail: how the edit came there; behind: what lies behind it
+    there. last_seen: where the frames beyond do not go on from the outermost one, the last before it from which they
+    do."""
 
     confidence: NDArray[np.float32]
     reason: NDArray[np.uint8]
@@ -87,7 +88,7 @@ class Propagated:
     matte: NDArray[np.uint8] | None = None
     certainty: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
-    trust: NDArray[np.uint8] | None = None
+    offset_confidence: NDArray[np.uint8] | None = None
     net: NetWeights | None = None
     trail: PackedTrail | None = None
     behind: PackedBackground | None = None
@@ -119,7 +120,7 @@ class LastSeen:
     matte: NDArray[np.uint8] | None = None
     certainty: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
-    trust: NDArray[np.uint8] | None = None
+    offset_confidence: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,11 +186,11 @@ class Tracker:
         background = state.background.moved(step.backward, step.forward, _grown(prior))
         if registration is None:
             if prior.sum() < _GONE * self._region.sum() and (place := self._registrar.search(step.frame.sharp_grey)):
-                prior = warp(self._region, place.offset) * certain(place.trust)
+                prior = warp(self._region, place.offset) * certain(place.confidence)
                 trail = Trail(place.offset - step.backward, trail.agreement)
             found = self._segmented(Evidence(prior, certainty), step, background)
         else:  # where the map to the keyframe is certain, the keyframe's own matte counts; elsewhere the last frame's
-            on_key, weight = warp(self._region, registration.offset), certain(registration.trust)
+            on_key, weight = warp(self._region, registration.offset), certain(registration.confidence)
             prior += weight * (on_key - prior)
             found = self._segmented(Evidence(prior, certainty), step, background)
             corrected = found.matte + (1 - self._edit.firmness) * weight * (on_key - found.matte)
@@ -238,7 +239,9 @@ class Tracker:
             matte=np.stack([to_bytes(state.matte) for state in states]),
             certainty=np.stack([to_bytes(state.evidence.certainty) for state in states]),
             offset=np.stack([pack(each.offset) for each in registrations]) if registrations else None,
-            trust=np.stack([to_bytes(each.trust) for each in registrations]) if registrations else None,
+            offset_confidence=np.stack([to_bytes(each.confidence) for each in registrations])
+            if registrations
+            else None,
             net=self._net.layers(),
             trail=PackedTrail(pack(seen.trail.offset), seen.trail.agreement),
             behind=PackedBackground(seen.background.lab.astype(np.float16), to_bytes(seen.background.seen)),
@@ -255,7 +258,7 @@ class Tracker:
             before.matte[index] if before.matte is not None else None,
             before.certainty[index] if before.certainty is not None else None,
             before.offset[index] if before.offset is not None else None,
-            before.trust[index] if before.trust is not None else None,
+            before.offset_confidence[index] if before.offset_confidence is not None else None,
         )
         assert (
             seen.matte is not None
@@ -265,8 +268,8 @@ class Tracker:
         )
         trail = Trail(unpack(before.trail.offset), before.trail.agreement)
         registration = None
-        if seen.offset is not None and seen.trust is not None:
-            registration = Registration(unpack(seen.offset), from_bytes(seen.trust))
+        if seen.offset is not None and seen.offset_confidence is not None:
+            registration = Registration(unpack(seen.offset), from_bytes(seen.offset_confidence))
         confidence, reason = float(before.confidence[index]), Reason(int(before.reason[index]))
         exposure = Exposure.unpacked(seen.exposure)
         known = Evidence(from_bytes(seen.matte), from_bytes(seen.certainty))
@@ -282,7 +285,7 @@ def _stored(number: int, state: State) -> LastSeen:
         to_bytes(state.matte),
         to_bytes(state.evidence.certainty),
         pack(place.offset) if place else None,
-        to_bytes(place.trust) if place else None,
+        to_bytes(place.confidence) if place else None,
     )
 
 
@@ -372,9 +375,9 @@ def firmness(net: TrainedNet, key: AnalysisFrame, region: Plane, backward: Field
     return float(np.clip(2 * (1 - after / before) - 0.5, 0, 1))
 
 
-def certain(trust: Plane) -> Plane:
-    """The weight of a registration, 0..1, for its trust."""
-    return np.asarray(np.clip((trust - 0.1) / 0.4, 0, 1), np.float32)
+def certain(confidence: Plane) -> Plane:
+    """The weight of a registration, 0..1, for its confidence."""
+    return np.asarray(np.clip((confidence - 0.1) / 0.4, 0, 1), np.float32)
 
 
 def to_bytes(plane: Plane) -> NDArray[np.uint8]:

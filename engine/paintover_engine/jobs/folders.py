@@ -79,6 +79,11 @@ class DataFolder:
         return self.root / "uploads"
 
     @property
+    def dropped(self) -> Path:
+        """Clips that were dropped onto the monitor, one folder each; made with the first."""
+        return self.root / "dropped"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -186,6 +186,16 @@ class ExportFrameRequest(Request[Notes]):
     overwrite: bool
 
 
+class ExportResultsRequest(Request[Empty]):
+    """Writes frames of a job's result as groups of a Photoshop file, which replaces what is there.
+
+    frames: the group's name, the frame's number, and the key of the stage that published it, from the top down."""
+
+    info: SourceInfo
+    path: str
+    frames: list[tuple[str, int, str]]
+
+
 class PlateReply(Message):
     """key: of the stored frame among the views."""
 
@@ -331,6 +341,7 @@ CALLS: Mapping[str, CallTypes[Any]] = {
     "plan_method": CallTypes(PlanMethodRequest, PlanMethodReply),
     "keyframe": CallTypes(KeyframeRequest, KeyframeReply),
     "export_frame": CallTypes(ExportFrameRequest, Notes),
+    "export_results": CallTypes(ExportResultsRequest, Empty),
     "plate": CallTypes(PlateRequest, PlateReply),
     "picture": CallTypes(PictureRequest, Empty),
     "source_content": CallTypes(SourceContentRequest, SourceContentReply),

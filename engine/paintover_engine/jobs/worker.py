@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from paintover_engine.compose.composite import composite
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs, protocol
 from paintover_engine.jobs.confinement import ROOTS, confine
@@ -31,7 +32,8 @@ from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.views import Sources, save_matte, save_picture
 from paintover_engine.media.copies import files_to_copy, find_copy, path_in_copy
-from paintover_engine.media.export import export_frame
+from paintover_engine.media.export import ResultFrame as ResultPicture
+from paintover_engine.media.export import export_frame, export_results
 from paintover_engine.media.inputs import refuse_inputs
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.mattes import check_mattes
@@ -62,6 +64,7 @@ class Worker:
             protocol.PlanMethodRequest: self._plan_method,
             protocol.KeyframeRequest: self._keyframe,
             protocol.ExportFrameRequest: self._export_frame,
+            protocol.ExportResultsRequest: self._export_results,
             protocol.PlateRequest: self._plate,
             protocol.PictureRequest: self._picture,
             protocol.SourceContentRequest: self._source_content,
@@ -148,6 +151,17 @@ class Worker:
         refuse_inputs([Path(request.path)], request.info)
         plate = self._sources.get(request.info).read(request.frame)
         return protocol.Notes(notes=export_frame(request.path, plate, request.info, request.overwrite))
+
+    def _export_results(self, request: protocol.ExportResultsRequest) -> protocol.Empty:
+        refuse_inputs([Path(request.path)], request.info)
+        source = self._sources.get(request.info)
+        frames = []
+        for name, number, key in request.frames:
+            plate, painted = source.read(number), self._store.frame(key, number)
+            result = composite(plate, outputs.load_painted(painted), painted.bounds)
+            frames.append(ResultPicture(name, plate, result, painted.bounds))
+        export_results(request.path, request.info, frames)
+        return protocol.Empty()
 
     def _plate(self, request: protocol.PlateRequest) -> protocol.PlateReply:
         info, frame = request.info, request.frame

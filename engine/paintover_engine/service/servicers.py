@@ -326,6 +326,12 @@ class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
             async for chunk in _chunks(frame, request.view, request.transport):
                 yield frame_pb2.StreamFramesResponse(chunk=chunk)
 
+    async def ExportFrames(
+        self, request: frame_pb2.ExportFramesRequest, context: Context
+    ) -> frame_pb2.ExportFramesResponse:
+        await self._engine.frames.export(messages.job_id(request.job), request.numbers, request.path)
+        return frame_pb2.ExportFramesResponse()
+
     async def _plate(self, request: frame_pb2.GetFrameRequest) -> StoredFrame:
         if request.parent.startswith("jobs/"):
             shot = self._engine.queue.job(messages.job_id(request.parent)).shot

@@ -27,6 +27,7 @@ from paintover_engine.methods.registry import METHODS
 from paintover_engine.service.monitor.access import HEADERS, Access
 from paintover_engine.service.monitor.desktop import show
 from paintover_engine.service.monitor.devices import shown_devices
+from paintover_engine.service.monitor.dropped import DroppedClips
 from paintover_engine.service.monitor.folders import listing
 from paintover_engine.service.monitor.painting import PaintingFace
 from paintover_engine.service.support import export_job
@@ -84,6 +85,7 @@ class Monitor:
         )
         self._painting = PaintingFace(self._engine, _body)
         app.add_routes(self._painting.routes())
+        app.add_routes(DroppedClips(self._engine.folder.dropped, self._engine.roots).routes())
         if self._with_metrics:
             app.add_routes([web.get("/metrics", self._metrics)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

@@ -227,6 +227,16 @@ function versions(job) {
   return [...jobs.values()].filter((other) => other.shot === job.shot && other.id !== job.id && other.framesDone > 0 && !going.has(other.id)).sort((a, b) => b.id - a.id);
 }
 
+// A clip that is dropped anywhere on the page.
+
+const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+document.addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
+document.addEventListener("drop", (event) => {
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  chooser.drop([...event.dataTransfer.files]);
+});
+
 // Order.
 
 let moving = Promise.resolve();
