@@ -46,4 +46,4 @@ class Calibration:
         way = math.log(min(confidence, 0.999)) / math.log(min(self.confidence, _UNSURE) + 1e-9)
         error = way * (1 - self.overlap + _EXPECTED) / 2
         right = min(1.0, max(_LEAST, 1 - error))
-        return (right / (1 - right + _ROUNDING)) ** _STEEPNESS
+        return float((right / (1 - right + _ROUNDING)) ** _STEEPNESS)
