@@ -101,7 +101,7 @@ def result(context: Context, stage: Stage[DraftResultParameters, Iterator[Result
         context.check()
         bounds = union([layer.bounds(number) for layer in layers if layer.confidence(number) > 0])
         painted, alpha = blended(layers, number, PlateRegion(context.plate(number), bounds))
-        surest = max(layers, key=lambda layer: layer.confidence(number))
+        surest = max(layers, key=lambda layer: layer.weight(number))
         return publish(context, number, bounds, painted, feathered(alpha, softness), surest)
 
     yield from prefetched(frame, range(stage.frames[0], stage.frames[1] + 1))
