@@ -24,7 +24,8 @@ class KeyframeLayer:
     """One keyframe's edit as a layer over some frames.
 
     frame: the keyframe's number. size: (width, height) of the plate. colour: what its paint does. tracked: None of a
-    grade. spans: the frames that it was propagated to. paint: the keyframe's; needed of a mapped edit alone."""
+    grade. spans: the frames that it was propagated to. paint: the keyframe's; needed of a mapped edit alone. fill: as
+    in `PaintLayer`."""
 
     def __init__(
         self,
@@ -34,13 +35,14 @@ class KeyframeLayer:
         tracked: TrackedEdit | None,
         spans: Sequence[tuple[Span, Propagated]],
         paint: Paint | None,
+        fill: bool = False,
     ) -> None:
         self.frame = frame
         self._size = size
         self._spans = spans
         self._colour = ColourMap(colour.table, 0.0)
         self._mapped = tracked is not None and tracked.mapped
-        self._layer = PaintLayer(paint, self._colour, colour.drawn, tracked.firmness) if tracked else None
+        self._layer = PaintLayer(paint, self._colour, colour.drawn, tracked.firmness, fill) if tracked else None
 
     def with_mattes(self, span: Span, mattes: NDArray[np.uint8]) -> KeyframeLayer:
         """The layer of an edit that is not mapped, with other mattes (frames, h, w) in a span of its frames."""

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DraftResultParameters:
-    """softness: pixels over which the matte's edge is feathered inwards."""
+    """softness: pixels over which the matte's edge is feathered inwards. fill: paint on a surface that goes on is
+    continued over what comes into view of it."""
 
     softness: float
+    fill: bool
 
 
 def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftParameters) -> list[Stage]:
@@ -39,7 +41,7 @@ def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftPa
     planner = TrackingPlanner(info, parameters.mode)
     if not keyframes:
         return planner.prepared
-    stages, softness = StageList(), DraftResultParameters(parameters.softness)
+    stages, softness = StageList(), DraftResultParameters(parameters.softness, parameters.fill == "on")
     keys = [planner.keyframe(key) for key in sorted(keyframes, key=lambda key: key.frame)]
     for key in keys:
         stages.add(key.result_at_key)
@@ -72,7 +74,10 @@ def result(context: Context, stage: Stage[DraftResultParameters, Iterator[Result
     of_layers = [needed for needed in stage.inputs if needed.function is not reconcile]
     starts = [index for index, needed in enumerate(of_layers) if needed.function is matte]
     ends = [*starts[1:], len(of_layers)]
-    layers = [load_layer(context, of_layers[start:end]) for start, end in zip(starts, ends, strict=True)]
+    layers = [
+        load_layer(context, of_layers[start:end], stage.parameters.fill)
+        for start, end in zip(starts, ends, strict=True)
+    ]
     for between in stage.inputs_of(reconcile):
         mattes = context.load(between).matte
         layers = layers if mattes is None else [layer.with_mattes(stage.frames, mattes) for layer in layers]
