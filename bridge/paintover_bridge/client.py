@@ -417,6 +417,11 @@ class Client:
             raise ClientError("NOT_FOUND", f"The engine sent no frame {number} of {parent}.")
         return frame
 
+    def export_frames(self, job: str, numbers: Sequence[int], path: PathLike) -> None:
+        """Writes up to eight frames of a job's result as groups of a .psd, the first on top; replaces what is there."""
+        request = message(frame_pb2.ExportFramesRequest, job=job, numbers=numbers, path=absolute(path))
+        self._call(lambda connection: connection.frames.ExportFrames, request, PROBE_SECONDS)
+
     def stream_frames(
         self,
         job: str,

@@ -26,6 +26,8 @@ use crate::wire;
 const BUTTON: Duration = Duration::from_millis(150);
 /// How long the engine is waited for after the last frame.
 const LAST: Duration = Duration::from_secs(10);
+/// What an engine takes to start on a slow machine: the progress bar's whole length, not a limit.
+const START: Duration = Duration::from_secs(20);
 /// Messages of 1 MiB that may wait to be sent.
 const QUEUED: usize = 256;
 
@@ -221,8 +223,25 @@ impl Press<'_> {
             colorspace: if named.is_empty() { host_colour::of_sent(self.effect, &self.settings).into() } else { named },
             ..Default::default()
         };
-        let reply = order(self.engine, self.instance, Work::CreateShot(request));
-        reply.recv_timeout(BUTTON).unwrap_or_else(|_| Err("The engine does not answer; try again.".into()))
+        self.answer(&order(self.engine, self.instance, Work::CreateShot(request)))
+    }
+
+    /// A reply that the next step needs; behind the host's progress bar where it takes longer than a press may, as of an
+    /// engine that is only starting.
+    fn answer(&self, reply: &Reply) -> Result<String, String> {
+        let mut answer = reply.recv_timeout(BUTTON);
+        if answer == Err(RecvTimeoutError::Timeout) {
+            let progress = self.effect.progress(c"Waiting for Paintover's engine");
+            let waited = Instant::now();
+            while answer == Err(RecvTimeoutError::Timeout) {
+                let share = waited.elapsed().as_secs_f64() / START.as_secs_f64();
+                if !progress.update(share.min(1.0)) {
+                    return Err("Cancelled.".into());
+                }
+                answer = reply.recv_timeout(Duration::from_millis(100));
+            }
+        }
+        answer.unwrap_or_else(|_| Err("The engine went away; try again.".into()))
     }
 
     /// Sends the clip's frames that have changed, behind the host's progress bar.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -85,6 +88,19 @@ def test_a_clip_without_a_path_is_sent(
     copy = effect.copy()
     copy.edit("propagate")
     assert copy.params["effectId"].value != effect.params["effectId"].value
+
+
+def test_a_clip_is_sent_to_an_engine_that_is_slow(make_host: MakeHost, client: Client, small_shot: SmallShot) -> None:
+    plate = Painted(small_shot, "", "", client).plate("byte")
+    host = make_host(other_times="ignored")
+    effect = host.create({"keyframePath": str(small_shot.keyframe)}, plate)
+    effect.edit("refresh")
+    engine = client.get_engine().pid
+    os.kill(engine, signal.SIGSTOP)
+    threading.Timer(1.0, os.kill, (engine, signal.SIGCONT)).start()
+    effect.edit("propagate")
+    assert "Play the clip once" in effect.status
+    assert host.progress
 
 
 def test_sending_a_clip_can_be_cancelled(make_host: MakeHost, client: Client, small_shot: SmallShot) -> None:

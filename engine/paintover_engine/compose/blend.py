@@ -25,16 +25,9 @@ _ALIGNED = 480  # pixels on the long side of the pictures that are aligned
 _FARTHEST = 12.0  # pixels, of those, that paint is moved at most
 
 
-def weight(confidence: float, distance: int) -> float:
-    """How much a layer counts in a frame at a distance, in frames, from its keyframe. The square root leaves more
-    frames for the network of both keyframes to decide (`compose.reconcile`)."""
-    return float(np.sqrt(confidence / abs(distance)))
-
-
 def blended(layers: Sequence[KeyframeLayer], number: int, view: PlateRegion) -> tuple[Picture, Plane]:
-    """Painted colour (h, w, 3) and matte (h, w) of a view of a frame, of the one or two keyframes beside it."""
-    weighted = [(layer, weight(layer.confidence(number), number - layer.frame)) for layer in layers]
-    weighted = [(layer, counts) for layer, counts in weighted if counts > 0]
+    """Painted colour (h, w, 3) and matte (h, w) of a view of a frame, of one keyframe or of two."""
+    weighted = [(layer, counts) for layer in layers if (counts := layer.weight(number)) > 0]
     if not view.working.size or not weighted:
         return np.zeros_like(view.working), np.zeros(view.working.shape[:2], np.float32)
     if len(weighted) == 1:

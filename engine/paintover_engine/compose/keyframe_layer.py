@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from paintover_engine.compose.calibration import Calibration
 from paintover_engine.compose.colour_map import ColourMap
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.layer import PaintLayer, Picture, PlateRegion, reach
@@ -38,18 +39,27 @@ class KeyframeLayer:
         fill: bool = False,
     ) -> None:
         self.frame = frame
+        self._calibration: Calibration | None = None
         self._size = size
         self._spans = spans
         self._colour = ColourMap(colour.table, 0.0)
         self._mapped = tracked is not None and tracked.mapped
         self._layer = PaintLayer(paint, self._colour, colour.drawn, tracked.firmness, fill) if tracked else None
 
-    def with_mattes(self, span: Span, mattes: NDArray[np.uint8]) -> KeyframeLayer:
-        """The layer of an edit that is not mapped, with other mattes (frames, h, w) in a span of its frames."""
-        found = [(each, propagated) for each, propagated in self._spans if each != span]
-        own = next(propagated for each, propagated in self._spans if each == span)
+    def calibrated(self, calibration: Calibration | None) -> KeyframeLayer:
+        """The layer beside another keyframe's."""
         layer = copy.copy(self)
-        layer._spans = [*found, (span, dataclasses.replace(own, matte=mattes))]
+        layer._calibration = calibration
+        return layer
+
+    def with_mattes(self, span: Span, mattes: NDArray[np.uint8]) -> KeyframeLayer:
+        """The layer of an edit that is not mapped, with other mattes (frames, h, w) in a span of its frames, all of
+        which one of its own spans holds."""
+        layer = copy.copy(self)
+        layer._spans = [
+            (each, _with_mattes(propagated, span[0] - each[0], mattes) if each[0] <= span[0] <= each[1] else propagated)
+            for each, propagated in self._spans
+        ]
         return layer
 
     @property
@@ -61,6 +71,12 @@ class KeyframeLayer:
         """0..1: how far the edit in a frame is to be trusted; 0 from a cut on."""
         propagated, index = self._at(number)
         return float(propagated.confidence[index])
+
+    def weight(self, number: int) -> float:
+        """How much the layer counts in a frame beside another keyframe's; 0 from a cut on."""
+        confidence = self.confidence(number)
+        weight = self._calibration.weight(confidence) if self._calibration else confidence
+        return weight / abs(number - self.frame)
 
     def reason(self, number: int) -> Reason:
         """What lowers the confidence of a frame most."""
@@ -89,3 +105,11 @@ class KeyframeLayer:
     def _at(self, number: int) -> tuple[Propagated, int]:
         """The span that holds a frame, and the frame's index in it."""
         return next((found, number - span[0]) for span, found in self._spans if span[0] <= number <= span[1])
+
+
+def _with_mattes(propagated: Propagated, index: int, mattes: NDArray[np.uint8]) -> Propagated:
+    """What was propagated, with other mattes (frames, h, w) from an index on."""
+    assert propagated.matte is not None
+    replaced = propagated.matte.copy()
+    replaced[index : index + len(mattes)] = mattes
+    return dataclasses.replace(propagated, matte=replaced)

@@ -114,55 +114,58 @@ class PaintLayer:
         reached = _reached(small, view)
         matte = _at_full_size(small, view)
         matte *= reached
-        if not self._mapped or propagated.offset is None or propagated.trust is None:
+        if not self._mapped or propagated.offset is None or propagated.offset_confidence is None:
             return self._colour(view.working), matte
-        offset, small_trust = unpack(propagated.offset[index]), from_bytes(propagated.trust[index])
+        offset, small_confidence = unpack(propagated.offset[index]), from_bytes(propagated.offset_confidence[index])
         if self._fill:
-            offset, small_trust = self._as_around(offset, small_trust)
-        on_key, trust, light = self._surface(offset, small_trust, view)
+            offset, small_confidence = self._as_around(offset, small_confidence)
+        on_key, confidence, light = self._surface(offset, small_confidence, view)
         residual = _sampled(self._residual, on_key, cv2.INTER_CUBIC, self._beyond)
         if self._transmission is None:
-            painted = self._colour(view.working) + _times(residual, np.minimum(4 * trust, 1))
+            painted = self._colour(view.working) + _times(residual, np.minimum(4 * confidence, 1))
         else:
             painted = _times(view.working, _sampled(self._transmission, on_key, border=self._beyond)) + _times(
                 residual, light
             )
         matte *= _sampled(self._opacity, on_key)
-        matte += (1 - self._firmness) * certain(trust) * (_sampled(self._matte, on_key) - matte)
+        matte += (1 - self._firmness) * certain(confidence) * (_sampled(self._matte, on_key) - matte)
         matte *= reached
         return painted, matte
 
-    def _as_around(self, offset: Field, trust: Plane) -> tuple[Field, Plane]:
+    def _as_around(self, offset: Field, confidence: Plane) -> tuple[Field, Plane]:
         """A registration with what came into view placed as the paint around it is: nothing is known of it itself."""
-        inside = within_picture(endpoints(offset), trust.shape) * warp(self._painted, offset)
-        known = (certain(trust) * inside > 0.5).astype(np.float32)
+        inside = within_picture(endpoints(offset), confidence.shape) * warp(self._painted, offset)
+        known = (certain(confidence) * inside > 0.5).astype(np.float32)
         known = cv2.erode(known, disc(2))
         if known.sum() < _ENOUGH:
-            return offset, trust
+            return offset, confidence
         affine = affine_motion(offset, known, robust=True)
         around = affine + extend(offset - affine, known)
-        return np.where(known[..., None] > 0, offset, around), trust * known
+        return np.where(known[..., None] > 0, offset, around), confidence * known
 
-    def _surface(self, offset: Field, trust: Plane, view: PlateRegion) -> tuple[Field, Plane, Plane]:
-        """Of the view's pixels: where they stood in the cropped keyframe (h, w, 2), the trust in that (h, w), and the
-        ratio of the light there to that on the keyframe (h, w). offset, trust: (h', w'[, 2]), a registration."""
+    def _surface(self, offset: Field, confidence: Plane, view: PlateRegion) -> tuple[Field, Plane, Plane]:
+        """Of the view's pixels: where they stood in the cropped keyframe (h, w, 2), the confidence in that (h, w), and
+        the ratio of the light there to that on the keyframe (h, w). offset, confidence: (h', w'[, 2]), a
+        registration."""
         across, down = view.size[0] / offset.shape[1], view.size[1] / offset.shape[0]
         x, y = cv2.split(offset)
         planes = view.enlarged(
-            cv2.merge([x * np.float32(across), y * np.float32(down), trust, self._relighting(offset, trust, view)])
+            cv2.merge(
+                [x * np.float32(across), y * np.float32(down), confidence, self._relighting(offset, confidence, view)]
+            )
         )
-        x, y, trust, light = cv2.split(planes)
+        x, y, confidence, light = cv2.split(planes)
         left, top = view.bounds[0] - self._origin[0], view.bounds[1] - self._origin[1]
-        return endpoints(cv2.merge([x, y]), (left, top, *view.bounds[2:])), trust, light
+        return endpoints(cv2.merge([x, y]), (left, top, *view.bounds[2:])), confidence, light
 
-    def _relighting(self, offset: Field, trust: Plane, view: PlateRegion) -> Plane:
+    def _relighting(self, offset: Field, confidence: Plane, view: PlateRegion) -> Plane:
         """(h', w') 0.5..2: the ratio of the light on the surface around each pixel to that on the keyframe."""
         frame, key = cv2.transform(view.small, _MEAN), warp(self._light, offset)
-        frame, key = (cv2.blur(light * trust, _LIGHT) + np.float32(1e-6) for light in (frame, key))
-        ratio, known = np.clip(frame / key, 0.5, 2.0), np.minimum(20 * cv2.blur(trust, _LIGHT), 1)
+        frame, key = (cv2.blur(light * confidence, _LIGHT) + np.float32(1e-6) for light in (frame, key))
+        ratio, known = np.clip(frame / key, 0.5, 2.0), np.minimum(20 * cv2.blur(confidence, _LIGHT), 1)
         if not known.any():
-            return np.ones_like(trust)
-        return extend(ratio[..., None], known)[..., 0]  # where nothing is trusted, the nearest light that is
+            return np.ones_like(confidence)
+        return extend(ratio[..., None], known)[..., 0]  # where nothing is known, the nearest light that is
 
 
 def reach(matte: NDArray[np.uint8], size: tuple[int, int]) -> Bounds:

@@ -27,6 +27,9 @@ SURROUNDINGS = 32
 
 Mode = Literal["auto", "colour", "paint", "grade"]
 
+_UNEXPLAINED = 0.06  # share of a change, in square, that a colour map leaves where it does not explain it
+_TEXTURED = 0.3  # likewise of a compressed picture's finest detail, which is noise below that
+_BLOCK = (4, 4)  # pixels over which the noise of compression cancels
 _SOLID = 0.1  # a matte above this shows the painted colour well enough
 _EDGE = 4  # pixels at the paint's edge that mix it with what lies beside
 
@@ -47,30 +50,32 @@ class ColourEdit:
 @dataclass(frozen=True)
 class Paint:
     """A keyframe: its plate and picture, the matte, and `painted` such that plate · (1 - matte) + painted · matte is
-    what the artist sees. Display-encoded."""
+    what the artist sees. Display-encoded. compressed: the picture holds the noise of lossy compression."""
 
     plate: Picture
     picture: Picture
     painted: Picture
     matte: Plane
+    compressed: bool = False
 
     @staticmethod
-    def of(plate: Picture, picture: Picture, matte: Plane, given: bool) -> Paint:
+    def of(plate: Picture, picture: Picture, matte: Plane, given: bool, compressed: bool = False) -> Paint:
         """given: the matte is the artist's own, and the picture shows the paint at full strength; else the matte was
         computed from the difference, and the picture shows the paint composited through it."""
         if given:
-            return Paint(plate, picture, picture, matte)
+            return Paint(plate, picture, picture, matte, compressed)
         x, y, width, height = bounds_of(matte)
         part = np.s_[y : y + height, x : x + width]
         painted, opacity = picture.copy(), np.where(matte[part] > 0, matte[part], np.float32(1))
         painted[part] = plate[part] + (picture[part] - plate[part]) / opacity[..., None]
-        return Paint(plate, picture, painted, matte)
+        return Paint(plate, picture, painted, matte, compressed)
 
     def cropped(self, margin: int) -> tuple[Paint, Bounds]:
         """The paint with `margin` pixels around it, and the bounds of that."""
         x, y, width, height = bounds = bounds_of(self.matte, margin)
         part = np.s_[y : y + height, x : x + width]
-        return Paint(self.plate[part], self.picture[part], self.painted[part], self.matte[part]), bounds
+        plate, picture, painted = (each[part] for each in (self.plate, self.picture, self.painted))
+        return Paint(plate, picture, painted, self.matte[part], self.compressed), bounds
 
     def colour(self) -> ColourMap:
         """The colour map nearest to the paint."""
@@ -93,9 +98,14 @@ class Paint:
     def is_drawn(self, colour: ColourMap) -> bool:
         """Whether some of the paint is plainly no function of the plate's colour: a mark, a texture, a removal."""
         inside = (self.matte > 0.5).astype(np.float32)
-        error = cv2.blur(((colour(self.plate) - self.painted) ** 2).sum(-1) * inside, (31, 31))
+        unexplained = (colour(self.plate) - self.painted) * inside[..., None]
+        error = cv2.blur((unexplained**2).sum(-1), (31, 31))
         change = cv2.blur(((self.painted - self.plate) ** 2).sum(-1) * inside, (31, 31))
-        return bool(((error > 0.06 * change) & (inside > 0)).sum() > 0.02 * inside.sum())
+        plain = error > _UNEXPLAINED * change
+        if self.compressed:  # its noise is fine
+            coarse = cv2.blur((cv2.blur(unexplained, _BLOCK) ** 2).sum(-1), (31, 31))
+            plain = (coarse > _UNEXPLAINED * change) | (error > _TEXTURED * change)
+        return bool((plain & (inside > 0)).sum() > 0.02 * inside.sum())
 
     def is_soft(self) -> bool:
         """Whether the matte fades over more than an antialiased edge does."""

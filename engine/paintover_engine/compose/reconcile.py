@@ -19,6 +19,7 @@ from paintover_engine.compose.matte_net import MatteNet
 from paintover_engine.compose.tracker import segment
 
 _AGREEMENT = 0.3  # difference of two mattes up to which their blend stands
+_KEPT = 0.5  # share of what the network takes away from the blend that stays: a hole is seen more than a spill
 
 
 def reconciled(
@@ -36,4 +37,5 @@ def reconciled(
         return blend
     prior = Evidence(blend, np.zeros_like(blend))
     decided = segment(net, prior, frame, warp(previous.lab, backward), backward).matte
-    return np.asarray(blend + np.minimum(2 * differing, 1) * (decided - blend), np.float32)
+    found = blend + np.minimum(2 * differing, 1) * (decided - blend)
+    return np.asarray(found + np.float32(_KEPT) * np.maximum(blend - found, 0), np.float32)

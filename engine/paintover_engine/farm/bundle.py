@@ -140,7 +140,7 @@ def _describe(request: BundleRequest, bundle: Path, keyframes: Path) -> tuple[Fa
     with open_source(info) as source:
         for given in sorted(request.keyframes, key=lambda key: key.frame):
             plate = source.read(given.frame)
-            key = load_keyframe(given.picture, given.frame, plate, info, given.matte or None)
+            key = load_keyframe(given.picture, given.frame, plate, info, given.matte or None, source.read)
             outputs.save_keyframe(keyframes / f"{key.digest}.safetensors", key)
             notes += key.notes
             refs.append(KeyframeRef(given.frame, key.digest))

@@ -66,12 +66,27 @@ class DataFolder:
         return self.root / "uploads"
 
     @property
+    def dropped(self) -> Path:
+        """Clips that were dropped onto the monitor, one folder each; made with the first."""
+        return self.root / "dropped"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
     @property
     def token(self) -> Path:
         return self.root / "token"
+
+    @property
+    def worker_token(self) -> Path:
+        """The secret of other machines' devices."""
+        return self.root / "worker-token"
+
+    @property
+    def worker_certificate(self) -> Path:
+        """What the engine shows to them, with its key."""
+        return self.root / "worker-certificate.pem"
 
     @property
     def address(self) -> Path:

@@ -64,7 +64,7 @@ def load_tensors(store: Store, key: str) -> Mapping[str, NDArray[Any]]:
 
 
 def _tensors(store: Store, key: str) -> Path:
-    return store.path(key, publishes=False) / "tensors.safetensors"
+    return store.fetched(key, publishes=False) / "tensors.safetensors"
 
 
 def save_checkpoint(store: Store, key: str, tensors: Tensors) -> None:
@@ -142,7 +142,7 @@ def save_keyframe(path: Path, keyframe: Keyframe) -> None:
         tensors["matte"] = keyframe.matte
     metadata = {
         "frame": str(keyframe.frame), "digest": keyframe.digest, "notes": json.dumps(list(keyframe.notes)),
-        CHECKSUM: _checksum(tensors),
+        "compressed": json.dumps(keyframe.compressed), CHECKSUM: _checksum(tensors),
     }  # fmt: skip
     partial = path.with_suffix(".partial")
     _save(tensors, partial, metadata)
@@ -160,6 +160,7 @@ def load_keyframe(path: Path) -> Keyframe:
             matte=read_only(tensors["matte"]) if "matte" in tensors else None,
             notes=tuple(json.loads(metadata["notes"])),
             digest=metadata["digest"],
+            compressed=json.loads(metadata["compressed"]) if "compressed" in metadata else False,
         )
     except (_Damaged, KeyError, ValueError) as error:
         raise PaintoverError(

@@ -28,7 +28,7 @@ from paintover_engine.media.picture import (
 )
 from paintover_engine.media.placement import Placement, check_size, other_size, place
 from paintover_engine.media.plate import ImagePlate, Plate, overlap
-from paintover_engine.media.recompression import without_compression
+from paintover_engine.media.recompression import is_lossy, without_compression
 
 Array = NDArray[np.float32]
 
@@ -48,6 +48,7 @@ class Keyframe:
     matte: (H, W) float32 0..1 where the artist gave one, else None.
     notes: what was converted, in sentences.
     digest: hex digest of all of it.
+    compressed: its file's format compresses with losses.
     """
 
     frame: int
@@ -55,6 +56,7 @@ class Keyframe:
     matte: NDArray[np.float32] | None
     notes: tuple[str, ...]
     digest: str
+    compressed: bool = False
 
 
 def load_keyframe(
@@ -97,11 +99,12 @@ def load_keyframe(
         notes.append(f"'{file.name}' is partly transparent; its alpha is the matte.")
     working = _unedited_restored(working, plate, step, _plate_step(info), matte)
     _check_edit(file, frame, working, plate, matte)
-    digest = hashlib.sha256(repr((frame, working.shape)).encode())
+    compressed = is_lossy(file)
+    digest = hashlib.sha256(repr((frame, working.shape, compressed)).encode())
     digest.update(np.ascontiguousarray(working).data)
     if matte is not None:
         digest.update(np.ascontiguousarray(matte).data)
-    return Keyframe(frame, working, matte, tuple(notes), digest.hexdigest())
+    return Keyframe(frame, working, matte, tuple(notes), digest.hexdigest(), compressed)
 
 
 def _belonging(

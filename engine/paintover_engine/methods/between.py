@@ -1,25 +1,29 @@
-"""The stages that bring together what was propagated to a frame from the keyframes on either side.
+"""The stages that bring together what was propagated to a frame from two keyframes: those on either side or, beyond the
+outermost keyframe, the two nearest.
 
 learn_pair     the network of `tracking.learn`, trained on both keyframes
+calibrate      how well what was propagated from either agrees with the other's painting
 reconcile      the matte where those propagated from either keyframe differ; edits that are registered to their surface
                have none
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose import matte_net, motion, tracker
 from paintover_engine.compose import reconcile as reconciling
-from paintover_engine.compose.blend import weight
+from paintover_engine.compose.calibration import Calibration
 from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.matte_net import MatteNet, Shown, TrainedNet
 from paintover_engine.compose.motion import Motion
 from paintover_engine.compose.tracker import Propagated
-from paintover_engine.methods.planning import length
+from paintover_engine.methods.planning import Span, length, outward
 from paintover_engine.methods.stage import Context, NoParameters, Stage, stage
 from paintover_engine.methods.tracking import (
     KeyframeStages,
@@ -45,19 +49,57 @@ class Reconciled:
     matte: NDArray[np.uint8] | None
 
 
-def reconciled(
-    planner: TrackingPlanner,
-    before: KeyframeStages,
-    after: KeyframeStages,
-    propagated: tuple[Stage, Stage],
-) -> Stage[NoParameters, Reconciled]:
-    """The stage that reconciles a span to which both keyframes were propagated."""
-    none, root, (first, last) = NoParameters(), before.learn.roots, propagated[0].frames
-    inputs = (before.learn, after.learn, *dict.fromkeys((*before.flow_beside(), *after.flow_beside())))
-    pair = Stage(learn_pair, none, inputs, root, (before.frame, after.frame), needs_keyframe=True, cost=6.0)
-    flows = planner.flows_of(first - 1, last - 1)
-    cost = 0.5 * length((first, last))
-    return Stage(reconcile, none, (pair, *propagated, *flows), root, (first, last), needs_keyframe=True, cost=cost)
+@dataclass(frozen=True)
+class Calibrated:
+    """Of the first and the second keyframe, in order; None of a grade, which is everywhere the same."""
+
+    first: Calibration | None
+    second: Calibration | None
+
+
+class PairPlanner:
+    """Declares the stages of two keyframes between which there are frames.
+
+    first, second: the keyframes, ascending."""
+
+    def __init__(self, planner: TrackingPlanner, first: KeyframeStages, second: KeyframeStages) -> None:
+        self.keys = (first, second)
+        self._planner = planner
+        self._root = first.learn.roots
+        none, frames = NoParameters(), (first.frame, second.frame)
+        flows: list[Stage] = list(dict.fromkeys((*first.flow_beside(), *second.flow_beside())))
+        shown = (first.learn, second.learn, *flows)
+        self._learned = Stage(learn_pair, none, shown, self._root, frames, needs_keyframe=True, cost=6.0)
+        start, end = first.frame + 1, second.frame - 1
+        forward, backward = self._propagated((start, end))
+        ends = (_holding(forward, end), _holding(backward, end), _holding(forward, start), _holding(backward, start))
+        self._calibrated = Stage(calibrate, none, ends, self._root, frames, needs_keyframe=True, cost=0.1)
+
+    def on(self, span: Span) -> Iterator[tuple[Span, tuple[Stage, ...]]]:
+        """The parts of a span of frames, between the keyframes or beyond one of them, the nearest to that first; and of
+        each the inputs of a stage that composites both layers on it."""
+        first, second = self.keys
+        sides = self._propagated(span)
+        near = first if span[1] < first.frame else second
+        for part in outward(near.frame, span[1] if span[0] > near.frame else span[0]):
+            propagated = (_holding(sides[0], part[0]), _holding(sides[1], part[0]))
+            flows = self._planner.flows_of(part[0] - 1, part[1] - 1)
+            inputs: tuple[Stage, ...] = (self._learned, self._calibrated, *propagated, *flows)
+            cost = 0.5 * length(part)
+            mattes = Stage(reconcile, NoParameters(), inputs, self._root, part, needs_keyframe=True, cost=cost)
+            layers = (*first.layer_inputs(propagated[:1]), *second.layer_inputs(propagated[1:]))
+            yield part, (*layers, self._calibrated, mattes)
+
+    def _propagated(self, span: Span) -> tuple[list[Stage], list[Stage]]:
+        """The stages that propagate the first's edit and the second's to all of a span."""
+        ends = (span[1] if span[0] > key.frame else span[0] for key in self.keys)
+        forward, backward = (list(self._planner.propagated(key, end)) for key, end in zip(self.keys, ends, strict=True))
+        return forward, backward
+
+
+def _holding(stages: Sequence[Stage], number: int) -> Stage:
+    """The one of the stages whose frames hold a number."""
+    return next(stage for stage in stages if stage.frames[0] <= number <= stage.frames[1])
 
 
 @stage(output=LearnedPair)
@@ -74,7 +116,31 @@ def learn_pair(context: Context, stage: Stage[NoParameters, LearnedPair]) -> Lea
     return LearnedPair(matte_net.train(*shown))
 
 
-@stage(output=Reconciled)
+@stage(output=Calibrated)
+def calibrate(context: Context, stage: Stage[NoParameters, Calibrated]) -> Calibrated:
+    """How well the edit of each keyframe agrees with the other, one frame from that: there the other's is as painted
+    but for one step of motion."""
+    start, end = stage.frames[0] + 1, stage.frames[1] - 1
+    first_end, second_end, first_start, second_start = (
+        _side(context, needed, number) for needed, number in zip(stage.inputs, (end, end, start, start), strict=True)
+    )
+    if first_end is None or second_end is None or first_start is None or second_start is None:
+        return Calibrated(None, None)
+    return Calibrated(
+        Calibration.of(first_end[0], second_end[0], first_end[1]),
+        Calibration.of(second_start[0], first_start[0], second_start[1]),
+    )
+
+
+def _side(context: Context, propagated: Stage[Any, Propagated], number: int) -> tuple[Plane, float] | None:
+    """The matte (h, w) and the confidence of a frame; None of a grade."""
+    found, index = context.load(propagated), number - propagated.frames[0]
+    if found.matte is None:
+        return None
+    return tracker.from_bytes(found.matte[index]), float(found.confidence[index])
+
+
+@stage(output=Reconciled, version=2)
 def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Reconciled:
     """The mattes of the stage's frames."""
     (pair,) = stage.inputs_of(learn_pair)
@@ -82,11 +148,15 @@ def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Recon
     if trained is None:
         return Reconciled(None)
     net, moved = MatteNet(trained), Motion(flow_chunks(context, stage), 1)
-    sides = [(context.load(side), key) for side, key in zip(stage.inputs_of(propagate), pair.frames, strict=True)]
+    calibrations = load_calibrations(context, stage)
     mattes = []
-    for index, number in enumerate(range(stage.frames[0], stage.frames[1] + 1)):
+    for number in range(stage.frames[0], stage.frames[1] + 1):
         context.check()
-        weighted = [_weighted(side, index, number - key) for side, key in sides]
+        weighted = []
+        for side, calibration in zip(stage.inputs_of(propagate), calibrations, strict=True):
+            found = _side(context, side, number)
+            assert found is not None and calibration is not None
+            weighted.append((found[0], calibration.weight(found[1])))
         motion_before = moved.to_keyframe_side(number)
         if motion_before.cut or not all(counts for _, counts in weighted):
             mattes.append(max(weighted, key=lambda side: side[1])[0])
@@ -96,7 +166,8 @@ def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Recon
     return Reconciled(np.stack([tracker.to_bytes(matte) for matte in mattes]))
 
 
-def _weighted(propagated: Propagated, index: int, distance: int) -> tuple[Plane, float]:
-    """The matte of a frame, and its weight."""
-    assert propagated.matte is not None
-    return tracker.from_bytes(propagated.matte[index]), weight(float(propagated.confidence[index]), distance)
+def load_calibrations(context: Context, stage: Stage) -> tuple[Calibration | None, Calibration | None]:
+    """Those of a stage's `calibrate` input, of the first keyframe and of the second."""
+    (calibrated,) = stage.inputs_of(calibrate)
+    found = context.load(calibrated)
+    return found.first, found.second

@@ -1,12 +1,13 @@
 """The draft: a keyframe's edit propagated through the shot without weights and without a GPU.
 
 The stages of `methods.tracking` find where the edit goes; `result` paints it: each frame's own pixels through the
-edit's colour map, plus the residual that the map does not explain, inside the matte at the plate's size. Between two
-keyframes both count, by their confidence and distance.
+edit's colour map, plus the residual that the map does not explain, inside the matte at the plate's size. Of several
+keyframes the two nearest count, by their confidence and distance.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,12 +17,13 @@ from paintover_engine.compose.layer import PlateRegion
 from paintover_engine.compose.matte import feathered
 from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.media.bounds import union
-from paintover_engine.methods.between import reconcile, reconciled
+from paintover_engine.methods import disturbances
+from paintover_engine.methods.between import PairPlanner, calibrate, load_calibrations, reconcile
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.planning import Span, StageList, intervals, length
 from paintover_engine.methods.publishing import publish
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, stage
-from paintover_engine.methods.tracking import TrackingPlanner, load_layer, matte
+from paintover_engine.methods.tracking import KeyframeStages, TrackingPlanner, load_layer, matte
 
 if TYPE_CHECKING:
     from paintover_engine.media.info import SourceInfo
@@ -45,20 +47,29 @@ def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftPa
     keys = [planner.keyframe(key) for key in sorted(keyframes, key=lambda key: key.frame)]
     for key in keys:
         stages.add(key.result_at_key)
-    for before, after, (first, last) in intervals(keys, (info.first, info.last)):
-        ahead: dict[Span, Stage] = {}
-        for propagated in planner.propagated(before, last) if before else ():
-            ahead[propagated.frames] = stages.add(propagated)
-            if before and after is None:
-                stages.add(_result(propagated.frames, before.layer_inputs([propagated]), softness))
-        for propagated in planner.propagated(after, first) if after else ():
-            stages.add(propagated)
-            inputs = after.layer_inputs([propagated]) if after else ()
-            if before and after:
-                sides = (ahead[propagated.frames], propagated)
-                inputs = (*before.layer_inputs(sides[:1]), *inputs, reconciled(planner, before, after, sides))
-            stages.add(_result(propagated.frames, inputs, softness))
+    for painted in _results(planner, keys, (info.first, info.last), softness):
+        stages.add(painted)
     return stages.stages
+
+
+def _results(
+    planner: TrackingPlanner, keys: Sequence[KeyframeStages], shot: Span, softness: DraftResultParameters
+) -> Iterator[Stage]:
+    """The stages that paint the frames beside keyframes. Beyond the outermost keyframe the two nearest count, if there
+    are frames between them: what is propagated past a keyframe is calibrated by it."""
+    apart = [(first, second) for first, second in itertools.pairwise(keys) if second.frame - first.frame > 1]
+    pairs = [PairPlanner(planner, first, second) for first, second in apart]
+    for before, after, span in intervals(keys, shot):
+        beside = [key for key in (before, after) if key]
+        pair = next((each for each in pairs if all(key in each.keys for key in beside)), None)
+        for part, inputs in pair.on(span) if pair else _alone(planner, beside[0], span):
+            yield _result(part, inputs, softness)
+
+
+def _alone(planner: TrackingPlanner, key: KeyframeStages, span: Span) -> Iterator[tuple[Span, tuple[Stage, ...]]]:
+    """The parts of a span beside a keyframe, and of each the inputs that describe its layer there."""
+    for propagated in planner.propagated(key, span[1] if span[0] > key.frame else span[0]):
+        yield propagated.frames, key.layer_inputs([propagated])
 
 
 def _result(span: Span, inputs: tuple[Stage, ...], parameters: DraftResultParameters) -> Stage:
@@ -67,17 +78,25 @@ def _result(span: Span, inputs: tuple[Stage, ...], parameters: DraftResultParame
     return Stage(result, parameters, inputs, roots, span, needs_keyframe=True, cost=float(length(span)))
 
 
+def notes(context: Context, stages: Sequence[Stage]) -> list[str]:
+    """Sentences for a finished job: what happened to the plate's frames while the edit was tracked through them."""
+    return disturbances.sentences(context, stages)
+
+
 @stage(publishes=True)
 def result(context: Context, stage: Stage[DraftResultParameters, Iterator[ResultFrame]]) -> Iterator[ResultFrame]:
-    """The painted frames of one chunk, from the keyframe on either side. The inputs are one after the other those of
-    each keyframe's layer; then, of two, the mattes that reconcile them."""
-    of_layers = [needed for needed in stage.inputs if needed.function is not reconcile]
+    """The painted frames of one chunk, from one keyframe or two. The inputs are one after the other those of each
+    keyframe's layer; then, of two, how they compare and the mattes that reconcile them."""
+    of_layers = [needed for needed in stage.inputs if needed.function not in (calibrate, reconcile)]
     starts = [index for index, needed in enumerate(of_layers) if needed.function is matte]
     ends = [*starts[1:], len(of_layers)]
     layers = [
         load_layer(context, of_layers[start:end], stage.parameters.fill)
         for start, end in zip(starts, ends, strict=True)
     ]
+    if len(layers) > 1:
+        calibrations = load_calibrations(context, stage)
+        layers = [layer.calibrated(each) for layer, each in zip(layers, calibrations, strict=True)]
     for between in stage.inputs_of(reconcile):
         mattes = context.load(between).matte
         layers = layers if mattes is None else [layer.with_mattes(stage.frames, mattes) for layer in layers]

@@ -169,6 +169,24 @@ def test_frames_between_two_keyframes_are_blended(wide: Frame) -> None:
     assert near_faint < 0.85 * near_strong
 
 
+def test_frames_beyond_the_keyframes_are_of_both(wide: Frame) -> None:
+    shot = Shot(slide(wide), {3: slide(marked(wide))[3], 6: slide(marked(wide))[6]})
+    stages = draft.plan(shot.info, shot.refs(), DraftParameters())
+    for stage in stages:
+        if stage.publishes and stage.name == "result":
+            assert {needed.frames[0] for needed in stage.inputs if needed.name == "learn"} == {3, 6}
+
+
+def test_edit_that_a_keyframe_moves_elsewhere_stays_there(wide: Frame) -> None:
+    plates, moved = slide(wide), wide.copy()
+    cv2.circle(moved, (WIDTH // 2 + 70, HEIGHT // 2), 14, (40, 200, 60), -1)
+    frames = Shot(plates, {0: slide(marked(wide))[0], 6: slide(moved)[6]}).run()
+    for number in (7, 11):
+        before = (slide(marked(wide))[number] != plates[number]).any(-1)
+        assert full_matte(frames[number])[before].mean() < 0.05
+        assert full_matte(frames[number])[(slide(moved)[number] != plates[number]).any(-1)].mean() > 0.8
+
+
 def test_given_matte_limits_the_edit(wide: Frame) -> None:
     plates, truths = slide(wide), slide(marked(wide))
     matte = np.zeros((HEIGHT, WIDTH), np.float32)

@@ -1,0 +1,34 @@
+"""How much an edit counts in a frame, by how well it agreed with another keyframe's painting."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from paintover_engine.compose.calibration import Calibration
+
+BOX = np.zeros((20, 30), np.float32)
+BOX[5:15, 5:15] = 1
+
+
+def test_overlap_is_intersection_over_union() -> None:
+    assert Calibration.of(BOX, BOX, 0.5).overlap == 1
+    assert Calibration.of(np.roll(BOX, 5, axis=1), BOX, 0.5).overlap == pytest.approx(1 / 3)
+    assert Calibration.of(BOX * 0, BOX * 0, 0.5).overlap == 1
+
+
+def test_weight_falls_with_the_confidence() -> None:
+    known = Calibration(0.6, 0.3)
+    weights = [known.weight(confidence) for confidence in (1.0, 0.8, 0.5, 0.3, 0.1)]
+    assert weights == sorted(weights, reverse=True)
+    assert known.weight(0.0) == 0
+
+
+def test_surer_edit_that_agreed_less_counts_less() -> None:
+    """A keyframe that is surer of all its frames, wrongly, must not win."""
+    unsure_but_right, sure_but_wrong = Calibration(0.9, 0.2), Calibration(0.2, 0.6)
+    assert unsure_but_right.weight(0.3) > 10 * sure_but_wrong.weight(0.6)
+
+
+def test_both_count_alike_that_agreed_alike() -> None:
+    ratio = Calibration(0.9, 0.3).weight(0.5) / Calibration(0.9, 0.3).weight(0.52)
+    assert ratio == pytest.approx(1, abs=0.1)
