@@ -207,7 +207,7 @@ class TrackingPlanner:
 # The stages' functions.
 
 
-@stage(output=FlowChunk, version=3)
+@stage(output=FlowChunk, version=4)
 def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     """The motion of the pairs (n, n + 1) for the stage's frames n."""
     first, last = stage.frames
@@ -215,7 +215,7 @@ def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     return motion.estimate(frames, context.check)
 
 
-@stage(output=HopChunk)
+@stage(output=HopChunk, version=2)
 def long_flow(context: Context, stage: Stage[HopParameters, HopChunk]) -> HopChunk:
     """The motion of the pairs (n, n + hop) for the stage's frames n."""
     frame_at = functools.partial(analysis_frame, context)

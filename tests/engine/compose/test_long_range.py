@@ -56,6 +56,16 @@ def test_hop_leads_to_the_keyframes_side(step: int, number: int, to: int) -> Non
     assert hop.error[inside].mean() < 1
 
 
+def test_dimmed_light_is_no_error_of_the_motion() -> None:
+    shown = frames()[:-1]
+    last = shown[-1]
+    shown[-1] = AnalysisFrame((last.sharp * 0.5).astype(np.uint8))
+    found = estimate_hops(HOP, (PAIRS - 2, PAIRS - 2), lambda number: shown[number], lambda: None)
+    motion = LongRangeMotion([((PAIRS - 2, PAIRS - 2), HOP, found)], 1, (WIDTH, HEIGHT))
+    ((_, hop),) = motion.hops(PAIRS - 2 + HOP)
+    assert hop.error[16:-16, 24:-24].mean() < 1.5
+
+
 def test_no_hop_leads_beyond_what_was_estimated() -> None:
     motion = LongRangeMotion([((0, PAIRS - 1), HOP, chunk())], 1, (WIDTH, HEIGHT))
     assert not list(motion.hops(HOP - 1))
