@@ -40,7 +40,7 @@ _WINDOW = (5, 5)  # over which the difference of colour is averaged
 _OUTSIDE = 31.0  # error of a motion that leads out of the picture, in pixels
 _ERROR_SCALE = 8.0  # packed errors are in 1/8 pixel, up to 31
 _SPREAD = 1.0  # error in pixels at which a motion's weight is 1/e
-_REACH = 4.0  # the same at which the certainty that it brings is
+_REACH = 4.0  # the same at which the confidence that it brings is
 _PIXEL = 2.0  # hops are computed at half the flow's size: they need no edges, which the matte has by itself
 _LEAST = 1e-6  # weight of a motion in which nothing is right
 
@@ -169,18 +169,18 @@ class Evidence:
     """A matte (h, w) 0..1 and how certain it is (h, w) 0..1."""
 
     matte: Plane
-    certainty: Plane
+    confidence: Plane
 
 
 def proposed(known: Sequence[tuple[Hop, Evidence]]) -> Evidence:
     """What several motions to frames whose mattes are known propose for a frame: each pixel's mean matte, weighted by
-    exp(-error) and by its certainty there; and the certainty of the surest, which falls with the motion's error."""
-    total, weights, certainty = (np.zeros_like(known[0][1].matte) for _ in range(3))
+    exp(-error) and by its confidence there; and the confidence of the surest, which falls with the motion's error."""
+    total, weights, confidence = (np.zeros_like(known[0][1].matte) for _ in range(3))
     for hop, there in known:
-        moved = warp(cv2.merge([there.matte, there.certainty]), hop.backward)
+        moved = warp(cv2.merge([there.matte, there.confidence]), hop.backward)
         matte, sure = cv2.split(moved)
         weight = (np.exp(hop.error * np.float32(-1 / _SPREAD)) + np.float32(_LEAST)) * (sure + np.float32(_LEAST))
         total += weight * matte
         weights += weight
-        np.maximum(certainty, np.exp(hop.error * np.float32(-1 / _REACH)) * sure, out=certainty)
-    return Evidence(np.asarray(total / weights, np.float32), certainty)
+        np.maximum(confidence, np.exp(hop.error * np.float32(-1 / _REACH)) * sure, out=confidence)
+    return Evidence(np.asarray(total / weights, np.float32), confidence)

@@ -299,8 +299,8 @@ def load_paint(context: Context, painted: Stage[NoParameters, KeyframeMatte]) ->
     return Paint.of(plate, key.working, alpha, given=key.matte is not None, compressed=found.compressed)
 
 
-def load_layer(context: Context, stages: Sequence[Stage]) -> KeyframeLayer:
-    """A keyframe's layer. stages: from `KeyframeStages.layer_inputs`."""
+def load_layer(context: Context, stages: Sequence[Stage], fill: bool = False) -> KeyframeLayer:
+    """A keyframe's layer. stages: from `KeyframeStages.layer_inputs`. fill: as in `PaintLayer`."""
     painted, edit, learned, *propagated = stages
     tracked = context.load(learned).edit
     return KeyframeLayer(
@@ -310,6 +310,7 @@ def load_layer(context: Context, stages: Sequence[Stage]) -> KeyframeLayer:
         tracked,
         [(each.frames, context.load(each)) for each in propagated],
         load_paint(context, painted) if tracked and tracked.mapped else None,
+        fill,
     )
 
 

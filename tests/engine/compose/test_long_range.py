@@ -103,13 +103,13 @@ def test_matte_is_taken_by_the_right_motion() -> None:
     ]
     found = proposed(known)
     assert found.matte.min() > 0.99
-    assert found.certainty.min() > 0.8
+    assert found.confidence.min() > 0.8
 
 
 def test_motions_that_are_all_wrong_count_alike() -> None:
     found = proposed([(Hop(STILL, plane(31)), Evidence(plane(value), plane(1))) for value in (0, 1)])
     assert np.allclose(found.matte, 0.5, atol=1e-3)
-    assert found.certainty.max() < 0.01
+    assert found.confidence.max() < 0.01
 
 
 def test_certain_matte_outweighs_a_guess() -> None:
@@ -118,4 +118,4 @@ def test_certain_matte_outweighs_a_guess() -> None:
     assert found.matte.max() < 0.2
     alone = proposed([(Hop(STILL, plane(0)), guess)])
     assert np.allclose(alone.matte, 1)
-    assert np.allclose(alone.certainty, 0.05)
+    assert np.allclose(alone.confidence, 0.05)
