@@ -1,20 +1,19 @@
 #!/usr/bin/env python3
 """How well the draft's confidence ranks the frames of a shot by their true error, and what painting its advice gives.
 
-    benchmarks/confidence.py rank [--davis FOLDER] [--cases NAME ...] [--frames 50]
-    benchmarks/confidence.py advice [--keys 0 24 48] [the same]
+    benchmarks/confidence.py [--davis FOLDER] [--cases NAME ...] [--frames 50] [--keys 0 24 48]
 
 The cases are those of `benchmarks/draft.py` with one keyframe, grades left out.
 
-`rank`: `gain` and `outside` are Spearman's rank correlations, over the frames of a case but the keyframe, of the
-confidence with the dB gained inside the edit over leaving the plate, and with the share of changed pixels that lie
+The first table: `gain` and `outside` are Spearman's rank correlations, over the frames of a case but the keyframe, of
+the confidence with the dB gained inside the edit over leaving the plate, and with the share of changed pixels that lie
 outside the edit, negated; `whole`: with the dB gained over the whole frame. `worst`: whether the frame that is
 suggested first (the least sure one, if none is) is among the worst quarter by `gain`; `worst all`: by `whole`.
 
-`advice`: the case is run again with the true edit of the frame that was suggested first as a second keyframe (or with
+The second: the case is run again with the true edit of the frame that was suggested first as a second keyframe (or with
 the keyframes of `--keys`). `one`, `two`: dB gained inside the edit, the mean over the frames that are keyframes in
-neither; `worst`: the least change of a frame, and its number; `worse`: how many frames lost more than 0.5 dB; then the
-change, the worst and the count over the whole frame.
+neither; `least`: the least change of a frame, `at`: its number; `worse`: the share of frames that lost more than 0.5
+dB; `all`: the mean change over the whole frame, with its `least` and `worse`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import dataclasses
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import draft
@@ -36,7 +35,7 @@ from paintover_engine.jobs.unsure import suggested_keyframes, unsure_ranges
 Numbers = NDArray[np.float64]
 
 RANK = ("gain", "outside", "whole", "worst", "worst all")
-ADVICE = ("frame", "one", "two", "worst", "at", "worse", "whole", "worst", "worse")
+ADVICE = ("frame", "one", "two", "least", "at", "worse", "all", "least", "worse")
 ALLOWED = -0.5  # dB that a frame may change by a second keyframe
 
 
@@ -101,11 +100,8 @@ def suggestion(case: draft.BenchmarkCase, frames: Sequence[StoredFrame]) -> int 
     return next(iter(suggested_keyframes(unsure_ranges(frames, (0, case.count - 1)))), None)
 
 
-def ranking(case: draft.BenchmarkCase, folder: Path) -> tuple[float, ...]:
-    """The figures `RANK` of a case."""
-    frames, found = run(case, folder)
-    sure = {frame.number: frame.confidence for frame in frames}
-    suggested = suggestion(case, frames)
+def ranking(sure: Mapping[int, float], found: Mapping[int, Errors], suggested: int | None) -> tuple[float, ...]:
+    """The figures `RANK` of a case. sure: the frames' confidences; found: their errors."""
     if suggested not in found:
         suggested = min(found, key=lambda number: sure[number])
     confidence = np.array([sure[number] for number in found])
@@ -117,30 +113,39 @@ def ranking(case: draft.BenchmarkCase, folder: Path) -> tuple[float, ...]:
     return (*(spearman(confidence, column) for column in (gain, -outside, whole)), *worst)
 
 
-def advice(case: draft.BenchmarkCase, keys: Sequence[int], folder: Path) -> tuple[float, ...]:
-    """The figures `ADVICE` of a case; NaN where nothing is suggested. keys: the second run's keyframes; none: the
-    case's own and the suggested frame."""
-    frames, one = run(case, folder)
-    suggested = suggestion(case, frames)
-    added = tuple(keys) or ((*case.keyframes, suggested) if suggested is not None else ())
-    if not added:
-        return (math.nan,) * len(ADVICE)
-    _, two = run(dataclasses.replace(case, keyframes=tuple(sorted(added))), folder)
+def advice(one: Mapping[int, Errors], two: Mapping[int, Errors], suggested: int | None) -> tuple[float, ...]:
+    """The figures `ADVICE` of a case. one, two: the errors with its keyframe alone and with others."""
     both = [number for number in one if number in two]
     gain = {number: two[number].gain - one[number].gain for number in both}
     whole = [two[number].whole - one[number].whole for number in both]
     means = (float(np.mean([each[number].gain for number in both])) for each in (one, two))
-    worst = min(gain, key=lambda number: gain[number])
+    least = min(gain, key=lambda number: gain[number])
     return (
-        suggested if suggested is not None else math.nan,
+        math.nan if suggested is None else suggested,
         *means,
-        gain[worst],
-        worst,
-        sum(change < ALLOWED for change in gain.values()),
+        gain[least],
+        least,
+        float(np.mean([change < ALLOWED for change in gain.values()])),
         float(np.mean(whole)),
         min(whole),
-        sum(change < ALLOWED for change in whole),
+        float(np.mean([change < ALLOWED for change in whole])),
     )
+
+
+def figures(
+    case: draft.BenchmarkCase, keys: Sequence[int], folder: Path
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`RANK` and `ADVICE` of a case; the second is NaN where nothing is suggested. keys: the second run's keyframes;
+    none: the case's own and the suggested frame."""
+    write_case(case, folder)
+    frames, one = run(case, folder)
+    suggested = suggestion(case, frames)
+    rank = ranking({frame.number: frame.confidence for frame in frames}, one, suggested)
+    added = tuple(keys) or ((*case.keyframes, suggested) if suggested is not None else ())
+    if not added:
+        return rank, (math.nan,) * len(ADVICE)
+    _, two = run(dataclasses.replace(case, keyframes=tuple(sorted(added))), folder)
+    return rank, advice(one, two, suggested)
 
 
 def chosen_cases(arguments: argparse.Namespace) -> Iterator[draft.BenchmarkCase]:
@@ -155,26 +160,31 @@ def chosen_cases(arguments: argparse.Namespace) -> Iterator[draft.BenchmarkCase]
             yield dataclasses.replace(case, count=count)
 
 
+def row(name: str, values: Sequence[float]) -> str:
+    """A line of a table."""
+    return f"{name:24}" + "".join(f"{value:10.2f}" for value in values)
+
+
 def main() -> None:
-    """Runs the cases and prints the table."""
+    """Runs the cases and prints the tables, each case's line in the first one as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=("rank", "advice"))
     parser.add_argument("--davis", type=Path, default=os.environ.get("PAINTOVER_DAVIS"))
     parser.add_argument("--cases", nargs="+", default=[], help="only cases whose name begins so")
     parser.add_argument("--frames", type=int, default=50, help="of a sequence, at most")
     parser.add_argument("--keys", type=int, nargs="+", default=[], help="keyframes instead of the advice's")
     arguments = parser.parse_args()
-    titles = RANK if arguments.table == "rank" else ADVICE
-    print(f"{'case':24}" + "".join(f"{title:>10}" for title in titles))
-    table = []
+    ranks_of, advice_of = {}, {}
+    print(f"{'case':24}" + "".join(f"{title:>10}" for title in RANK))
     for case in chosen_cases(arguments):
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            write_case(case, folder)
             keys = [key for key in arguments.keys if key < case.count]
-            table.append(ranking(case, folder) if arguments.table == "rank" else advice(case, keys, folder))
-        print(f"{case.name:24}" + "".join(f"{figure:10.2f}" for figure in table[-1]), flush=True)
-    print(f"{'MEAN':24}" + "".join(f"{figure:10.2f}" for figure in np.nanmean(np.array(table), 0)))
+            ranks_of[case.name], advice_of[case.name] = figures(case, keys, Path(name))
+        print(row(case.name, ranks_of[case.name]), flush=True)
+    print(row("MEAN", np.nanmean(np.array(list(ranks_of.values())), 0)))
+    print(f"\n{'case':24}" + "".join(f"{title:>10}" for title in ADVICE))
+    for case_name, values in advice_of.items():
+        print(row(case_name, values))
+    print(row("MEAN", np.nanmean(np.array(list(advice_of.values())), 0)))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def run(*words: object) -> None:
 def install(folder: Path, models: bool, targets: list[str]) -> None:
     """Makes the environment, or renews it, and installs into hosts."""
     print(f"Installing Paintover into {folder}.")
-    venv.create(folder, symlinks=os.name != "nt", with_pip=True)
+    venv.create(folder, symlinks=os.name != "nt", with_pip=not has_pip(folder))
     fetch(folder, models)
     pip_install(folder, "--no-index", "--no-deps", "--force-reinstall", *sorted(HERE.glob("wheels/*.whl")))
     command = link()
@@ -62,6 +62,13 @@ def install(folder: Path, models: bool, targets: list[str]) -> None:
     bundle = ["--bundle", BUNDLE] if BUNDLE.is_dir() else []
     run(program(folder, "paintover"), "install", *(targets or ["all"]), *bundle, *root())
     print(f"Done. The command is {program(folder, 'paintover')}.")
+
+
+def has_pip(folder: Path) -> bool:
+    """Whether the environment exists and its Python has pip, so that renewing it need not bring one."""
+    python = program(folder, "python")
+    command = [str(python), "-I", "-c", "import pip"]
+    return python.exists() and subprocess.call(command, stderr=subprocess.DEVNULL) == 0
 
 
 def fetch(folder: Path, models: bool) -> None:

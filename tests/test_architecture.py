@@ -35,7 +35,7 @@ BRIDGE_MAY_IMPORT = {
 OPTIONAL = {"timeline.py": {"opentimelineio"}, "arrays.py": {"numpy"}, "api.py": {"numpy"}}
 """What a module of the bridge uses where it is installed."""
 
-OF_HOSTS = {"nuke", "nukescripts", "PySide2", "PySide6"}
+OF_HOSTS = {"gi", "krita", "nuke", "nukescripts", "PyQt5", "PyQt6", "PySide2", "PySide6"}
 """What hosts' own Pythons have: for hosts/ alone."""
 
 

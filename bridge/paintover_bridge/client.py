@@ -254,13 +254,11 @@ class Client:
         )
         return self._call(lambda connection: connection.keyframes.ExportFrame, request, PROBE_SECONDS).notes
 
-    def list_keyframes(self, shot: str) -> Sequence[keyframe_pb2.Keyframe]:
+    def list_keyframes(self, shot: str, corrections: bool = False) -> Sequence[keyframe_pb2.Keyframe]:
+        """The shot's current keyframes; with `corrections`, those after them."""
         request = message(keyframe_pb2.ListKeyframesRequest, shot=shot)
-        return self._call(lambda connection: connection.keyframes.ListKeyframes, request).keyframes
-
-    def list_corrections(self, shot: str) -> Sequence[keyframe_pb2.Keyframe]:
-        request = message(keyframe_pb2.ListKeyframesRequest, shot=shot)
-        return self._call(lambda connection: connection.keyframes.ListKeyframes, request).corrections
+        found = self._call(lambda connection: connection.keyframes.ListKeyframes, request)
+        return [*found.keyframes, *(found.corrections if corrections else ())]
 
     def delete_keyframe(self, name: str) -> None:
         request = message(keyframe_pb2.DeleteKeyframeRequest, name=name)
@@ -431,6 +429,11 @@ class Client:
         if frame is None:
             raise ClientError("NOT_FOUND", f"The engine sent no frame {number} of {parent}.")
         return frame
+
+    def export_frames(self, job: str, numbers: Sequence[int], path: PathLike) -> None:
+        """Writes up to eight frames of a job's result as groups of a .psd, the first on top; replaces what is there."""
+        request = message(frame_pb2.ExportFramesRequest, job=job, numbers=numbers, path=absolute(path))
+        self._call(lambda connection: connection.frames.ExportFrames, request, PROBE_SECONDS)
 
     def stream_frames(
         self,

@@ -151,14 +151,18 @@ def engine_command() -> list[str]:
 
 
 def farm_command(*arguments: str) -> list[str]:
-    """The command line of the engine without a daemon, as a farm's tasks run it.
+    """The command line of the engine without a daemon, as a farm's tasks run it. Raises ClientError as
+    `engine_module`."""
+    return engine_module("paintover_engine.farm", *arguments)
 
-    Raises ClientError where this Python has no engine."""
+
+def engine_module(module: str, *arguments: str) -> list[str]:
+    """The command line of a module of the engine. Raises ClientError where this Python has no engine."""
     if importlib.util.find_spec("paintover_engine") is None:
         raise unavailable(
             "Paintover's engine is not installed in this Python; run the `paintover` command of the one that has it."
         )
-    return [*module_command("paintover_engine.farm"), *arguments]
+    return [*module_command(module), *arguments]
 
 
 def service_command(folder: Path, listen: str, ephemeral: bool) -> list[str]:

@@ -20,7 +20,7 @@ from paintover_local.processes import code_command
 from paintover_bridge import daemon
 from paintover_bridge.client import Client, connect
 from paintover_bridge.errors import ClientError
-from paintover_bridge.tables import size
+from paintover_bridge.tables import device_line, size
 
 OLDEST_PYTHON = (3, 9)
 LITTLE_ROOM = 2e9
@@ -165,7 +165,16 @@ def _gpus(client: Client) -> Iterator[Check]:
 
 
 def _listed_gpus(client: Client) -> list[engine_pb2.Device]:
-    return [device for device in client.get_engine().devices if device.kind != "cpu"]
+    return [device for device in client.get_engine().devices if device.kind != "cpu" and not device.machine]
+
+
+def _joined(engine: engine_pb2.Engine) -> Iterator[Check]:
+    """The devices of other machines."""
+    if engine.workers_address:
+        yield Check("workers join at", True, engine.workers_address)
+    for device in engine.devices:
+        if device.machine:
+            yield Check(f"machine {device.machine}", True, device_line(device))
 
 
 def _methods(folder: Path) -> Iterator[Check]:
@@ -180,6 +189,7 @@ def _methods(folder: Path) -> Iterator[Check]:
                 found = f"for {', '.join(model.methods)}; {size(model.size_bytes)}, licence: {model.licence}"
                 yield Check(f"model {model.name}", True, found)
             yield from _gpus(client)
+            yield from _joined(engine)
             for method in client.list_methods():
                 needs = "; ".join(method.needs) or "nothing beyond the engine"
                 can_run = not method.unavailable

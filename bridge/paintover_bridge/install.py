@@ -22,7 +22,7 @@ from paintover_bridge.errors import FAILED, OK, ClientError, bad_input
 from paintover_bridge.install_manifest import InstallManifest
 from paintover_bridge.output import CommandOutput
 
-TARGETS = ("resolve", "nuke", "photoshop", "ofx", "service")
+TARGETS = ("resolve", "nuke", "photoshop", "krita", "gimp", "ofx", "service")
 COMMAND = "command"
 """The target that every other one needs: the file that tells hosts how to start the command and the engine."""
 
@@ -36,6 +36,12 @@ _HOSTS_BY_TARGET = {
     "resolve": ("DaVinci Resolve", "start it, and look under Workspace > Scripts > Paintover."),
     "nuke": ("Nuke", "start it, and look for the menu Paintover."),
     "photoshop": ("Photoshop", "start it, and open Plugins > Paintover."),
+    "krita": (
+        "Krita",
+        "start it, enable Paintover once under Settings > Configure Krita > Python Plugin Manager, start it again, and "
+        "look under Tools > Scripts.",
+    ),
+    "gimp": ("GIMP", "start it, and look for File > Paint Over a Shot."),
 }
 """What a target's host is called, and where what is installed shows there."""
 
@@ -232,6 +238,30 @@ class Installer:
             if failure := actions.run("photoshop", [*command, str(package)], [*undo, name]):
                 raise ClientError("FAILED_PRECONDITION", f"{failure}.")
         return []
+
+    def _krita(self, actions: InstallActions) -> list[str]:
+        from paintover_bridge.hosts.krita import installed
+
+        self._refuse_all_users("Krita")
+        folder = self.machine.real(places.krita_folder(self.machine))
+        for path, text in installed.files(folder, [*cli_command(), *self._data_dir_option()]).items():
+            actions.write("krita", path, text.encode())
+        return []
+
+    def _gimp(self, actions: InstallActions) -> list[str]:
+        from paintover_bridge.hosts.gimp import installed
+
+        self._refuse_all_users("GIMP")
+        words = self._data_dir_option()
+        for version in installed.VERSIONS:
+            folder = self.machine.real(places.gimp_folder(self.machine, version))
+            for path, (text, mode) in installed.files(folder, version, self.machine.system, words).items():
+                actions.write("gimp", path, text.encode(), mode)
+        return []
+
+    def _refuse_all_users(self, host: str) -> None:
+        if self.machine.all_users:
+            raise NotAvailable(f"{host} looks for plug-ins in each user's own folder; leave out --all-users.")
 
     def _ofx(self, actions: InstallActions) -> list[str]:
         bundle = self._find_bundle()

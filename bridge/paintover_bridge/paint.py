@@ -8,14 +8,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from paintover.v1 import job_pb2, shot_pb2
-from paintover_local.pictures import keyframe_picture
+from paintover_local.pictures import draft_picture, keyframe_picture
 
 from paintover_bridge.client import Client, is_finished
 from paintover_bridge.editors import Editor
@@ -37,6 +37,8 @@ from paintover_bridge.records import as_record, job_number
 from paintover_bridge.save_watcher import PICTURES, SaveWatcher
 
 _FRESH_SECONDS = 10.0
+_LEAST_CERTAIN = 3  # frames that are shown after each save
+_PARTS = 12  # of a shot; two of those frames are at least one of them apart
 _TICK_SECONDS = 0.2  # Windows delivers Ctrl-C only between two waits
 
 
@@ -46,7 +48,8 @@ class PaintOptions:
 
     picture: the file to paint on; None: one in the data folder, the same each time for the same frame.
     only: takes this frame alone, without the shot's other keyframes.
-    once: ends when the first save is carried through.
+    once: ends when the first save is carried through. wait: False: ends when the picture is there, and leaves the
+    stages that need no keyframe to the engine.
     """
 
     frame: int
@@ -54,6 +57,7 @@ class PaintOptions:
     format: str = "psd"
     only: bool = False
     once: bool = False
+    wait: bool = True
 
 
 def _picture_path(options: PaintOptions, shot: shot_pb2.Shot, data_folder: Path) -> Path:
@@ -90,23 +94,26 @@ class PaintSession:
         self._keyframe = ""
         self._prepared = ""
         self._saved_at = 0.0
-        self._numbers: set[int] = set()
+        self._confidences: dict[int, float] = {}  # of the frames of the last save's job
+        self._picture = Path()
 
     def run(self) -> int:
         """Runs until Ctrl-C, which waits for the last save's job; a second one, or SIGTERM, cancels that job.
 
         Returns the exit status. Raises ClientError for invalid options, before the editor opens."""
-        picture, resumed = self._export()
+        self._picture, resumed = self._export()
         self._prepare()
+        if not self._options.wait:
+            return OK
         watcher = SaveWatcher(
-            picture,
+            self._picture,
             on_save=lambda path: self._events.put(("saved", path)),
             on_unreadable=lambda path: self._events.put(("foreign", path)),
             on_error=lambda error: self._events.put(("failed", error)),
             existing_known=not resumed,
         )
         try:
-            self._open(picture)
+            self._open(self._picture)
             with _terminable():
                 return self._serve()
         finally:
@@ -164,6 +171,9 @@ class PaintSession:
             self._output.event("editor", {"name": None})
             self._output.say("Open it in your editor; press Ctrl-C when you are done.")
             return
+        saving = self._editor.saving
+        if saving:
+            self._output.say(f"To save in {self._editor.name}: {saving}")
         try:
             self._editor.open(picture)
         except ClientError as error:
@@ -172,11 +182,8 @@ class PaintSession:
             return
         if self._editor.name == "Photoshop":
             self._client.open_monitor()  # the panel connects to its port
-        saving = self._editor.saving
         self._output.event("editor", {"name": self._editor.name, "saving": saving or None})
         self._output.say(f"Opening {self._editor.name}; press Ctrl-C here when you are done.")
-        if saving:
-            self._output.say(f"To save in {self._editor.name}: {saving}")
 
     # While the editor is open.
 
@@ -249,7 +256,7 @@ class PaintSession:
             job = self._client.create_job(
                 self._shot.name, names, priority=self._request.priority, **self._request.job_settings()
             )
-            self._keyframe, self._job, self._numbers = keyframe, job, set()
+            self._keyframe, self._job, self._confidences = keyframe, job, {}
             threading.Thread(target=self._follow, args=(job.name,), name=f"paintover-{job.name}", daemon=True).start()
         self._output.event("job", as_record(job))
 
@@ -264,13 +271,13 @@ class PaintSession:
     def _report_progress(self, job: job_pb2.Job) -> None:
         if self._job is None or job.name != self._job.name or is_finished(self._job):
             return
-        fresh = [frame for frame in job.frames if frame.number not in self._numbers]
-        if fresh and not self._numbers:
+        fresh = [frame for frame in job.frames if frame.number not in self._confidences]
+        if fresh and not self._confidences:
             seconds = time.time() - self._saved_at
             number = fresh[0].number if len(fresh) == 1 else self._options.frame
             self._output.say(f"Frame {number} is there, {seconds:.1f} s after the save.")
         for frame in fresh:
-            self._numbers.add(frame.number)
+            self._confidences[frame.number] = frame.confidence
             self._output.record(frame_record(job, frame))
         self._output.record(progress_record(job))
         if is_finished(job):
@@ -298,6 +305,21 @@ class PaintSession:
             self._output.say(f"Not sure at {range_in_words(unsure)}.")
         if job.suggested_keyframes:
             self._output.say(f"Least sure at frame {job.suggested_keyframes[0]}: paint that one too.")
+        self._export_draft(job)
+
+    def _export_draft(self, job: job_pb2.Job) -> None:
+        """Writes the frames to judge this save by into a file beside the picture, which a painting program can show."""
+        frames = frames_to_judge(self._confidences, self._options.frame)
+        if not frames:
+            return
+        path = draft_picture(self._picture)
+        try:
+            self._client.export_frames(job.name, frames, path)
+        except ClientError as error:
+            self._output.note(error.message)
+            return
+        self._output.event("draft", {"path": str(path), "frames": frames})
+        self._output.say(f"To look at beside it: frames {', '.join(map(str, frames))} in {path}.")
 
     # When the artist is done.
 
@@ -336,6 +358,18 @@ class PaintSession:
         if self._prepared and self._job is None:
             with contextlib.suppress(ClientError):
                 self._client.cancel_job(self._prepared)
+
+
+def frames_to_judge(confidences: Mapping[int, float], painted: int) -> list[int]:
+    """The least certain frames of a result, and the neighbours of the painted one.
+
+    confidences: 0 to 1, by frame. The uncertain ones lie apart, so that they show different places of the shot."""
+    apart = len(confidences) // _PARTS
+    chosen: list[int] = []
+    for frame in sorted(confidences, key=lambda frame: (confidences[frame], frame)):
+        if len(chosen) < _LEAST_CERTAIN and all(abs(frame - one) > apart for one in (*chosen, painted)):
+            chosen.append(frame)
+    return chosen + [frame for frame in (painted - 1, painted + 1) if frame in confidences and frame not in chosen]
 
 
 def _last_change(path: Path) -> float:

@@ -67,8 +67,7 @@ def earlier_keyframes(client: Client, request: JobRequest) -> list[KeyframeFile]
     for job in sorted(client.list_jobs(), key=job_number, reverse=True):
         if job.spec.shot not in shots or not job.spec.keyframes:
             continue
-        current = {keyframe.name: keyframe for keyframe in client.list_keyframes(job.spec.shot)}
-        current.update((correction.name, correction) for correction in client.list_corrections(job.spec.shot))
+        current = {keyframe.name: keyframe for keyframe in client.list_keyframes(job.spec.shot, corrections=True)}
         named = [current[name] for name in (*job.spec.keyframes, *job.spec.corrections) if name in current]
         first, last = request.frames or (-sys.maxsize, sys.maxsize)
         pictures = [

@@ -48,7 +48,7 @@ class SaveWatcher:
     on_save(path): for each save, with the file that holds it.
     on_unreadable(path): once for each file of the picture's stem in a format that the engine cannot read.
     on_error(error): when the folder cannot be watched any more; the watcher then ends.
-    existing_known: True reports only saves from now on; False reports the files that exist now as well.
+    existing_known: True reports only saves from now on; False reports the newest file that exists now as well.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class SaveWatcher:
         self._digests: dict[Path, str] = {}
         self._pending: dict[Path, _PendingSave] = {}
         self._reported: set[Path] = set()
-        if existing_known:
-            self._finished = dict(self._files())
-            self._digests = {path: digest(path) for path in self._finished}
+        existing = sorted(self._files(), key=lambda file: file[1][2])  # by time
+        self._finished = dict(existing if existing_known else existing[:-1])
+        self._digests = {path: digest(path) for path in self._finished}
         self._observer = _observe(self._folder, self._changed.set)
         self._thread = threading.Thread(target=self._run, name="paintover-saves", daemon=True)
         self._thread.start()

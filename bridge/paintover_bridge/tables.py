@@ -177,6 +177,8 @@ def print_engine(engine: engine_pb2.Engine, address: str) -> None:
             ("process", str(engine.pid)),
             ("data folder", f"{engine.data_folder} ({size(engine.data_folder_free_bytes)} free)"),
             *(("device", device_line(device)) for device in engine.devices),
+            ("workers join at", engine.workers_address),
+            ("fingerprint", engine.workers_fingerprint),
             ("models", ", ".join(engine.models)),
             ("jobs", f"{engine.jobs_running} running, {engine.jobs_waiting} waiting"),
             ("note", " ".join(engine.notes)),
@@ -189,7 +191,10 @@ def device_line(device: engine_pb2.Device) -> str:
     driver = f", driver {device.driver}" if device.driver else ""
     state = f"cannot be used ({device.problem}): {device.remedy}" if device.problem else device.tried
     waiting = "" if device.kind == "cpu" else "not tried yet"
-    return " – ".join(filter(None, [f"{device.name} ({size(device.memory_bytes)}{driver})", state or waiting]))
+    used = f"{size(device.memory_used_bytes)} of " if device.memory_used_bytes else ""
+    name = f"{device.machine}: {device.name}" if device.machine else device.name
+    words = [f"{name} ({used}{size(device.memory_bytes)}{driver})", state or waiting, ", ".join(device.running)]
+    return " – ".join(filter(None, words))
 
 
 def print_cache(cache: engine_pb2.Cache) -> None:

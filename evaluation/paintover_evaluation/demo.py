@@ -27,7 +27,7 @@ from PIL import Image
 from paintover_evaluation.scenes import DEMO
 from paintover_evaluation.sheets import contact_sheet, side_by_side
 
-WIDTH, HEIGHT, RATE = 854, 480, 24
+SIZE, SMALL_SIZE, RATE = (854, 480), (320, 180), 24
 SHOWN = (0, 6, 14, 22, DEMO.keyframe, 71)  # before, while and after the tower hides the star
 
 TO_YUV = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
@@ -40,7 +40,10 @@ def main() -> int:
     """Makes the demo's files and says where they are; returns the propagate command's exit status."""
     parser = argparse.ArgumentParser(description="Render a demo shot, propagate its painted keyframe, show the result.")
     parser.add_argument("-o", "--output", type=Path, default=Path("paintover-demo"), help="folder to write to")
-    folder: Path = parser.parse_args().output
+    parser.add_argument("--small", action="store_true", help="at {}x{}, to see soon that all works".format(*SMALL_SIZE))
+    arguments = parser.parse_args()
+    folder: Path = arguments.output
+    size = SMALL_SIZE if arguments.small else SIZE
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -49,9 +52,9 @@ def main() -> int:
     shot, keyframe, edited = folder / "shot.mp4", folder / "keyframe.png", folder / "edited.mp4"
 
     started = time.monotonic()
-    print(f"Rendering a shot of {DEMO.length} frames, {WIDTH}x{HEIGHT} ...", flush=True)
-    write_video(shot, (DEMO.render(number, WIDTH, HEIGHT).plate for number in range(DEMO.length)))
-    paint_keyframe(shot, keyframe)
+    print(f"Rendering a shot of {DEMO.length} frames, {size[0]}x{size[1]} ...", flush=True)
+    write_video(shot, (DEMO.render(number, *size).plate for number in range(DEMO.length)))
+    paint_keyframe(shot, keyframe, size)
     print(f"Painted frame {DEMO.keyframe}: {keyframe}  ({time.monotonic() - started:.0f} s)\n")
 
     status = propagate(shot, keyframe, edited)
@@ -91,10 +94,12 @@ def propagate(shot: Path, keyframe: Path, edited: Path) -> int:
             subprocess.run(stop, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
-def paint_keyframe(shot: Path, path: Path) -> None:
-    """Saves the shot's keyframe as an artist would: exported from the video itself, then painted on."""
+def paint_keyframe(shot: Path, path: Path, size: tuple[int, int]) -> None:
+    """Saves the shot's keyframe as an artist would: exported from the video itself, then painted on.
+
+    size: the shot's width and height."""
     exported = pick(shot, (DEMO.keyframe,))[DEMO.keyframe]
-    scene = DEMO.render(DEMO.keyframe, WIDTH, HEIGHT)
+    scene = DEMO.render(DEMO.keyframe, *size)
     painted = exported + (scene.truth.astype(np.int16) - scene.plate)
     Image.fromarray(np.clip(painted, 0, 255).astype(np.uint8)).save(path)
 

@@ -19,3 +19,8 @@ def keyframe_picture(data_folder: Path, source: str, frame: int, format: str = "
     stem = _NUMBERING.sub("", stem) or "shot"
     digest = hashlib.sha256(source.encode()).hexdigest()[:8]  # tells sources of one name apart
     return data_folder / "paint" / f"{stem}-{digest}" / f"{stem}_{frame:04d}.{format}"
+
+
+def draft_picture(picture: Path) -> Path:
+    """The file that shows frames of the result beside a file to paint on. Nothing watches it for saves."""
+    return picture.with_name(f"{picture.stem}_draft.psd")

@@ -110,6 +110,24 @@ def nuke_folder(machine: Machine) -> PurePath:
     return machine.path("/usr/local/share/paintover/nuke")
 
 
+def krita_folder(machine: Machine) -> PurePath:
+    """The folder of the user's Python plug-ins for Krita."""
+    if machine.system == WINDOWS:
+        return machine.variable("APPDATA", machine.home, "AppData", "Roaming").joinpath("krita", "pykrita")
+    if machine.system == MACOS:
+        return machine.at_home("Library", "Application Support", "krita", "pykrita")
+    return machine.variable("XDG_DATA_HOME", machine.home, ".local", "share").joinpath("krita", "pykrita")
+
+
+def gimp_folder(machine: Machine, version: str) -> PurePath:
+    """The folder of the user's own plug-ins, scripts and settings for a version of GIMP, "2.10" or "3.0"."""
+    if machine.system == WINDOWS:
+        return machine.variable("APPDATA", machine.home, "AppData", "Roaming").joinpath("GIMP", version)
+    if machine.system == MACOS:
+        return machine.at_home("Library", "Application Support", "GIMP", version)
+    return machine.variable("XDG_CONFIG_HOME", machine.home, ".config").joinpath("GIMP", version)
+
+
 def ofx_folder(machine: Machine) -> PurePath:
     """Where every host looks for OpenFX bundles; there is none of a user's own."""
     if machine.system == WINDOWS:
@@ -152,11 +170,17 @@ def service_files(machine: Machine) -> dict[str, PurePath]:
 def host_program(machine: Machine, host: str) -> Path | None:
     """Where a host itself is installed on this disk, the newest of several; None where it is not found.
 
-    host: "resolve", "nuke" or "photoshop"."""
+    host: "resolve", "nuke", "photoshop", "krita" or "gimp"."""
     programs = str(machine.variable("ProgramFiles", "C:\\Program Files"))
     patterns = {
         (LINUX, "resolve"): ("/opt/resolve/bin/resolve",),
         (LINUX, "nuke"): ("/usr/local/Nuke*", "/opt/Nuke*"),
+        (LINUX, "krita"): ("/usr/bin/krita", "/usr/local/bin/krita"),
+        (LINUX, "gimp"): ("/usr/bin/gimp", "/usr/local/bin/gimp"),
+        (MACOS, "krita"): ("/Applications/krita.app",),
+        (MACOS, "gimp"): ("/Applications/GIMP*.app",),
+        (WINDOWS, "krita"): (f"{programs}\\Krita*",),
+        (WINDOWS, "gimp"): (f"{programs}\\GIMP*",),
         (MACOS, "resolve"): (
             "/Applications/DaVinci Resolve*/DaVinci Resolve*.app",
             "/Applications/DaVinci Resolve*.app",

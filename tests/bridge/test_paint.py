@@ -23,7 +23,8 @@ from paintover_bridge import daemon
 from paintover_bridge.client import Client, connect
 from paintover_bridge.job_request import JobRequest
 from paintover_bridge.output import CommandOutput
-from paintover_bridge.paint import PaintOptions, PaintSession
+from paintover_bridge.paint import PaintOptions, PaintSession, frames_to_judge
+from psd_tools import PSDImage
 
 from tests.conftest import SmallShot, make_small_shot
 
@@ -124,6 +125,13 @@ def test_each_save_is_propagated_and_replaces_the_result(paint: Start, small_sho
         assert running.until("saved")["path"] == str(picture)
         assert running.until("frame")["number"] == 4
         assert running.until("done")["output"] == str(out)
+        draft = running.until("draft")
+        assert draft["frames"][-2:] == [3, 5] and len(draft["frames"]) == 5
+    groups = {group.name.partition(",")[0]: group for group in PSDImage.open(draft["path"])}
+    assert list(groups) == [f"Frame {number}" for number in reversed(draft["frames"])]  # the first is the topmost
+    shown = np.asarray(groups["Frame 5"].composite().convert("RGB"))
+    assert shown[32, 46, 0] > 150 > 110 > shown[32, 46, 1]
+    np.testing.assert_array_equal(shown[:8], small_shot.plate(5)[:8, :, ::-1])
     first = cv2.VideoCapture(str(out))
     frames = 0
     while first.read()[0]:
@@ -131,6 +139,12 @@ def test_each_save_is_propagated_and_replaces_the_result(paint: Start, small_sho
     assert frames == small_shot.count
     assert running.end(signal.SIGINT) == 0
     assert "preparing" in running.kinds()
+
+
+def test_least_certain_frames_lie_apart() -> None:
+    confidences = {frame: 1 - frame / 100 for frame in range(48)}
+    assert frames_to_judge(confidences, 20) == [47, 42, 37, 19, 21]
+    assert frames_to_judge({0: 0.5}, 0) == []
 
 
 def test_a_save_cancels_the_job_that_it_outdates(paint: Start, tmp_path: Path, folder: Path) -> None:

@@ -127,7 +127,6 @@ def test_archive_installs_runs_and_uninstalls_in_a_root(unpacked: Path, tmp_path
     assert out.stat().st_size > 1000
     started = json.loads((home / ".local/share/paintover/service.json").read_text())["command"]
     assert Path(started[0]).is_relative_to(program)
-    run(paintover, "doctor")
     assert "small shot" in run(paintover, "demo", "--help")
     unit = (home / ".config/systemd/user/paintover.service").read_text()
     assert str(program) in unit

@@ -199,6 +199,6 @@ def test_bundle_moves_to_another_user_and_folder(shot: SmallShot, tmp_path: Path
         other.write_bytes(other.read_bytes()[:-1] + b"x")
         ran = subprocess.run([*command, "--path-mapping", str(farm / "rules.json")], capture_output=True, text=True,
                              check=False, timeout=SECONDS)  # fmt: skip
-        assert ran.returncode == 2 and "is not the source that the bundle was made of" in ran.stdout
+        assert ran.returncode == 2 and "is not the source that the job was made of" in ran.stdout
     finally:
         shutil.rmtree(farm, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.resources
 import os
 import time
@@ -309,3 +310,32 @@ def test_a_shot_is_opened_scrubbed_and_painted(engine: Client, browser: WebDrive
     until(lambda: ".psd in yours, paint, and save" in browser.find_element(By.ID, "toast").text)
     said = browser.find_element(By.ID, "toast").text
     assert Path(said.split("Open ")[1].split(" in yours")[0]).is_file()
+
+
+DROP = """
+const files = Object.entries(arguments[0]).map(([name, data]) =>
+  new File([Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))], name));
+const transfer = new DataTransfer();
+for (const file of files) transfer.items.add(file);
+document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+"""
+
+
+def test_dropped_pictures_become_a_shot(engine: Client, browser: WebDriver, folder: Path) -> None:
+    small_shot = make_small_shot(folder / "dropped shot", count=3, key=1)
+    pictures = {path.name: base64.b64encode(path.read_bytes()).decode() for path in small_shot.source.iterdir()}
+    browser.get(engine.open_monitor())
+    browser.execute_script(DROP, {"notes.txt": ""})
+    until(lambda: "'notes.txt' is no video" in browser.find_element(By.ID, "toast").text)
+    [refused] = browser.get_log("browser")
+    assert "status of 400" in refused["message"]
+    browser.execute_script(DROP, dict(list(pictures.items())[:1]))
+    until(lambda: "One picture is no shot" in browser.find_element(By.ID, "toast").text)
+    browser.execute_script(DROP, pictures)
+    until(lambda: "frame 0 of 0–2" in browser.find_element(By.ID, "chooser").text)
+    until(lambda: browser.execute_script("return document.querySelector('img.frame').naturalWidth") == 96)
+    [shot] = [each for each in engine.list_shots() if "/dropped/" in each.source]
+    kept = Path(shot.source).parent
+    assert {path.name: base64.b64encode(path.read_bytes()).decode() for path in kept.iterdir()} == pictures
+    engine.delete_shot(shot.name)
+    assert not kept.exists()

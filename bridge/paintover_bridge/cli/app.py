@@ -46,6 +46,7 @@ for _command in (
     propagate.prepare,
     paint.paint,
     engine.serve,
+    engine.worker,
     engine.stop,
     engine.status,
     engine.doctor,

@@ -12,8 +12,9 @@ from paintover_bridge.errors import ClientError
 @click.option(
     "-o", "--output", "folder", metavar="FOLDER", default="paintover-demo", show_default=True, help="Where it goes."
 )
+@click.option("--small", is_flag=True, help="At 320×180, to see in a few seconds whether this machine can do it.")
 @context.common
-def demo(folder: str) -> int:
+def demo(folder: str, small: bool) -> int:
     """Render a small shot, paint a frame of it, carry the paint through, and say where to look.
 
     Takes about half a minute. Its engine works in a temporary data folder, unless --data-dir names one.
@@ -36,7 +37,7 @@ def demo(folder: str) -> int:
         )
     output, data = context.output(), context.given_data_folder()
     environment = {**os.environ, **({"PAINTOVER_DATA": data} if data else {})}
-    command = [*module_command(f"{module}.demo"), "--output", folder]
+    command = [*module_command(f"{module}.demo"), "--output", folder, *(["--small"] if small else [])]
     silent = subprocess.DEVNULL if output.as_json else None
     status = subprocess.run(command, env=environment, stdout=silent, check=False).returncode
     output.record({"folder": str(Path(folder).absolute()), "status": status})

@@ -19,19 +19,30 @@ from paintover_bridge.errors import FAILED, OK, UNAVAILABLE, ClientError
 )
 @click.option("--gpu-memory", metavar="SIZE", help="Use that much of a GPU at most: 8G.  [default: all]")
 @click.option("--cache-size", metavar="SIZE", help="Room on disk for what can be made again.  [default: 50G]")
-@click.option(
-    "--cpu-workers", metavar="N", type=click.IntRange(1), help="Processes that compute on the CPU.  [default: 1]"
-)
+@click.option("--cpu-workers", metavar="N", type=click.IntRange(1), help="Processes on the CPU.  [default: 1]")
+@click.option("--workers-listen", metavar="HOST:PORT", help="Let devices of other machines join there; see `worker`.")
+@click.option("--store", metavar="FOLDER", help="Keep stages' outputs here, where other machines see them.")
+@click.option("--ray", metavar="ADDRESS", help="Compute on the nodes of a Ray cluster, too.")
 @click.option("--metrics", is_flag=True, help="Answer /metrics for Prometheus, on the monitor's port, with the token.")
 @context.common
-def serve(listen: str, gpu_memory: str | None, cache_size: str | None, cpu_workers: int | None, metrics: bool) -> int:
+def serve(
+    listen: str,
+    gpu_memory: str | None,
+    cache_size: str | None,
+    cpu_workers: int | None,
+    workers_listen: str | None,
+    store: str | None,
+    ray: str | None,
+    metrics: bool,
+) -> int:
     """Run the engine in this terminal.
 
     It serves every client on this machine until Ctrl-C or `paintover stop`.
 
     \b
-    Example:
+    Examples:
       paintover serve --listen unix:/tmp/paintover.sock
+      paintover serve --workers-listen 0.0.0.0:7700
     """
     from paintover_bridge import daemon
     from paintover_bridge.arguments import parse_size
@@ -39,7 +50,45 @@ def serve(listen: str, gpu_memory: str | None, cache_size: str | None, cpu_worke
     sizes = {"--gpu-memory": gpu_memory, "--cache-size": cache_size}
     options = [part for name, text in sizes.items() if text for part in (name, str(parse_size(text)))]
     options += ["--cpu-workers", str(cpu_workers)] if cpu_workers else []
+    options += ["--workers-listen", workers_listen] if workers_listen else []
+    options += ["--store", store] if store else []
+    options += ["--ray", ray] if ray else []
     return daemon.serve(context.data_folder(), listen, [*options, *(["--metrics"] if metrics else [])])
+
+
+@click.command()
+@click.option("--join", "address", metavar="HOST:PORT", required=True, help="Where the engine lets workers join.")
+@click.option("--fingerprint", metavar="HEX", help="Of the engine's certificate; needed where it is not on loopback.")
+@click.option("--token-file", metavar="FILE", help="The engine's worker-token.  [default: that of the data folder]")
+@click.option("--cpu-workers", metavar="N", type=click.IntRange(0), help="Processes on the CPU.  [default: 1]")
+@click.option("--gpu-memory", metavar="SIZE", help="Use that much of a GPU at most: 8G.  [default: all]")
+@click.option("--cache-size", metavar="SIZE", help="Room on disk for what is fetched and made.  [default: 50G]")
+@click.option("--path-mapping", metavar="FILE", help="Open Job Description's rules for the engine's paths.")
+@click.option("--store", metavar="FOLDER", help="The engine's --store as this machine sees it.")
+@click.option("--name", metavar="NAME", help="What the engine calls this machine.  [default: its host name]")
+@context.common
+def worker(address: str, token_file: str | None, **given: str | int | None) -> int:
+    """Compute for an engine on another machine.
+
+    This machine's GPUs, and its processor, become devices of that engine until Ctrl-C; it may come and go at any time.
+    `paintover serve --workers-listen` prints the address, the fingerprint, and where the token is, which is brought
+    here by hand. What is fetched and made lies in the folder worker/ of the data folder.
+
+    \b
+    Example:
+      paintover worker --join ws1:7700 --fingerprint 3f5c… --token-file ws1-token
+    """
+    from paintover_bridge import daemon
+    from paintover_bridge.arguments import parse_size
+
+    folder = context.data_folder()
+    options = ["--data-dir", str(folder / "worker"), "--join", address]
+    options += ["--token-file", token_file or str(folder / "worker-token")]
+    for name, value in given.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is not None:
+            options += [option, str(parse_size(str(value)) if name in ("gpu_memory", "cache_size") else value)]
+    return daemon.become(daemon.engine_module("paintover_engine.service.workers", *options))
 
 
 @click.command()

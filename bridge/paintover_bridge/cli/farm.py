@@ -8,15 +8,15 @@ from paintover_bridge.cli import context
 from paintover_bridge.cli.job_options import JobOptions, keyframe_options, method_options, takes_job
 from paintover_bridge.errors import bad_input
 
-_STAGES = ("prepare", "propagate", "deliver")
+_STAGES = ("plate", "prepare", "propagate", "deliver")
 
 
 @click.command()
 @click.argument("job")
 @click.option("--stage", "stages", metavar="STAGE", type=click.Choice(_STAGES), multiple=True,
-              help="prepare, propagate or deliver; may be given several times.  [default: all]")  # fmt: skip
+              help="plate, prepare, propagate or deliver; several times.  [default: all but plate]")  # fmt: skip
 @click.option("--windows", metavar="A-B", help="Only these of the job's windows.  [default: all]")
-@click.option("--store", metavar="FOLDER", help="Where all tasks keep their stages.  [default: store, beside JOBFILE]")
+@click.option("--store", metavar="FOLDER|URL", help="Where all tasks keep their stages.  [default: store, by JOB]")
 @click.option("--path-mapping", metavar="FILE", help="Open Job Description's rules for the paths of other machines.")
 def render(job: str, stages: tuple[str, ...], windows: str | None, store: str | None, path_mapping: str | None) -> int:
     """Render a job of a farm, or a part of it, without an engine in the background.
@@ -29,6 +29,7 @@ def render(job: str, stages: tuple[str, ...], windows: str | None, store: str | 
     Examples:
       paintover render bundle/job.json
       paintover render bundle/job.json --store /mnt/store --stage prepare --windows 1-4
+      paintover render bundle/job.json --store s3://shots/sh010 --stage plate
     """
     from paintover_bridge import daemon
 

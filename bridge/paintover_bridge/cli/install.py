@@ -11,7 +11,7 @@ from paintover_bridge.cli import context
 if TYPE_CHECKING:
     from paintover_bridge.install import Installer
 
-_TARGETS = click.argument("targets", nargs=-1, metavar="[resolve|nuke|photoshop|ofx|service|all]...")
+_TARGETS = click.argument("targets", nargs=-1, metavar="[resolve|nuke|photoshop|krita|gimp|ofx|service|all]...")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 _ROOT = click.option(
     "--root", metavar="FOLDER", help="A folder that stands for the whole disk, for packages and tests."

@@ -35,10 +35,18 @@ from paintover_bridge.errors import bad_input
 )
 @click.option("--only", is_flag=True, help="Use this frame alone, not others of the shot that were painted before.")
 @click.option("--once", is_flag=True, help="End when the first save is carried through.")
+@click.option("--no-wait", is_flag=True, help="Write the file to paint on, begin what needs no painting, and end.")
 @context.common
 @takes_job
 def paint(
-    job: JobOptions, frame: int, kind: str | None, editor: str | None, picture: str | None, only: bool, once: bool
+    job: JobOptions,
+    frame: int,
+    kind: str | None,
+    editor: str | None,
+    picture: str | None,
+    only: bool,
+    once: bool,
+    no_wait: bool,
 ) -> int:
     """Paint on one frame in your editor; every save is carried through the shot.
 
@@ -61,7 +69,7 @@ def paint(
     from paintover_bridge.editors import choose
     from paintover_bridge.paint import PaintOptions, PaintSession
 
-    options = PaintOptions(frame, picture, (kind or "psd").lower(), only=only, once=once)
+    options = PaintOptions(frame, picture, (kind or "psd").lower(), only=only, once=once, wait=not no_wait)
     folder = context.data_folder()
     program = choose(editor, folder)
     with context.connected() as client:

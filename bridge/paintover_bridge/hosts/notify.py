@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 
 from paintover_local.processes import detached
 
@@ -24,7 +25,7 @@ def notify(sentence: str) -> bool:
     if command is None:
         return False
     try:
-        subprocess.Popen(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -34,6 +35,7 @@ def notify(sentence: str) -> bool:
         )
     except OSError:
         return False
+    threading.Thread(target=process.wait, name="paintover-notify", daemon=True).start()  # reaps the process
     return True
 
 

@@ -22,7 +22,7 @@ from paintover_engine.compose.matte import Plane, disc, extend
 _BESIDE = 3  # pixels from the matte up to which a frame's background is not remembered
 _TOLERANCE = 0.06  # difference in scaled L*a*b* that noise and light make
 _PIXEL = 0.7  # share of the local contrast that a misplacement makes
-_REMEMBERED = 0.97  # certainty that is left, a frame, of what is not seen
+_REMEMBERED = 0.97  # confidence that is left, a frame, of what is not seen
 _SAME, _OTHER = -6.0, 4.0  # log-odds of the object where the frame shows what is remembered, and where it does not
 _STEEPNESS = 6.0  # of the log-odds, over the difference in tolerances
 _EVEN = 1.7  # the difference, in tolerances, that says neither
@@ -44,8 +44,8 @@ class Background:
     def moved(self, backward: Field, forward: Field, hidden: NDArray[np.uint8]) -> Background:
         """The same in the next frame. backward: flow from it to this one; forward: from this one; hidden: (h, w), 1
         where the object may be in it. There the background moves as its surroundings."""
-        trust = consistency(backward, forward) * (1 - hidden)
-        motion = extend(backward, trust)
+        confidence = consistency(backward, forward) * (1 - hidden)
+        motion = extend(backward, confidence)
         lab, seen = warp(self.lab, motion), warp(self.seen, motion)
         return Background(lab, seen * within_picture(endpoints(motion), seen.shape))
 

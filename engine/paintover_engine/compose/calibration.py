@@ -6,15 +6,18 @@ keyframe shows the true edit on its own frame, so that what was propagated there
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from paintover_engine.compose.matte import Plane
 
-_LEAST = 0.02  # quality of an edit of which little is right
-_STEEPNESS = 3.0  # exponent of the weights' odds
-_ROUNDING = 0.05  # of quality, that keyframes themselves may be wrong by
+_LEAST = 0.02  # share of an edit that is right, where little is
+_STEEPNESS = 3.0  # exponent of the odds
+_ROUNDING = 0.05  # share that is wrong beside a keyframe, too
+_EXPECTED = 0.5  # error where another keyframe is reached, on the mean
+_UNSURE = 0.5  # confidence from which on an error is measured
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,12 @@ class Calibration:
     def weight(self, confidence: float) -> float:
         """How much the edit counts in a frame where its confidence is given; 0 where that shows another scene.
 
-        Its quality, 1 on the keyframe, falls as its confidence does, to `overlap` in the frame that is known; the
-        weight is the quality's odds cubed."""
+        Confidences are products along the way, so that an edit's error grows as their logarithm does: from 0 on the
+        keyframe to what it is in the frame that is known, which counts half, because an edit may be lost in that frame
+        alone. The weight is the odds of being right, cubed."""
         if confidence <= 0:
             return 0.0
-        error = (1 - self.overlap) * (1 - confidence) / max(1e-3, 1 - self.confidence)
-        quality = float(np.clip(1 - error, _LEAST, 1))
-        return float((quality / (1 - quality + _ROUNDING)) ** _STEEPNESS)
+        way = math.log(min(confidence, 0.999)) / math.log(min(self.confidence, _UNSURE) + 1e-9)
+        error = way * (1 - self.overlap + _EXPECTED) / 2
+        right = min(1.0, max(_LEAST, 1 - error))
+        return float((right / (1 - right + _ROUNDING)) ** _STEEPNESS)

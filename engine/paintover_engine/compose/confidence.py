@@ -1,13 +1,13 @@
 """How far the edit in a frame is to be trusted, measured on the plate: whether it comes from where the keyframe was
-painted, and whether it and its surroundings look as they did there.
+painted, how much it had to be corrected on the way, and whether it and its surroundings look as they did there.
 
-The confidence is a product of four measures, each 0 to 1 and 1 on the keyframe:
+The confidence is a product of five measures, each 0 to 1 and 1 on the keyframe:
 
-    agreement^½ · (0.3 + 0.7 covered) · alike · surrounded
+    agreement² · e^-corrected · (0.3 + 0.7 covered)^½ · alike^¼ · surrounded^½
 
-Its form was chosen on shots whose true edit is known, so that it ranks their frames and is below 0.5 where the edit is
-plainly wrong; `covered` does not reach 0 because flow alone loses what moves fast, which the matte may have kept.
-`benchmarks/confidence.py` shows how well it ranks.
+and less where the edit is out of sight. Its exponents were chosen on shots whose true edit is known, so that it ranks
+their frames and is below 0.5 where the edit is plainly wrong; `covered` does not reach 0 because flow alone loses what
+moves fast, which the matte may have kept. `benchmarks/confidence.py` shows how well it ranks.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from paintover_engine.compose.reason import Reason
 
 _SURROUNDINGS = 12  # pixels around the matte that count as its surroundings
 _OUT_OF_SIGHT = 0.02  # share of the keyframe's matte below which the edit is out of sight
+_HIDDEN = 0.4  # factor of the confidence of an edit that is out of sight
 _BINS = 16
 _RANGES = [0.0, 2.01, -2.5, 2.5, -2.5, 2.5]  # of scaled L*, a*, b*
 _UNEDITED = 1e-3  # confidence of an edit of which nothing is right
@@ -37,22 +38,25 @@ class Trail:
     """How an edit came from its keyframe to a frame.
 
     offset: (h, w, 2), the chained flow from the frame's pixels to the keyframe. agreement: 0..1, the product over the
-    frames in between of how far the matte agreed with the one that motion alone would give (Dice coefficient ^ ¼)."""
+    frames in between of how far the matte agreed with the one that motion alone would give (Dice coefficient ^ ¼).
+    corrected: how much of the matte differs from that in the frame itself, over the matte's area."""
 
     offset: Field
     agreement: float
+    corrected: float = 0.0
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Of an edit in a frame, each 0..1.
+    """Of an edit in a frame, each 0..1 if not said otherwise.
 
-    agreement: as of its `Trail`. covered: share of the keyframe's region, moved along the trail, that lies in the
-    matte. alike, surrounded: likeness of the colours in the matte and of those around it to the keyframe's
-    (Bhattacharyya coefficient). seen: the matte's area over the keyframe's; grown: over that of the keyframe's region,
-    moved along the trail."""
+    agreement, corrected (0 and more): as of its `Trail`. covered: share of the keyframe's region, moved along the
+    trail, that lies in the matte. alike, surrounded: likeness of the colours in the matte and of those around it to the
+    keyframe's (Bhattacharyya coefficient). seen: the matte's area over the keyframe's; grown: over that of the
+    keyframe's region, moved along the trail."""
 
     agreement: float
+    corrected: float
     covered: float
     alike: float
     surrounded: float
@@ -62,12 +66,13 @@ class Measures:
     @property
     def confidence(self) -> float:
         """0..1."""
-        return float(np.clip(self._kept * self.alike * self.surrounded, _UNEDITED, 1))
+        tracked = self.agreement**2 * np.exp(-self.corrected) * self._reached**0.5
+        looks = self.alike**0.25 * self.surrounded**0.5
+        return float(np.clip(tracked * looks * (_HIDDEN if self.seen < _OUT_OF_SIGHT else 1), _UNEDITED, 1))
 
     @property
-    def _kept(self) -> float:
-        """0..1: how much of the edit came along."""
-        return float(np.sqrt(self.agreement)) * (0.3 + 0.7 * self.covered)
+    def _reached(self) -> float:
+        return 0.3 + 0.7 * self.covered
 
     @property
     def reason(self) -> Reason:
@@ -75,7 +80,7 @@ class Measures:
         if self.seen < _OUT_OF_SIGHT:
             return Reason.OUT_OF_SIGHT
         causes = (
-            (self._kept, Reason.LOST if self.grown < 1 else Reason.SPREAD),
+            (self.agreement**0.5 * self._reached, Reason.LOST if self.grown < 1 else Reason.SPREAD),
             (self.alike, Reason.CHANGED),
             (self.surrounded, Reason.DRIFTED),
         )
@@ -99,7 +104,8 @@ class ConfidenceMeter:
         motion alone; matte: what it was corrected to."""
         both = float(matte.sum() + prior.sum())
         dice = 2 * float(np.minimum(matte, prior).sum()) / both if both > 1 else 1.0
-        return Trail(backward + warp(trail.offset, backward), trail.agreement * dice**0.25)
+        corrected = float(cv2.absdiff(matte, prior).sum()) / max(1.0, float(matte.sum()))
+        return Trail(backward + warp(trail.offset, backward), trail.agreement * dice**0.25, corrected)
 
     def corrected(self, trail: Trail, outside: NDArray[np.bool_]) -> Trail:
         """The trail of a frame whose matte the artist corrected: it agrees with that, and what is drawn as `outside`
@@ -115,6 +121,7 @@ class ConfidenceMeter:
         inside, around = _histograms(frame.lab, matte)
         return Measures(
             agreement=trail.agreement,
+            corrected=trail.corrected,
             covered=float(np.minimum(moved, matte).sum()) / reached,
             alike=_likeness(inside, self._inside),
             surrounded=_likeness(around, self._around),

@@ -33,7 +33,7 @@ class DrawnMatte:
         """What was found, corrected, and certain where the correction says anything."""
         if self.kind is KeyframeKind.ROTO:
             return Evidence(self.matte, np.ones_like(self.matte))
-        return Evidence(corrected(self.kind, self.matte, found.matte), np.maximum(found.certainty, self.matte))
+        return Evidence(corrected(self.kind, self.matte, found.matte), np.maximum(found.confidence, self.matte))
 
     def overruled(self, on_key: Plane) -> Plane:
         """(h, w) 0..1: where the matte that the keyframe has on the registered surface, `on_key`, is wrong."""

@@ -112,7 +112,7 @@ def magnitudes(field: Field) -> Plane:
 
 
 def consistency(forward: Field, backward: Field, bounds: Bounds | None = None) -> Plane:
-    """Trust in a flow by the forward-backward test (Sundaram, Brox, Keutzer: Dense point trajectories by
+    """Confidence in a flow by the forward-backward test (Sundaram, Brox, Keutzer: Dense point trajectories by
     GPU-accelerated large displacement optical flow, ECCV 2010).
 
     forward: first -> second, of `bounds` alone where they are given; backward: second -> first, of the whole picture.

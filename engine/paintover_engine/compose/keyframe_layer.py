@@ -27,8 +27,8 @@ class KeyframeLayer:
     """One keyframe's edit as a layer over some frames.
 
     frame: the keyframe's number. size: (width, height) of the plate. colour: what its paint does. tracked: None of a
-    grade. spans: the frames that it was propagated to. paint: the keyframe's; needed of a mapped edit alone.
-    corrections: those of the spans' frames."""
+    grade. spans: the frames that it was propagated to. paint: the keyframe's; needed of a mapped edit alone. fill: as
+    in `PaintLayer`. corrections: those of the spans' frames."""
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class KeyframeLayer:
         tracked: TrackedEdit | None,
         spans: Sequence[tuple[Span, Propagated]],
         paint: Paint | None,
+        fill: bool = False,
         corrections: Sequence[Correction] = (),
     ) -> None:
         self.frame = frame
@@ -47,7 +48,7 @@ class KeyframeLayer:
         self._spans = spans
         self._colour = ColourMap(colour.table, 0.0)
         self._mapped = tracked is not None and tracked.mapped
-        self._layer = PaintLayer(paint, self._colour, colour.drawn, tracked.firmness) if tracked else None
+        self._layer = PaintLayer(paint, self._colour, colour.drawn, tracked.firmness, fill) if tracked else None
 
     def calibrated(self, calibration: Calibration | None) -> KeyframeLayer:
         """The layer beside another keyframe's."""

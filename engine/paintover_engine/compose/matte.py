@@ -11,26 +11,30 @@ Plane = NDArray[np.float32]  # (h, w)
 
 _SUM = np.ones((1, 3), np.float32)
 _SPECK = 24  # pixels of an island or a hole that are noise
+_FAINTEST = 1 / 255  # less of the paint is not seen, and cannot be divided by
 _ENOUGH = 1000  # side of the middle part of a picture that its noise is estimated on
 _COMPRESSION = 4.0 / 255  # standard deviation of the strongest compression that a keyframe comes with
 _SIGNIFICANT = 4.0  # standard deviations of compression noise that a difference must exceed to be paint
 
 
-def difference_matte(plate: NDArray[np.float32], edited: NDArray[np.float32]) -> NDArray[np.float32]:
+def difference_matte(
+    plate: NDArray[np.float32], edited: NDArray[np.float32], noise: float | None = None
+) -> NDArray[np.float32]:
     """Where a painted picture differs from its plate, 0..1.
 
-    plate, edited: (H, W, 3) float32, display-encoded (1 = white). Returns (H, W) float32: exactly 0 where the two are
-    the same but for rounding or compression noise, 1 where the paint is plainly visible, in between on soft paint.
-    Specks and holes of a few pixels are removed."""
+    plate, edited: (H, W, 3) float32, display-encoded (1 = white). noise: `compression_noise` of the two, where that is
+    known. Returns (H, W) float32: exactly 0 where the two are the same but for rounding or compression noise, 1 where
+    the paint is plainly visible, in between on soft paint. Specks and holes of a few pixels are removed."""
     r, g, b = cv2.split(cv2.absdiff(edited, plate))
     difference = cv2.max(cv2.max(r, g), b)  # NumPy's maximum over an axis of three is slow
-    noise = _noise(plate, edited)
+    noise = compression_noise(plate, edited) if noise is None else noise
     low = max(0.5 / 255, _SIGNIFICANT * noise)
     matte = np.clip((difference - low) / (10.0 / 255), 0.0, 1.0).astype(np.float32)
+    matte[matte < _FAINTEST] = 0
     return clean(matte, smallest_island=_SPECK if noise > 0 else 1)
 
 
-def _noise(plate: NDArray[np.float32], edited: NDArray[np.float32]) -> float:
+def compression_noise(plate: NDArray[np.float32], edited: NDArray[np.float32]) -> float:
     """The standard deviation of the noise that compression added to a picture, 0 for none.
 
     Estimated on the finest detail of what a grade does not explain (Immerkaer: Fast noise variance estimation, CVIU

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose import colour_map
 from paintover_engine.compose.colour_map import ColourMap
+from paintover_engine.compose.fill import continued
 from paintover_engine.compose.flow import shrink
 from paintover_engine.compose.matte import disc, extend
 from paintover_engine.media.bounds import Bounds, bounds_of
@@ -26,7 +27,11 @@ SURROUNDINGS = 32
 
 Mode = Literal["auto", "colour", "paint", "grade"]
 
+_UNEXPLAINED = 0.06  # share of a change, in square, that a colour map leaves where it does not explain it
+_TEXTURED = 0.3  # likewise of a compressed picture's finest detail, which is noise below that
+_BLOCK = (4, 4)  # pixels over which the noise of compression cancels
 _SOLID = 0.1  # a matte above this shows the painted colour well enough
+_EDGE = 4  # pixels at the paint's edge that mix it with what lies beside
 
 
 @dataclass(frozen=True)
@@ -45,30 +50,32 @@ class ColourEdit:
 @dataclass(frozen=True)
 class Paint:
     """A keyframe: its plate and picture, the matte, and `painted` such that plate · (1 - matte) + painted · matte is
-    what the artist sees. Display-encoded."""
+    what the artist sees. Display-encoded. compressed: the picture holds the noise of lossy compression."""
 
     plate: Picture
     picture: Picture
     painted: Picture
     matte: Plane
+    compressed: bool = False
 
     @staticmethod
-    def of(plate: Picture, picture: Picture, matte: Plane, given: bool) -> Paint:
+    def of(plate: Picture, picture: Picture, matte: Plane, given: bool, compressed: bool = False) -> Paint:
         """given: the matte is the artist's own, and the picture shows the paint at full strength; else the matte was
         computed from the difference, and the picture shows the paint composited through it."""
         if given:
-            return Paint(plate, picture, picture, matte)
+            return Paint(plate, picture, picture, matte, compressed)
         x, y, width, height = bounds_of(matte)
         part = np.s_[y : y + height, x : x + width]
         painted, opacity = picture.copy(), np.where(matte[part] > 0, matte[part], np.float32(1))
         painted[part] = plate[part] + (picture[part] - plate[part]) / opacity[..., None]
-        return Paint(plate, picture, painted, matte)
+        return Paint(plate, picture, painted, matte, compressed)
 
     def cropped(self, margin: int) -> tuple[Paint, Bounds]:
         """The paint with `margin` pixels around it, and the bounds of that."""
         x, y, width, height = bounds = bounds_of(self.matte, margin)
         part = np.s_[y : y + height, x : x + width]
-        return Paint(self.plate[part], self.picture[part], self.painted[part], self.matte[part]), bounds
+        plate, picture, painted = (each[part] for each in (self.plate, self.picture, self.painted))
+        return Paint(plate, picture, painted, self.matte[part], self.compressed), bounds
 
     def colour(self) -> ColourMap:
         """The colour map nearest to the paint."""
@@ -91,9 +98,14 @@ class Paint:
     def is_drawn(self, colour: ColourMap) -> bool:
         """Whether some of the paint is plainly no function of the plate's colour: a mark, a texture, a removal."""
         inside = (self.matte > 0.5).astype(np.float32)
-        error = cv2.blur(((colour(self.plate) - self.painted) ** 2).sum(-1) * inside, (31, 31))
+        unexplained = (colour(self.plate) - self.painted) * inside[..., None]
+        error = cv2.blur((unexplained**2).sum(-1), (31, 31))
         change = cv2.blur(((self.painted - self.plate) ** 2).sum(-1) * inside, (31, 31))
-        return bool(((error > 0.06 * change) & (inside > 0)).sum() > 0.02 * inside.sum())
+        plain = error > _UNEXPLAINED * change
+        if self.compressed:  # its noise is fine
+            coarse = cv2.blur((cv2.blur(unexplained, _BLOCK) ** 2).sum(-1), (31, 31))
+            plain = (coarse > _UNEXPLAINED * change) | (error > _TEXTURED * change)
+        return bool((plain & (inside > 0)).sum() > 0.02 * inside.sum())
 
     def is_soft(self) -> bool:
         """Whether the matte fades over more than an antialiased edge does."""
@@ -101,21 +113,32 @@ class Paint:
         wide = cv2.morphologyEx(partial, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
         return bool(wide.sum() > 0.05 * max(1, int((self.matte > SUPPORT).sum())))
 
-    def transmission(self) -> Picture:
+    def transmission(self, fill: bool = False) -> Picture:
         """(H, W, 1) 0..1: how much of the plate's own detail the paint lets through around each pixel: 0 for opaque
         paint, 1 where it only adds to the plate. It is the regression slope of the picture's fine detail on the
         plate's, as in a guided filter (He, Sun, Tang: Guided image filtering, 2010, eq. 5); extrapolated beyond the
-        paint."""
-        solid = (self.matte > _SOLID).astype(np.float32)
+        paint. fill: 0 there, as paint that goes on is opaque."""
+        solid = self._solid(fill)
         plate = self.plate - cv2.GaussianBlur(self.plate, (0, 0), 2)
         painted = self.painted - cv2.GaussianBlur(self.painted, (0, 0), 2)
         covariance = cv2.GaussianBlur((plate * painted).sum(-1) * solid, (0, 0), 3)
         variance = cv2.GaussianBlur((plate * plate).sum(-1) * solid, (0, 0), 3)
-        return extend(np.clip((covariance + 1e-6) / (variance + 1e-6), 0, 1)[..., None], solid)
+        slope = np.clip((covariance + 1e-6) / (variance + 1e-6), 0, 1)
+        return (slope * solid)[..., None] if fill else extend(slope[..., None], solid)
 
-    def residual(self, base: Picture) -> Picture:
-        """(H, W, 3): the paint less a base computed from the plate, extrapolated beyond the paint's edge."""
-        return extend(self.painted - base, (self.matte > _SOLID).astype(np.float32))
+    def residual(self, base: Picture, fill: bool = False) -> Picture:
+        """(H, W, 3): the paint less a base computed from the plate, extrapolated beyond the paint's edge. fill: the
+        paint itself goes on there, with its texture; the base is 0 there."""
+        if fill:
+            return continued(self.painted, self._solid(fill)) - base
+        return extend(self.painted - base, self._solid(fill))
+
+    def _solid(self, fill: bool) -> Plane:
+        """(H, W) 0 or 1: where the painted colour is seen well enough. fill: to go on from it, for which an edge is
+        none, where it is mixed with what lies beside."""
+        solid = (self.matte > _SOLID).astype(np.uint8)
+        inner = cv2.erode(solid, disc(_EDGE)) if fill else solid
+        return (inner if inner.any() else solid).astype(np.float32)
 
     def opacity(self) -> Plane:
         """(H, W) 0..1: the matte inside its edge, extrapolated beyond it: slow fades remain, hard edges do not."""

@@ -73,13 +73,13 @@ class PlanarParts:
             if points is not None and len(points) >= _LEAST:
                 yield Part(mask.astype(np.float32), np.asarray(points, np.float32).reshape(-1, 2))
 
-    def place(self, before: Field, trust: Plane, previous: Grey, frame: Grey) -> Iterator[Placed]:
+    def place(self, before: Field, confidence: Plane, previous: Grey, frame: Grey) -> Iterator[Placed]:
         """The parts that move as planes from the frame before to a frame, and where they are.
 
-        before, trust: (h, w[, 2]), the registration of the frame before; previous, frame: the two, of twice its
+        before, confidence: (h, w[, 2]), the registration of the frame before; previous, frame: the two, of twice its
         size."""
         for part in self._parts:
-            last = _plane_of(before, warp(part.mask, before) * trust)
+            last = _plane_of(before, warp(part.mask, before) * confidence)
             if last is None:
                 continue
             placed = self._refined(self._tracked(part, last, previous, frame), part, frame)

@@ -70,7 +70,7 @@ def propagate(
             known.clear()
         if not taken.events & FrameEvent.PASSED:
             state = states[-1]
-            known[taken.number] = (to_bytes(state.matte), to_bytes(state.evidence.certainty))
+            known[taken.number] = (to_bytes(state.matte), to_bytes(state.evidence.confidence))
     lost = scene.last_seen != numbers[-1]
     return tracker.propagated(states[::step], state, scene.last_seen if lost else None, corrected)
 
@@ -84,20 +84,20 @@ def _known(spans: Sequence[tuple[Span, Propagated]], step: int) -> dict[int, Pac
     correction. spans: the nearest first."""
     known: dict[int, Packed] = {}
     for (first, _), found in spans:
-        if found.matte is None or found.certainty is None:
+        if found.matte is None or found.matte_confidence is None:
             continue
         for index, number in enumerate(range(first, first + len(found.matte))):
             outdated = found.corrected is not None and step * number < step * found.corrected
             shown = found.confidence[index] > 0 and not found.events[index] & FrameEvent.PASSED
             if shown and not outdated:
-                known[number] = (found.matte[index], found.certainty[index])
+                known[number] = (found.matte[index], found.matte_confidence[index])
         if found.corrected is not None:
             break
     return known
 
 
-def _evidence(matte: NDArray[np.uint8], certainty: NDArray[np.uint8]) -> Evidence:
-    return Evidence(from_bytes(matte), from_bytes(certainty))
+def _evidence(matte: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> Evidence:
+    return Evidence(from_bytes(matte), from_bytes(confidence))
 
 
 def propagate_grade(

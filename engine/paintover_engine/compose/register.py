@@ -55,11 +55,11 @@ _INLIERS = 8  # features that must agree on a place
 
 @dataclass
 class Registration:
-    """offset: (h, w, 2), from a frame's pixel to where it stood on the keyframe, in pixels; trust: (h, w) 0..1, 0 far
-    from the paint."""
+    """offset: (h, w, 2), from a frame's pixel to where it stood on the keyframe, in pixels; confidence: (h, w) 0..1,
+    0 far from the paint."""
 
     offset: Field
-    trust: Plane
+    confidence: Plane
 
     @staticmethod
     def identity(height: int, width: int) -> Registration:
@@ -93,15 +93,15 @@ class Registrar:
     ) -> Registration:
         """The next frame's registration. backward: flow from it to the frame of `before`; forward: from that frame to
         it. previous, sharp: that frame and this one."""
-        chained = Registration(backward + warp(before.offset, backward), warp(before.trust, backward))
-        visible = warp(self._around, chained.offset) * chained.trust
+        chained = Registration(backward + warp(before.offset, backward), warp(before.confidence, backward))
+        visible = warp(self._around, chained.offset) * chained.confidence
         x, y, width, height = bounds = bounds_of((visible > 0.05).astype(np.float32), 2 * _AROUND)
         part = np.s_[y : y + height, x : x + width]
-        found = Registration(chained.offset, np.zeros_like(chained.trust))
+        found = Registration(chained.offset, np.zeros_like(chained.confidence))
         if width > 0:
-            trust = chained.trust[part] * consistency(backward[part], forward, bounds)
-            here = self._corrected(Registration(chained.offset[part], trust), backward[part], sharp, bounds)
-            found.offset[part], found.trust[part] = here.offset, here.trust
+            confidence = chained.confidence[part] * consistency(backward[part], forward, bounds)
+            here = self._corrected(Registration(chained.offset[part], confidence), backward[part], sharp, bounds)
+            found.offset[part], found.confidence[part] = here.offset, here.confidence
         found = self._with_planes(found, before, previous, sharp)
         if self._visible_share(found) >= _LOST:
             self._searched = False
@@ -113,8 +113,9 @@ class Registrar:
         self, free: Registration, before: Registration, previous: NDArray[np.uint8], sharp: NDArray[np.uint8]
     ) -> Registration:
         """The registration with each part that moves as a plane moved as one, where that explains more of the frame: a
-        free field loses what has no texture of its own. Its trust is by its looks alone, in the light it has now."""
-        for placed in self._planes.place(before.offset, before.trust, previous, sharp):
+        free field loses what has no texture of its own. Its confidence is by its looks alone, in the light it has
+        now."""
+        for placed in self._planes.place(before.offset, before.confidence, previous, sharp):
             x, y, width, height = bounds = bounds_of(placed.mask, 2 * _BESIDE)
             if min(width, height) < 4:
                 continue
@@ -122,13 +123,13 @@ class Registrar:
             mask, offset = placed.mask[part], placed.offset[part]
             gain = self._gain(offset, frame, mask, bounds)
             agreement = self._agreement(offset, frame, bounds, gain)
-            trust = _ramp(agreement, 0.1, 0.3)
-            others = self._agreement(free.offset[part], frame, bounds, gain) * free.trust[part]
-            if float((mask * (agreement * trust - others)).sum()) < _PLANE_BETTER * float(mask.sum()):
+            confidence = _ramp(agreement, 0.1, 0.3)
+            others = self._agreement(free.offset[part], frame, bounds, gain) * free.confidence[part]
+            if float((mask * (agreement * confidence - others)).sum()) < _PLANE_BETTER * float(mask.sum()):
                 continue
             near = np.clip(cv2.GaussianBlur(cv2.dilate(mask, np.ones((_BESIDE_PLANE,) * 2, np.uint8)), (0, 0), 2), 0, 1)
             free.offset[part] += near[..., None] * (offset - free.offset[part])
-            free.trust[part] += near * (trust - free.trust[part])
+            free.confidence[part] += near * (confidence - free.confidence[part])
         return free
 
     def _gain(self, offset: Field, frame: NDArray[np.uint8], mask: Plane, bounds: Bounds) -> float:
@@ -145,24 +146,26 @@ class Registrar:
         corrected."""
         frame = _coarse(sharp, bounds)
         offset = chained.offset + self._regularised(backward, chained.offset, frame, bounds) - backward
-        offset = _continued(offset, chained.trust * self._warped(self._around, offset, bounds))
+        offset = _continued(offset, chained.confidence * self._warped(self._around, offset, bounds))
         offset = self._without_drift(offset, self._agreement(offset, frame, bounds), sharp, bounds)
         agreement = self._agreement(offset, frame, bounds)
-        trust = np.maximum(chained.trust, _ramp(agreement, 0.5, 0.8))  # either the chain or the appearance
-        trust = np.minimum(trust, _ramp(agreement, 0.02, 0.15))  # but nothing that looks plainly different
-        return Registration(offset, self._lowered_trust(trust, chained.trust, agreement, offset, bounds))
+        confidence = np.maximum(chained.confidence, _ramp(agreement, 0.5, 0.8))  # either the chain or the appearance
+        confidence = np.minimum(confidence, _ramp(agreement, 0.02, 0.15))  # but nothing that looks plainly different
+        return Registration(offset, self._lowered_confidence(confidence, chained.confidence, agreement, offset, bounds))
 
-    def _lowered_trust(self, trust: Plane, chained: Plane, agreement: Plane, offset: Field, bounds: Bounds) -> Plane:
-        """The trust, lowered where little of a component is visible: the rest may lie on what occludes it, so that its
-        appearance must agree however sure the chain is; and of a sliver the chain must be sure, too."""
+    def _lowered_confidence(
+        self, confidence: Plane, chained: Plane, agreement: Plane, offset: Field, bounds: Bounds
+    ) -> Plane:
+        """The confidence, lowered where little of a component is visible: the rest may lie on what occludes it, so that
+        its appearance must agree however sure the chain is; and of a sliver the chain must be sure, too."""
         for component in self._components:
             mask = self._warped(component, offset, bounds)
-            share = float((mask * trust).sum()) / float(component.sum())
+            share = float((mask * confidence).sum()) / float(component.sum())
             if share < _LOST:
-                least = np.minimum(trust, _ramp(agreement, 0.2, 0.6))
+                least = np.minimum(confidence, _ramp(agreement, 0.2, 0.6))
                 least = np.minimum(least, chained) if share < _SLIVER else least
-                trust = np.asarray(trust + mask * (least - trust), np.float32)
-        return trust
+                confidence = np.asarray(confidence + mask * (least - confidence), np.float32)
+        return confidence
 
     def _warped(self, on_key: Plane, offset: Field, bounds: Bounds) -> Plane:
         """A plane of the keyframe warped to the frame, of its `bounds` alone."""
@@ -257,7 +260,7 @@ class Registrar:
 
     def _visible_share(self, registration: Registration) -> float:
         """0..1: the share of the painted region that is visible in the frame."""
-        return float((warp(self._region, registration.offset) * registration.trust).sum()) / max(
+        return float((warp(self._region, registration.offset) * registration.confidence).sum()) / max(
             1.0, float(self._region.sum())
         )
 
@@ -312,8 +315,8 @@ class Registrar:
         offset: Field = cv2.transform(grid, affine) - grid
         for _ in range(2):
             offset = self._without_drift(offset, self._agreement(offset, frame, self._whole), sharp, self._whole)
-        trust = _ramp(self._agreement(offset, frame, self._whole), 0.2, 0.6) * warp(self._around, offset)
-        return Registration(offset, trust)
+        confidence = _ramp(self._agreement(offset, frame, self._whole), 0.2, 0.6) * warp(self._around, offset)
+        return Registration(offset, confidence)
 
 
 def _smoothed(field: Field, weight: Plane, sigma: float, least: float) -> Field:
@@ -352,14 +355,14 @@ def _ramp(plane: Plane, low: float, high: float) -> Plane:
     return np.asarray(np.clip((plane - low) / (high - low), 0, 1), np.float32)
 
 
-def _continued(offset: Field, trust: Plane) -> Field:
+def _continued(offset: Field, confidence: Plane) -> Field:
     """The offset where it is trusted, and a smooth extrapolation of it elsewhere."""
-    weight = _ramp(trust, 0.2, 0.6)
-    if weight.max() < 0.5 or trust.min() >= 0.2:
+    weight = _ramp(confidence, 0.2, 0.6)
+    if weight.max() < 0.5 or confidence.min() >= 0.2:
         return offset
     affine = affine_motion(offset, weight)
     continued = affine + extend(offset - affine, weight)
-    return np.where(trust[..., None] < 0.2, continued, offset)
+    return np.where(confidence[..., None] < 0.2, continued, offset)
 
 
 def _components(region: Plane) -> list[Plane]:

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from types import FrameType
@@ -15,9 +16,10 @@ from types import FrameType
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.farm.bundle import BundleRequest, write_bundle
 from paintover_engine.farm.job_file import STORE
-from paintover_engine.farm.path_mapping import read_rules
-from paintover_engine.farm.render import Report, Step, render
+from paintover_engine.farm.render import ALL, Report, Step, render
 from paintover_engine.jobs.environment import environment_error
+from paintover_engine.jobs.objects import is_url
+from paintover_engine.jobs.path_mapping import read_rules
 from paintover_engine.methods.planning import Span
 
 FAILED, BAD_INPUT, NO_RESOURCES, INTERRUPTED = 1, 2, 4, 130
@@ -38,7 +40,7 @@ def main() -> int:
     commands.add_parser("bundle")
     task = commands.add_parser("render")
     task.add_argument("job", type=Path)
-    task.add_argument("--store", type=Path)
+    task.add_argument("--store")
     task.add_argument("--stage", type=Step, action="append", choices=list(Step))
     task.add_argument("--windows", type=_span)
     task.add_argument("--path-mapping", type=Path)
@@ -71,17 +73,20 @@ def _render(arguments: argparse.Namespace, report: Report) -> None:
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):  # the last is what farms send on Windows
         if number := getattr(signal, name, None):
             signal.signal(number, cancel)
-    store = (arguments.store or arguments.job.parent / STORE).absolute()
-    os.environ["PAINTOVER_DATA"] = str(store)  # models are looked for there, too; a farm's user may have no home
-    render(
-        arguments.job.absolute(),
-        store,
-        arguments.stage or list(Step),
-        arguments.windows,
-        read_rules(arguments.path_mapping),
-        report,
-        cancelled.is_set,
-    )
+    store = str(arguments.store or (arguments.job.parent / STORE).absolute())
+    with tempfile.TemporaryDirectory(prefix="paintover-") as scratch:
+        # Models are looked for there, too; a farm's user may have no home.
+        os.environ["PAINTOVER_DATA"] = scratch if is_url(store) else os.path.abspath(store)
+        render(
+            arguments.job.absolute(),
+            store,
+            Path(scratch),
+            arguments.stage or list(ALL),
+            arguments.windows,
+            read_rules(arguments.path_mapping),
+            report,
+            cancelled.is_set,
+        )
 
 
 def _span(text: str) -> Span:

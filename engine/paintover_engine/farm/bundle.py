@@ -30,8 +30,7 @@ from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.keyframe_kind import KeyframeKind, check_corrected_frames
 from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.output import check_output, check_sidecar
-from paintover_engine.media.plate import Plate
-from paintover_engine.media.source import content_digest, open_source, probe
+from paintover_engine.media.source import Source, content_digest, open_source, probe
 from paintover_engine.methods.planning import Span
 from paintover_engine.methods.registry import (
     MethodSpec,
@@ -144,11 +143,9 @@ def _describe(request: BundleRequest, bundle: Path, keyframes: Path) -> tuple[Fa
         if request.mattes:
             check_mattes(request.mattes, info, request.overwrite, paintings, files)
     notes = list(info.notes)
-    refs = []
     with open_source(info) as source:
-        for given in sorted(request.keyframes, key=lambda key: key.frame):
-            plate = source.read(given.frame)
-            refs.append(_stored(given, plate, info, keyframes, notes))
+        given = sorted(request.keyframes, key=lambda key: key.frame)
+        refs = [_stored(each, source, info, keyframes, notes) for each in given]
     kept = kept_of(request, info)
     stages = needed_for(
         plan_stages(spec, info, refs, parameters, model),
@@ -173,10 +170,11 @@ def _describe(request: BundleRequest, bundle: Path, keyframes: Path) -> tuple[Fa
     return job, len(stages), notes
 
 
-def _stored(given: PaintedFrame, plate: Plate, info: SourceInfo, folder: Path, notes: list[str]) -> KeyframeRef:
-    """Reads a keyframe or a correction and stores it in a folder; adds to the notes. plate: its frame."""
+def _stored(given: PaintedFrame, source: Source, info: SourceInfo, folder: Path, notes: list[str]) -> KeyframeRef:
+    """Reads a keyframe or a correction and stores it in a folder; adds to the notes."""
+    plate = source.read(given.frame)
     if given.kind is KeyframeKind.PAINT:
-        key = load_keyframe(given.picture, given.frame, plate, info, given.matte or None)
+        key = load_keyframe(given.picture, given.frame, plate, info, given.matte or None, source.read)
         outputs.save_keyframe(folder / f"{key.digest}.safetensors", key)
         notes += key.notes
         return KeyframeRef(given.frame, key.digest)

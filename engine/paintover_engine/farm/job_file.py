@@ -1,12 +1,11 @@
 """The job file: all that a machine needs to know of a job that it has no queue for, in one JSON file.
 
 It lies in a bundle beside its keyframes. Paths in it are relative to it where they lie in the bundle, so that a bundle
-can be moved; all others are mapped by the farm's rules (`farm.path_mapping`).
+can be moved; all others are mapped by the farm's rules (`jobs.path_mapping`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
@@ -17,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from paintover_engine import __version__
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.farm.path_mapping import PathMap, is_of_windows
 from paintover_engine.jobs.kept import Kept
+from paintover_engine.jobs.path_mapping import PathMap, is_of_windows
+from paintover_engine.media.copies import find_copy
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.source import check_unchanged, content_digest, probe
 from paintover_engine.methods.stage import KeyframeRef, Stage
 
 NAME = "job.json"
@@ -117,16 +116,4 @@ def find_source(job: FarmJob, bundle: Path, mapped: PathMap) -> SourceInfo:
 
     Raises PaintoverError where it is missing, or is not what the bundle was made of."""
     path = located(job.info.path, bundle, mapped)
-    if path == job.info.path:
-        check_unchanged(job.info)
-        return job.info
-    info = job.info
-    found = probe(path, info.first, info.last, info.colorspace, info.stream, info.layer)
-    alike = dataclasses.replace(found, path=info.path, fingerprint=info.fingerprint, notes=info.notes)
-    if alike != info or content_digest(found) != job.content:
-        raise PaintoverError(
-            Code.FAILED_PRECONDITION,
-            f"'{path}' is not the source that the bundle was made of ('{info.path}'); copy that one, or make the "
-            "bundle anew.",
-        )
-    return found
+    return find_copy(job.info, path, "" if path == job.info.path else job.content)

@@ -10,24 +10,22 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-import shutil
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TextIO
 
-from paintover_engine.durable import replace_file
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.farm import job_file
 from paintover_engine.farm.job_file import FarmJob
 from paintover_engine.farm.leases import Leases
-from paintover_engine.farm.path_mapping import PathMap
-from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.farm.plates import find_plate, put_keyframe, store_plate
+from paintover_engine.farm.stores import open_store
 from paintover_engine.jobs.outputs import OutputDamaged
+from paintover_engine.jobs.path_mapping import PathMap
 from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.runner import Runner, StageReport
 from paintover_engine.jobs.store import Store
@@ -37,7 +35,6 @@ from paintover_engine.methods.stage import Stage
 
 POLL_SECONDS = 0.5  # between two looks at what other machines have stored
 DAMAGED_OUTPUTS = 20  # found and computed again in one run; a disk that damages more is not to be used
-LEFTOVER_SECONDS = 24 * 3600.0  # after that a partial output is of a process that was killed
 
 
 class Step(enum.Enum):
@@ -46,6 +43,10 @@ class Step(enum.Enum):
     PREPARE = "prepare"  # what needs no keyframe
     PROPAGATE = "propagate"  # the painted frames
     DELIVER = "deliver"  # the output
+    PLATE = "plate"  # a copy of the plate in the store, for machines that do not see it
+
+
+ALL = (Step.PREPARE, Step.PROPAGATE, Step.DELIVER)
 
 
 class Report:
@@ -100,7 +101,8 @@ def stages_of(job: FarmJob, stages: Iterable[Stage], steps: Sequence[Step], wind
 
 def render(
     path: Path,
-    store_folder: Path,
+    place: str,
+    scratch: Path,
     steps: Sequence[Step],
     windows: Span | None,
     mapped: PathMap,
@@ -110,15 +112,21 @@ def render(
     """Runs the steps of a job file's job in some windows (all: None), and publishes the output where that is one of
     them.
 
-    store_folder: where stages' outputs lie, shared by all machines. Raises PaintoverError; with the code CANCELLED
-    where `cancelled` says so."""
+    place, scratch: where stages' outputs lie, shared by all machines: as in `open_store`. Raises PaintoverError; with
+    the code CANCELLED where `cancelled` says so."""
     job, name = job_file.read(path)
     if windows and not 1 <= windows[0] <= windows[1] <= job.windows:
         raise PaintoverError(
             Code.INVALID_ARGUMENT,
             f"The job has windows 1 to {job.windows}, not {windows[0]}-{windows[1]}; give a range of those.",
         )
-    store = _open_store(store_folder, path.parent, job)
+    store, lease_files = open_store(place, scratch)
+    for key in job.keyframes:
+        put_keyframe(store, path.parent / job_file.KEYFRAMES / f"{key.digest}.safetensors")
+    if Step.PLATE in steps:
+        store_plate(store, job, path.parent, mapped)
+    if not set(steps) - {Step.PLATE}:
+        return
     if gone := [first for key, first, _ in job.kept if not store.has(key, publishes=True)]:
         raise PaintoverError(
             Code.FAILED_PRECONDITION,
@@ -133,10 +141,10 @@ def render(
             if made:
                 Path(made).parent.mkdir(parents=True, exist_ok=True)
     record = store.folder.publications / f"{name}.json"
-    started = _first_start(record.with_suffix(".started"))
+    started = _first_start(store, name)
     with (
         _runner(job, store, path.parent, mapped, output, record, cancelled) as runner,
-        Leases(store.folder.root / "leases") as leases,
+        Leases(lease_files) as leases,
     ):
         loop = StageLoop(runner, leases, report)
         targets = stages_of(job, runner.stages, steps, windows)
@@ -144,12 +152,12 @@ def render(
         def run() -> None:
             loop.run(targets)
             if output:
-                _deliver(job, runner, loop, leases, f"deliver-{name}", report, started)
+                _deliver(job, runner, loop, leases, record, report, started)
 
         for _ in range(DAMAGED_OUTPUTS):
             if _finds_all_whole(run, loop, report):
                 return
-        raise PaintoverError(Code.DATA_LOSS, f"Too many outputs in '{store_folder}' are damaged; check its disk.")
+        raise PaintoverError(Code.DATA_LOSS, f"Too many outputs in '{place}' are damaged; check its disk.")
 
 
 def _finds_all_whole(run: Callable[[], None], loop: StageLoop, report: Report) -> bool:
@@ -163,29 +171,10 @@ def _finds_all_whole(run: Callable[[], None], loop: StageLoop, report: Report) -
     return True
 
 
-def _open_store(folder: Path, bundle: Path, job: FarmJob) -> Store:
-    """The store, with the job's keyframes in it."""
-    data = DataFolder(folder.absolute())
-    data.create(private=False)
-    for leftover in data.temporary.iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
-                shutil.rmtree(leftover)
-    for key in job.keyframes:
-        stored = data.keyframes / f"{key.digest}.safetensors"
-        if not stored.exists():
-            partial = data.temporary / f"keyframe-{uuid.uuid4().hex[:8]}"
-            shutil.copyfile(bundle / job_file.KEYFRAMES / stored.name, partial)
-            replace_file(partial, stored)
-    return Store(data)
-
-
-def _first_start(path: Path) -> float:
+def _first_start(store: Store, name: str) -> float:
     """When the job's first task began, in seconds since 1970."""
-    with contextlib.suppress(FileExistsError), open(path, "x", encoding="ascii") as file:
-        file.write(str(time.time()))
     with contextlib.suppress(ValueError):  # another task is just writing it
-        return float(path.read_text("ascii"))
+        return float(store.create_once(f"publications/{name}.started", str(time.time())))
     return time.time()
 
 
@@ -217,7 +206,7 @@ def _runner(
         model,
         output,
         record,
-        job_file.find_source(job, bundle, mapped),
+        find_plate(store, job, bundle, mapped),
         job.kept,
     )
     if job_file.plan_digest(runner.stages) != job.plan:
@@ -231,9 +220,9 @@ def _runner(
 
 
 def _deliver(
-    job: FarmJob, runner: Runner, loop: StageLoop, leases: Leases, lease: str, report: Report, started: float
+    job: FarmJob, runner: Runner, loop: StageLoop, leases: Leases, record: Path, report: Report, started: float
 ) -> None:
-    """Publishes the output, of which all frames are to be stored."""
+    """Publishes the output, of which all frames are to be stored. record: the file of what was published."""
     absent = [stage.frames[0] for stage in runner.stages if stage.publishes and not loop.has(stage)]
     if absent:
         numbers = sorted({window_of(frame, job.info.first) for frame in absent})
@@ -241,14 +230,17 @@ def _deliver(
             Code.FAILED_PRECONDITION,
             f"The windows {', '.join(map(str, numbers))} are not rendered yet; run the step propagate for them first.",
         )
+    lease = f"deliver-{record.stem}"
     while not leases.take(lease):
         runner.check()
         time.sleep(POLL_SECONDS)
     try:
         report.status("write")
+        runner.store.fetch_file(record)
         notes = runner.notes()
         for sentence in [*notes, *runner.deliver(notes=notes, started=started)]:
             report.status(sentence)
+        runner.store.share_file(record)
     finally:
         leases.release(lease)
     report.progress(1.0)
@@ -303,6 +295,7 @@ class StageLoop:
             if stage in running.values() or not all(self.has(needed) for needed in stage.inputs):
                 continue
             if self._leases.take(stage.key):
+                self._runner.store.look_again()
                 if self.has(stage):  # stored between the two looks
                     self._leases.release(stage.key)
                     continue

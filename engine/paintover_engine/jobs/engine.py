@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paintover_engine.errors import PaintoverError
-from paintover_engine.jobs import device_probe
+from paintover_engine.jobs import device_probe, protocol
 from paintover_engine.jobs.cache import DEFAULT_BUDGET, Cache
 from paintover_engine.jobs.changes import ChangeSignal
 from paintover_engine.jobs.device_worker import DeviceWorker
@@ -18,6 +18,7 @@ from paintover_engine.jobs.entities import JobState
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.media_workers import MediaWorkers
 from paintover_engine.jobs.recovery import check_results, open_queue
+from paintover_engine.jobs.remote_device import RemoteDevice
 from paintover_engine.jobs.resources.frames import Frames
 from paintover_engine.jobs.resources.jobs import Jobs
 from paintover_engine.jobs.resources.keyframes import Keyframes
@@ -28,6 +29,7 @@ from paintover_engine.jobs.roots import AllowedRoots
 from paintover_engine.jobs.scheduler import Scheduler
 from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.worker_client import WorkerClient
+from paintover_engine.media.info import SourceInfo
 
 log = logging.getLogger(__name__)
 
@@ -53,25 +55,26 @@ class Engine:
     ) -> None:
         folder.create()
         self.folder = folder
-        self._store = Store(folder)
-        self._store.clear_temporary()
+        self.store = Store(folder)
+        for store in (self.store, Store(folder.own)):
+            store.clear_temporary()
         self._cache = Cache(folder, cache_budget)
-        opened = open_queue(folder, self._store)
+        opened = open_queue(folder, self.store)
         self.queue, self.notes, self._unclean_since = opened.queue, opened.notes, opened.unclean_since
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gpu_memory = gpu_memory
         self._media = MediaWorkers(folder)
         names = ["job", *(f"job {number}" for number in range(2, cpu_workers + 1))]
-        self._workers = [DeviceWorker(find_cpu(), WorkerClient(name, folder)) for name in names]
+        workers = [DeviceWorker(find_cpu(), WorkerClient(name, folder)) for name in names]
         changes = ChangeSignal()
-        self._scheduler = Scheduler(self.queue, self._store, self._cache, self._workers, changes.announce)
+        self._scheduler = Scheduler(self.queue, self.store, self._cache, workers, changes.announce)
         self._running: asyncio.Task[None] | None = None
         self._trial: asyncio.Task[None] | None = None
         state = EngineState(
             folder=folder,
             queue=self.queue,
-            store=self._store,
-            views=Store(folder, results=folder.views),
+            store=self.store,
+            views=Store(folder.own, results=folder.views),
             cache=self._cache,
             roots=AllowedRoots(roots),
             media=self._media,
@@ -92,19 +95,19 @@ class Engine:
 
     async def _run(self) -> None:
         if self._unclean_since is not None:
-            await check_results(self.queue, self._store, self._unclean_since)
+            await check_results(self.queue, self.store, self._unclean_since)
         self._cache.take(await asyncio.to_thread(self._cache.scan))
         for gpu in await find_gpus():
             arguments = ["--device", gpu.kind, "--visible", gpu.visible, "--device-name", gpu.words]
             arguments += ["--gpu-memory", str(self._gpu_memory)]
-            self._workers.append(DeviceWorker(gpu, WorkerClient(gpu.id, self.folder, arguments)))
+            self._scheduler.add(DeviceWorker(gpu, WorkerClient(gpu.id, self.folder, arguments)))
         self._trial = asyncio.create_task(self._try_gpus())
         await self._scheduler.run()
 
     async def _try_gpus(self) -> None:
         """Finds out, beside the queue, what each GPU can do."""
-        for worker in self._workers:
-            if worker.device.kind != "cpu":
+        for worker in list(self.workers):
+            if worker.device.kind != "cpu" and not worker.is_remote:
                 worker.device = await device_probe.tried(worker.device)
                 log.info("%s: %s", worker.device.words, worker.device.problem or worker.device.tried)
 
@@ -119,16 +122,40 @@ class Engine:
         """Stops at once; unfinished jobs go on with the next daemon."""
         for task in filter(None, (self._running, self._trial)):
             task.cancel()
-        await asyncio.gather(self._media.stop(), *(worker.client.stop() for worker in self._workers))
+        await asyncio.gather(self._media.stop(), *(worker.client.stop() for worker in self.workers))
         await asyncio.gather(*filter(None, (self._running, self._trial)), return_exceptions=True)
         with contextlib.suppress(PaintoverError):
             self.queue.end_session()
         self.queue.close()
 
     @property
+    def workers(self) -> Sequence[DeviceWorker]:
+        """What computes jobs."""
+        return self._scheduler.workers
+
+    @property
     def devices(self) -> list[Device]:
-        """What jobs are computed on."""
-        return list(dict.fromkeys(worker.device for worker in self._workers))
+        """What jobs are computed on, in this machine."""
+        return list(dict.fromkeys(worker.device for worker in self.workers if not worker.is_remote))
+
+    # Devices of other machines.
+
+    def join(self, device: Device, machine: str) -> tuple[DeviceWorker, RemoteDevice]:
+        """A device of another machine begins to compute."""
+
+        def leave() -> None:
+            log.info("%s is gone: %s", client.name, client.gone)
+            self._scheduler.remove(worker)
+
+        client = RemoteDevice(f"{machine} {device.id}", self.store.has, leave)
+        worker = DeviceWorker(device, client, machine)
+        self._scheduler.add(worker)
+        log.info("%s joined: %s", client.name, device.words)
+        return worker, client
+
+    async def describe_source(self, info: SourceInfo) -> protocol.SourceContentReply:
+        """What another machine needs to find, or to get, a shot's plate."""
+        return await self._media.call(protocol.SourceContentRequest(info=info))
 
     @property
     def busy(self) -> bool:

@@ -67,7 +67,7 @@ def load_tensors(store: Store, key: str) -> Mapping[str, NDArray[Any]]:
 
 
 def _tensors(store: Store, key: str) -> Path:
-    return store.path(key, publishes=False) / "tensors.safetensors"
+    return store.fetched(key, publishes=False) / "tensors.safetensors"
 
 
 def save_checkpoint(store: Store, key: str, tensors: Tensors) -> None:
@@ -143,7 +143,7 @@ def save_keyframe(path: Path, keyframe: Keyframe) -> None:
     tensors = {"working": keyframe.working}
     if keyframe.matte is not None:
         tensors["matte"] = keyframe.matte
-    _save_given(path, tensors, keyframe, {})
+    _save_given(path, tensors, keyframe, {"compressed": json.dumps(keyframe.compressed)})
 
 
 def load_keyframe(path: Path) -> Keyframe:
@@ -157,6 +157,7 @@ def load_keyframe(path: Path) -> Keyframe:
             matte=read_only(tensors["matte"]) if "matte" in tensors else None,
             notes=tuple(json.loads(metadata["notes"])),
             digest=metadata["digest"],
+            compressed=json.loads(metadata["compressed"]) if "compressed" in metadata else False,
         )
 
 

@@ -190,6 +190,16 @@ class ExportFrameRequest(Request[Notes]):
     overwrite: bool
 
 
+class ExportResultsRequest(Request[Empty]):
+    """Writes frames of a job's result as groups of a Photoshop file, which replaces what is there.
+
+    frames: the group's name, the frame's number, and the key of the stage that published it, from the top down."""
+
+    info: SourceInfo
+    path: str
+    frames: list[tuple[str, int, str]]
+
+
 class PlateReply(Message):
     """key: of the stored frame among the views."""
 
@@ -219,6 +229,32 @@ class PictureRequest(Request[Empty]):
     name: str
 
 
+# Calls by which a machine that joins finds a job's source.
+
+
+class SourceContentReply(Message):
+    """content: digest of the source's content, wherever it lies; files: what a copy of it is made of."""
+
+    content: str
+    files: list[str]
+
+
+class SourceContentRequest(Request[SourceContentReply]):
+    """Describes an unchanged source for another machine."""
+
+    info: SourceInfo
+
+
+class LocateSourceRequest(Request[ProbeReply]):
+    """Finds a source of another machine on this one. content: as in `SourceContentReply`; "": only its own path will
+    do. copied: the path is a folder that was filled with `SourceContentReply.files`."""
+
+    info: SourceInfo
+    path: str
+    content: str
+    copied: bool = False
+
+
 # Calls about jobs, for the worker of a device.
 
 
@@ -231,7 +267,8 @@ class PlanJobReply(Message):
 
 class PlanJobRequest(Request[PlanJobReply]):
     """Declares a job's stages, and prepares to run them. keyframes: with the corrections. output: None where nothing is
-    written. kept: runs of frames that are in the store already: the stage's key, first and last frame."""
+    written. kept: runs of frames that are in the store already: the stage's key, first and last frame. source: the
+    source as it lies on the worker's machine, None where `info` was found there."""
 
     job: int
     info: SourceInfo
@@ -241,6 +278,7 @@ class PlanJobRequest(Request[PlanJobReply]):
     model: str
     output: Output | None
     kept: list[tuple[str, int, int]] = []
+    source: SourceInfo | None = None
 
 
 class PublishedFrame(Message):
@@ -260,11 +298,13 @@ class RunStageReply(Message):
 
 class RunStageRequest(Request[RunStageReply]):
     """Runs a stage of a planned job. following: keys of the stages that will be requested next, in order; the worker
-    may begin those."""
+    may begin those. inputs: keys of what it reads; publishes: its output is result frames."""
 
     job: int
     key: str
     following: list[str]
+    inputs: tuple[str, ...]
+    publishes: bool
 
 
 class DeliverRequest(Request[Notes]):
@@ -305,8 +345,11 @@ CALLS: Mapping[str, CallTypes[Any]] = {
     "plan_method": CallTypes(PlanMethodRequest, PlanMethodReply),
     "keyframe": CallTypes(KeyframeRequest, KeyframeReply),
     "export_frame": CallTypes(ExportFrameRequest, Notes),
+    "export_results": CallTypes(ExportResultsRequest, Empty),
     "plate": CallTypes(PlateRequest, PlateReply),
     "picture": CallTypes(PictureRequest, Empty),
+    "source_content": CallTypes(SourceContentRequest, SourceContentReply),
+    "locate_source": CallTypes(LocateSourceRequest, ProbeReply),
     "plan_job": CallTypes(PlanJobRequest, PlanJobReply),
     "run_stage": CallTypes(RunStageRequest, RunStageReply),
     "deliver": CallTypes(DeliverRequest, Notes),

@@ -23,19 +23,20 @@ from paintover_engine.jobs import protocol
 from paintover_engine.jobs.cache import Cache
 from paintover_engine.jobs.claims import Claims
 from paintover_engine.jobs.database import QueueDamaged, QueueUnwritable
+from paintover_engine.jobs.device_loops import DeviceLoops
 from paintover_engine.jobs.device_worker import DeviceWorker
 from paintover_engine.jobs.entities import Job, JobFrame, JobState, StoredKeyframe, WaitingJob
-from paintover_engine.jobs.job_plan import JobPlan, by_key, missing_stages
-from paintover_engine.jobs.kept import keys_by_frame
+from paintover_engine.jobs.idle_devices import IdleDevices
+from paintover_engine.jobs.job_plan import JobPlan, by_key, missing_stages, remove_damaged
+from paintover_engine.jobs.kept import frames_made
+from paintover_engine.jobs.placement import Placement, urgency
 from paintover_engine.jobs.plan_request import plan_request
 from paintover_engine.jobs.progress import DeliveryEstimate, update_progress
 from paintover_engine.jobs.protocol import PlannedStage, ReplyT, Request
 from paintover_engine.jobs.queue import Queue
 from paintover_engine.jobs.retry import MAX_WORKER_CRASHES, RetryPolicy
 from paintover_engine.jobs.store import Store
-from paintover_engine.jobs.unsure import ResultFrame
-from paintover_engine.jobs.worker_client import WorkerDied
-from paintover_engine.methods.registry import METHODS
+from paintover_engine.jobs.worker_client import WorkerDied, WorkerLeft
 from paintover_engine.methods.stage import AHEAD
 
 log = logging.getLogger(__name__)
@@ -46,10 +47,16 @@ UNWRITABLE_PAUSE = 2.0  # seconds until a queue that could not be written is tri
 
 @dataclass(frozen=True)
 class _Task:
-    """What a device does next for a job. stage: to run; None: the job is planned, or finished."""
+    """What a device does next for a job. stage: to run; None: the job is planned, or finished, or, where `joins`, the
+    device gets its plan without holding a stage meanwhile: another machine may have to fetch the plate first."""
 
     job: int
     stage: PlannedStage | None
+    joins: bool = False
+
+    @property
+    def words(self) -> str:
+        return f"job {self.job}: {self.stage.label}" if self.stage else f"job {self.job}"
 
 
 class Scheduler:
@@ -58,7 +65,7 @@ class Scheduler:
 
     A job is planned by one device, which also writes its output; others get the plan when they first run a stage of it.
 
-    workers: may be added to before `run`; changed: called after each change of the queue, to wake watchers.
+    changed: called after each change of the queue, to wake watchers.
     """
 
     def __init__(
@@ -67,7 +74,9 @@ class Scheduler:
         self._queue = queue
         self._store = store
         self._cache = cache
-        self._workers = workers
+        self._loops = DeviceLoops(workers, self._serve)
+        self._placement = Placement(self._loops.workers)
+        self._idle = IdleDevices(self._special_devices)
         self._changed = changed
         self._plans: dict[int, JobPlan] = {}
         self._retries = RetryPolicy()
@@ -78,22 +87,38 @@ class Scheduler:
         self._halted: Counter[int] = Counter()  # jobs that are being cancelled or paused, and by how many clients
         self._background: set[asyncio.Task[None]] = set()
 
+    @property
+    def workers(self) -> Sequence[DeviceWorker]:
+        """All devices that compute."""
+        return self._loops.workers
+
+    def add(self, worker: DeviceWorker) -> None:
+        """Has another device compute, too."""
+        self._loops.add(worker)
+        self.wake()
+
+    def remove(self, worker: DeviceWorker) -> None:
+        """A device is gone, and its calls have failed."""
+        self._loops.remove(worker)
+        self._placement.forget_worker(worker)
+        self._claims.forget(worker)
+        self.wake()
+
     def wake(self) -> None:
         """Has every device look at the queue again."""
-        for worker in self._workers:
-            worker.wake.set()
+        self._idle.changed()
+        self._loops.wake()
+
+    def _special_devices(self) -> set[DeviceWorker]:
+        """Those that write a job's output, hold stages that they began, or are passed over for a job."""
+        writers = {plan.worker for plan in self._plans.values()}
+        return writers | self._claims.holders() | self._placement.excluded()
 
     async def run(self) -> None:
         """Runs jobs until cancelled. Jobs that a killed daemon left running are queued again."""
         for job in self._queue.jobs(JobState.RUNNING, JobState.PREPARING):
             self._set_state(job, JobState.QUEUED)
-        tasks = [asyncio.ensure_future(self._serve(worker)) for worker in self._workers]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._loops.run()
 
     @contextlib.asynccontextmanager
     async def halted(self, job_id: int) -> AsyncIterator[None]:
@@ -117,6 +142,7 @@ class Scheduler:
     def forget(self, job_id: int) -> None:
         """Drops a job's plan and retries, so that it is planned anew; what runs for it now goes on."""
         self._retries.reset(job_id)
+        self._placement.forget_job(job_id)
         if plan := self._plans.pop(job_id, None):
             self._spawn(self._close(plan, job_id))
         self.wake()
@@ -132,40 +158,38 @@ class Scheduler:
 
     # Which job is next.
 
-    async def _serve(self, worker: DeviceWorker) -> None:
-        while True:
+    async def _serve(self, worker: DeviceWorker) -> float | None:
+        """One step of the most urgent job, as `_serve_one`; a queue that cannot be written waits."""
+        try:
+            return await self._serve_one(worker)
+        except QueueUnwritable as error:
+            log.error("the queue waits: %s", error.message)
             worker.wake.clear()
-            try:
-                pause = await self._serve_one(worker)
-            except QueueUnwritable as error:
-                log.error("the queue waits: %s", error.message)
-                pause = UNWRITABLE_PAUSE
-                worker.wake.clear()
-            if pause != 0:
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(worker.wake.wait(), pause)
+            return UNWRITABLE_PAUSE
 
     async def _serve_one(self, worker: DeviceWorker) -> float | None:
         """One step of the most urgent job; returns the seconds to wait before the next, None: until woken."""
         task, pause = self._choose(worker)
         if task is None:
             return pause
-        self._at_work[task.job] += 1
-        if task.stage is None:
-            self._alone.add(task.job)
-        else:
+        worker.running = task.words
+        self._at_work[task.job] += not task.joins
+        if task.stage:
             self._claims.take(worker, task.stage.key)
+        elif not task.joins:
+            self._alone.add(task.job)
         try:
-            await self._step(worker, self._queue.job(task.job), task.stage)
+            await self._step(worker, self._queue.job(task.job), task)
         except QueueUnwritable:
             self._plans.pop(task.job, None)  # what was computed meanwhile is found in the store
             raise
         finally:
-            self._at_work[task.job] -= 1
-            if task.stage is None:
-                self._alone.discard(task.job)
-            else:
+            worker.running = ""
+            self._at_work[task.job] -= not task.joins
+            if task.stage:
                 self._claims.end(task.stage.key)
+            elif not task.joins:
+                self._alone.discard(task.job)
             self.wake()
         return 0.0
 
@@ -174,60 +198,67 @@ class Scheduler:
         again. Of jobs that are equally urgent, those that no other device works on come first, in the list's order:
         while there are more jobs than devices each has one of its own, and none waits for another's chain of windows.
         A device that is left over helps where the fewest are and the most is left."""
+        if self._idle.is_idle(worker):
+            return None, self._idle.pause(worker)
         pause = None
-        waiting = [job for job in self._queue.waiting(*ACTIVE) if self._runs_on(worker, job.method)]
-        for _, equals in itertools.groupby(sorted(waiting, key=_urgency), _urgency):
+        runs, plans = self._placement.runs, self._placement.plans
+        waiting = [job for job in self._queue.waiting(*ACTIVE) if runs(worker, job) or plans(worker, job)]
+        for _, equals in itertools.groupby(sorted(waiting, key=urgency), urgency):
             due = []
             for job in equals:
                 left = self._retries.seconds_left(job.id)
                 if left <= 0:
-                    due.append(job.id)
+                    due.append(job)
                 else:
                     pause = left if pause is None else min(pause, left)
             tasks = (self._task(worker, job) for job in sorted(due, key=self._crowd))
             if task := next(filter(None, tasks), None):
                 return task, None
+        self._idle.found_nothing(worker, pause)
         return None, pause
 
-    def _crowd(self, job_id: int) -> tuple[int, float]:
+    def _crowd(self, job: WaitingJob) -> tuple[int, float]:
         """Orders jobs by the devices that work on them; those with any, by the cost that is left, the most first."""
-        devices, plan = self._at_work[job_id], self._plans.get(job_id)
+        devices, plan = self._at_work[job.id], self._plans.get(job.id)
         return devices, -plan.left if devices and plan else 0.0
 
-    def _task(self, worker: DeviceWorker, job_id: int) -> _Task | None:
+    def _task(self, worker: DeviceWorker, job: WaitingJob) -> _Task | None:
         """What a device can do for a job now: plan it, run a stage, or finish it."""
-        if job_id in self._alone or job_id in self._halted:
+        if job.id in self._alone or job.id in self._halted:
             return None
-        plan = self._plans.get(job_id)
+        plan = self._plans.get(job.id)
         if plan is None or not plan.is_held:
-            return _Task(job_id, None)
-        if stage := plan.next_stage(functools.partial(self._claims.is_free_for, worker)):
-            return _Task(job_id, stage)
-        return _Task(job_id, None) if not plan.missing and worker is plan.worker else None
-
-    def _runs_on(self, worker: DeviceWorker, method: str) -> bool:
-        """Models compute on a GPU where there is one; everything else leaves the GPUs to them."""
-        accelerated = any(other.device.kind != "cpu" for other in self._workers)
-        return (worker.device.kind != "cpu") == (accelerated and _takes_model(method))
+            return _Task(job.id, None) if self._placement.plans(worker, job) else None
+        stage = plan.next_stage(functools.partial(self._claims.is_free_for, worker))
+        if stage and self._placement.runs(worker, job):
+            joins = worker.is_remote and not plan.is_held_by(worker)
+            return _Task(job.id, None, joins) if joins else _Task(job.id, stage)
+        return _Task(job.id, None) if not plan.missing and worker is plan.worker else None
 
     # What a job does next.
 
-    async def _step(self, worker: DeviceWorker, job: Job, stage: PlannedStage | None) -> None:
+    async def _step(self, worker: DeviceWorker, job: Job, task: _Task) -> None:
         """Runs a stage of the job; without one plans it, or ends it where nothing is left to run."""
-        plan = self._plans.get(job.id)
+        plan, stage = self._plans.get(job.id), task.stage
         try:
             if plan is None or not plan.is_held:
-                await self._plan(worker, job, plan)
+                if not worker.is_remote:  # else whoever plans it wakes this one
+                    await self._plan(worker, job, plan)
                 return
             job.progress = plan.progress
-            if stage:
+            if task.joins:
+                await self._share_plan(worker, job, plan)
+            elif stage:
                 await self._advance(worker, job, plan, stage)
             else:
                 await self._finish(job, plan)
         except (QueueUnwritable, QueueDamaged):
             raise
         except PaintoverError as error:
-            if plan is self._plans.get(job.id):  # else another device has met it already, and the job is planned anew
+            if worker.is_remote:
+                log.warning("%s cannot compute it: %s", worker.machine, error.message, extra={"job": job.id})
+                self._placement.exclude(worker, job.id)
+            elif plan is self._plans.get(job.id):  # else another device has met it already, and the job is planned anew
                 self._handle_error(job, error)
         except WorkerDied as death:
             label = stage.label if stage else "write" if plan and not plan.missing else "planning"
@@ -278,7 +309,7 @@ class Scheduler:
         if reply is None:
             return
         stages = reply.stages
-        await self._remove_damaged(stages)
+        await remove_damaged(stages, self._store)
         missing = by_key(missing_stages(stages, self._store))
         if previous:  # other devices may still run stages of it
             job.progress = previous.progress
@@ -297,19 +328,9 @@ class Scheduler:
         log.info("planned: %d stages, %d found", len(stages), len(found), extra={"job": job.id})
         self._changed()
 
-    async def _remove_damaged(self, stages: Sequence[PlannedStage]) -> None:
-        """Removes results that are in the store but damaged, so that they are computed again."""
-        for stage in stages:
-            stored = stage.publishes and self._store.has(stage.key, publishes=True)
-            if stored and not await asyncio.to_thread(self._store.is_whole, stage.key, True):
-                log.warning("the result of %s was damaged on disk; it is computed again", stage.label)
-                self._store.remove(stage.key, publishes=True)
-
     def _published(self, job: Job, stage: PlannedStage) -> list[JobFrame]:
         """The frames of a job that a finished stage published."""
-        if not stage.publishes:
-            return []
-        return _made_for(job, stage, self._store.frames(stage.key))
+        return frames_made(job, stage, self._store.frames(stage.key)) if stage.publishes else []
 
     async def _advance(self, worker: DeviceWorker, job: Job, plan: JobPlan, stage: PlannedStage) -> None:
         """Runs a stage, unless another job has computed it meanwhile."""
@@ -337,16 +358,24 @@ class Scheduler:
         reply = await self._call(worker, job, self._plan_request(job, writes=False))
         if reply is None:
             return False
+        if worker.is_remote and [stage.key for stage in reply.stages] != [stage.key for stage in plan.stages]:
+            raise PaintoverError(
+                Code.FAILED_PRECONDITION,
+                "It would compute other stages; install one version of Paintover, and of the model, on all machines.",
+            )
         plan.holders[worker] = worker.client.generation
         return True
 
     async def _run_stage(self, worker: DeviceWorker, job: Job, plan: JobPlan, stage: PlannedStage) -> None:
         self._queue.update_progress(job)
         self._changed()
-        log.info("stage %s starts", stage.label, extra={"job": job.id, "stage": stage.key})
-        shared = sum(self._runs_on(other, job.spec.method) for other in self._workers) > 1
-        following = self._claims.begin_beside(worker, self._absent(worker, plan), 1 if shared else AHEAD)
-        request = protocol.RunStageRequest(job=job.id, key=stage.key, following=following)
+        where = {"job": job.id, "stage": stage.key, **({"machine": worker.machine} if worker.is_remote else {})}
+        log.info("stage %s starts", stage.label, extra=where)
+        most = 0 if worker.is_remote else 1 if self._placement.is_shared(job.spec.method) else AHEAD
+        following = self._claims.begin_beside(worker, self._absent(worker, plan), most)
+        request = protocol.RunStageRequest(
+            job=job.id, key=stage.key, following=following, inputs=stage.inputs, publishes=stage.publishes
+        )
         reply = await self._call(worker, job, request, plan)
         if reply is None:
             return
@@ -354,7 +383,9 @@ class Scheduler:
         plan.finish(stage, reply.seconds)
         self._retries.reset(job.id)
         update_progress(job, plan)
-        self._queue.add_frames(job, _made_for(job, stage, reply.frames))
+        # What another machine says of its frames is not taken on trust.
+        frames = self._published(job, stage) if worker.is_remote else frames_made(job, stage, reply.frames)
+        self._queue.add_frames(job, frames)
         self._evict_to_budget(stage)
         self._changed()
 
@@ -428,6 +459,8 @@ class Scheduler:
         if plan and plan.holders.get(worker, worker.client.generation) != worker.client.generation:
             return  # it ended before the call: it gets the plan anew
         self._claims.forget(worker)
+        if isinstance(death, WorkerLeft):
+            return
         crashes = self._retries.after_crash(job.id, stage)
         log.warning("the worker died in %s: %s", stage, death, extra={"job": job.id})
         if crashes >= MAX_WORKER_CRASHES:
@@ -465,21 +498,3 @@ class Scheduler:
             if plan.is_held_by(worker):
                 with contextlib.suppress(WorkerDied):
                     await worker.client.call(protocol.ForgetJobRequest(job=job_id), generation=generation)
-
-
-def _made_for(job: Job, stage: PlannedStage, frames: Sequence[ResultFrame]) -> list[JobFrame]:
-    """The frames of a job among those that a stage published: not those that it kept."""
-    kept = keys_by_frame(job.spec.kept)
-    return [
-        JobFrame(each.number, stage.key, each.confidence, each.reason) for each in frames if each.number not in kept
-    ]
-
-
-def _takes_model(method: str) -> bool:
-    return method in METHODS and METHODS[method].takes_model
-
-
-def _urgency(job: WaitingJob) -> tuple[int, int]:
-    """Interactive jobs come first whatever the priorities, so that a draft never waits for a final; work ahead of a
-    keyframe comes last. Among these, higher priorities come first."""
-    return 2 if job.background else int(_takes_model(job.method)), -job.priority

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from pathlib import Path
 from paintover_engine.compose.reason import Reason
 from paintover_engine.durable import sync_file, sync_folder
 from paintover_engine.jobs.folders import DataFolder
+
+LEFTOVER_SECONDS = 24 * 3600.0  # after that a partial output is of a process that was killed
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,14 @@ class Store:
     def has(self, key: str, publishes: bool) -> bool:
         return self.path(key, publishes).is_dir()
 
+    def look_again(self) -> None:
+        """What `has` says next is true now: another machine may have stored something since it was last asked."""
+
+    def fetched(self, key: str, publishes: bool) -> Path:
+        """The folder that holds an output, brought to this machine where it lies elsewhere; no folder where there is
+        none."""
+        return self.path(key, publishes)
+
     @contextlib.contextmanager
     def writing(self, key: str, publishes: bool) -> Iterator[Path]:
         """A folder to write a stage's output into; published when the block succeeds, removed otherwise."""
@@ -70,20 +81,24 @@ class Store:
             for path in partial.iterdir():
                 sync_file(path)
             sync_folder(partial)
-            final = self.path(key, publishes)
-            if not final.parent.is_dir():
-                final.parent.mkdir(exist_ok=True)
-                sync_folder(final.parent.parent)
-            with contextlib.suppress(FileExistsError):  # another writer published the same output meanwhile
-                try:
-                    partial.rename(final)
-                except OSError as error:
-                    if final.is_dir():
-                        raise FileExistsError from error
-                    raise
-            sync_folder(final.parent)
+            self._publish(partial, key, publishes)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+    def _publish(self, partial: Path, key: str, publishes: bool) -> None:
+        """Gives a written output its place, unless another writer published the same meanwhile."""
+        final = self.path(key, publishes)
+        if not final.parent.is_dir():
+            final.parent.mkdir(exist_ok=True)
+            sync_folder(final.parent.parent)
+        with contextlib.suppress(FileExistsError):
+            try:
+                partial.rename(final)
+            except OSError as error:
+                if final.is_dir():
+                    raise FileExistsError from error
+                raise
+        sync_folder(final.parent)
 
     def remember(self, name: str, key: str) -> None:
         """Stores which key's tensors are the output of that name. Stages of different keys, whose inputs come from
@@ -98,7 +113,7 @@ class Store:
     def find_again(self, name: str, key: str) -> bool:
         """Links the tensors that were remembered by a name to another key too; False where there are none."""
         try:
-            source = self.path(self._note(name).read_text(), publishes=False)
+            source = self.fetched(self._remembered(name), publishes=False)
             with self.writing(key, publishes=False) as folder:
                 for path in source.iterdir():
                     _share(path, folder / path.name)
@@ -106,16 +121,19 @@ class Store:
             return False
         return True
 
+    def _remembered(self, name: str) -> str:
+        return self._note(name).read_text()
+
     def _note(self, name: str) -> Path:
         return self.path(name, publishes=False) / "key"
 
     def frames(self, key: str) -> list[StoredFrame]:
         """The frames that a stage published, ascending by number."""
-        return [read_header(path) for path in sorted(self.path(key, publishes=True).glob("*.safetensors"))]
+        return [read_header(path) for path in sorted(self.fetched(key, publishes=True).glob("*.safetensors"))]
 
     def frame(self, key: str, number: int) -> StoredFrame:
         """One of them. FileNotFoundError where the stage did not publish it, or its output is gone."""
-        return read_header(frame_path(self.path(key, publishes=True), number))
+        return read_header(frame_path(self.fetched(key, publishes=True), number))
 
     def is_whole(self, key: str, publishes: bool) -> bool:
         """Whether an output is there and undamaged: frames by their checksums, tensors by their sizes. (Tensors have
@@ -126,7 +144,7 @@ class Store:
         try:
             if publishes:
                 return all(self.is_undamaged(frame) for frame in self.frames(key))
-            return all(_has_its_size(path) for path in folder.iterdir())
+            return all(has_its_size(path) for path in folder.iterdir())
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
@@ -147,9 +165,31 @@ class Store:
             self.path(key, publishes).rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
 
+    # Small files beside the outputs, which all machines see.
+
+    def identity(self) -> str:
+        """Random text that tells this store from others, whatever path it is seen under."""
+        return self.create_once("store-id", uuid.uuid4().hex)
+
+    def create_once(self, name: str, text: str) -> str:
+        """Creates a file below the store's folder unless there is one; returns what it holds."""
+        path = self.folder.stages / name
+        with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+        return path.read_text("utf-8")
+
+    def fetch_file(self, path: Path) -> None:
+        """Brings a file of the store's folder to this machine, where there is one."""
+
+    def share_file(self, path: Path) -> None:
+        """Has all machines see a file of the store's folder as it is now."""
+
     def clear_temporary(self) -> None:
-        """Removes what killed writers left; for the holder of the folder's lock, before any worker runs."""
+        """Removes what killed writers left; for the holder of the folder's lock, before any worker runs. In a folder
+        that others share, what has not been touched for a day."""
         for leftover in self.folder.temporary.iterdir():
+            if self.folder.shared and time.time() - leftover.stat().st_mtime < LEFTOVER_SECONDS:
+                continue
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
@@ -220,7 +260,8 @@ def _checksum_of(frame: StoredFrame) -> str:
         return checksum(file.read())
 
 
-def _has_its_size(path: Path) -> bool:
+def has_its_size(path: Path) -> bool:
+    """Whether a safetensors file is as long as its header says. Raises ValueError and the like for no such file."""
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))

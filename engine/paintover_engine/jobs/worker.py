@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from paintover_engine.compose.composite import composite
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs, protocol
 from paintover_engine.jobs.confinement import ROOTS, confine
@@ -30,14 +31,16 @@ from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.views import Sources, save_matte, save_picture
+from paintover_engine.media.copies import files_to_copy, find_copy, path_in_copy
 from paintover_engine.media.correction import load_correction
-from paintover_engine.media.export import export_frame
+from paintover_engine.media.export import ResultFrame as ResultPicture
+from paintover_engine.media.export import export_frame, export_results
 from paintover_engine.media.inputs import refuse_inputs
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.output import check_output, check_sidecar
-from paintover_engine.media.source import check_unchanged, open_source, probe
+from paintover_engine.media.source import check_unchanged, content_digest, open_source, probe
 from paintover_engine.methods.registry import find_method, find_model, read_parameters
 from paintover_engine.methods.stage import ResultFrame
 
@@ -50,7 +53,7 @@ class Worker:
     def __init__(self, folder: DataFolder, send: Callable[[protocol.AnswerLine], None]) -> None:
         self._folder = folder
         self._store = Store(folder)
-        self._views = Store(folder, results=folder.views)
+        self._views = Store(folder.own, results=folder.views)
         self._sources = Sources()
         self._send = send
         self._call = 0
@@ -63,8 +66,11 @@ class Worker:
             protocol.PlanMethodRequest: self._plan_method,
             protocol.KeyframeRequest: self._keyframe,
             protocol.ExportFrameRequest: self._export_frame,
+            protocol.ExportResultsRequest: self._export_results,
             protocol.PlateRequest: self._plate,
             protocol.PictureRequest: self._picture,
+            protocol.SourceContentRequest: self._source_content,
+            protocol.LocateSourceRequest: self._locate_source,
             protocol.PlanJobRequest: self._plan_job,
             protocol.RunStageRequest: self._run_stage,
             protocol.DeliverRequest: self._deliver,
@@ -152,6 +158,17 @@ class Worker:
         plate = self._sources.get(request.info).read(request.frame)
         return protocol.Notes(notes=export_frame(request.path, plate, request.info, request.overwrite))
 
+    def _export_results(self, request: protocol.ExportResultsRequest) -> protocol.Empty:
+        refuse_inputs([Path(request.path)], request.info)
+        source = self._sources.get(request.info)
+        frames = []
+        for name, number, key in request.frames:
+            plate, painted = source.read(number), self._store.frame(key, number)
+            result = composite(plate, outputs.load_painted(painted), painted.bounds)
+            frames.append(ResultPicture(name, plate, result, painted.bounds))
+        export_results(request.path, request.info, frames)
+        return protocol.Empty()
+
     def _plate(self, request: protocol.PlateRequest) -> protocol.PlateReply:
         info, frame = request.info, request.frame
         key = hashlib.sha256(f"plate {info.fingerprint} {frame}".encode()).hexdigest()
@@ -172,6 +189,15 @@ class Worker:
             save_picture(self._views, request.key, source, info, frame, request.side, painted, request.name)
         return protocol.Empty()
 
+    def _source_content(self, request: protocol.SourceContentRequest) -> protocol.SourceContentReply:
+        check_unchanged(request.info)
+        files = [str(path) for path in files_to_copy(request.info)]
+        return protocol.SourceContentReply(content=content_digest(request.info), files=files)
+
+    def _locate_source(self, request: protocol.LocateSourceRequest) -> protocol.ProbeReply:
+        path = path_in_copy(request.info, Path(request.path)) if request.copied else request.path
+        return protocol.ProbeReply(info=find_copy(request.info, path, request.content))
+
     # Calls about jobs.
 
     def _plan_job(self, request: protocol.PlanJobRequest) -> protocol.PlanJobReply:
@@ -186,7 +212,8 @@ class Worker:
             request.model,
             request.output,
             self._folder.publication(request.job),
-            kept=request.kept,
+            request.source,
+            request.kept,
         )
         stages = [
             protocol.PlannedStage(
@@ -248,15 +275,16 @@ def main() -> None:
     """Serves calls until standard input ends."""
     parser = argparse.ArgumentParser(prog="paintover-worker")
     parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--store", type=Path, help="where stages' outputs lie, if not there")
     parser.add_argument("--device", default="cpu", help="the kind of device to compute on")
     parser.add_argument("--visible", default="", help="which GPU, as its runtime names it")
     parser.add_argument("--device-name", default="", help="the GPU in words, for messages")
     parser.add_argument("--gpu-memory", type=int, default=0, help="bytes of it to use at most; 0: all")
     arguments = parser.parse_args()
-    folder = DataFolder(arguments.data_dir)
+    folder = DataFolder(arguments.data_dir, arguments.store)
     os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
     if roots := os.environ.get(ROOTS):
-        confine([Path(root) for root in roots.split(os.pathsep)], folder.root)
+        confine([folder.stages, *map(Path, roots.split(os.pathsep))], folder.root)
     _choose_device(arguments.device, arguments.visible, arguments.device_name, arguments.gpu_memory)
 
     # Libraries print to standard output when they please: keep the pipe to ourselves and give them standard error.

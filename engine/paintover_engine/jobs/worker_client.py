@@ -35,6 +35,10 @@ class WorkerDied(Exception):
         self.signal = signal
 
 
+class WorkerLeft(WorkerDied):
+    """A device of another machine left in good order: nothing is wrong with the stage that it ran."""
+
+
 Progress = Callable[[protocol.DeliveryProgress], None]
 
 
@@ -62,7 +66,8 @@ class WorkerClient:
     """One worker process, started on the first call. Calls are answered one at a time, in order.
 
     arguments: of its command line, besides the data folder.
-    idle_seconds: after this long without a call the process ends, so that its memory is free again.
+    idle_seconds: after this long without a call the process ends, so that its memory is free again; not while it
+        writes a job's output, whose frames devices elsewhere may be computing.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class WorkerClient:
         self._worker: _Process | None = None
         self._starting = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
+        self._writes: set[int] = set()  # jobs whose output the process writes
 
     @property
     def alive(self) -> bool:
@@ -108,6 +114,10 @@ class WorkerClient:
         worker = await self._running()
         if generation not in (None, self.generation):
             raise WorkerDied("between two calls")
+        if isinstance(request, protocol.PlanJobRequest) and request.output:
+            self._writes.add(request.job)
+        elif isinstance(request, protocol.ForgetJobRequest):
+            self._writes.discard(request.job)
         number = next(self._numbers)
         line = protocol.call_line(number, request)
         future: asyncio.Future[ReplyT] = asyncio.get_running_loop().create_future()
@@ -135,7 +145,7 @@ class WorkerClient:
             if self._worker is None:
                 process = await asyncio.create_subprocess_exec(
                     *module_command("paintover_engine.jobs.worker"), "--data-dir", str(self._folder.root),
-                    *self._arguments,
+                    *(["--store", str(self._folder.shared)] if self._folder.shared else []), *self._arguments,
                     stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=MESSAGE_LIMIT,
                     # Its own session: Ctrl-C in the daemon's terminal is the daemon's to handle.
                     start_new_session=os.name == "posix",
@@ -143,6 +153,7 @@ class WorkerClient:
                     env={**os.environ, "MALLOC_ARENA_MAX": "2"},
                 )  # fmt: skip
                 self.generation += 1
+                self._writes.clear()
                 self._worker = _Process(process, asyncio.current_task())  # type: ignore[arg-type]
                 self._worker.reader = asyncio.create_task(self._read(self._worker), name=f"{self.name} worker")
                 log.info("worker %s started, pid %d", self.name, process.pid)
@@ -211,7 +222,7 @@ class WorkerClient:
             self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._end_if_idle, worker)
 
     def _end_if_idle(self, worker: _Process) -> None:
-        if not worker.calls and self._worker is worker:
+        if not worker.calls and not self._writes and self._worker is worker:
             assert worker.process.stdin
             self._worker = None  # a call that comes now starts another
             worker.process.stdin.close()  # it exits when its input ends

@@ -5,43 +5,41 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import OpenImageIO as oiio
-from PIL import ImageCms
-from psd_tools.constants import BlendMode, ChannelID, Compression, ProtectedFlags, Resource, Tag
-from psd_tools.psd import PSD
-from psd_tools.psd.header import FileHeader
-from psd_tools.psd.image_data import ImageData
-from psd_tools.psd.image_resources import ImageResource, ImageResources
-from psd_tools.psd.layer_and_mask import (
-    ChannelData,
-    ChannelDataList,
-    ChannelImageData,
-    ChannelInfo,
-    GlobalLayerMaskInfo,
-    LayerAndMaskInformation,
-    LayerFlags,
-    LayerInfo,
-    LayerRecord,
-    LayerRecords,
-)
-from psd_tools.psd.tagged_blocks import TaggedBlocks
 
 from paintover_engine.durable import sync_file, sync_folder
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import sink
+from paintover_engine.media.bounds import Bounds
 from paintover_engine.media.image_sink import write_image
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.plate import ImagePlate, Pixels, Plate, encoded
 
+if TYPE_CHECKING:
+    from paintover_engine.media.psd_file import Group
+
+# psd_file is imported where it is used: it takes longer than all else that a worker starts with.
+
 FORMATS = (".psd", ".png", ".tif", ".tiff", ".exr")
-PLATE_ID, PAINT_ID = 1, 2  # of the layers, from the bottom
 PAINT_LAYER = "Paint"
 _LARGEST_PSD = 30000  # pixels a side, by Adobe's specification of the format
 _PLATE_LAYER = re.compile(r"Plate \((?P<source>.+), frame (?P<frame>-?\d+)\)")
+
+
+@dataclass(frozen=True)
+class ResultFrame:
+    """A frame of a result to export. name: of its group; bounds: outside them the result is the plate."""
+
+    name: str
+    plate: Plate
+    result: Plate
+    bounds: Bounds
 
 
 def export_frame(path: str | os.PathLike[str], plate: Plate, info: SourceInfo, overwrite: bool = False) -> list[str]:
@@ -57,7 +55,11 @@ def export_frame(path: str | os.PathLike[str], plate: Plate, info: SourceInfo, o
     partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial{kind}")
     try:
         if kind == ".psd":
-            _write_psd(partial, plate_samples(plate, info), plate_layer_name(info, plate.number), _profile(plate, info))
+            from paintover_engine.media.psd_file import Layer, write_psd
+
+            samples = plate_samples(plate, info)
+            layers = [Layer(plate_layer_name(info, plate.number), samples, locked=True), Layer(PAINT_LAYER, None)]
+            write_psd(partial, samples, layers, _profile(plate, info))
         elif kind == ".exr":
             _write_image(partial, file, plate.native_rgb(), info, b"")
         else:
@@ -68,6 +70,40 @@ def export_frame(path: str | os.PathLike[str], plate: Plate, info: SourceInfo, o
     finally:
         partial.unlink(missing_ok=True)
     return _notes(file, kind, info)
+
+
+def export_results(path: str | os.PathLike[str], info: SourceInfo, frames: Sequence[ResultFrame]) -> None:
+    """Writes frames of a result as groups of one Photoshop file, whole or not at all; replaces what is there.
+
+    path: ends with .psd. frames: from the top down; 8-bit pictures to look at, whatever the shot's depth.
+    Raises PaintoverError where the file cannot be written, or cannot hold the frames."""
+    from paintover_engine.media.psd_file import write_psd
+
+    file = Path(path)
+    if file.suffix.lower() != ".psd":
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"Frames go into a Photoshop file; name '{file.stem}.psd'.")
+    plate = frames[0].plate
+    _check(file, ".psd", plate, info, overwrite=True)
+    groups = [_result_group(frame, info) for frame in reversed(frames)]
+    partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial.psd")
+    try:
+        write_psd(partial, plate_samples(frames[0].result, info, 8), groups, _profile(plate, info))
+        _publish(partial, file, overwrite=True)
+    except OSError as error:
+        raise sink.failed(file, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _result_group(frame: ResultFrame, info: SourceInfo) -> Group:
+    from paintover_engine.media.psd_file import Group, Layer
+
+    layers = [Layer("Plate", plate_samples(frame.plate, info, 8))]
+    x, y, width, height = frame.bounds
+    if width and height:
+        painted = plate_samples(frame.result, info, 8)[y : y + height, x : x + width]
+        layers.append(Layer("Result", painted, origin=(x, y)))
+    return Group(frame.name, layers)
 
 
 def plate_samples(plate: Plate, info: SourceInfo, bits: int | None = None) -> Pixels:
@@ -141,9 +177,9 @@ def _publish(partial: Path, file: Path, overwrite: bool) -> None:
 
 
 def _profile(plate: Plate, info: SourceInfo) -> bytes:
-    """The ICC profile that says what an exported picture's values mean: the plate's own, else sRGB."""
-    own = b"" if info.scene_linear else plate_profile(plate)
-    return own or ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    """The ICC profile of an exported picture: the plate's own. Without one every program takes the values for sRGB;
+    with an sRGB profile in the file, GIMP would ask whether to convert to its own sRGB before it opens."""
+    return b"" if info.scene_linear else plate_profile(plate)
 
 
 def _notes(file: Path, kind: str, info: SourceInfo) -> list[str]:
@@ -165,84 +201,3 @@ def _write_image(path: Path, out: Path, pixels: Pixels, info: SourceInfo, profil
     if profile:
         spec.attribute("ICCProfile", oiio.TypeDesc(f"uint8[{len(profile)}]"), np.frombuffer(profile, np.uint8))
     write_image(path, out, pixels, spec)
-
-
-def _write_psd(path: Path, pixels: Pixels, plate_name: str, profile: bytes) -> None:
-    """pixels: (H, W, 3) uint8 or uint16."""
-    height, width = pixels.shape[:2]
-    depth = pixels.dtype.itemsize * 8
-    planes = [_plane(pixels[..., channel]) for channel in range(3)]
-    opaque = _plane(np.full((height, width), np.iinfo(pixels.dtype).max, pixels.dtype))
-    layers = [
-        _layer(plate_name, PLATE_ID, (width, height), depth, [opaque, *planes], locked=True),
-        # All its pixels are there, transparent: some editors open a layer without pixels as one that takes no paint.
-        _layer(PAINT_LAYER, PAINT_ID, (width, height), depth, [bytes(len(opaque))] * 4, locked=False),
-    ]
-    resources: Any = [(key, ImageResource(key=key, data=data)) for key, data in _resources(profile)]
-    document = PSD(
-        header=FileHeader(width=width, height=height, channels=3, depth=depth),
-        image_resources=ImageResources(resources),
-        layer_and_mask_information=_layer_information(layers, depth),
-        image_data=ImageData(Compression.RAW, b"".join(planes)),
-    )
-    with open(path, "wb") as file:
-        document.write(file)
-
-
-def _plane(samples: Pixels) -> bytes:
-    return samples.astype(samples.dtype.newbyteorder(">")).tobytes()
-
-
-def _resources(profile: bytes) -> list[tuple[int, bytes]]:
-    per_inch = (72 << 16).to_bytes(4, "big") + b"\0\1\0\1"
-    top = PAINT_ID - PLATE_ID  # counted from the bottom
-    return [
-        (Resource.RESOLUTION_INFO.value, per_inch * 2),
-        (Resource.LAYER_STATE_INFO.value, top.to_bytes(2, "big")),  # the active layer, so that a stroke lands there
-        (Resource.ICC_PROFILE.value, profile),
-        (Resource.LAYER_SELECTION_IDS.value, (1).to_bytes(2, "big") + PAINT_ID.to_bytes(4, "big")),
-    ]
-
-
-PsdLayer = tuple[LayerRecord, ChannelDataList]
-
-
-def _layer(name: str, id: int, size: tuple[int, int], depth: int, channels: list[bytes], *, locked: bool) -> PsdLayer:
-    """A layer of the canvas's size. channels: alpha, red, green, blue, uncompressed."""
-    ids = (ChannelID.TRANSPARENCY_MASK, ChannelID.CHANNEL_0, ChannelID.CHANNEL_1, ChannelID.CHANNEL_2)
-    data: Any = []  # psd-tools' lists are generic without saying of what
-    for samples in channels:
-        channel = ChannelData(Compression.RLE if samples.count(0) == len(samples) else Compression.RAW)
-        channel.set_data(samples, *size, depth)
-        data.append(channel)
-    blocks = TaggedBlocks()
-    blocks.set_data(Tag.UNICODE_LAYER_NAME, name)
-    blocks.set_data(Tag.LAYER_ID, id)
-    if locked:
-        blocks.set_data(Tag.PROTECTED_SETTING, int(ProtectedFlags.COMPLETE))
-    record = LayerRecord(
-        top=0,
-        left=0,
-        bottom=size[1],
-        right=size[0],
-        channel_info=[ChannelInfo(kind, channel._length) for kind, channel in zip(ids, data, strict=True)],
-        blend_mode=BlendMode.NORMAL,
-        flags=LayerFlags(transparency_protected=locked),
-        name=name.encode("mac_roman", "replace").decode("mac_roman")[:60],
-        tagged_blocks=blocks,
-    )
-    return record, ChannelDataList(data)
-
-
-def _layer_information(layers: Any, depth: int) -> LayerAndMaskInformation:
-    """Deep documents keep their layers in a block of its own, as Photoshop does."""
-    parts: dict[str, Any] = {
-        "layer_count": len(layers),
-        "layer_records": LayerRecords([record for record, _ in layers]),
-        "channel_image_data": ChannelImageData([data for _, data in layers]),
-    }
-    blocks = TaggedBlocks()
-    if depth == 8:
-        return LayerAndMaskInformation(LayerInfo(**parts), GlobalLayerMaskInfo(), blocks)
-    blocks.set_data(Tag.LAYER_16, **parts)
-    return LayerAndMaskInformation(LayerInfo(), GlobalLayerMaskInfo(), blocks)

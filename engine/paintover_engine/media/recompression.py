@@ -18,7 +18,9 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 Array = NDArray[np.float32]
 
-_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif")
+_JPEG = b"\xff\xd8\xff"
+_LOSSY = (_JPEG, b"GIF8", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
+"""The first bytes of JPEG, GIF, JPEG 2000 and its codestream, JPEG XL and its container."""
 _TOUCHED = 1.5  # of 255: more is no rounding, so paint reaches into the block
 _PLAIN = 24.0  # of 255: plainly paint, whatever the compression
 _UNEXPLAINED = 8.0  # of 255: paint, where the compression of plate and plain paint does not explain it
@@ -45,16 +47,30 @@ class Encoder:
             return np.asarray(image, np.float32) / np.float32(255)
 
 
+def is_lossy(file: Path) -> bool:
+    """Whether a file's format compresses its samples with losses: a JPEG of any kind, WebP, AVIF, HEIC, a palette."""
+    start = _first_bytes(file)
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return start[12:16] != b"VP8L"
+    palette = start.startswith(b"\x89PNG") and start[25:26] == b"\x03"
+    return start.startswith(_LOSSY) or palette or start[4:8] == b"ftyp"
+
+
+def _first_bytes(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(26)
+
+
 def encoder_of(file: Path) -> Encoder | None:
     """The encoder that wrote a file; None where it is no RGB JPEG, or of a subsampling that Pillow cannot write."""
-    if file.suffix.lower() not in _ENDINGS:
+    if not _first_bytes(file).startswith(_JPEG):
         return None
     try:
         with Image.open(file) as image:
             if not isinstance(image, JpegImagePlugin.JpegImageFile) or image.mode != "RGB":
                 return None
             encoder = Encoder(image.quantization, JpegImagePlugin.get_sampling(image), image.size)
-    except UnidentifiedImageError:  # another format under this ending, which OpenImageIO reads
+    except UnidentifiedImageError:  # of a kind that OpenImageIO alone reads
         return None
     return encoder if encoder.subsampling >= 0 else None
 

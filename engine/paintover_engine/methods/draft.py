@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DraftResultParameters:
-    """softness: pixels over which the matte's edge is feathered inwards."""
+    """softness: pixels over which the matte's edge is feathered inwards. fill: paint on a surface that goes on is
+    continued over what comes into view of it."""
 
     softness: float
+    fill: bool
 
 
 def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftParameters) -> list[Stage]:
@@ -41,7 +43,7 @@ def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftPa
     planner, painted = TrackingPlanner(info, parameters.mode, keyframes), keyframes_of(keyframes)
     if not painted:
         return planner.prepared
-    stages, softness = StageList(), DraftResultParameters(parameters.softness)
+    stages, softness = StageList(), DraftResultParameters(parameters.softness, parameters.fill == "on")
     keys = [planner.keyframe(key) for key in painted]
     for key in keys:
         stages.add(key.result_at_key)
@@ -88,7 +90,10 @@ def result(context: Context, stage: Stage[DraftResultParameters, Iterator[Result
     of_layers = [needed for needed in stage.inputs if needed.function not in (calibrate, reconcile)]
     starts = [index for index, needed in enumerate(of_layers) if needed.function is matte]
     ends = [*starts[1:], len(of_layers)]
-    layers = [load_layer(context, of_layers[start:end]) for start, end in zip(starts, ends, strict=True)]
+    layers = [
+        load_layer(context, of_layers[start:end], stage.parameters.fill)
+        for start, end in zip(starts, ends, strict=True)
+    ]
     if len(layers) > 1:
         calibrations = load_calibrations(context, stage)
         layers = [layer.calibrated(each) for layer, each in zip(layers, calibrations, strict=True)]
@@ -101,7 +106,7 @@ def result(context: Context, stage: Stage[DraftResultParameters, Iterator[Result
         context.check()
         bounds = union([layer.bounds(number) for layer in layers if layer.confidence(number) > 0])
         painted, alpha = blended(layers, number, PlateRegion(context.plate(number), bounds))
-        surest = max(layers, key=lambda layer: layer.confidence(number))
+        surest = max(layers, key=lambda layer: layer.weight(number))
         return publish(context, number, bounds, painted, feathered(alpha, softness), surest)
 
     yield from prefetched(frame, range(stage.frames[0], stage.frames[1] + 1))

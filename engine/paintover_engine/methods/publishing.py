@@ -28,7 +28,7 @@ def publish(
     """A part of a painted frame in the shot's encoding, cropped to where the matte is above `THIN`.
 
     painted: (h, w, 3) in the working encoding; alpha: (h, w), its matte; bounds: where the two lie in the plate.
-    surest: the layer of most confidence in the frame; None on a keyframe."""
+    surest: the layer that counts most in the frame; None on a keyframe."""
     confidence, reason = (surest.confidence(number), surest.reason(number)) if surest else (1.0, Reason.NONE)
     alpha = np.where(alpha < THIN, np.float32(0), alpha)
     x, y, width, height = bounds_of(alpha)

@@ -28,11 +28,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from paintover_engine.compose import long_range, motion, paint, tracker
 from paintover_engine.compose.analysis_frame import AnalysisFrame
+from paintover_engine.compose.compressed_paint import separated
 from paintover_engine.compose.correcting import DrawnMatte
 from paintover_engine.compose.flow import flow_size, shrink
 from paintover_engine.compose.keyframe_layer import KeyframeLayer
 from paintover_engine.compose.long_range import HOPS, HopChunk, LongRangeMotion
-from paintover_engine.compose.matte import difference_matte
+from paintover_engine.compose.matte import compression_noise, difference_matte
 from paintover_engine.compose.motion import FlowChunk, Motion
 from paintover_engine.compose.paint import ColourEdit, Mode, Paint
 from paintover_engine.compose.prefetch import prefetched
@@ -68,9 +69,11 @@ _SPANS_BEFORE = max(HOPS) // CHUNK
 
 @dataclass(frozen=True)
 class KeyframeMatte:
-    """matte: (H, W) float16 0..1 at the plate's size, where the keyframe is painted."""
+    """matte: (H, W) float16 0..1 at the plate's size, where the keyframe is painted. compressed: its picture holds the
+    noise of lossy compression."""
 
     matte: NDArray[np.float16]
+    compressed: bool
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ class TrackingPlanner:
 # The stages' functions.
 
 
-@stage(output=FlowChunk, version=3)
+@stage(output=FlowChunk, version=4)
 def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     """The motion of the pairs (n, n + 1) for the stage's frames n."""
     first, last = stage.frames
@@ -230,21 +233,25 @@ def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     return motion.estimate(frames, context.check)
 
 
-@stage(output=HopChunk)
+@stage(output=HopChunk, version=2)
 def long_flow(context: Context, stage: Stage[HopParameters, HopChunk]) -> HopChunk:
     """The motion of the pairs (n, n + hop) for the stage's frames n."""
     frame_at = functools.partial(analysis_frame, context)
     return long_range.estimate_hops(stage.parameters.hop, stage.frames, frame_at, context.check)
 
 
-@stage(output=KeyframeMatte, version=2)
+@stage(output=KeyframeMatte, version=3)
 def matte(context: Context, stage: Stage[NoParameters, KeyframeMatte]) -> KeyframeMatte:
     """Where the keyframe differs from its plate; the artist's own matte limits that."""
     key = context.keyframe(stage.roots[1])
-    found = difference_matte(context.plate(key.frame).working(), key.working)
+    plate = context.plate(key.frame).working()
+    noise = compression_noise(plate, key.working)
+    found, compressed = difference_matte(plate, key.working, noise), key.compressed or noise > 0
+    if compressed:
+        found = separated(plate, key.working, found)
     if key.matte is not None:  # at full strength inside: the picture shows the paint without its matte
         found = np.where(found > 0, key.matte, np.float32(0))
-    return KeyframeMatte(found.astype(np.float16))
+    return KeyframeMatte(found.astype(np.float16), compressed)
 
 
 @stage(publishes=True)
@@ -284,7 +291,7 @@ def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     return Learned(False, edit)
 
 
-@stage(output=Propagated, version=7)
+@stage(output=Propagated, version=10)
 def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
     """The edit in the stage's frames, from the stage before it or from the keyframe."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step
@@ -314,12 +321,13 @@ def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -
 def load_paint(context: Context, painted: Stage[NoParameters, KeyframeMatte]) -> Paint:
     """The paint of the keyframe whose `matte` stage is given."""
     key = context.keyframe(painted.roots[1])
-    alpha = context.load(painted).matte.astype(np.float32)
-    return Paint.of(context.plate(key.frame).working(), key.working, alpha, given=key.matte is not None)
+    found = context.load(painted)
+    plate, alpha = context.plate(key.frame).working(), found.matte.astype(np.float32)
+    return Paint.of(plate, key.working, alpha, given=key.matte is not None, compressed=found.compressed)
 
 
-def load_layer(context: Context, stages: Sequence[Stage]) -> KeyframeLayer:
-    """A keyframe's layer. stages: from `KeyframeStages.layer_inputs`."""
+def load_layer(context: Context, stages: Sequence[Stage], fill: bool = False) -> KeyframeLayer:
+    """A keyframe's layer. stages: from `KeyframeStages.layer_inputs`. fill: as in `PaintLayer`."""
     painted, edit, learned, *propagated = stages
     tracked = context.load(learned).edit
     return KeyframeLayer(
@@ -329,6 +337,7 @@ def load_layer(context: Context, stages: Sequence[Stage]) -> KeyframeLayer:
         tracked,
         [(each.frames, context.load(each)) for each in propagated],
         load_paint(context, painted) if tracked and tracked.mapped else None,
+        fill,
         _corrections(context, propagated),
     )
 

@@ -19,6 +19,7 @@ from paintover_engine.service.limits import raise_file_limit
 from paintover_engine.service.logs import start_logging
 from paintover_engine.service.server import FolderTaken, serve
 
+NODES = "0.0.0.0:0"  # where a Ray cluster's nodes join
 TRY_AGAIN = 75  # EX_TEMPFAIL: a client that starts a daemon waits and tries again
 
 
@@ -26,7 +27,7 @@ def main() -> int:
     """Serves until stopped, and returns 0. Where it cannot it prints one sentence and returns 75 (another engine has
     the folder) or 2."""
     arguments = _parser().parse_args()
-    folder = DataFolder(arguments.data_dir.absolute())
+    folder = DataFolder(arguments.data_dir.absolute(), arguments.store and arguments.store.absolute())
     os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
     os.environ[ROOTS] = os.pathsep.join(str(root.resolve()) for root in arguments.root)
     raise_file_limit()
@@ -43,6 +44,8 @@ def main() -> int:
                 arguments.gpu_memory,
                 arguments.cpu_workers,
                 arguments.metrics,
+                arguments.workers_listen or (NODES if arguments.ray else ""),
+                arguments.ray,
             )
         )
     except FolderTaken as error:
@@ -98,6 +101,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--metrics", action="store_true", help="answer /metrics for Prometheus beside the monitor page (with the token)"
     )
+    parser.add_argument(
+        "--workers-listen",
+        default="",
+        metavar="HOST:PORT",
+        help="let devices of other machines join there (0: any port); encrypted unless HOST is this machine's loopback",
+    )
+    parser.add_argument(
+        "--store", type=Path, metavar="FOLDER", help="keep stages' outputs here, where other machines see them, too"
+    )
+    parser.add_argument("--ray", default="", metavar="ADDRESS", help="compute on the nodes of a Ray cluster, too")
     return parser
 
 

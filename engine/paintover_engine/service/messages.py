@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from paintover.v1 import engine_pb2, job_pb2, keyframe_pb2, shot_pb2
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.cache import Usage
+from paintover_engine.jobs.device_worker import DeviceWorker
+from paintover_engine.jobs.devices import Device
 from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
 from paintover_engine.jobs.protocol import MethodRequirements
 from paintover_engine.jobs.unsure import UnsureRange, suggested_keyframes
@@ -65,6 +68,29 @@ def _match(pattern: str, name: str, what: str, example: str) -> str:
     if not found:
         raise PaintoverError(Code.INVALID_ARGUMENT, f"'{name}' is not a {what}'s name; they look like '{example}'.")
     return found[1]
+
+
+def device_messages(workers: Iterable[DeviceWorker]) -> list[engine_pb2.Device]:
+    """Every device once, with all that is computed on it."""
+    found: dict[tuple[str, Device], engine_pb2.Device] = {}
+    for worker in workers:
+        device = worker.device
+        message = found.setdefault(
+            (worker.machine, device),
+            engine_pb2.Device(
+                name=device.name,
+                kind=device.kind,
+                memory_bytes=device.memory,
+                driver=device.driver,
+                tried=device.tried,
+                problem=device.problem,
+                remedy=device.remedy,
+                machine=worker.machine,
+                memory_used_bytes=worker.memory_used,
+            ),
+        )
+        message.running.extend(filter(None, [worker.running]))
+    return list(found.values())
 
 
 def shot_message(shot: Shot) -> shot_pb2.Shot:

@@ -40,6 +40,8 @@ from paintover_engine.service.guard import PROTOCOL, Guard
 from paintover_engine.service.hosts import host_watchers
 from paintover_engine.service.limits import server_options
 from paintover_engine.service.monitor.lazy import LazyMonitor
+from paintover_engine.service.workers.joining import machines_may_join
+from paintover_engine.service.workers.listener import WorkerListener
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,8 @@ async def serve(
     gpu_memory: int = 0,
     cpu_workers: int = 1,
     with_metrics: bool = False,
+    workers_listen: str = "",
+    ray: str = "",
 ) -> None:
     """Runs the daemon until it is stopped.
 
@@ -68,6 +72,8 @@ async def serve(
     cache_budget: bytes on disk for what can be made again; gpu_memory: bytes of a GPU to use at most, 0: all.
     cpu_workers: processes that compute on the CPU.
     with_metrics: the monitor's server runs from the start, and answers /metrics.
+    workers_listen: "HOST:PORT" at which devices of other machines may join; "": none may. ray: the address of a Ray
+    cluster whose nodes do.
     Raises PaintoverError when another daemon has the data folder, the address cannot be had, or the queue's file was
     damaged while it ran.
     """
@@ -80,12 +86,13 @@ async def serve(
         guard = Guard(token)
         stop = _Stop(ephemeral)
         page = LazyMonitor(engine, folder, token, with_metrics)
+        workers = WorkerListener(engine, folder)
 
         def is_used() -> bool:  # an open page keeps an engine from ending by itself, not from being stopped
             return guard.active > 0 or engine.busy or (page.is_watched and not stop.requested)
 
         server = grpc.aio.server(interceptors=[guard], options=server_options())
-        health_servicer = _add_services(server, engine, stop.request, page.open)
+        health_servicer = _add_services(server, engine, stop.request, page.open, workers)
         guard.address = bind(server, folder, listen)
         await server.start()
         await engine.start()
@@ -96,7 +103,7 @@ async def serve(
         page.start_again()
         idle = asyncio.create_task(stop.when_idle(is_used))
         try:
-            async with host_watchers(folder):
+            async with host_watchers(folder), machines_may_join(workers, workers_listen, ray):
                 await _first(asyncio.ensure_future(stop.now.wait()), engine.failure)
         finally:
             take_address_back(folder)
@@ -191,8 +198,10 @@ def _add_services(
     engine: Engine,
     stop: Callable[[bool], None],
     open_monitor: Callable[[], Awaitable[str]],
+    workers: WorkerListener,
 ) -> health.aio.HealthServicer:
-    engine_pb2_grpc.add_EngineServiceServicer_to_server(servicers.EngineServicer(engine, stop, open_monitor), server)
+    whole = servicers.EngineServicer(engine, stop, open_monitor, workers)
+    engine_pb2_grpc.add_EngineServiceServicer_to_server(whole, server)
     shot_pb2_grpc.add_ShotServiceServicer_to_server(servicers.ShotServicer(engine), server)
     keyframe_pb2_grpc.add_KeyframeServiceServicer_to_server(servicers.KeyframeServicer(engine), server)
     job_pb2_grpc.add_JobServiceServicer_to_server(servicers.JobServicer(engine), server)

@@ -31,6 +31,7 @@ from paintover_engine.methods.registry import METHODS, found_models
 from paintover_engine.service import messages
 from paintover_engine.service.guard import PROTOCOL
 from paintover_engine.service.support import export_job
+from paintover_engine.service.workers.listener import WorkerListener
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -51,9 +52,14 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
     """EngineService: what this engine is and has; stopping it."""
 
     def __init__(
-        self, engine: Engine, stop: Callable[[bool], None], open_monitor: Callable[[], Awaitable[str]]
+        self,
+        engine: Engine,
+        stop: Callable[[bool], None],
+        open_monitor: Callable[[], Awaitable[str]],
+        workers: WorkerListener,
     ) -> None:
         self._engine = engine
+        self._workers = workers
         self._stop = stop
         self._open_monitor = open_monitor
 
@@ -67,18 +73,9 @@ class EngineServicer(engine_pb2_grpc.EngineServiceServicer):
                 pid=os.getpid(),
                 data_folder=str(self._engine.folder.root),
                 data_folder_free_bytes=shutil.disk_usage(self._engine.folder.root).free,
-                devices=[
-                    engine_pb2.Device(
-                        name=device.name,
-                        kind=device.kind,
-                        memory_bytes=device.memory,
-                        driver=device.driver,
-                        tried=device.tried,
-                        problem=device.problem,
-                        remedy=device.remedy,
-                    )
-                    for device in self._engine.devices
-                ],
+                devices=messages.device_messages(self._engine.workers),
+                workers_address=self._workers.address,
+                workers_fingerprint=self._workers.fingerprint,
                 models=[model.name for model in found],
                 found_models=[messages.model_message(model) for model in found],
                 jobs_running=count(JobState.RUNNING, JobState.PREPARING),
@@ -332,6 +329,12 @@ class FrameServicer(frame_pb2_grpc.FrameServiceServicer):
         async for frame in self._engine.frames.stream(messages.job_id(request.job), number):
             async for chunk in _chunks(frame, request.view, request.transport):
                 yield frame_pb2.StreamFramesResponse(chunk=chunk)
+
+    async def ExportFrames(
+        self, request: frame_pb2.ExportFramesRequest, context: Context
+    ) -> frame_pb2.ExportFramesResponse:
+        await self._engine.frames.export(messages.job_id(request.job), request.numbers, request.path)
+        return frame_pb2.ExportFramesResponse()
 
     async def _plate(self, request: frame_pb2.GetFrameRequest) -> StoredFrame:
         if request.parent.startswith("jobs/"):

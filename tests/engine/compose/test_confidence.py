@@ -72,7 +72,7 @@ def test_edit_on_another_thing_is_unsure() -> None:
 
 def test_edit_that_left_its_surface_is_unsure() -> None:
     found = measured(disc_at(80), frame_of(KEY))
-    assert found.confidence < 0.4
+    assert found.confidence < 0.5
 
 
 def test_worse_agreement_on_the_way_is_less_sure() -> None:
@@ -81,3 +81,10 @@ def test_worse_agreement_on_the_way_is_less_sure() -> None:
     jumped = meter.advance(meter.start(), STILL, KEY, disc_at(60))
     frame = frame_of(KEY)
     assert meter.measure(steady, frame, KEY).confidence > meter.measure(jumped, frame, KEY).confidence
+
+
+def test_frame_whose_matte_was_corrected_much_is_less_sure() -> None:
+    meter, frame = ConfidenceMeter(frame_of(KEY), KEY), frame_of(KEY)
+    little, much = (meter.advance(meter.start(), STILL, KEY, prior) for prior in (disc_at(51), disc_at(64)))
+    sure, unsure = (meter.measure(trail, frame, KEY).confidence for trail in (little, much))
+    assert unsure < 0.5 * sure

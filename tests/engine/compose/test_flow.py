@@ -50,17 +50,17 @@ def test_occluded_pixels_are_inconsistent() -> None:
     there = np.zeros((20, 40, 2), np.float32)
     back = np.zeros_like(there)
     back[:, 20:, 0] = 8
-    trust = consistency(there, back)
-    assert trust[:, :18].min() > 0.99
-    assert trust[:, 22:].max() < 0.01
+    confidence = consistency(there, back)
+    assert confidence[:, :18].min() > 0.99
+    assert confidence[:, 22:].max() < 0.01
 
 
 def test_pixels_leaving_the_frame_are_inconsistent() -> None:
     there = np.zeros((10, 30, 2), np.float32)
     there[..., 0] = 12
-    trust = consistency(there, -there)
-    assert trust[:, :15].min() > 0.99
-    assert trust[:, 20:].max() == 0
+    confidence = consistency(there, -there)
+    assert confidence[:, :15].min() > 0.99
+    assert confidence[:, 20:].max() == 0
 
 
 def test_robust_affine_motion_ignores_outliers() -> None:

@@ -64,10 +64,10 @@ def likeness(found: NDArray[np.float32], true: NDArray[np.float32]) -> float:
 
 def placed(parts: PlanarParts, frames: list[Grey]) -> Placed | None:
     """Where the one part is in the last of successive frames; None where it is no plane in one of them."""
-    offset, trust = np.zeros((HEIGHT, WIDTH, 2), np.float32), np.ones((HEIGHT, WIDTH), np.float32)
+    offset, confidence = np.zeros((HEIGHT, WIDTH, 2), np.float32), np.ones((HEIGHT, WIDTH), np.float32)
     last = None
     for before, now in itertools.pairwise(frames):
-        last = next(parts.place(offset, trust, before, now), None)
+        last = next(parts.place(offset, confidence, before, now), None)
         if last is None:
             return None
         offset = last.offset
@@ -105,5 +105,5 @@ def test_registration_keeps_letters_on_a_plain_side() -> None:
     for before, now in itertools.pairwise(frames):
         small = [cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for picture in (now, before)]
         place = registrar.advance(place, estimator.between(*small), estimator.between(*small[::-1]), before, now)
-    painted = warp(sign(), place.offset) * place.trust
+    painted = warp(sign(), place.offset) * place.confidence
     assert likeness(painted, truth(FRAMES - 1)) > 0.9

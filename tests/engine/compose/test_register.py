@@ -44,7 +44,7 @@ def advance(registrar: Registrar, place: Registration, before: np.ndarray, now: 
 
 
 def covered(place: Registration) -> np.ndarray:
-    return warp(region(), place.offset) * place.trust > 0.5
+    return warp(region(), place.offset) * place.confidence > 0.5
 
 
 def overlap(found: np.ndarray, shift: int) -> float:
@@ -78,9 +78,9 @@ def test_subpixel_drift_is_corrected() -> None:
     assert np.abs(found.offset[50:90, 70:110]).max() < 0.1
 
 
-def test_mismatching_remnant_is_not_trusted() -> None:
+def test_mismatching_remnant_has_no_confidence() -> None:
     place, still = Registration.identity(*SHAPE), np.zeros((*SHAPE, 2), np.float32)
-    place.trust[:, 70:] = 0
+    place.confidence[:, 70:] = 0
     wall = scene(0, hidden=True)
     wall[:, :40] = texture(3)[:, :40]
     found = Registrar(sharp(scene(0)), region()).advance(place, still, still, sharp(wall), sharp(wall))

@@ -122,6 +122,5 @@ def test_gpu_needs_are_the_methods_own(shot: SmallShot, tmp_path: Path, tiny_svd
 def test_windows_outside_the_job_are_a_sentence(shot: SmallShot, tmp_path: Path) -> None:
     write_bundle(request(shot, tmp_path / "bundle"))
     with pytest.raises(PaintoverError, match="windows 1 to 5, not 4-9"):
-        render.render(
-            tmp_path / "bundle" / "job.json", tmp_path / "store", [Step.PREPARE], (4, 9), str, render.Report(), bool
-        )
+        job, store, scratch = tmp_path / "bundle" / "job.json", str(tmp_path / "store"), tmp_path / "scratch"
+        render.render(job, store, scratch, [Step.PREPARE], (4, 9), str, render.Report(), bool)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from paintover_engine.farm import leases
-from paintover_engine.farm.leases import LEASE_SECONDS, Leases
+from paintover_engine.farm.leases import LEASE_SECONDS, FolderLeases, Leases
 
 
 def test_one_of_two_gets_a_stage(tmp_path: Path) -> None:
-    with Leases(tmp_path / "leases") as first, Leases(tmp_path / "leases") as second:
+    with Leases(FolderLeases(tmp_path / "leases")) as first, Leases(FolderLeases(tmp_path / "leases")) as second:
         assert first.take("a")
         assert not second.take("a")
         assert second.take("b")
@@ -20,7 +20,7 @@ def test_one_of_two_gets_a_stage(tmp_path: Path) -> None:
 
 def test_lease_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     folder = tmp_path / "leases"
-    with Leases(folder) as living:
+    with Leases(FolderLeases(folder)) as living:
         (folder / "a").touch()
         assert not living.take("a")
         past = time.time() - LEASE_SECONDS - 1
@@ -30,7 +30,7 @@ def test_lease_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
 
 def test_held_lease_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "LEASE_SECONDS", 0.2)
-    with Leases(tmp_path / "leases") as holder, Leases(tmp_path / "leases") as other:
+    with Leases(FolderLeases(tmp_path / "leases")) as holder, Leases(FolderLeases(tmp_path / "leases")) as other:
         assert holder.take("a")
         end = time.monotonic() + 1
         while time.monotonic() < end:
@@ -45,6 +45,6 @@ def test_held_lease_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_closed_leases_are_gone(tmp_path: Path) -> None:
-    with Leases(tmp_path / "leases") as holder:
+    with Leases(FolderLeases(tmp_path / "leases")) as holder:
         assert holder.take("a")
     assert list((tmp_path / "leases").iterdir()) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from paintover_engine.errors import PaintoverError
-from paintover_engine.farm.path_mapping import read_rules
+from paintover_engine.jobs.path_mapping import read_rules
 
 
 def rules(tmp_path: Path, *given: tuple[str, str, str]) -> Path:

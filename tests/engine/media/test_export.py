@@ -18,9 +18,9 @@ from paintover_engine.media.export import export_frame
 from paintover_engine.media.keyframe import Keyframe, load_keyframe
 from paintover_engine.media.plate import Plate
 from paintover_engine.media.source import SourceInfo, open_source, probe
-from PIL import Image
+from PIL import Image, ImageCms
 from psd_tools import PSDImage
-from psd_tools.constants import BlendMode, ChannelID, Clipping, Compression
+from psd_tools.constants import BlendMode, ChannelID, Clipping, Compression, Resource
 from psd_tools.psd import PSD
 from psd_tools.psd.layer_and_mask import ChannelData, ChannelInfo, MaskData
 
@@ -105,7 +105,7 @@ def box_mask() -> np.ndarray:
 
 
 @pytest.mark.parametrize(("depth", "which"), [(8, "shot"), (16, "deep_shot"), (16, "linear_shot")])
-def test_psd_has_locked_plate_empty_layer_and_profile(
+def test_psd_has_locked_plate_and_empty_layer(
     depth: int, which: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     shot = request.getfixturevalue(which)
@@ -115,9 +115,17 @@ def test_psd_has_locked_plate_empty_layer_and_profile(
     assert plate.name.startswith("Plate (") and plate.name.endswith(", frame 2)")
     assert plate.locks is not None and plate.locks.complete
     assert (paint.name, paint.locks) == ("Paint", None)
-    assert document.image_resources.get_data(1039)[36:40] == b"acsp"  # an ICC profile
+    assert Resource.ICC_PROFILE not in document.image_resources  # or GIMP would ask what to do with it
     read = oiio.ImageInput.open(str(tmp_path / "k.psd"))
     assert (read.spec().width, read.spec().height, str(read.spec().format)) == (WIDTH, HEIGHT, f"uint{depth}")
+
+
+def test_psd_has_the_profile_of_the_shot(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for number in (2, 3):
+        Image.fromarray(soft()).save(tmp_path / f"f.{number:04d}.png", icc_profile=profile)
+    document = PSDImage.open(exported(tmp_path, opened(tmp_path / "f.####.png", 2)))
+    assert document.image_resources.get_data(Resource.ICC_PROFILE) == profile
 
 
 def test_a_psd_flattens_to_the_plate_to_the_last_bit(tmp_path: Path, deep_shot: Shot) -> None:

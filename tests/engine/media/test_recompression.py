@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from paintover_engine.media.recompression import encoder_of, without_compression
+from paintover_engine.media.recompression import encoder_of, is_lossy, without_compression
 from PIL import Image
 
 HEIGHT, WIDTH = 160, 240
@@ -73,3 +73,28 @@ def test_a_jpeg_without_paint_stays_as_it_is(plate: NDArray[np.float32], tmp_pat
     file = tmp_path / "key.jpg"
     read = saved(plate, file, quality=75)
     assert without_compression(file, read, plate) is read
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "lossy"),
+    [
+        ("key.jpg", {"quality": 95}, True),
+        ("key.webp", {"quality": 80}, True),
+        ("key.gif", {}, True),
+        ("key.webp", {"lossless": True}, False),
+        ("key.png", {}, False),
+        ("key.tif", {}, False),
+    ],
+)
+def test_lossy_formats_are_known_by_content(
+    plate: NDArray[np.float32], name: str, options: dict[str, int], lossy: bool, tmp_path: Path
+) -> None:
+    saved(plate, tmp_path / name, **options)
+    (tmp_path / name).rename(tmp_path / "painted")
+    assert is_lossy(tmp_path / "painted") is lossy
+
+
+def test_a_palette_loses_colours(plate: NDArray[np.float32], tmp_path: Path) -> None:
+    file = tmp_path / "key.png"
+    Image.fromarray(np.rint(plate * 255).astype(np.uint8)).quantize(64).save(file)
+    assert is_lossy(file)

@@ -80,6 +80,8 @@ class Panel(QtWidgets.QWidget):  # type: ignore[misc]
         """In the main thread."""
         if what == "exported":
             self.status.setText(f"Paint on {event['path']}, above the plate, and save.")
+        elif what == "editor" and event.get("saving"):
+            self.status.setText(f"Paint on the layers above the plate. To save in {event['name']}: {event['saving']}")
         elif what == "saved":
             self.status.setText("Saved; carrying it through.")
         elif what == "progress":

@@ -102,6 +102,8 @@ class RequestRunner:
             self.mailbox.tell(request, what, path=event["path"], frame=frame)
         elif what == "editor":
             self.mailbox.tell(request, "opened")  # from here on saves are seen
+            if event.get("saving"):
+                notify(f"{event['name']} opens frame {frame}. To save there: {event['saving']}")
         elif what == "done" and event.get("output"):
             given = request.given
             self.mailbox.remember_result(request, event["output"])

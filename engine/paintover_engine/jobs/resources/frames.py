@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from paintover_engine.errors import Code, PaintoverError
@@ -16,6 +16,9 @@ from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
 from paintover_engine.jobs.store import PICTURE, StoredFrame
 from paintover_engine.media.info import SourceInfo
+
+MOST_EXPORTED = 8
+"""Frames in one Photoshop file; each takes two layers of the shot's size."""
 
 
 class Frames:
@@ -94,6 +97,22 @@ class Frames:
                     Code.NOT_FOUND, f"Job {job_id} has no {view} of frame {number} any more."
                 ) from error
             raise
+
+    async def export(self, job_id: int, numbers: Sequence[int], path: str) -> None:
+        """Writes frames of a job's result as groups of a Photoshop file, the first on top; replaces what is there.
+
+        Raises PaintoverError where one of them is not computed yet."""
+        self._state.roots.check(path, "The picture")
+        _, info = await self._shots.probed(self._queue.job(job_id).shot)
+        if not 0 < len(numbers) <= MOST_EXPORTED:
+            raise PaintoverError(Code.INVALID_ARGUMENT, f"One to {MOST_EXPORTED} frames go into a Photoshop file.")
+        groups = []
+        for number in numbers:
+            stored = self._queue.frame(job_id, number)
+            if stored is None:
+                raise PaintoverError(Code.NOT_FOUND, f"Job {job_id} has no result of frame {number} yet.")
+            groups.append((f"Frame {number}, {stored.confidence:.0%} sure", number, stored.key))
+        await self._state.media.call(protocol.ExportResultsRequest(info=info, path=path, frames=groups))
 
     async def plate_picture(self, shot_id: str, number: int, side: int, name: str = PICTURE) -> Path:
         """A picture file of a shot's untouched frame. Parameters as for `picture`."""

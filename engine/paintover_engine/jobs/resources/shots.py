@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 from paintover_engine.durable import replace_file, sync_folder, write_file
 from paintover_engine.errors import Code, PaintoverError
@@ -67,7 +68,7 @@ class Shots:
                 Code.INVALID_ARGUMENT, f"Frame {number} is outside the shot's range {shot.first}-{shot.last}."
             )
         final = self._state.folder.uploads / shot.id / f"{number:08d}.safetensors"
-        partial = self._state.folder.temporary / f"{shot.id}-{number}.safetensors"
+        partial = self._state.folder.own.temporary / f"{shot.id}-{number}.safetensors"
         write_tensor(partial, "frame", dtype, shape, data)
         replace_file(partial, final)
         if shot.info is not None:  # the frames are to be probed anew
@@ -99,8 +100,12 @@ class Shots:
         return (await self._state.media.call(request)).info
 
     def delete(self, shot_id: str) -> None:
-        """Deletes a shot, its keyframes and its uploaded frames; refused while it has jobs."""
+        """Deletes a shot, its keyframes, and frames that were uploaded or dropped; refused while it has jobs."""
+        source = Path(self._queue.shot(shot_id).source)
         self._queue.delete_shot(shot_id)
+        dropped = source.parent.parent == self._state.folder.dropped
+        if dropped and not any(Path(shot.source).parent == source.parent for shot in self._queue.shots()):
+            shutil.rmtree(source.parent, ignore_errors=True)
         shutil.rmtree(self._state.folder.uploads / shot_id, ignore_errors=True)
 
 

@@ -26,6 +26,8 @@ from paintover_engine.jobs.versions import VIDEOS
 from paintover_engine.methods.registry import METHODS
 from paintover_engine.service.monitor.access import HEADERS, Access
 from paintover_engine.service.monitor.desktop import show
+from paintover_engine.service.monitor.devices import shown_devices
+from paintover_engine.service.monitor.dropped import DroppedClips
 from paintover_engine.service.monitor.folders import listing
 from paintover_engine.service.monitor.painting import PaintingFace
 from paintover_engine.service.support import export_job
@@ -83,6 +85,7 @@ class Monitor:
         )
         self._painting = PaintingFace(self._engine, _body)
         app.add_routes(self._painting.routes())
+        app.add_routes(DroppedClips(self._engine.folder.dropped, self._engine.roots).routes())
         if self._with_metrics:
             app.add_routes([web.get("/metrics", self._metrics)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -240,13 +243,12 @@ class Monitor:
             await _send(stream, "job", self._shown(job, frames), job.sequence)
 
     async def _send_gauges(self, stream: EventSourceResponse) -> None:
-        names = {device.id: device.name for device in self._engine.devices}
         while True:
             usage = self._engine.storage.cache_usage()
             values = {
                 "version": __version__,
                 "notes": self._engine.notes,
-                "devices": [{**vars(gauge), "name": names.get(gauge.device, gauge.device)} for gauge in await gauges()],
+                "devices": shown_devices(self._engine.workers, await gauges()),
                 "disk": {**usage, "free": shutil.disk_usage(self._engine.folder.root).free},
                 "ids": sorted(self._engine.queue.ids()),
             }

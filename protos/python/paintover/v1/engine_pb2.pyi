@@ -92,6 +92,8 @@ class Engine(_message.Message):
     JOBS_WAITING_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     FOUND_MODELS_FIELD_NUMBER: _builtins.int
+    WORKERS_ADDRESS_FIELD_NUMBER: _builtins.int
+    WORKERS_FINGERPRINT_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     protocol: _builtins.int
     """Raised when a client of an older number could misread an answer."""
@@ -100,6 +102,10 @@ class Engine(_message.Message):
     data_folder_free_bytes: _builtins.int
     jobs_running: _builtins.int
     jobs_waiting: _builtins.int
+    workers_address: _builtins.str
+    """Where devices of other machines join ("10.0.0.4:7700"); empty: nowhere."""
+    workers_fingerprint: _builtins.str
+    """SHA-256 of the certificate that the engine shows there, in hexadecimal; empty where it shows none."""
     @_builtins.property
     def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Device]: ...
     @_builtins.property
@@ -128,10 +134,12 @@ class Engine(_message.Message):
         jobs_waiting: _builtins.int = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
         found_models: _abc.Iterable[Global___Model] | None = ...,
+        workers_address: _builtins.str = ...,
+        workers_fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_folder", b"data_folder", "data_folder_free_bytes", b"data_folder_free_bytes", "devices", b"devices", "found_models", b"found_models", "jobs_running", b"jobs_running", "jobs_waiting", b"jobs_waiting", "models", b"models", "notes", b"notes", "pid", b"pid", "protocol", b"protocol", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_folder", b"data_folder", "data_folder_free_bytes", b"data_folder_free_bytes", "devices", b"devices", "found_models", b"found_models", "jobs_running", b"jobs_running", "jobs_waiting", b"jobs_waiting", "models", b"models", "notes", b"notes", "pid", b"pid", "protocol", b"protocol", "version", b"version", "workers_address", b"workers_address", "workers_fingerprint", b"workers_fingerprint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -182,6 +190,9 @@ class Device(_message.Message):
     TRIED_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     REMEDY_FIELD_NUMBER: _builtins.int
+    MACHINE_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    MEMORY_USED_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     """"cpu", "cuda" (NVIDIA), "rocm" (AMD) or "mps" (Apple)."""
@@ -193,6 +204,14 @@ class Device(_message.Message):
     problem: _builtins.str
     """Why nothing can be computed on it, and what to do. Empty where something can, or it was not tried yet."""
     remedy: _builtins.str
+    machine: _builtins.str
+    """The machine that it is in; empty: the engine's own."""
+    memory_used_bytes: _builtins.int
+    """0 where that is not known."""
+    @_builtins.property
+    def running(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it computes now: "job 3: flow 24-31"."""
+
     def __init__(
         self,
         *,
@@ -203,10 +222,13 @@ class Device(_message.Message):
         tried: _builtins.str = ...,
         problem: _builtins.str = ...,
         remedy: _builtins.str = ...,
+        machine: _builtins.str = ...,
+        running: _abc.Iterable[_builtins.str] | None = ...,
+        memory_used_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "kind", b"kind", "memory_bytes", b"memory_bytes", "name", b"name", "problem", b"problem", "remedy", b"remedy", "tried", b"tried"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "kind", b"kind", "machine", b"machine", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "problem", b"problem", "remedy", b"remedy", "running", b"running", "tried", b"tried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18paintover/v1/frame.proto\x12\x0cpaintover.v1\"\xeb\x01\n\x05\x46rame\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12-\n\x0b\x64\x61ta_window\x18\x04 \x01(\x0b\x32\x18.paintover.v1.DataWindow\x12\x10\n\x08\x63hannels\x18\x05 \x01(\r\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\r\n\x05\x66inal\x18\x07 \x01(\x08\x12\x12\n\nconfidence\x18\x08 \x01(\x02\x12\x11\n\tbyte_size\x18\t \x01(\x04\x12*\n\x06mapped\x18\n \x01(\x0b\x32\x1a.paintover.v1.MappedRegion\"A\n\nDataWindow\x12\t\n\x01x\x18\x01 \x01(\r\x12\t\n\x01y\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\"<\n\x0cMappedRegion\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\x04\"J\n\nFrameChunk\x12$\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x13.paintover.v1.FrameH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x93\x01\n\x0fGetFrameRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12 \n\x04view\x18\x03 \x01(\x0e\x32\x12.paintover.v1.View\x12*\n\ttransport\x18\x04 \x01(\x0e\x32\x17.paintover.v1.Transport\x12\x12\n\nfinal_only\x18\x05 \x01(\x08\";\n\x10GetFrameResponse\x12\'\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x18.paintover.v1.FrameChunk\"\x9a\x01\n\x13StreamFramesRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12 \n\x04view\x18\x02 \x01(\x0e\x32\x12.paintover.v1.View\x12*\n\ttransport\x18\x03 \x01(\x0e\x32\x17.paintover.v1.Transport\x12\x18\n\x0b\x66rom_number\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_from_number\"?\n\x14StreamFramesResponse\x12\'\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x18.paintover.v1.FrameChunk*M\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\x0f\n\x0bVIEW_RESULT\x10\x01\x12\x0e\n\nVIEW_PLATE\x10\x02\x12\x0e\n\nVIEW_MATTE\x10\x03*R\n\tTransport\x12\x19\n\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x14\n\x10TRANSPORT_INLINE\x10\x01\x12\x14\n\x10TRANSPORT_MAPPED\x10\x02\x32\xb4\x01\n\x0c\x46rameService\x12K\n\x08GetFrame\x12\x1d.paintover.v1.GetFrameRequest\x1a\x1e.paintover.v1.GetFrameResponse0\x01\x12W\n\x0cStreamFrames\x12!.paintover.v1.StreamFramesRequest\x1a\".paintover.v1.StreamFramesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18paintover/v1/frame.proto\x12\x0cpaintover.v1\"\xeb\x01\n\x05\x46rame\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12-\n\x0b\x64\x61ta_window\x18\x04 \x01(\x0b\x32\x18.paintover.v1.DataWindow\x12\x10\n\x08\x63hannels\x18\x05 \x01(\r\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\r\n\x05\x66inal\x18\x07 \x01(\x08\x12\x12\n\nconfidence\x18\x08 \x01(\x02\x12\x11\n\tbyte_size\x18\t \x01(\x04\x12*\n\x06mapped\x18\n \x01(\x0b\x32\x1a.paintover.v1.MappedRegion\"A\n\nDataWindow\x12\t\n\x01x\x18\x01 \x01(\r\x12\t\n\x01y\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\"<\n\x0cMappedRegion\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\x04\"J\n\nFrameChunk\x12$\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x13.paintover.v1.FrameH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x93\x01\n\x0fGetFrameRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12 \n\x04view\x18\x03 \x01(\x0e\x32\x12.paintover.v1.View\x12*\n\ttransport\x18\x04 \x01(\x0e\x32\x17.paintover.v1.Transport\x12\x12\n\nfinal_only\x18\x05 \x01(\x08\";\n\x10GetFrameResponse\x12\'\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x18.paintover.v1.FrameChunk\"\x9a\x01\n\x13StreamFramesRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12 \n\x04view\x18\x02 \x01(\x0e\x32\x12.paintover.v1.View\x12*\n\ttransport\x18\x03 \x01(\x0e\x32\x17.paintover.v1.Transport\x12\x18\n\x0b\x66rom_number\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_from_number\"?\n\x14StreamFramesResponse\x12\'\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x18.paintover.v1.FrameChunk\"A\n\x13\x45xportFramesRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07numbers\x18\x02 \x03(\x03\x12\x0c\n\x04path\x18\x03 \x01(\t\"\x16\n\x14\x45xportFramesResponse*M\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\x0f\n\x0bVIEW_RESULT\x10\x01\x12\x0e\n\nVIEW_PLATE\x10\x02\x12\x0e\n\nVIEW_MATTE\x10\x03*R\n\tTransport\x12\x19\n\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x14\n\x10TRANSPORT_INLINE\x10\x01\x12\x14\n\x10TRANSPORT_MAPPED\x10\x02\x32\x8b\x02\n\x0c\x46rameService\x12K\n\x08GetFrame\x12\x1d.paintover.v1.GetFrameRequest\x1a\x1e.paintover.v1.GetFrameResponse0\x01\x12W\n\x0cStreamFrames\x12!.paintover.v1.StreamFramesRequest\x1a\".paintover.v1.StreamFramesResponse0\x01\x12U\n\x0c\x45xportFrames\x12!.paintover.v1.ExportFramesRequest\x1a\".paintover.v1.ExportFramesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'paintover.v1.frame_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VIEW']._serialized_start=918
-  _globals['_VIEW']._serialized_end=995
-  _globals['_TRANSPORT']._serialized_start=997
-  _globals['_TRANSPORT']._serialized_end=1079
+  _globals['_VIEW']._serialized_start=1009
+  _globals['_VIEW']._serialized_end=1086
+  _globals['_TRANSPORT']._serialized_start=1088
+  _globals['_TRANSPORT']._serialized_end=1170
   _globals['_FRAME']._serialized_start=43
   _globals['_FRAME']._serialized_end=278
   _globals['_DATAWINDOW']._serialized_start=280
@@ -51,6 +51,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMFRAMESREQUEST']._serialized_end=851
   _globals['_STREAMFRAMESRESPONSE']._serialized_start=853
   _globals['_STREAMFRAMESRESPONSE']._serialized_end=916
-  _globals['_FRAMESERVICE']._serialized_start=1082
-  _globals['_FRAMESERVICE']._serialized_end=1262
+  _globals['_EXPORTFRAMESREQUEST']._serialized_start=918
+  _globals['_EXPORTFRAMESREQUEST']._serialized_end=983
+  _globals['_EXPORTFRAMESRESPONSE']._serialized_start=985
+  _globals['_EXPORTFRAMESRESPONSE']._serialized_end=1007
+  _globals['_FRAMESERVICE']._serialized_start=1173
+  _globals['_FRAMESERVICE']._serialized_end=1440
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,11 @@ class FrameServiceStub(object):
                 request_serializer=paintover_dot_v1_dot_frame__pb2.StreamFramesRequest.SerializeToString,
                 response_deserializer=paintover_dot_v1_dot_frame__pb2.StreamFramesResponse.FromString,
                 _registered_method=True)
+        self.ExportFrames = channel.unary_unary(
+                '/paintover.v1.FrameService/ExportFrames',
+                request_serializer=paintover_dot_v1_dot_frame__pb2.ExportFramesRequest.SerializeToString,
+                response_deserializer=paintover_dot_v1_dot_frame__pb2.ExportFramesResponse.FromString,
+                _registered_method=True)
 
 
 class FrameServiceServicer(object):
@@ -63,6 +68,14 @@ class FrameServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportFrames(self, request, context):
+        """Frames of a result in one Photoshop file, to look at beside the painting: a group of two layers each, the plate and
+        the result over it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FrameServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +88,11 @@ def add_FrameServiceServicer_to_server(servicer, server):
                     servicer.StreamFrames,
                     request_deserializer=paintover_dot_v1_dot_frame__pb2.StreamFramesRequest.FromString,
                     response_serializer=paintover_dot_v1_dot_frame__pb2.StreamFramesResponse.SerializeToString,
+            ),
+            'ExportFrames': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportFrames,
+                    request_deserializer=paintover_dot_v1_dot_frame__pb2.ExportFramesRequest.FromString,
+                    response_serializer=paintover_dot_v1_dot_frame__pb2.ExportFramesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -131,6 +149,33 @@ class FrameService(object):
             '/paintover.v1.FrameService/StreamFrames',
             paintover_dot_v1_dot_frame__pb2.StreamFramesRequest.SerializeToString,
             paintover_dot_v1_dot_frame__pb2.StreamFramesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportFrames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/paintover.v1.FrameService/ExportFrames',
+            paintover_dot_v1_dot_frame__pb2.ExportFramesRequest.SerializeToString,
+            paintover_dot_v1_dot_frame__pb2.ExportFramesResponse.FromString,
             options,
             channel_credentials,
             insecure,

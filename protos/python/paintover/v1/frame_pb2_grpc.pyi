@@ -35,6 +35,10 @@ class FrameServiceStub:
     """One frame, best so far."""
     StreamFrames: _grpc.UnaryStreamMultiCallable[_frame_pb2.StreamFramesRequest, _frame_pb2.StreamFramesResponse]
     """The job's frames in ascending order, each as soon as it and all before it are made; ends with the job."""
+    ExportFrames: _grpc.UnaryUnaryMultiCallable[_frame_pb2.ExportFramesRequest, _frame_pb2.ExportFramesResponse]
+    """Frames of a result in one Photoshop file, to look at beside the painting: a group of two layers each, the plate and
+    the result over it.
+    """
 
 @_typing.type_check_only
 class FrameServiceAsyncStub(FrameServiceStub):
@@ -43,6 +47,10 @@ class FrameServiceAsyncStub(FrameServiceStub):
     """One frame, best so far."""
     StreamFrames: _aio.UnaryStreamMultiCallable[_frame_pb2.StreamFramesRequest, _frame_pb2.StreamFramesResponse]  # type: ignore[assignment]
     """The job's frames in ascending order, each as soon as it and all before it are made; ends with the job."""
+    ExportFrames: _aio.UnaryUnaryMultiCallable[_frame_pb2.ExportFramesRequest, _frame_pb2.ExportFramesResponse]  # type: ignore[assignment]
+    """Frames of a result in one Photoshop file, to look at beside the painting: a group of two layers each, the plate and
+    the result over it.
+    """
 
 class FrameServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -60,5 +68,15 @@ class FrameServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_frame_pb2.StreamFramesResponse], _abc.AsyncIterator[_frame_pb2.StreamFramesResponse]]:
         """The job's frames in ascending order, each as soon as it and all before it are made; ends with the job."""
+
+    @_abc_1.abstractmethod
+    def ExportFrames(
+        self,
+        request: _frame_pb2.ExportFramesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_frame_pb2.ExportFramesResponse, _abc.Awaitable[_frame_pb2.ExportFramesResponse]]:
+        """Frames of a result in one Photoshop file, to look at beside the painting: a group of two layers each, the plate and
+        the result over it.
+        """
 
 def add_FrameServiceServicer_to_server(servicer: FrameServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

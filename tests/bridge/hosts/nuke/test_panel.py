@@ -54,6 +54,17 @@ def test_it_says_what_to_select(host: Host, panel: Any, count: int, message: str
     assert panel.status.text() == message
 
 
+def test_panel_says_how_to_save(host: Host, panel: Any) -> None:  # noqa: F811
+    host.nuke.select(host.read())
+    host.nuke.current["frame"] = 1012
+    host.says(SAVED[0], {"event": "editor", "name": "GIMP", "saving": "File > Overwrite."}, {"sleep": 60})
+    panel.paint.click()
+    [session] = panel.sessions
+    host.nuke.pump(lambda: "To save in GIMP: File > Overwrite." in panel.status.text())
+    panel.done.click()
+    host.until_ended(session)
+
+
 def test_done_painting_ends_the_command_without_an_error(host: Host, panel: Any) -> None:  # noqa: F811
     host.nuke.select(host.read())
     host.nuke.current["frame"] = 1012

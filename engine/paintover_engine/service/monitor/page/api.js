@@ -18,6 +18,14 @@ export async function post(path, body = {}) {
   return response.json();
 }
 
+// Sends a file as it is; false where that failed, which is said.
+export async function send(path, file) {
+  const response = await fetch(path, { method: "POST", headers: { "X-Paintover": "1" }, body: file }).catch(() => null);
+  if (response?.ok) return response.json();
+  say(response === null ? "The engine does not answer; it may be starting again." : await sentence(response));
+  return false;
+}
+
 export async function read(path, aloud = false) {
   const response = await fetch(path).catch(() => null);
   if (response?.ok) return response.json();

@@ -150,13 +150,13 @@ function arrange(list, wanted) {
 }
 
 function drawGauges(told) {
-  const gauge = (name, value, share) => {
+  const gauge = (name, value, share, running = []) => {
     const fill = element("i");
     fill.style.width = `${Math.round(share * 100)}%`;
-    return element("li", { className: "gauge" }, element("span", {}, element("b", { textContent: name }), value),
+    return element("li", { className: "gauge" }, element("span", { title: running.join(", ") }, element("b", { textContent: name }), value, ...(running.length ? [element("i", { className: "running", textContent: running.join(", ") })] : [])),
       element("span", { className: share > 0.9 ? "bar high" : "bar", role: "img", "aria-label": `${name}: ${Math.round(share * 100)} % used` }, fill));
   };
-  const made = told.devices.map((device) => gauge(device.name, `${size(device.used)} of ${size(device.total)}`, device.used / device.total));
+  const made = told.devices.map((device) => gauge(device.name, `${size(device.used)} of ${size(device.total)}`, device.used / (device.total || 1), device.running));
   made.push(gauge("Cache", `${size(told.disk.used)} of ${size(told.disk.budget)}`, told.disk.used / told.disk.budget));
   document.getElementById("gauges").replaceChildren(...made);
   document.getElementById("notes").replaceChildren(...told.notes.map((note) => element("p", { className: "note", textContent: note })));
@@ -226,6 +226,16 @@ for (const name of ["new", "begin"]) document.getElementById(name).addEventListe
 function versions(job) {
   return [...jobs.values()].filter((other) => other.shot === job.shot && other.id !== job.id && other.framesDone > 0 && !going.has(other.id)).sort((a, b) => b.id - a.id);
 }
+
+// A clip that is dropped anywhere on the page.
+
+const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+document.addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
+document.addEventListener("drop", (event) => {
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  chooser.drop([...event.dataTransfer.files]);
+});
 
 // Order.
 

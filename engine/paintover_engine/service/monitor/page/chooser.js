@@ -1,6 +1,6 @@
 // Where a shot begins: this machine's folders, a clip of them, its frames, and "Paint this frame".
 
-import { post, read, say } from "./api.js";
+import { post, read, say, send } from "./api.js";
 import { painting } from "./viewer.js";
 import { button, count, element } from "./words.js";
 
@@ -46,6 +46,22 @@ export class Chooser {
       ...found.folders.map((name) => entry("folder", name, "folder", () => this.browse(inside(name)))),
     ];
     this.list.replaceChildren(...(entries.length ? entries : [element("li", { className: "empty", textContent: "No clip and no folder is here." })]));
+  }
+
+  // Dropped files: a browser tells no path of them, so the engine gets a copy. Several are the frames of a sequence.
+  async drop(files) {
+    const clip = [...crypto.getRandomValues(new Uint8Array(6))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    let kept = null;
+    for (const [index, file] of files.entries()) {
+      say(files.length === 1 ? `Copying ${file.name} …` : `Copying ${index + 1} of ${count(files.length, "picture")} …`);
+      kept = await send(`/dropped/${clip}/${encodeURIComponent(file.name)}`, file);
+      if (!kept) return;
+    }
+    if (!this.dialog.open) this.dialog.showModal();
+    await this.browse(kept.folder);
+    const found = this.list.querySelector(".entry.clip");
+    if (found) found.click();
+    else say("One picture is no shot: drop a video, or all pictures of a sequence.");
   }
 
   // A typed path is a clip where it ends in a file's suffix, else a folder.
