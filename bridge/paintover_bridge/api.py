@@ -303,17 +303,8 @@ class Paintover:
             shot = self._uploaded(source, frames, rate, colorspace)
         else:
             shot = self.client.create_shot(os.fspath(_path(source)), frames=frames, colorspace=colorspace).name
-        names = [
-            self.client.put_keyframe(
-                shot, number, _picture(picture, f"The keyframe {number}"), _matte((mattes or {}).get(number), number)
-            ).name
-            for number, picture in sorted(keyframes.items())
-        ]
-        corrections = [
-            self.client.put_keyframe(shot, number, _picture(matte, f"The {kind} matte {number}"), kind=kind).name
-            for kind, drawn in (("holdout", holdouts), ("roto", rotos))
-            for number, matte in sorted((drawn or {}).items())
-        ]
+        names = self._put_keyframes(shot, keyframes, mattes or {})
+        corrections = self._put_corrections(shot, "holdout", holdouts) + self._put_corrections(shot, "roto", rotos)
         job = self.client.create_job(
             shot,
             names,
@@ -328,6 +319,22 @@ class Paintover:
             priority=priority,
         )
         return Job(self.client, job.name)
+
+    def _put_keyframes(self, shot: str, keyframes: Mapping[int, Picture], mattes: Mapping[int, Picture]) -> list[str]:
+        """The names of a shot's new keyframes."""
+        return [
+            self.client.put_keyframe(
+                shot, number, _picture(picture, f"The keyframe {number}"), _matte(mattes.get(number), number)
+            ).name
+            for number, picture in sorted(keyframes.items())
+        ]
+
+    def _put_corrections(self, shot: str, kind: str, mattes: Mapping[int, Picture] | None) -> list[str]:
+        """The names of a shot's new corrections of one kind."""
+        return [
+            self.client.put_keyframe(shot, number, _picture(matte, f"The {kind} matte {number}"), kind=kind).name
+            for number, matte in sorted((mattes or {}).items())
+        ]
 
     def _uploaded(self, frames: object, numbers: tuple[int, int] | None, rate: tuple[int, int], colorspace: str) -> str:
         """The name of a shot of an array's frames, sent to the engine."""

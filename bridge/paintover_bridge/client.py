@@ -34,6 +34,7 @@ from paintover_bridge.frames import Frame, MappedRegion, UploadFrame, assemble, 
 from paintover_bridge.messages import (
     ParameterValue,
     PathLike,
+    PictureFile,
     absolute,
     frame_range,
     message,
@@ -223,25 +224,17 @@ class Client:
     # Keyframes
 
     def put_keyframe(
-        self,
-        shot: str,
-        frame: int,
-        picture: PathLike | bytes,
-        matte: PathLike | bytes | None = None,
-        kind: str = "paint",
+        self, shot: str, frame: int, picture: PictureFile, matte: PictureFile | None = None, kind: str = "paint"
     ) -> keyframe_pb2.Keyframe:
         """Gives the shot an edited picture of one frame: a path on the engine's machine, or a whole image file's bytes.
 
-        matte: white where the edit applies; without it, where picture and plate differ. kind: "paint"; or of a
-        correction, whose picture is a matte, "holdout" (white where the propagated edit is wrong) or "roto" (white
-        exactly where it belongs)."""
+        matte: white where the edit applies; without it, where picture and plate differ. kind: "paint"; or of a matte
+        that corrects the frame, "holdout" (white where the edit is wrong) or "roto" (white just where it belongs)."""
+        drawn = None if matte is None else picture_message(matte)
+        value = f"KEYFRAME_KIND_{str(kind).upper()}"
+        given = picture_message(picture)
         request = message(
-            keyframe_pb2.PutKeyframeRequest,
-            shot=shot,
-            frame=frame,
-            picture=picture_message(picture),
-            matte=None if matte is None else picture_message(matte),
-            kind=f"KEYFRAME_KIND_{str(kind).upper()}",
+            keyframe_pb2.PutKeyframeRequest, shot=shot, frame=frame, picture=given, matte=drawn, kind=value
         )
         return self._call(lambda connection: connection.keyframes.PutKeyframe, request, PROBE_SECONDS).keyframe
 
@@ -258,7 +251,7 @@ class Client:
         """The shot's current keyframes; with `corrections`, those after them."""
         request = message(keyframe_pb2.ListKeyframesRequest, shot=shot)
         found = self._call(lambda connection: connection.keyframes.ListKeyframes, request)
-        return [*found.keyframes, *(found.corrections if corrections else ())]
+        return [*found.keyframes, *found.corrections] if corrections else found.keyframes
 
     def delete_keyframe(self, name: str) -> None:
         request = message(keyframe_pb2.DeleteKeyframeRequest, name=name)

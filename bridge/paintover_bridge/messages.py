@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MessageT = TypeVar("MessageT", bound="Message")
 ParameterValue = Union[str, int, float, bool]
 PathLike = Union[str, "os.PathLike[str]"]
+PictureFile = Union[PathLike, bytes]
+"""A path, or a whole image file's bytes."""
 
 
 def message(kind: type[MessageT], /, **fields: Any) -> MessageT:
@@ -68,7 +70,7 @@ def frame_range(frames: tuple[int, int] | None) -> shot_pb2.FrameRange | None:
     return message(shot_pb2.FrameRange, first=frames[0], last=frames[1])
 
 
-def picture_message(picture: PathLike | bytes) -> keyframe_pb2.Picture:
+def picture_message(picture: PictureFile) -> keyframe_pb2.Picture:
     """A picture: an image file's bytes, or the path of one on the engine's machine."""
     if isinstance(picture, bytes):
         return message(keyframe_pb2.Picture, data=picture)
