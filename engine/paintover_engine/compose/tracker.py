@@ -360,7 +360,7 @@ def blown_out(step: Step) -> Plane:
     """0/1 (h, w): where a frame is so bright that its colours are lost: most of a pixel's channels are clipped."""
     highest = (1 - step.exposure.lift) / step.exposure.gain  # as the keyframe is exposed
     clipped = (step.frame.display >= 255 * highest - _CLIPPED).sum(axis=2) >= 2
-    return clipped.astype(np.float32)
+    return np.asarray(clipped, np.float32)
 
 
 def _grown(matte: Plane) -> NDArray[np.uint8]:
