@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """How good and how quick the draft method is, beside a plain chain of optical flow.
 
-    benchmarks/draft.py [--davis FOLDER] [--cases NAME ...] [--quick] [--size 854x480] [--sheets FOLDER]
+    benchmarks/draft.py [--davis FOLDER] [--cases NAME ...] [--edits EDIT ...] [--quick] [--size 854x480]
+                        [--sheets FOLDER]
 
 The cases have an exact answer. Scenes are rendered (`paintover_evaluation.scenes`). From a folder of DAVIS
 sequences (SEQUENCE/frames/*.jpg and SEQUENCE/masks/*.png; also $PAINTOVER_DAVIS) it makes, with the masks, a hue
@@ -19,7 +20,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,13 +80,13 @@ def scene_cases(width: int, height: int) -> Iterator[BenchmarkCase]:
         yield BenchmarkCase(scene.name, scene.length, (scene.keyframe,), frame)
 
 
-def davis_cases(folder: Path, quick: bool) -> Iterator[BenchmarkCase]:
-    """Four edits of every sequence in a folder."""
+def davis_cases(folder: Path, edits: Sequence[str], quick: bool) -> Iterator[BenchmarkCase]:
+    """Edits of every sequence in a folder."""
     for sequence in sorted(path for path in folder.iterdir() if (path / "frames").is_dir()):
         pictures = sorted((sequence / "frames").glob("*.jpg"))
         masks = [sequence / "masks" / f"{picture.stem}.png" for picture in pictures]
         count = min(len(pictures), 16) if quick else len(pictures)
-        for edit in EDITS:
+        for edit in edits:
 
             def frame(number: int, edit=edit, pictures=pictures, masks=masks) -> tuple[Frame, Frame]:
                 plate = cv2.cvtColor(cv2.imread(str(pictures[number])), cv2.COLOR_BGR2RGB)
@@ -211,8 +212,8 @@ def sheet(case: BenchmarkCase, folder: Path, path: Path) -> None:
 
 def line(name: str, method: str, scores: Scores, timing: Timing | None) -> str:
     """A line of the table."""
-    figures = [scores.gain_in, scores.psnr_in, scores.psnr_edge, scores.exact_out, scores.psnr_out, scores.flicker]
-    digits = (2, 2, 2, 4, 1, 2)
+    figures = dataclasses.astuple(scores)
+    digits = (2, 2, 2, 4, 1, 2, 3, 3)
     cells = ["-" if value is None else f"{value:.{n}f}" for value, n in zip(figures, digits, strict=True)]
     if timing is not None:
         cells += [f"{value:.2f}" if value else "" for value in (timing.whole, timing.again, timing.first)]
@@ -232,6 +233,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--davis", type=Path, default=os.environ.get("PAINTOVER_DAVIS"))
     parser.add_argument("--cases", nargs="+", default=[], help="only cases whose name begins so")
+    parser.add_argument("--edits", nargs="+", default=EDITS, choices=EDITS, help="of the sequences")
     parser.add_argument("--quick", action="store_true", help="three scenes, and 16 frames of the sequences")
     parser.add_argument("--size", default="854x480", help="of the rendered scenes")
     parser.add_argument("--sheets", type=Path, help="a folder for contact sheets")
@@ -239,10 +241,23 @@ def main() -> None:
     width, height = map(int, arguments.size.split("x"))
     cases = [case for case in scene_cases(width, height) if not arguments.quick or case.name in QUICK]
     if arguments.davis:
-        cases += davis_cases(Path(arguments.davis), arguments.quick)
+        cases += davis_cases(Path(arguments.davis), arguments.edits, arguments.quick)
     if arguments.cases:
         cases = [case for case in cases if case.name.startswith(tuple(arguments.cases))]
-    titles = ("gain_in", "psnr_in", "edge", "exact", "psnr_out", "flicker", "f/s", "again", "first", "cpu")
+    titles = (
+        "psnr_in",
+        "gain_in",
+        "edge",
+        "exact",
+        "psnr_out",
+        "flicker",
+        "missed",
+        "leak",
+        "f/s",
+        "again",
+        "first",
+        "cpu",
+    )
     print(f"{'case':24} {'method':6}" + "".join(f"{title:>9}" for title in titles))
     groups: dict[tuple[str, str], list[Scores]] = {}
     for case in cases:

@@ -1,7 +1,8 @@
 """How one engine's queue scales: the real scheduler and the real queue against simulated devices, on a virtual clock.
 
-python benchmarks/scale.py                     the tables of docs/benchmarks.md, and docs/pictures/scale.svg
-python benchmarks/scale.py --devices 1 64      some of it
+python benchmarks/scale.py --figure                        the whole table, and docs/pictures/scale.svg; hours
+python benchmarks/scale.py --devices 1 64                  some of it
+python benchmarks/scale.py --devices 256 --shots 50        a shorter night
 
 A hundred shots of 240 frames, each with a keyframe in its middle, are planned by the methods' own planners for a model
 of windows of 14 frames (Stable Video Diffusion's). A device takes the time that a stage's cost stands for: passes of
@@ -352,7 +353,7 @@ def figure(runs: dict[str, list[Run]]) -> str:
         y = _y(tick)
         parts.append(f'<text x="12" y="{y + 4:.1f}">{tick:.2f}</text>')
         parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - 20}" stroke="#ddd"/>')
-    for place, ((method, found), colour) in enumerate(zip(runs.items(), COLOURS, strict=True)):
+    for place, ((method, found), colour) in enumerate(zip(runs.items(), COLOURS, strict=False)):
         parts.append(_line([(run.devices, run.efficiency) for run in found], colour, "none"))
         parts.append(_line([(run.devices, run.bound) for run in found], colour, "4 4"))
         parts.append(f'<text x="70" y="{190 + 18 * place}" fill="{colour}">{method} (dashed: the bound)</text>')
@@ -378,12 +379,15 @@ def _line(points: Sequence[tuple[int, float]], colour: str, dash: str) -> str:
 
 def main() -> None:
     """Prints the table."""
+    global SHOTS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", type=int, nargs="*", default=list(DEVICES))
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--shots", type=int, default=SHOTS)
     parser.add_argument("--without-failures", action="store_true")
     parser.add_argument("--figure", action="store_true", help=f"write {FIGURE.name}")
     arguments = parser.parse_args()
+    SHOTS = arguments.shots
     runs: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory() as folder:
         model = large_model(Path(folder) / "model")

@@ -175,6 +175,22 @@ _AFTER_CUT = Scene(
     bus=Bus(_line(0.45, 0.2), _hold(0.38), _hold(0.24), _hold(-0.1)),
 )
 
+_SKY = Scene(
+    seed=103,
+    light=landscape.MORNING,
+    camera=Camera(_ease(-0.1, 0.1), _hold(0.02), _ease(1.0, 1.05)),
+    balloon=Balloon(_line(-0.42, 0.42), _ease(-0.16, -0.1), _hold(0.22), _ease(-0.3, 0.3), _swing(0, 0.04)),
+    tower=0.3,
+    edits={"sky": lambda area: paint.other_sky(area, landscape.DUSK)},
+)
+_FLOOR = Scene(
+    seed=107,
+    light=landscape.MORNING,
+    camera=Camera(_ease(-0.75, 0.75), _hold(0.06), _hold(1.05)),
+    bus=Bus(_line(0.0, 0.1), _hold(0.4), _hold(0.26), _line(-0.2, 0.2)),
+    edits={"meadow": lambda area: paint.tiles(area, (-1.0, -1.0, area.width + 1, area.height + 1))},
+)
+
 CASES: dict[str, SceneCase] = {
     case.name: case
     for case in (
@@ -186,6 +202,8 @@ CASES: dict[str, SceneCase] = {
         SceneCase("border", "field at the frame's edge", 40, 14, "edit at the border", _BORDER),
         SceneCase("several", "stars on a balloon and a bus", 40, 16, "several edits", _SEVERAL),
         SceneCase("leaves_and_returns", "balloon out of frame and back", 48, 4, "leaves and returns", _LEAVES),
+        SceneCase("sky", "another sky behind a balloon and a tower", 40, 20, "uncovered background", _SKY),
+        SceneCase("floor", "tiles on the ground, under a wide pan", 40, 20, "new ground in view", _FLOOR),
         SceneCase("cut", "star on a balloon, then another shot", 36, 6, "shot change", _CUT, 20, _AFTER_CUT),
     )
 }

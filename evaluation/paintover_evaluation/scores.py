@@ -26,7 +26,8 @@ class Scores:
 
     psnr_in: inside the edit, dB. gain_in: the same, less that of giving back the plate. psnr_edge: in a band around the
     edit's border, dB. exact_out: share of the outside that is the plate, bit for bit, 0..1. psnr_out: dB outside.
-    flicker: mean absolute change of the error from frame to frame inside the edit, in levels.
+    flicker: mean absolute change of the error from frame to frame inside the edit, in levels. missed: share of the edit
+    that stayed the plate, 0..1. leak: share of the changed pixels that lie more than `BAND` pixels outside the edit.
     """
 
     psnr_in: float | None
@@ -35,6 +36,8 @@ class Scores:
     exact_out: float | None
     psnr_out: float | None
     flicker: float | None
+    missed: float | None
+    leak: float | None
 
 
 class Scorer:
@@ -51,6 +54,8 @@ class Scorer:
         self._exact: list[float] = []
         self._outside: list[float] = []
         self._flicker: list[float] = []
+        self._missed: list[float] = []
+        self._leak: list[float] = []
         self._before: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
 
     def add(self, number: int, plate: Frame, truth: Frame, result: Frame) -> None:
@@ -66,7 +71,11 @@ class Scorer:
         self._before = (error, edit)
         if number in self._keyframes:
             return
+        changed = (result != plate).any(-1)
+        if changed.any():
+            self._leak.append(float((changed & ~_grown(edit, BAND)).sum() / changed.sum()))
         if edit.any():
+            self._missed.append(float((edit & ~changed).sum() / edit.sum()))
             self._inside.append(_psnr(error[edit]))
             self._unedited.append(_psnr(plate[edit].astype(np.float32) - truth[edit]))
             self._edge.append(_psnr(error[_border(edit)]))
@@ -80,7 +89,7 @@ class Scorer:
         inside, unedited = _mean(self._inside), _mean(self._unedited)
         gain = None if inside is None or unedited is None else inside - unedited
         edge, exact, outside = _mean(self._edge), _mean(self._exact), _mean(self._outside)
-        return Scores(inside, gain, edge, exact, outside, _mean(self._flicker))
+        return Scores(inside, gain, edge, exact, outside, _mean(self._flicker), _mean(self._missed), _mean(self._leak))
 
 
 def _psnr(error: NDArray[np.float32]) -> float:

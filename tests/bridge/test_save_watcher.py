@@ -189,6 +189,16 @@ def test_existing_paint_is_reported_when_resumed(watch: Watch, picture: Path) ->
     assert watch(picture, existing_known=False).next() == (picture, picture.read_bytes())
 
 
+def test_only_the_newest_of_several_files_is_resumed(watch: Watch, picture: Path) -> None:
+    older = picture.with_suffix(".tif")
+    older.write_bytes(b"II*\0\x08\0\0\0older.")
+    os.utime(older, (1, 1))
+    reported = watch(picture, existing_known=False)
+    assert reported.next() == (picture, picture.read_bytes())
+    picture.write_bytes(png(1))
+    assert reported.next()[0] == picture  # and not the older file before it
+
+
 def test_a_folder_that_vanishes_is_said(watch: Watch, tmp_path: Path) -> None:
     folder = tmp_path / "card"
     folder.mkdir()

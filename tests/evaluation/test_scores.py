@@ -75,3 +75,15 @@ def test_frames_of_different_shapes_are_refused() -> None:
     plate, truth = frames()
     with pytest.raises(ValueError, match="shapes"):
         Scorer([]).add(0, plate, truth, truth[1:])
+
+
+def test_missed_and_leak_are_shares() -> None:
+    plate, truth = frames()
+    half = plate.copy()
+    half[20:40, 30:40] = 120
+    half[:10, :20] = 0
+    scorer = Scorer([])
+    scorer.add(0, plate, truth, half)
+    scores = scorer.scores()
+    assert scores.missed == pytest.approx(0.5)
+    assert scores.leak == pytest.approx(200 / 400)

@@ -13,6 +13,13 @@ from tests.conftest import SmallShot
 
 
 @pytest.fixture
+def cpu_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Daemons that start from here on compute in so many processes: the parameter."""
+    monkeypatch.setenv("PAINTOVER_CPU_WORKERS", str(request.param))
+    return int(request.param)
+
+
+@pytest.fixture
 def display() -> Iterator[dict[str, str]]:
     """The variable that names an X display of the test's own, for programs with windows."""
     if shutil.which("Xvfb") is None:

@@ -61,6 +61,15 @@ def look(_):
     frames.itemActivated.emit(items[-1])
     krita.Krita.instance().activeWindow().qwindow().grab().save(os.environ["DRIVEN"] + ".png")
     TOLD["documents"] = len(krita.Krita.instance().documents())
+    frames.clear()
+    document = krita.Krita.instance().activeDocument()
+    document.saveAs(TOLD["file"][:-4] + ".kra")
+    when(frames.count, look_again)
+
+
+def look_again(count):
+    item = docker().frames.item(count - 1)
+    TOLD["of_kra"] = item.data(QtCore.Qt.UserRole).pixelColor(228, 130).getRgb()
     finish()
 
 

@@ -176,6 +176,32 @@ def test_job_on_two_machines_gives_the_same_frames(
     assert frames[0] == frames[1] and len(frames[0]) == small.count
 
 
+def test_store_that_machines_share_needs_no_copies(
+    folder: Path, small: SmallShot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is shared holds outputs and keyframes alone: no queue, no lock."""
+    store, data = folder / "store", folder / "sharing"
+    options = f"--store {store} --workers-listen 127.0.0.1:0"
+    monkeypatch.setenv("PAINTOVER_ENGINE", f"{sys.executable} -m paintover_engine.service {options}")
+    with connect(data, ephemeral=False) as engine:
+        name = engine.create_shot(small.source).name
+        engine.put_keyframe(name, small.key, small.keyframe)
+        machine = Machine(engine, folder, "ws5", 0, "--store", str(store))
+        wait_until(lambda: machine.device() is not None)
+        job = engine.create_job(name, output=folder / "shared").name
+        with own_worker_stopped(engine):
+            wait_until(lambda: "ws5" in [where for _, where in started(engine, job)])
+        assert engine.wait_until_finished(job, SECONDS)
+        assert engine.get_job(job).state == DONE, engine.get_job(job).message
+        assert engine.get_frame(job, 3).pixels()
+        machine.end()
+        engine.stop_engine(when_idle=False)
+    assert {path.name for path in store.iterdir()} == {"cache", "results", "keyframes", "temporary", "store-id"}
+    own = [path for each in (data, folder / "ws5" / "worker") for path in each.rglob("*.safetensors")]
+    assert not own and list(store.rglob("*.safetensors"))
+    assert len(list((folder / "shared").glob("*.png"))) == small.count
+
+
 def test_killed_process_and_machine_cost_their_stage(engine: Client, shot: str, joined: Callable[..., Machine]) -> None:
     """SIGKILL of what computes, then of all that the machine runs."""
     machine = joined("ws3")

@@ -117,7 +117,8 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="re
 
 
 @needs_proc
-def test_a_killed_worker_costs_one_stage(client: Client, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cpu_workers", [1, 2], indirect=True)
+def test_a_killed_worker_costs_one_stage(cpu_workers: int, client: Client, tmp_path: Path) -> None:
     job = start_long_job(client, tmp_path)
     for pid in worker_pids(client.get_engine().pid):
         os.kill(pid, signal.SIGKILL)
@@ -129,7 +130,8 @@ def test_a_killed_worker_costs_one_stage(client: Client, tmp_path: Path) -> None
 
 
 @needs_proc
-def test_a_killed_daemon_goes_on_where_it_was(client: Client, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cpu_workers", [2], indirect=True)  # with one: tests/journeys/test_crash.py
+def test_a_killed_daemon_goes_on_where_it_was(cpu_workers: int, client: Client, tmp_path: Path) -> None:
     job = start_long_job(client, tmp_path)
     os.kill(client.get_engine().pid, signal.SIGKILL)
     time.sleep(0.2)

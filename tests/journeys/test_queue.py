@@ -104,9 +104,13 @@ def slow_publication(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLOW_PUBLICATION", "0.1")
 
 
-@pytest.mark.parametrize("how", ["cancel", "pause", "killed worker"])
+@pytest.mark.parametrize(
+    ("cpu_workers", "how"),
+    [(1, "cancel"), (1, "pause"), (1, "killed worker"), (2, "killed worker")],
+    indirect=["cpu_workers"],
+)
 def test_job_halted_while_publishing_is_done(
-    slow_publication: None, slow: Client, shot: str, data_dir: Path, tmp_path: Path, how: str
+    cpu_workers: int, slow_publication: None, slow: Client, shot: str, data_dir: Path, tmp_path: Path, how: str
 ) -> None:
     """It ended cancelled, with its whole output under its final name."""
     output = tmp_path / "out"

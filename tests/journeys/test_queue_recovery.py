@@ -46,7 +46,8 @@ def test_damaged_queue_is_restored_from_records(slow: Client, shot: str, data_di
     assert slow.create_job(shot, method="slow-draft", parameters={"seed": "6"}).name == "jobs/3"
 
 
-def test_result_damaged_by_a_crash_is_recomputed(slow: Client, shot: str, data_dir: Path) -> None:
+@pytest.mark.parametrize("cpu_workers", [1, 2], indirect=True)
+def test_result_damaged_by_a_crash_is_recomputed(cpu_workers: int, slow: Client, shot: str, data_dir: Path) -> None:
     job = slow.create_job(shot, method="slow-draft", parameters={"seconds": "0.2"})
     wait_until(lambda: slow.get_job(job.name).progress.frames_done)
     os.kill(slow.endpoint.pid, signal.SIGKILL)
@@ -58,8 +59,10 @@ def test_result_damaged_by_a_crash_is_recomputed(slow: Client, shot: str, data_d
     assert frames[0].read_bytes()[-32:] == whole[-32:]
 
 
-@pytest.mark.parametrize("name", ["out.mkv", "out/"])
-def test_kill_between_publishing_and_done(slow: Client, shot: str, data_dir: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("cpu_workers", "name"), [(1, "out.mkv"), (2, "out/")], indirect=["cpu_workers"])
+def test_kill_between_publishing_and_done(
+    cpu_workers: int, slow: Client, shot: str, data_dir: Path, tmp_path: Path, name: str
+) -> None:
     output = tmp_path / name
     job = slow.create_job(shot, method="slow-draft", parameters={"seconds": "0"}, output=f"{tmp_path}/{name}")
     assert slow.wait_until_finished(job.name, SECONDS)
@@ -82,7 +85,8 @@ def flip_last_byte(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_damaged_input_is_recomputed_by_its_job(slow: Client, shot: str, data_dir: Path) -> None:
+@pytest.mark.parametrize("cpu_workers", [1, 2], indirect=True)
+def test_damaged_input_is_recomputed_by_its_job(cpu_workers: int, slow: Client, shot: str, data_dir: Path) -> None:
     job = slow.create_job(shot, method="slow-draft", parameters={"stages": "3", "seconds": "1"})
     wait_until(lambda: running(slow, job))
     (prepared,) = DataFolder(data_dir).cache.rglob("tensors.safetensors")

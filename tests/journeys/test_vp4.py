@@ -65,8 +65,9 @@ def test_a_model_that_is_not_here_is_told_at_once(data_dir: Path, tmp_path: Path
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
+@pytest.mark.parametrize("cpu_workers", [2], indirect=True)  # with one: tests/journeys/test_videoshop.py
 def test_a_worker_killed_in_a_stage_costs_that_stage_alone(
-    client: Client, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cpu_workers: int, client: Client, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     shot = make_small_shot(tmp_path / "shot", count=3, key=0, width=64, height=48)

@@ -21,6 +21,7 @@ from paintover_bridge.errors import FAILED, OK, UNAVAILABLE, ClientError
 @click.option("--cache-size", metavar="SIZE", help="Room on disk for what can be made again.  [default: 50G]")
 @click.option("--cpu-workers", metavar="N", type=click.IntRange(1), help="Processes on the CPU.  [default: 1]")
 @click.option("--workers-listen", metavar="HOST:PORT", help="Let devices of other machines join there; see `worker`.")
+@click.option("--store", metavar="FOLDER", help="Keep stages' outputs here, where other machines see them.")
 @click.option("--ray", metavar="ADDRESS", help="Compute on the nodes of a Ray cluster, too.")
 @click.option("--metrics", is_flag=True, help="Answer /metrics for Prometheus, on the monitor's port, with the token.")
 @context.common
@@ -30,6 +31,7 @@ def serve(
     cache_size: str | None,
     cpu_workers: int | None,
     workers_listen: str | None,
+    store: str | None,
     ray: str | None,
     metrics: bool,
 ) -> int:
@@ -49,6 +51,7 @@ def serve(
     options = [part for name, text in sizes.items() if text for part in (name, str(parse_size(text)))]
     options += ["--cpu-workers", str(cpu_workers)] if cpu_workers else []
     options += ["--workers-listen", workers_listen] if workers_listen else []
+    options += ["--store", store] if store else []
     options += ["--ray", ray] if ray else []
     return daemon.serve(context.data_folder(), listen, [*options, *(["--metrics"] if metrics else [])])
 
@@ -61,6 +64,7 @@ def serve(
 @click.option("--gpu-memory", metavar="SIZE", help="Use that much of a GPU at most: 8G.  [default: all]")
 @click.option("--cache-size", metavar="SIZE", help="Room on disk for what is fetched and made.  [default: 50G]")
 @click.option("--path-mapping", metavar="FILE", help="Open Job Description's rules for the engine's paths.")
+@click.option("--store", metavar="FOLDER", help="The engine's --store as this machine sees it.")
 @click.option("--name", metavar="NAME", help="What the engine calls this machine.  [default: its host name]")
 @context.common
 def worker(address: str, token_file: str | None, **given: str | int | None) -> int:

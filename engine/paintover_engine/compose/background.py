@@ -22,7 +22,7 @@ from paintover_engine.compose.matte import Plane, disc, extend
 _BESIDE = 3  # pixels from the matte up to which a frame's background is not remembered
 _TOLERANCE = 0.06  # difference in scaled L*a*b* that noise and light make
 _PIXEL = 0.7  # share of the local contrast that a misplacement makes
-_REMEMBERED = 0.97  # certainty that is left, a frame, of what is not seen
+_REMEMBERED = 0.97  # confidence that is left, a frame, of what is not seen
 _SAME, _OTHER = -6.0, 4.0  # log-odds of the object where the frame shows what is remembered, and where it does not
 _STEEPNESS = 6.0  # of the log-odds, over the difference in tolerances
 _EVEN = 1.7  # the difference, in tolerances, that says neither

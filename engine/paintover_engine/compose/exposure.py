@@ -29,7 +29,9 @@ _SMOOTH = (5, 5)  # pixels over which aligned pictures are averaged: interpolati
 _TILES = (8, 6)
 _SLIGHT = 1.5 / 255  # strength of a change from one frame to the next below which it is none
 _UNEXPLAINED = ((1.5 / 255, 3 / 255, 6 / 255), (0.45, 0.65, 0.75))  # by strength: the share a change may leave
-_AS_GOOD = 1.1  # share of the error with a lift that a gain alone may leave
+_AS_GOOD = 1.1  # share of the error that a simpler exposure may leave
+_STEP = 0.2  # of a level: likewise, at least
+_ROUNDS = 5
 _FLAT = 1.0  # variance in squared levels that makes a channel without contrast keep its own
 _LARGEST_GAIN = 12.0
 
@@ -68,6 +70,10 @@ class Exposure:
         if self is NO_CHANGE:
             return self
         return Exposure(np.asarray(1 / self.gain, np.float32), -self.lift / self.gain)
+
+    def distance(self, other: Exposure) -> float:
+        """The strength of what makes this exposure another."""
+        return self.inverse().then(other).strength
 
     @property
     def strength(self) -> float:
@@ -135,37 +141,66 @@ def _left_by(exposure: Exposure, here: NDArray[np.float32], there: NDArray[np.fl
 
 
 def _fitted(first: NDArray[np.float32], second: NDArray[np.float32], about: Exposure | None) -> Exposure | None:
-    """The line through samples (n, 3) of two pictures in 8-bit levels: each channel's reduced major axis, which noise
-    in either does not flatten, with Cauchy's weights; without a lift where that is as good.
+    """The line through samples (n, 3) of two pictures in 8-bit levels. Of several that are as good the simplest: one
+    gain for all channels, one for each, each with a lift; what a line need not explain would be noise, and chains of
+    lines add that up.
 
     about: roughly that line, by which it is told what is clipped."""
-    gains, lifts = np.ones(3, np.float32), np.zeros(3, np.float32)
+    gains, lifts, samples, errors = np.ones(3, np.float32), np.zeros(3, np.float32), [], []
     for channel in range(3):
         x, y = first[:, channel], second[:, channel]
         expected = y if about is None else about.gain[channel] * x + 255 * about.lift[channel]
         valid = _unclipped(x) & _unclipped(expected) & (y > 0) & (y < 255)
         if valid.sum() < max(_LEAST_SAMPLES, _LEAST_SHARE * len(x)):
             return None
-        x, y, weight = x[valid], y[valid], np.ones(int(valid.sum()), np.float32)
-        for _ in range(5):
-            total = weight.sum()
-            mean_x, mean_y = (weight * x).sum() / total, (weight * y).sum() / total
-            spread_x, spread_y = (
-                np.sqrt((weight * (each - mean) ** 2).sum() / total + _FLAT)
-                for each, mean in ((x, mean_x), (y, mean_y))
-            )
-            gain = spread_y / spread_x
-            residual = np.abs(y - mean_y - gain * (x - mean_x))
-            error = float(np.median(residual))
-            weight = 1 / (1 + (residual / max(1.0, 2.4 * error)) ** 2)
-        alone = np.sqrt((weight * y * y).sum() / (weight * x * x).sum())
-        if float(np.median(np.abs(y - alone * x))) < _AS_GOOD * error:
-            gains[channel] = alone
-        else:
-            gains[channel], lifts[channel] = gain, (mean_y - gain * mean_x) / 255
+        x, y = x[valid], y[valid]
+        gain, lift, error = _line(x, y)
+        alone, left = _ratio(x, y)
+        if left < _AS_GOOD * error:
+            gain, lift, error = alone, 0.0, left
+        gains[channel], lifts[channel] = gain, lift / 255
+        samples.append((x, y))
+        errors.append(error)
+    common = np.float32(gains.mean())
+    if not lifts.any() and all(
+        float(np.median(np.abs(y - common * x))) < _AS_GOOD * error + _STEP
+        for (x, y), error in zip(samples, errors, strict=True)
+    ):
+        gains[:] = common
     if gains.min() < 1 / _LARGEST_GAIN or gains.max() > _LARGEST_GAIN:
         return None
     return Exposure(gains, lifts)
+
+
+def _line(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Gain and lift of the reduced major axis of samples, which noise in either does not flatten, with Cauchy's
+    weights; and the median error that it leaves."""
+    weight, gain, lift, error = np.ones(len(x), np.float32), 1.0, 0.0, 0.0
+    for _ in range(_ROUNDS):
+        total = weight.sum()
+        mean_x, mean_y = (weight * x).sum() / total, (weight * y).sum() / total
+        spread_x, spread_y = (
+            np.sqrt((weight * (each - mean) ** 2).sum() / total + _FLAT) for each, mean in ((x, mean_x), (y, mean_y))
+        )
+        gain = float(spread_y / spread_x)
+        lift = float(mean_y - gain * mean_x)
+        weight, error = _cauchy(np.abs(y - lift - gain * x))
+    return gain, lift, error
+
+
+def _ratio(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[float, float]:
+    """The same without a lift: the gain and its error."""
+    weight, gain, error = np.ones(len(x), np.float32), 1.0, 0.0
+    for _ in range(_ROUNDS):
+        gain = float(np.sqrt((weight * y * y).sum() / (weight * x * x).sum()))
+        weight, error = _cauchy(np.abs(y - gain * x))
+    return gain, error
+
+
+def _cauchy(residual: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Cauchy's weights of residuals, and their median."""
+    error = float(np.median(residual))
+    return np.asarray(1 / (1 + (residual / max(1.0, 2.4 * error)) ** 2), np.float32), error
 
 
 def _unclipped(levels: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -25,7 +25,8 @@ class KeyframeLayer:
     """One keyframe's edit as a layer over some frames.
 
     frame: the keyframe's number. size: (width, height) of the plate. colour: what its paint does. tracked: None of a
-    grade. spans: the frames that it was propagated to. paint: the keyframe's; needed of a mapped edit alone."""
+    grade. spans: the frames that it was propagated to. paint: the keyframe's; needed of a mapped edit alone. fill: as
+    in `PaintLayer`."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class KeyframeLayer:
         tracked: TrackedEdit | None,
         spans: Sequence[tuple[Span, Propagated]],
         paint: Paint | None,
+        fill: bool = False,
     ) -> None:
         self.frame = frame
         self._calibration: Calibration | None = None
@@ -42,7 +44,7 @@ class KeyframeLayer:
         self._spans = spans
         self._colour = ColourMap(colour.table, 0.0)
         self._mapped = tracked is not None and tracked.mapped
-        self._layer = PaintLayer(paint, self._colour, colour.drawn, tracked.firmness) if tracked else None
+        self._layer = PaintLayer(paint, self._colour, colour.drawn, tracked.firmness, fill) if tracked else None
 
     def calibrated(self, calibration: Calibration | None) -> KeyframeLayer:
         """The layer beside another keyframe's."""

@@ -10,11 +10,22 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose.colour_map import ColourMap
 from paintover_engine.compose.exposure import Exposure
-from paintover_engine.compose.flow import Field, endpoints, flow_size, shrink, unpack, warp
+from paintover_engine.compose.fill import goes_on
+from paintover_engine.compose.flow import (
+    Field,
+    affine_motion,
+    endpoints,
+    flow_size,
+    shrink,
+    unpack,
+    warp,
+    within_picture,
+)
 from paintover_engine.compose.matte import (
     Plane,
     apply_coefficients,
     disc,
+    extend,
     guided_coefficients,
     sharpen,
 )
@@ -31,6 +42,7 @@ MARGIN = 4
 
 _AROUND = 16  # how much of the keyframe around its paint is sampled, in the plate's pixels
 _LIGHT = (15, 15)  # flow pixels over which light is even
+_ENOUGH = 100  # flow pixels by which the motion of a surface is known
 _MEAN = np.full((1, 3), 1 / 3, np.float32)
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 
@@ -72,9 +84,12 @@ class PaintLayer:
 
     paint: the keyframe's, at the plate's size; None where it is a function of colour inside a hard edge, and no pixel
     of the keyframe is needed. colour: its colour map. drawn: the paint is no function of colour. firmness: how well its
-    edge is seen in the plate, 0..1."""
+    edge is seen in the plate, 0..1. fill: paint on a surface that goes on beyond the keyframe's border is continued
+    over what comes into view of it."""
 
-    def __init__(self, paint: Paint | None, colour: ColourMap, drawn: bool, firmness: float) -> None:
+    def __init__(
+        self, paint: Paint | None, colour: ColourMap, drawn: bool, firmness: float, fill: bool = False
+    ) -> None:
         self._colour = colour
         self._firmness = firmness
         self._mapped = paint is not None
@@ -82,11 +97,15 @@ class PaintLayer:
             return
         near, self._origin = paint.cropped(_AROUND)
         self._matte, self._opacity = near.matte, near.opacity()
-        self._transmission = near.transmission() if drawn else None
+        fill = fill and drawn and goes_on(paint.matte)
+        self._fill = fill
+        self._beyond = cv2.BORDER_REFLECT_101 if fill else cv2.BORDER_REPLICATE
+        self._transmission = near.transmission(fill) if drawn else None
         size = flow_size(paint.plate.shape[1], paint.plate.shape[0])
         self._light = cv2.transform(shrink(paint.plate, size), _MEAN)
+        self._painted = (shrink(paint.matte, size) > 0.9).astype(np.float32)
         base = colour(near.plate) if self._transmission is None else near.plate * self._transmission
-        self._residual = near.residual(base)
+        self._residual = near.residual(base, fill)
 
     def composite(self, view: PlateRegion, propagated: Propagated, index: int) -> tuple[Picture, Plane]:
         """Painted colour (h, w, 3) and matte (h, w) of a view of the frame at an index of a propagated span."""
@@ -98,16 +117,31 @@ class PaintLayer:
         if not self._mapped or propagated.offset is None or propagated.offset_confidence is None:
             return self._colour(view.working), matte
         offset, small_confidence = unpack(propagated.offset[index]), from_bytes(propagated.offset_confidence[index])
+        if self._fill:
+            offset, small_confidence = self._as_around(offset, small_confidence)
         on_key, confidence, light = self._surface(offset, small_confidence, view)
-        residual = _sampled(self._residual, on_key, cv2.INTER_CUBIC)
+        residual = _sampled(self._residual, on_key, cv2.INTER_CUBIC, self._beyond)
         if self._transmission is None:
             painted = self._colour(view.working) + _times(residual, np.minimum(4 * confidence, 1))
         else:
-            painted = _times(view.working, _sampled(self._transmission, on_key)) + _times(residual, light)
+            painted = _times(view.working, _sampled(self._transmission, on_key, border=self._beyond)) + _times(
+                residual, light
+            )
         matte *= _sampled(self._opacity, on_key)
         matte += (1 - self._firmness) * certain(confidence) * (_sampled(self._matte, on_key) - matte)
         matte *= reached
         return painted, matte
+
+    def _as_around(self, offset: Field, confidence: Plane) -> tuple[Field, Plane]:
+        """A registration with what came into view placed as the paint around it is: nothing is known of it itself."""
+        inside = within_picture(endpoints(offset), confidence.shape) * warp(self._painted, offset)
+        known = (certain(confidence) * inside > 0.5).astype(np.float32)
+        known = cv2.erode(known, disc(2))
+        if known.sum() < _ENOUGH:
+            return offset, confidence
+        affine = affine_motion(offset, known, robust=True)
+        around = affine + extend(offset - affine, known)
+        return np.where(known[..., None] > 0, offset, around), confidence * known
 
     def _surface(self, offset: Field, confidence: Plane, view: PlateRegion) -> tuple[Field, Plane, Plane]:
         """Of the view's pixels: where they stood in the cropped keyframe (h, w, 2), the confidence in that (h, w), and
@@ -127,9 +161,11 @@ class PaintLayer:
     def _relighting(self, offset: Field, confidence: Plane, view: PlateRegion) -> Plane:
         """(h', w') 0.5..2: the ratio of the light on the surface around each pixel to that on the keyframe."""
         frame, key = cv2.transform(view.small, _MEAN), warp(self._light, offset)
-        weight = confidence + np.float32(1e-3)
-        frame, key = (cv2.blur(light * weight, _LIGHT) + np.float32(1e-4) for light in (frame, key))
-        return np.asarray(np.clip(frame / key, 0.5, 2.0))
+        frame, key = (cv2.blur(light * confidence, _LIGHT) + np.float32(1e-6) for light in (frame, key))
+        ratio, known = np.clip(frame / key, 0.5, 2.0), np.minimum(20 * cv2.blur(confidence, _LIGHT), 1)
+        if not known.any():
+            return np.ones_like(confidence)
+        return extend(ratio[..., None], known)[..., 0]  # where nothing is known, the nearest light that is
 
 
 def reach(matte: NDArray[np.uint8], size: tuple[int, int]) -> Bounds:
@@ -143,9 +179,11 @@ def reach(matte: NDArray[np.uint8], size: tuple[int, int]) -> Bounds:
     return left, top, right - left, bottom - top
 
 
-def _sampled(on_key: NDArray[np.float32], points: Field, method: int = cv2.INTER_LINEAR) -> NDArray[np.float32]:
-    """A picture of the keyframe at points (h, w, 2)."""
-    return np.asarray(cv2.remap(on_key, points, None, method, borderMode=cv2.BORDER_REPLICATE), np.float32)
+def _sampled(
+    on_key: NDArray[np.float32], points: Field, method: int = cv2.INTER_LINEAR, border: int = cv2.BORDER_REPLICATE
+) -> NDArray[np.float32]:
+    """A picture of the keyframe at points (h, w, 2). border: how it goes on beyond its edges."""
+    return np.asarray(cv2.remap(on_key, points, None, method, borderMode=border), np.float32)
 
 
 def _times(picture: Picture, plane: Plane) -> Picture:

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
+from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab, cielab
+from paintover_engine.compose.exposure import NO_CHANGE, of_aligned, of_histograms
 from paintover_engine.compose.flow import (
     Field,
     FlowEstimator,
@@ -23,12 +24,13 @@ from paintover_engine.compose.flow import (
     halved,
     magnitudes,
     pack,
+    unexplained,
     unpack,
     warp,
     within_picture,
 )
 from paintover_engine.compose.matte import Plane
-from paintover_engine.compose.motion import Span
+from paintover_engine.compose.motion import BETTER, EXPOSED, Span, at_one_exposure
 
 HOPS = (4, 16)
 """Distances in frames, beside that to the neighbour."""
@@ -38,7 +40,7 @@ _WINDOW = (5, 5)  # over which the difference of colour is averaged
 _OUTSIDE = 31.0  # error of a motion that leads out of the picture, in pixels
 _ERROR_SCALE = 8.0  # packed errors are in 1/8 pixel, up to 31
 _SPREAD = 1.0  # error in pixels at which a motion's weight is 1/e
-_REACH = 4.0  # the same at which the certainty that it brings is
+_REACH = 4.0  # the same at which the confidence that it brings is
 _PIXEL = 2.0  # hops are computed at half the flow's size: they need no edges, which the matte has by itself
 _LEAST = 1e-6  # weight of a motion in which nothing is right
 
@@ -76,14 +78,36 @@ def estimate_hops(
     for number, first in enumerate(firsts, start=span[0]):
         check()
         second = frame_at(number + hop)
-        here, there = (halved(frame.grey) for frame in (first, second))
-        forward, backward = estimator.between(here, there), estimator.between(there, here)
-        here_lab, there_lab = halved(first.lab), halved(second.lab)
+        forward, backward, here_lab, there_lab = _flow_between(estimator, first, second)
         error = _packed_error(motion_error(forward, backward, here_lab, there_lab, _PIXEL))
         back_error = _packed_error(motion_error(backward, forward, there_lab, here_lab, _PIXEL))
         columns.append((pack(forward), pack(backward), error, back_error))
     forwards, backwards, errors, back_errors = zip(*columns, strict=True)
     return HopChunk(np.stack(forwards), np.stack(backwards), np.stack(errors), np.stack(back_errors))
+
+
+def _flow_between(
+    estimator: FlowEstimator, first: AnalysisFrame, second: AnalysisFrame
+) -> tuple[Field, Field, Lab, Lab]:
+    """Flow between two frames both ways at half the flow's size, and their L*a*b*: at one exposure, where the light of
+    the whole picture changed and that explains more of them."""
+    here, there = (halved(frame.grey) for frame in (first, second))
+    forward = estimator.between(here, there)
+    labs = halved(first.lab), halved(second.lab)
+    change = of_histograms(first.display, second.display)
+    if change is not None and change.strength > EXPOSED:
+        pictures = at_one_exposure(halved(first.display), halved(second.display), change)
+        here_matched, there_matched = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures)
+        matched = estimator.between(here_matched, there_matched)
+        explains = unexplained(here_matched, there_matched, matched) < BETTER * unexplained(here, there, forward)
+        if explains and of_aligned(halved(first.display), halved(second.display), matched, change) is not NO_CHANGE:
+            here, there, forward, labs = (
+                here_matched,
+                there_matched,
+                matched,
+                (cielab(pictures[0]), cielab(pictures[1])),
+            )
+    return forward, estimator.between(there, here), *labs
 
 
 def smooth_lab(frame: AnalysisFrame) -> Lab:
@@ -145,18 +169,18 @@ class Evidence:
     """A matte (h, w) 0..1 and how certain it is (h, w) 0..1."""
 
     matte: Plane
-    certainty: Plane
+    confidence: Plane
 
 
 def proposed(known: Sequence[tuple[Hop, Evidence]]) -> Evidence:
     """What several motions to frames whose mattes are known propose for a frame: each pixel's mean matte, weighted by
-    exp(-error) and by its certainty there; and the certainty of the surest, which falls with the motion's error."""
-    total, weights, certainty = (np.zeros_like(known[0][1].matte) for _ in range(3))
+    exp(-error) and by its confidence there; and the confidence of the surest, which falls with the motion's error."""
+    total, weights, confidence = (np.zeros_like(known[0][1].matte) for _ in range(3))
     for hop, there in known:
-        moved = warp(cv2.merge([there.matte, there.certainty]), hop.backward)
+        moved = warp(cv2.merge([there.matte, there.confidence]), hop.backward)
         matte, sure = cv2.split(moved)
         weight = (np.exp(hop.error * np.float32(-1 / _SPREAD)) + np.float32(_LEAST)) * (sure + np.float32(_LEAST))
         total += weight * matte
         weights += weight
-        np.maximum(certainty, np.exp(hop.error * np.float32(-1 / _REACH)) * sure, out=certainty)
-    return Evidence(np.asarray(total / weights, np.float32), certainty)
+        np.maximum(confidence, np.exp(hop.error * np.float32(-1 / _REACH)) * sure, out=confidence)
+    return Evidence(np.asarray(total / weights, np.float32), confidence)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
-from paintover_engine.compose.exposure import NO_CHANGE, Exposure, of_aligned, of_histograms
+from paintover_engine.compose.exposure import NO_CHANGE, Display, Exposure, of_aligned, of_histograms
 from paintover_engine.compose.flow import Field, FlowEstimator, is_cut, pack, unexplained, unpack
 from paintover_engine.compose.global_motion import Grey, candidates
 
@@ -22,10 +22,13 @@ Span = tuple[int, int]
 """First and last frame number, inclusive."""
 
 
-_EXPOSED = 12 / 255  # strength of an exposure change from which flow is estimated without it, too
+EXPOSED = 12 / 255
+"""Strength of an exposure change from which flow is estimated without it, too."""
+
 _EXPLAINED = 0.28  # what flow leaves unexplained in all but quick motion
 _FOUND = 0.35  # what it leaves where the motion is still found
-_BETTER = 0.9  # share of what is left unexplained at which another motion is taken
+BETTER = 0.9
+"""Share of what is left unexplained at which another motion is taken."""
 
 
 @dataclass(frozen=True)
@@ -115,17 +118,17 @@ class PairEstimator:
             return PairMotion(still, still, cut=False, repeated=True)
         about = of_histograms(first.display, second.display)
         pictures, flows = (first.grey, second.grey), self._flows(first.grey, second.grey)
-        if about is not None and about.strength > _EXPOSED:
-            matched = _matched(first, second, about)
+        if about is not None and about.strength > EXPOSED:
+            matched = _greys(*at_one_exposure(first.display, second.display, about))
             others = self._flows(*matched)
-            if others.left < _BETTER * flows.left:
+            if others.left < BETTER * flows.left:
                 pictures, flows = matched, others
         jump = False
         if flows.left > _EXPLAINED:
             for start, back in candidates(*pictures):
                 if unexplained(*pictures, start) < flows.left:
                     others = self._flows(*pictures, start, back)
-                    if others.left < _BETTER * flows.left:
+                    if others.left < BETTER * flows.left:
                         flows, jump = others, True
         cut = is_cut(first.display, second.display, flows.left)
         exposure = NO_CHANGE
@@ -141,15 +144,15 @@ class PairEstimator:
         return _Flows(forward, backward.result(), left)
 
 
-def _matched(first: AnalysisFrame, second: AnalysisFrame, change: Exposure) -> tuple[Grey, Grey]:
-    """Two frames' grey pictures, the darker one exposed and clipped as the brighter one is. change: from the first to
-    the second."""
-    here, there = first.display, second.display
+def at_one_exposure(first: Display, second: Display, change: Exposure) -> tuple[Display, Display]:
+    """Two pictures, the darker one exposed and clipped as the brighter one is. change: from the first to the second."""
     if float(change.gain.mean() + change.lift.mean()) > 1:
-        here = change.of_display(here)
-    else:
-        there = change.inverse().of_display(there)
-    return cv2.cvtColor(here, cv2.COLOR_RGB2GRAY), cv2.cvtColor(there, cv2.COLOR_RGB2GRAY)
+        return change.of_display(first), second
+    return first, change.inverse().of_display(second)
+
+
+def _greys(first: Display, second: Display) -> tuple[Grey, Grey]:
+    return cv2.cvtColor(first, cv2.COLOR_RGB2GRAY), cv2.cvtColor(second, cv2.COLOR_RGB2GRAY)
 
 
 class Motion:

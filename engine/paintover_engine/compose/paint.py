@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose import colour_map
 from paintover_engine.compose.colour_map import ColourMap
+from paintover_engine.compose.fill import continued
 from paintover_engine.compose.flow import shrink
 from paintover_engine.compose.matte import disc, extend
 from paintover_engine.media.bounds import Bounds, bounds_of
@@ -30,6 +31,7 @@ _UNEXPLAINED = 0.06  # share of a change, in square, that a colour map leaves wh
 _TEXTURED = 0.3  # likewise of a compressed picture's finest detail, which is noise below that
 _BLOCK = (4, 4)  # pixels over which the noise of compression cancels
 _SOLID = 0.1  # a matte above this shows the painted colour well enough
+_EDGE = 4  # pixels at the paint's edge that mix it with what lies beside
 
 
 @dataclass(frozen=True)
@@ -111,21 +113,32 @@ class Paint:
         wide = cv2.morphologyEx(partial, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
         return bool(wide.sum() > 0.05 * max(1, int((self.matte > SUPPORT).sum())))
 
-    def transmission(self) -> Picture:
+    def transmission(self, fill: bool = False) -> Picture:
         """(H, W, 1) 0..1: how much of the plate's own detail the paint lets through around each pixel: 0 for opaque
         paint, 1 where it only adds to the plate. It is the regression slope of the picture's fine detail on the
         plate's, as in a guided filter (He, Sun, Tang: Guided image filtering, 2010, eq. 5); extrapolated beyond the
-        paint."""
-        solid = (self.matte > _SOLID).astype(np.float32)
+        paint. fill: 0 there, as paint that goes on is opaque."""
+        solid = self._solid(fill)
         plate = self.plate - cv2.GaussianBlur(self.plate, (0, 0), 2)
         painted = self.painted - cv2.GaussianBlur(self.painted, (0, 0), 2)
         covariance = cv2.GaussianBlur((plate * painted).sum(-1) * solid, (0, 0), 3)
         variance = cv2.GaussianBlur((plate * plate).sum(-1) * solid, (0, 0), 3)
-        return extend(np.clip((covariance + 1e-6) / (variance + 1e-6), 0, 1)[..., None], solid)
+        slope = np.clip((covariance + 1e-6) / (variance + 1e-6), 0, 1)
+        return (slope * solid)[..., None] if fill else extend(slope[..., None], solid)
 
-    def residual(self, base: Picture) -> Picture:
-        """(H, W, 3): the paint less a base computed from the plate, extrapolated beyond the paint's edge."""
-        return extend(self.painted - base, (self.matte > _SOLID).astype(np.float32))
+    def residual(self, base: Picture, fill: bool = False) -> Picture:
+        """(H, W, 3): the paint less a base computed from the plate, extrapolated beyond the paint's edge. fill: the
+        paint itself goes on there, with its texture; the base is 0 there."""
+        if fill:
+            return continued(self.painted, self._solid(fill)) - base
+        return extend(self.painted - base, self._solid(fill))
+
+    def _solid(self, fill: bool) -> Plane:
+        """(H, W) 0 or 1: where the painted colour is seen well enough. fill: to go on from it, for which an edge is
+        none, where it is mixed with what lies beside."""
+        solid = (self.matte > _SOLID).astype(np.uint8)
+        inner = cv2.erode(solid, disc(_EDGE)) if fill else solid
+        return (inner if inner.any() else solid).astype(np.float32)
 
     def opacity(self) -> Plane:
         """(H, W) 0..1: the matte inside its edge, extrapolated beyond it: slow fades remain, hard edges do not."""

@@ -62,7 +62,7 @@ def propagate(
         states.append(tracker.advance(state, found, taken, hops))
         if not taken.events & FrameEvent.PASSED:
             state = states[-1]
-            known[taken.number] = (to_bytes(state.matte), to_bytes(state.evidence.certainty))
+            known[taken.number] = (to_bytes(state.matte), to_bytes(state.evidence.confidence))
     lost = scene.last_seen != numbers[-1]
     return tracker.propagated(states[::step], state, scene.last_seen if lost else None)
 
@@ -74,16 +74,16 @@ Packed = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 def _known(spans: Sequence[tuple[Span, Propagated]]) -> dict[int, Packed]:
     """The mattes (h, w) of the frames that show the scene, and how certain they are, by number."""
     return {
-        first + index: (found.matte[index], found.certainty[index])
+        first + index: (found.matte[index], found.matte_confidence[index])
         for (first, _), found in spans
-        if found.matte is not None and found.certainty is not None
+        if found.matte is not None and found.matte_confidence is not None
         for index in range(len(found.matte))
         if found.confidence[index] > 0 and not found.events[index] & FrameEvent.PASSED
     }
 
 
-def _evidence(matte: NDArray[np.uint8], certainty: NDArray[np.uint8]) -> Evidence:
-    return Evidence(from_bytes(matte), from_bytes(certainty))
+def _evidence(matte: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> Evidence:
+    return Evidence(from_bytes(matte), from_bytes(confidence))
 
 
 def propagate_grade(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from paintover_engine.compose.motion import Motion, PairEstimator, PairMotion
 LONGEST_GAP = 12
 """Frames after which a scene that was interrupted is not expected back: the interruption was a cut."""
 
+_MOMENT = 6  # frames within which a light that changed comes back
+_BACK = 0.15  # share of its change within which it is the same again
 _LONGEST_FLASH = 3  # frames; a light that stays on for longer is the scene's new light
 _CLIPPED_LEVEL = 252
 _CLIPPED = 0.1  # more of the frame clipped than in the frame before: too little is left to go on from
@@ -76,6 +79,7 @@ class SceneCursor:
         self._motion = motion
         self._frame_at = frame_at
         self._seen = frame_at(last_seen).exposed(exposure.significant().inverse())
+        self._recent = deque([exposure], maxlen=_MOMENT)
 
     def advance(self, number: int) -> Step | None:
         """The step to the next frame; None where it does not show the scene."""
@@ -85,7 +89,7 @@ class SceneCursor:
         moved = self._motion_to(number)
         if moved.cut:
             return None
-        exposure = self.exposure if moved.exposure is NO_CHANGE else self.exposure.then(moved.exposure)
+        exposure = self._exposure_after(moved.exposure)
         frame = self._frame_at(number).exposed(exposure.significant().inverse())
         events = (
             FrameEvent.REPEATED * moved.repeated
@@ -97,7 +101,18 @@ class SceneCursor:
         step = Step(number, frame, self._seen, moved.backward, moved.forward, exposure, FrameEvent(events))
         if not events & FrameEvent.PASSED:
             self.last_seen, self.exposure, self._seen = number, exposure, frame
+            self._recent.append(exposure)
         return step
+
+    def _exposure_after(self, change: Exposure) -> Exposure:
+        """From the keyframe to a frame whose exposure differs by `change` from the last one's: one that was there a
+        moment ago where it is nearly that, as after a flash, so that no error stays."""
+        if change is NO_CHANGE:
+            return self.exposure
+        exposure = self.exposure.then(change)
+        nearest = min((NO_CHANGE, *self._recent), key=exposure.distance)
+        plain = change.strength > PLAIN
+        return nearest if plain and exposure.distance(nearest) < _BACK * change.strength else exposure
 
     def _motion_to(self, number: int) -> PairMotion:
         """The motion between a frame and the last one from which it goes on."""

@@ -75,7 +75,7 @@ class Propagated:
 
     confidence: (frames,) float32, 0..1; 0 where the frame does not show the scene. reason: (frames,) uint8, `Reason`:
     what lowers it most. exposure: (frames, 2, 3) float32, `Exposure.packed` from the keyframe to each frame. events:
-    (frames,) uint8, each a `FrameEvent`. matte, certainty: (frames, h, w) uint8, `Evidence`. offset:
+    (frames,) uint8, each a `FrameEvent`. matte, matte_confidence: (frames, h, w) uint8, `Evidence`. offset:
     (frames, h, w, 2) int16, packed, and offset_confidence: (frames, h, w) uint8: the `Registration`s of a mapped edit.
     net: the matte network's layers as of the last of them; trail: how the edit came there; behind: what lies behind it
     there. last_seen: where the frames beyond do not go on from the outermost one, the last before it from which they
@@ -86,7 +86,7 @@ class Propagated:
     exposure: NDArray[np.float32]
     events: NDArray[np.uint8]
     matte: NDArray[np.uint8] | None = None
-    certainty: NDArray[np.uint8] | None = None
+    matte_confidence: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     offset_confidence: NDArray[np.uint8] | None = None
     net: NetWeights | None = None
@@ -118,7 +118,7 @@ class LastSeen:
     number: int
     exposure: NDArray[np.float32]
     matte: NDArray[np.uint8] | None = None
-    certainty: NDArray[np.uint8] | None = None
+    matte_confidence: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     offset_confidence: NDArray[np.uint8] | None = None
 
@@ -182,19 +182,19 @@ class Tracker:
         if step.events & FrameEvent.REPEATED:
             return replace(state, events=step.events)
         moved = proposed([(step.hop(), state.evidence), *hops])
-        prior, certainty, trail = moved.matte, moved.certainty, state.trail
+        prior, confidence, trail = moved.matte, moved.confidence, state.trail
         background = state.background.moved(step.backward, step.forward, _grown(prior))
         if registration is None:
             if prior.sum() < _GONE * self._region.sum() and (place := self._registrar.search(step.frame.sharp_grey)):
                 prior = warp(self._region, place.offset) * certain(place.confidence)
                 trail = Trail(place.offset - step.backward, trail.agreement)
-            found = self._segmented(Evidence(prior, certainty), step, background)
+            found = self._segmented(Evidence(prior, confidence), step, background)
         else:  # where the map to the keyframe is certain, the keyframe's own matte counts; elsewhere the last frame's
             on_key, weight = warp(self._region, registration.offset), certain(registration.confidence)
             prior += weight * (on_key - prior)
-            found = self._segmented(Evidence(prior, certainty), step, background)
+            found = self._segmented(Evidence(prior, confidence), step, background)
             corrected = found.matte + (1 - self._edit.firmness) * weight * (on_key - found.matte)
-            found = Evidence(without_specks(corrected, self._speck), found.certainty)
+            found = Evidence(without_specks(corrected, self._speck), found.confidence)
         trail = self._meter.advance(trail, step.backward, found.matte, prior)
         background = background.updated(step.frame.lab, found.matte)
         measures = self._meter.measure(trail, step.frame, found.matte)
@@ -237,7 +237,7 @@ class Tracker:
             exposure=np.stack([state.exposure.packed() for state in states]),
             events=np.array([state.events for state in states], np.uint8),
             matte=np.stack([to_bytes(state.matte) for state in states]),
-            certainty=np.stack([to_bytes(state.evidence.certainty) for state in states]),
+            matte_confidence=np.stack([to_bytes(state.evidence.confidence) for state in states]),
             offset=np.stack([pack(each.offset) for each in registrations]) if registrations else None,
             offset_confidence=np.stack([to_bytes(each.confidence) for each in registrations])
             if registrations
@@ -256,13 +256,13 @@ class Tracker:
             0,
             before.exposure[index],
             before.matte[index] if before.matte is not None else None,
-            before.certainty[index] if before.certainty is not None else None,
+            before.matte_confidence[index] if before.matte_confidence is not None else None,
             before.offset[index] if before.offset is not None else None,
             before.offset_confidence[index] if before.offset_confidence is not None else None,
         )
         assert (
             seen.matte is not None
-            and seen.certainty is not None
+            and seen.matte_confidence is not None
             and before.trail is not None
             and before.behind is not None
         )
@@ -272,7 +272,7 @@ class Tracker:
             registration = Registration(unpack(seen.offset), from_bytes(seen.offset_confidence))
         confidence, reason = float(before.confidence[index]), Reason(int(before.reason[index]))
         exposure = Exposure.unpacked(seen.exposure)
-        known = Evidence(from_bytes(seen.matte), from_bytes(seen.certainty))
+        known = Evidence(from_bytes(seen.matte), from_bytes(seen.matte_confidence))
         background = Background(before.behind.lab.astype(np.float32), from_bytes(before.behind.seen))
         return State(known, background, confidence, reason, trail, registration, exposure)
 
@@ -283,7 +283,7 @@ def _stored(number: int, state: State) -> LastSeen:
         number,
         state.exposure.packed(),
         to_bytes(state.matte),
-        to_bytes(state.evidence.certainty),
+        to_bytes(state.evidence.confidence),
         pack(place.offset) if place else None,
         to_bytes(place.confidence) if place else None,
     )
@@ -318,13 +318,13 @@ def segment(
     warped: L*a*b* of the frame before, warped onto this one by the flow `backward`. behind: (h, w), `Background.odds`;
     None: not known. rng: draws the confident pixels on which the network is trained further; None for no training.
     speck: islands and holes of fewer pixels are noise."""
-    found, certainty = np.zeros_like(prior.matte), np.ones_like(prior.matte)
+    found, confidence = np.zeros_like(prior.matte), np.ones_like(prior.matte)
     candidates = _grown(prior.matte)
     x, y, width, height = bounds_of(candidates, 3 * REACH)
     if width < 4 or height < 4:
-        return Evidence(found, certainty)
+        return Evidence(found, confidence)
     part = np.s_[y : y + height, x : x + width]
-    before, sure = prior.matte[part], prior.certainty[part]
+    before, sure = prior.matte[part], prior.confidence[part]
     planes = feature_planes(frame.lab[part], warped[part], before, motion_plane(backward, prior.matte)[part])
     odds = np.clip(net.odds(planes, candidates[part] > 0), -6, 6)
     if behind is not None:
@@ -337,12 +337,12 @@ def segment(
     matte = found[part] = without_specks(sharpen(smooth, 2.0), speck)
     agreed = np.abs(np.tanh(odds / 2)) * ((odds > 0) == (matte > 0.5))
     kept = sure * (1 - np.abs(matte - before))
-    certainty[part] = np.where(candidates[part] > 0, kept + np.float32(_SETTLED) * agreed * (1 - kept), 1)
+    confidence[part] = np.where(candidates[part] > 0, kept + np.float32(_SETTLED) * agreed * (1 - kept), 1)
     if rng is not None:
         outside = _grown(np.maximum(matte, before)) == 0
         core = (cv2.erode((np.minimum(matte, before) > 0.9).astype(np.uint8), disc(4)) > 0) & (odds > 1)
         net.learn(planes, outside, core, rng)
-    return Evidence(found, certainty)
+    return Evidence(found, confidence)
 
 
 def _speck(region: Plane) -> int:

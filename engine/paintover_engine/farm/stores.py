@@ -11,9 +11,7 @@ from paintover_engine.farm.leases import FolderLeases, LeaseFiles, ObjectLeases
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.object_store import ObjectStore
 from paintover_engine.jobs.objects import Objects, is_url
-from paintover_engine.jobs.store import Store
-
-LEFTOVER_SECONDS = 24 * 3600.0  # after that a partial output is of a process that was killed
+from paintover_engine.jobs.store import LEFTOVER_SECONDS, Store
 
 
 def open_store(place: str, scratch: Path) -> tuple[Store, LeaseFiles]:

@@ -149,7 +149,8 @@ class Cache:
 
     def _remove(self, path: Path) -> bool:
         """Removes an output, whole; False where another program has it open (on Windows)."""
-        doomed = self._folder.temporary / f"removed-{uuid.uuid4().hex[:8]}"
+        folder = self._folder if path.is_relative_to(self._folder.stages) else self._folder.own
+        doomed = folder.temporary / f"removed-{uuid.uuid4().hex[:8]}"
         try:
             path.rename(doomed)
         except FileNotFoundError:

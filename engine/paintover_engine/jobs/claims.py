@@ -44,6 +44,10 @@ class Claims:
         holder = self._begun.get(key, worker)
         return key not in self._running and (holder is worker or holder not in self._running.values())
 
+    def holders(self) -> set[DeviceWorker]:
+        """The devices that were asked to begin stages."""
+        return set(self._begun.values())
+
     def forget(self, worker: DeviceWorker) -> None:
         """The device's process is another one: what it had begun is lost."""
         self._begun = {key: holder for key, holder in self._begun.items() if holder is not worker}

@@ -58,7 +58,9 @@ class DeviceLoops:
         while worker in self.workers:
             worker.wake.clear()
             pause = await self._serve(worker)
-            if pause != 0:
+            if pause is None:
+                await worker.wake.wait()
+            elif pause:
                 try:
                     await asyncio.wait_for(worker.wake.wait(), pause)
                 except asyncio.TimeoutError:

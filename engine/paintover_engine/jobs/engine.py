@@ -56,7 +56,8 @@ class Engine:
         folder.create()
         self.folder = folder
         self.store = Store(folder)
-        self.store.clear_temporary()
+        for store in (self.store, Store(folder.own)):
+            store.clear_temporary()
         self._cache = Cache(folder, cache_budget)
         opened = open_queue(folder, self.store)
         self.queue, self.notes, self._unclean_since = opened.queue, opened.notes, opened.unclean_since
@@ -73,7 +74,7 @@ class Engine:
             folder=folder,
             queue=self.queue,
             store=self.store,
-            views=Store(folder, results=folder.views),
+            views=Store(folder.own, results=folder.views),
             cache=self._cache,
             roots=AllowedRoots(roots),
             media=self._media,

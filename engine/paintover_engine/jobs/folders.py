@@ -18,9 +18,22 @@ class DataFolder:
 
     What must survive is `database`, `records`, `publications`, `keyframes`, `uploads` and `results`; the rest can be
     computed again.
+
+    shared: a folder that other machines see, too, for what stages read and write; None: the data folder itself.
     """
 
     root: Path
+    shared: Path | None = None
+
+    @property
+    def own(self) -> DataFolder:
+        """The folder without what others share."""
+        return DataFolder(self.root)
+
+    @property
+    def stages(self) -> Path:
+        """What holds keyframes and stages' outputs."""
+        return self.shared or self.root
 
     @property
     def database(self) -> Path:
@@ -29,12 +42,12 @@ class DataFolder:
     @property
     def cache(self) -> Path:
         """Outputs of stages that publish no frames; may be evicted."""
-        return self.root / "cache"
+        return self.stages / "cache"
 
     @property
     def results(self) -> Path:
         """Result frames; they stay until their job is deleted."""
-        return self.root / "results"
+        return self.stages / "results"
 
     @property
     def views(self) -> Path:
@@ -58,7 +71,7 @@ class DataFolder:
     @property
     def keyframes(self) -> Path:
         """Keyframes as the engine read them, one file per digest."""
-        return self.root / "keyframes"
+        return self.stages / "keyframes"
 
     @property
     def uploads(self) -> Path:
@@ -106,7 +119,7 @@ class DataFolder:
     @property
     def temporary(self) -> Path:
         """Outputs being written; emptied at start. On the disk of the cache, so that a rename publishes them."""
-        return self.root / "temporary"
+        return self.stages / "temporary"
 
     def create(self, private: bool = True) -> None:
         """Creates the folders. private: for the owner alone; else for whom the process's umask says.
@@ -114,11 +127,12 @@ class DataFolder:
         Raises PaintoverError when a folder cannot be created or written."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            self.stages.mkdir(parents=True, exist_ok=True)
             if private and os.name == "posix":
                 self.root.chmod(0o700)
             for folder in (
                 self.cache, self.results, self.views, self.records, self.keyframes, self.uploads, self.publications,
-                self.temporary,
+                self.temporary, self.root / "temporary",
             ):  # fmt: skip
                 folder.mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=self.temporary):
@@ -128,9 +142,10 @@ class DataFolder:
 
     def unwritable(self, error: OSError) -> PaintoverError:
         """What to say where the folder cannot be made or written."""
+        at = f" or its store {self.shared}" if self.shared else ""
         return PaintoverError(
             Code.PERMISSION_DENIED,
-            f"The data folder {self.root} cannot be written ({error.strerror}); "
+            f"The data folder {self.root}{at} cannot be written ({error.strerror}); "
             "free it or choose another with --data-dir.",
         )
 

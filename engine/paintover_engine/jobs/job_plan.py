@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import bisect
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +13,8 @@ from paintover_engine.jobs.device_worker import DeviceWorker
 from paintover_engine.jobs.entities import JobProgress
 from paintover_engine.jobs.protocol import PlannedStage
 from paintover_engine.jobs.store import Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -100,6 +104,7 @@ class JobPlan:
 
     def finish(self, stage: PlannedStage, seconds: float) -> None:
         """Notes that a stage ran. seconds: what it took in the worker."""
+        self._measure()
         self.found(stage)
         self.seconds[stage.function] = self.seconds.get(stage.function, 0.0) + seconds
         self.costs[stage.function] = self.costs.get(stage.function, 0.0) + stage.cost
@@ -122,6 +127,15 @@ class JobPlan:
         """Asks the store for all outputs anew: one is gone."""
         self.missing = by_key(missing_stages(self.stages, store))
         self._find_ready()
+
+
+async def remove_damaged(stages: Iterable[PlannedStage], store: Store) -> None:
+    """Removes results that are in the store but damaged, so that they are computed again."""
+    for stage in stages:
+        stored = stage.publishes and store.has(stage.key, publishes=True)
+        if stored and not await asyncio.to_thread(store.is_whole, stage.key, True):
+            log.warning("the result of %s was damaged on disk; it is computed again", stage.label)
+            store.remove(stage.key, publishes=True)
 
 
 def by_key(stages: Iterable[PlannedStage]) -> dict[str, PlannedStage]:

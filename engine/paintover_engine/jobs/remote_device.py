@@ -20,6 +20,9 @@ from paintover_engine.jobs.protocol import PlanJobRequest, ReplyT, Request, RunS
 from paintover_engine.jobs.worker_client import WorkerDied, WorkerLeft
 from paintover_engine.media.info import SourceInfo
 
+SHOWN_SECONDS = 5.0  # until a network file system shows what another machine renamed
+POLL_SECONDS = 0.25
+
 
 @dataclass
 class _Call:
@@ -87,9 +90,17 @@ class RemoteDevice:
             raise
         finally:
             self._calls.pop(number, None)
-        if isinstance(request, RunStageRequest) and not self._has_output(request.key, request.publishes):
+        if isinstance(request, RunStageRequest) and not await self._is_stored(request):
             raise PaintoverError(Code.INTERNAL, f"{self.name} did not send the output of a stage.")
         return reply
+
+    async def _is_stored(self, stage: RunStageRequest) -> bool:
+        """Whether a stage's output is there; a shared folder may show it late."""
+        for _ in range(int(SHOWN_SECONDS / POLL_SECONDS)):
+            if self._has_output(stage.key, stage.publishes):
+                return True
+            await asyncio.sleep(POLL_SECONDS)
+        return False
 
     @contextlib.contextmanager
     def _granting(self, request: Request[Any]) -> Any:

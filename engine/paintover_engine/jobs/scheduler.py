@@ -26,7 +26,8 @@ from paintover_engine.jobs.database import QueueDamaged, QueueUnwritable
 from paintover_engine.jobs.device_loops import DeviceLoops
 from paintover_engine.jobs.device_worker import DeviceWorker
 from paintover_engine.jobs.entities import Job, JobFrame, JobState, StoredKeyframe, WaitingJob
-from paintover_engine.jobs.job_plan import JobPlan, by_key, missing_stages
+from paintover_engine.jobs.idle_devices import IdleDevices
+from paintover_engine.jobs.job_plan import JobPlan, by_key, missing_stages, remove_damaged
 from paintover_engine.jobs.kept import frames_made
 from paintover_engine.jobs.placement import Placement, urgency
 from paintover_engine.jobs.plan_request import plan_request
@@ -75,6 +76,7 @@ class Scheduler:
         self._cache = cache
         self._loops = DeviceLoops(workers, self._serve)
         self._placement = Placement(self._loops.workers)
+        self._idle = IdleDevices(self._special_devices)
         self._changed = changed
         self._plans: dict[int, JobPlan] = {}
         self._retries = RetryPolicy()
@@ -104,7 +106,13 @@ class Scheduler:
 
     def wake(self) -> None:
         """Has every device look at the queue again."""
+        self._idle.changed()
         self._loops.wake()
+
+    def _special_devices(self) -> set[DeviceWorker]:
+        """Those that write a job's output, hold stages that they began, or are passed over for a job."""
+        writers = {plan.worker for plan in self._plans.values()}
+        return writers | self._claims.holders() | self._placement.excluded()
 
     async def run(self) -> None:
         """Runs jobs until cancelled. Jobs that a killed daemon left running are queued again."""
@@ -190,6 +198,8 @@ class Scheduler:
         again. Of jobs that are equally urgent, those that no other device works on come first, in the list's order:
         while there are more jobs than devices each has one of its own, and none waits for another's chain of windows.
         A device that is left over helps where the fewest are and the most is left."""
+        if self._idle.is_idle(worker):
+            return None, self._idle.pause(worker)
         pause = None
         runs, plans = self._placement.runs, self._placement.plans
         waiting = [job for job in self._queue.waiting(*ACTIVE) if runs(worker, job) or plans(worker, job)]
@@ -204,6 +214,7 @@ class Scheduler:
             tasks = (self._task(worker, job) for job in sorted(due, key=self._crowd))
             if task := next(filter(None, tasks), None):
                 return task, None
+        self._idle.found_nothing(worker, pause)
         return None, pause
 
     def _crowd(self, job: WaitingJob) -> tuple[int, float]:
@@ -298,7 +309,7 @@ class Scheduler:
         if reply is None:
             return
         stages = reply.stages
-        await self._remove_damaged(stages)
+        await remove_damaged(stages, self._store)
         missing = by_key(missing_stages(stages, self._store))
         if previous:  # other devices may still run stages of it
             job.progress = previous.progress
@@ -317,19 +328,9 @@ class Scheduler:
         log.info("planned: %d stages, %d found", len(stages), len(found), extra={"job": job.id})
         self._changed()
 
-    async def _remove_damaged(self, stages: Sequence[PlannedStage]) -> None:
-        """Removes results that are in the store but damaged, so that they are computed again."""
-        for stage in stages:
-            stored = stage.publishes and self._store.has(stage.key, publishes=True)
-            if stored and not await asyncio.to_thread(self._store.is_whole, stage.key, True):
-                log.warning("the result of %s was damaged on disk; it is computed again", stage.label)
-                self._store.remove(stage.key, publishes=True)
-
     def _published(self, job: Job, stage: PlannedStage) -> list[JobFrame]:
         """The frames of a job that a finished stage published."""
-        if not stage.publishes:
-            return []
-        return frames_made(job, stage, self._store.frames(stage.key))
+        return frames_made(job, stage, self._store.frames(stage.key)) if stage.publishes else []
 
     async def _advance(self, worker: DeviceWorker, job: Job, plan: JobPlan, stage: PlannedStage) -> None:
         """Runs a stage, unless another job has computed it meanwhile."""
@@ -368,8 +369,8 @@ class Scheduler:
     async def _run_stage(self, worker: DeviceWorker, job: Job, plan: JobPlan, stage: PlannedStage) -> None:
         self._queue.update_progress(job)
         self._changed()
-        where = {"machine": worker.machine} if worker.is_remote else {}
-        log.info("stage %s starts", stage.label, extra={"job": job.id, "stage": stage.key, **where})
+        where = {"job": job.id, "stage": stage.key, **({"machine": worker.machine} if worker.is_remote else {})}
+        log.info("stage %s starts", stage.label, extra=where)
         most = 0 if worker.is_remote else 1 if self._placement.is_shared(job.spec.method) else AHEAD
         following = self._claims.begin_beside(worker, self._absent(worker, plan), most)
         request = protocol.RunStageRequest(

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from pathlib import Path
 from paintover_engine.compose.reason import Reason
 from paintover_engine.durable import sync_file, sync_folder
 from paintover_engine.jobs.folders import DataFolder
+
+LEFTOVER_SECONDS = 24 * 3600.0  # after that a partial output is of a process that was killed
 
 
 @dataclass(frozen=True)
@@ -164,9 +167,13 @@ class Store:
 
     # Small files beside the outputs, which all machines see.
 
+    def identity(self) -> str:
+        """Random text that tells this store from others, whatever path it is seen under."""
+        return self.create_once("store-id", uuid.uuid4().hex)
+
     def create_once(self, name: str, text: str) -> str:
         """Creates a file below the store's folder unless there is one; returns what it holds."""
-        path = self.folder.root / name
+        path = self.folder.stages / name
         with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8") as file:
             file.write(text)
         return path.read_text("utf-8")
@@ -178,8 +185,11 @@ class Store:
         """Has all machines see a file of the store's folder as it is now."""
 
     def clear_temporary(self) -> None:
-        """Removes what killed writers left; for the holder of the folder's lock, before any worker runs."""
+        """Removes what killed writers left; for the holder of the folder's lock, before any worker runs. In a folder
+        that others share, what has not been touched for a day."""
         for leftover in self.folder.temporary.iterdir():
+            if self.folder.shared and time.time() - leftover.stat().st_mtime < LEFTOVER_SECONDS:
+                continue
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:

@@ -51,7 +51,7 @@ class Worker:
     def __init__(self, folder: DataFolder, send: Callable[[protocol.AnswerLine], None]) -> None:
         self._folder = folder
         self._store = Store(folder)
-        self._views = Store(folder, results=folder.views)
+        self._views = Store(folder.own, results=folder.views)
         self._sources = Sources()
         self._send = send
         self._call = 0
@@ -269,15 +269,16 @@ def main() -> None:
     """Serves calls until standard input ends."""
     parser = argparse.ArgumentParser(prog="paintover-worker")
     parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--store", type=Path, help="where stages' outputs lie, if not there")
     parser.add_argument("--device", default="cpu", help="the kind of device to compute on")
     parser.add_argument("--visible", default="", help="which GPU, as its runtime names it")
     parser.add_argument("--device-name", default="", help="the GPU in words, for messages")
     parser.add_argument("--gpu-memory", type=int, default=0, help="bytes of it to use at most; 0: all")
     arguments = parser.parse_args()
-    folder = DataFolder(arguments.data_dir)
+    folder = DataFolder(arguments.data_dir, arguments.store)
     os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
     if roots := os.environ.get(ROOTS):
-        confine([Path(root) for root in roots.split(os.pathsep)], folder.root)
+        confine([folder.stages, *map(Path, roots.split(os.pathsep))], folder.root)
     _choose_device(arguments.device, arguments.visible, arguments.device_name, arguments.gpu_memory)
 
     # Libraries print to standard output when they please: keep the pipe to ourselves and give them standard error.

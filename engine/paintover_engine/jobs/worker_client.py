@@ -145,7 +145,7 @@ class WorkerClient:
             if self._worker is None:
                 process = await asyncio.create_subprocess_exec(
                     *module_command("paintover_engine.jobs.worker"), "--data-dir", str(self._folder.root),
-                    *self._arguments,
+                    *(["--store", str(self._folder.shared)] if self._folder.shared else []), *self._arguments,
                     stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=MESSAGE_LIMIT,
                     # Its own session: Ctrl-C in the daemon's terminal is the daemon's to handle.
                     start_new_session=os.name == "posix",

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import OpenImageIO as oiio
@@ -19,7 +20,11 @@ from paintover_engine.media.bounds import Bounds
 from paintover_engine.media.image_sink import write_image
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.plate import ImagePlate, Pixels, Plate, encoded
-from paintover_engine.media.psd_file import Group, Layer, write_psd
+
+if TYPE_CHECKING:
+    from paintover_engine.media.psd_file import Group
+
+# psd_file is imported where it is used: it takes longer than all else that a worker starts with.
 
 FORMATS = (".psd", ".png", ".tif", ".tiff", ".exr")
 PAINT_LAYER = "Paint"
@@ -50,6 +55,8 @@ def export_frame(path: str | os.PathLike[str], plate: Plate, info: SourceInfo, o
     partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial{kind}")
     try:
         if kind == ".psd":
+            from paintover_engine.media.psd_file import Layer, write_psd
+
             samples = plate_samples(plate, info)
             layers = [Layer(plate_layer_name(info, plate.number), samples, locked=True), Layer(PAINT_LAYER, None)]
             write_psd(partial, samples, layers, _profile(plate, info))
@@ -70,6 +77,8 @@ def export_results(path: str | os.PathLike[str], info: SourceInfo, frames: Seque
 
     path: ends with .psd. frames: from the top down; 8-bit pictures to look at, whatever the shot's depth.
     Raises PaintoverError where the file cannot be written, or cannot hold the frames."""
+    from paintover_engine.media.psd_file import write_psd
+
     file = Path(path)
     if file.suffix.lower() != ".psd":
         raise PaintoverError(Code.INVALID_ARGUMENT, f"Frames go into a Photoshop file; name '{file.stem}.psd'.")
@@ -87,6 +96,8 @@ def export_results(path: str | os.PathLike[str], info: SourceInfo, frames: Seque
 
 
 def _result_group(frame: ResultFrame, info: SourceInfo) -> Group:
+    from paintover_engine.media.psd_file import Group, Layer
+
     layers = [Layer("Plate", plate_samples(frame.plate, info, 8))]
     x, y, width, height = frame.bounds
     if width and height:

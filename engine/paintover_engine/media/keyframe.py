@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from psd_tools import PSDImage
 
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.media import colour, conform, layers, profiles
+from paintover_engine.media import colour, conform, profiles
 from paintover_engine.media.export import plate_profile
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.picture import (
@@ -22,11 +21,9 @@ from paintover_engine.media.picture import (
     Picture,
     check_file,
     picture_sizes,
-    read_flattened,
     read_picture,
-    unreadable,
 )
-from paintover_engine.media.placement import Placement, check_size, other_size, place
+from paintover_engine.media.placement import Placement, check_size, place
 from paintover_engine.media.plate import ImagePlate, Plate, overlap
 from paintover_engine.media.recompression import is_lossy, without_compression
 
@@ -35,7 +32,6 @@ Array = NDArray[np.float32]
 _FEW = 0.01  # share of transparent pixels up to which a picture is opaque but for an accident
 _OPAQUE = 0.9  # alpha of such a picture above which its pixel counts
 _EVERYWHERE = 0.5  # share of the pixels outside a data window from which a picture is no paint there
-_ANOTHER_PLATE = 0.5  # share of changed pixels from which a plate's layer is no longer this plate, painted on
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,81 +237,28 @@ def _same_alpha(picture: Picture, plate: Plate) -> bool:
     )
 
 
-def _open_photoshop(file: Path) -> PSDImage:
-    try:
-        return layers.open_document(file)
-    except layers.Damaged as damage:
-        raise unreadable(file) from damage
-
-
 def _read(file: Path, plate: Plate, layer: str) -> Picture:
     """A picture whose size may be that of the plate. layer: the shot's, which an EXR file may have too."""
     sizes = picture_sizes(file, layer)
     check_size(file, sizes, plate)
     if file.suffix.lower() in PHOTOSHOP:
-        return read_flattened(file, _open_photoshop(file))
+        from paintover_engine.media import photoshop
+
+        return photoshop.read_flattened(file)
     picture = read_picture(file, layer)
     holds_window = isinstance(plate, ImagePlate) and plate.data is not None and sizes[-1] == plate.window[2:]
     return picture.whole if picture.whole is not None and holds_window else picture
 
 
 def _read_painting(file: Path, frame: int, plate: Plate, info: SourceInfo) -> Picture:
-    """The picture of a keyframe; of a Photoshop file that `export_frame` wrote, what its layers above the plate hold.
-
-    Where those cannot stand alone, the flattened picture: then what differs from the plate is the edit."""
+    """The picture of a keyframe; of a Photoshop file that `export_frame` wrote, what lies above the plate."""
     check_file(file)
     if file.suffix.lower() not in PHOTOSHOP:
         return _read(file, plate, info.layer)
     check_size(file, picture_sizes(file), plate)
-    document = _open_photoshop(file)
-    try:
-        painted = layers.read_layers(document, file, frame, plate, info)
-    except layers.Damaged as damage:
-        raise unreadable(file) from damage
-    if painted is None:
-        return read_flattened(file, document)
-    if (document.width, document.height) != (plate.width, plate.height):
-        raise other_size(file, document.width, document.height, plate)
-    return _of_layers(file, painted, document, plate, info)
+    from paintover_engine.media import photoshop  # takes longer than all else that a worker starts with
 
-
-def _of_layers(
-    file: Path, painted: layers.PaintedLayers, document: PSDImage, plate: Plate, info: SourceInfo
-) -> Picture:
-    empty = painted.alpha is not None and not painted.alpha.any()
-    changed = layers.painted_on_plate(painted, plate, info)
-    if not painted.plate_shows and (painted.rgb is None or painted.blended):
-        raise PaintoverError(
-            Code.FAILED_PRECONDITION, f"The plate's layer of '{file.name}' is hidden; show it, opaque, and save again."
-        )
-    if painted.rgb is None or painted.alpha is None:
-        return _flattened(file, document, painted.reason)
-    if changed > 0 and (empty or changed < _ANOTHER_PLATE):
-        return _flattened(file, document, "its plate layer was painted on")
-    if empty:
-        raise PaintoverError(
-            Code.NOT_FOUND,
-            f"Nothing is painted in '{file.name}' yet; paint on the layer above the plate, and save.",
-        )
-    notes = []
-    if changed > 0:
-        notes.append(f"The plate's layer of '{file.name}' shows another picture than the shot does now; it is ignored.")
-    if not painted.blended:
-        return Picture(painted.rgb, painted.alpha, painted.step, painted.icc, notes)
-    if changed > 0 or not document.has_preview():
-        return _flattened(file, document, "a layer's blend mode needs it")
-    # What shows is plate · (1 - alpha) + paint · alpha, whatever the modes: that paint is what the edit is.
-    shown = read_picture(file).rgb
-    cover = np.where(painted.alpha > 0, painted.alpha, 1.0)[..., None]
-    paint = np.clip(painted.plate + (shown - painted.plate) / cover, 0.0, 1.0).astype(np.float32)
-    return Picture(paint, painted.alpha, painted.step, painted.icc, notes)
-
-
-def _flattened(file: Path, document: PSDImage, reason: str) -> Picture:
-    """The flattened picture, opaque, and why it is taken."""
-    picture = read_flattened(file, document)
-    picture.notes.append(f"The edit in '{file.name}' is what differs from the plate: {reason}.")
-    return replace(picture, alpha=None)
+    return photoshop.read_painting(file, frame, plate, info)
 
 
 def _to_working(file: Path, picture: Picture, plate: Plate, info: SourceInfo) -> tuple[NDArray[np.float32], float]:

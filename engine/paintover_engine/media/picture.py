@@ -15,12 +15,10 @@ import OpenImageIO as oiio
 import pi_heif  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from psd_tools import PSDImage
-from psd_tools.constants import ColorMode
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import image as images
-from paintover_engine.media import layers, profiles
+from paintover_engine.media import profiles
 from paintover_engine.media.plate import Pixels, straight, unit
 from paintover_engine.media.sequence import read_plate
 
@@ -88,6 +86,8 @@ def picture_sizes(file: Path, layer: str = "") -> list[tuple[int, int]]:
     Raises PaintoverError where the file cannot be read."""
     check_file(file)
     if file.suffix.lower() in PHOTOSHOP:
+        from paintover_engine.media import layers  # with psd-tools, which takes long to import
+
         try:
             header = layers.read_header(file)
         except layers.Damaged as damage:
@@ -133,21 +133,6 @@ def read_picture(file: Path, layer: str = "") -> Picture:
         return Picture(rgb, alpha, step, _icc(each.spec), notes, space, whole=whole)
 
     return picture(plate, picture(plate.whole) if plate.data is not None else None)
-
-
-def read_flattened(file: Path, document: PSDImage) -> Picture:
-    """The flattened picture of an open Photoshop file; its layers put together where it was saved without one.
-
-    Raises PaintoverError where neither can be had."""
-    if not document.has_preview():
-        return _composited(file, document)
-    if document.color_mode in (ColorMode.RGB, ColorMode.GRAYSCALE, ColorMode.INDEXED, ColorMode.BITMAP):
-        try:
-            return read_picture(file)
-        except PaintoverError as error:
-            if error.code is not Code.INVALID_ARGUMENT:
-                raise
-    return _read_with_psd_tools(file, document)
 
 
 @contextmanager
@@ -216,10 +201,10 @@ def _read_converted(file: Path, kind: str, spec: oiio.ImageSpec) -> Picture:
             plate = read_plate(file)
             return Picture(plate.rgb(), None, _step(plate.pixels), b"", [note])
         samples, step = _ink(file)
-        return _converted(file, samples, step, icc, [note])
+        return converted(file, samples, step, icc, [note])
     raw, step = _raw(file)
     signed = spec.get_int_attribute("tiff:PhotometricInterpretation", 0) == 8
-    return _of_lab(raw, signed, step, [note])
+    return of_lab(raw, signed, step, [note])
 
 
 def _raw(file: Path) -> tuple[Pixels, float]:
@@ -249,7 +234,7 @@ def _ink(file: Path) -> tuple[NDArray[np.float32], float]:
     return unit(samples)[..., :4], step
 
 
-def _of_lab(samples: Pixels, signed: bool, step: float, notes: list[str]) -> Picture:
+def of_lab(samples: Pixels, signed: bool, step: float, notes: list[str]) -> Picture:
     """From L*a*b* as files hold it: L over its whole range; a and b signed (TIFF's CIELab), or with 128 as their 0
     (ICCLab, Photoshop); with 16 bits in 1/256."""
     bits = samples.dtype.itemsize * 8
@@ -265,7 +250,7 @@ def _of_lab(samples: Pixels, signed: bool, step: float, notes: list[str]) -> Pic
     return Picture(rgb, None, step, profiles.srgb(), notes, original=original)
 
 
-def _converted(file: Path, samples: NDArray[np.float32], step: float, icc: bytes, notes: list[str]) -> Picture:
+def converted(file: Path, samples: NDArray[np.float32], step: float, icc: bytes, notes: list[str]) -> Picture:
     """By its profile, to sRGB."""
     try:
         profile = profiles.read_profile(icc)
@@ -277,56 +262,3 @@ def _converted(file: Path, samples: NDArray[np.float32], step: float, icc: bytes
     notes.append(f"'{file.name}' is converted from its colour profile '{profile.name}' to sRGB.")
     original = profiles.Original(samples, profile, np.full(samples.shape[2], 2.01 * step, np.float32))
     return Picture(rgb, None, step, profiles.srgb(), notes, original=original)
-
-
-def _composited(file: Path, document: PSDImage) -> Picture:
-    try:
-        flattened = document.composite(force=True)
-    except MemoryError:
-        raise
-    except ImportError as error:  # of what psd-tools needs for kinds of layers that are no pixels
-        raise PaintoverError(
-            Code.INVALID_ARGUMENT,
-            f"'{file}' was saved without a flattened picture, and has an adjustment, fill, shape or effect, which only "
-            "its own program can put together; save it with 'Maximize Compatibility', or as PNG.",
-        ) from error
-    except Exception as error:  # psd-tools raises many kinds on damaged files
-        raise unreadable(file) from error
-    pixels = unit(np.asarray(flattened.convert("RGBA")))
-    notes = [f"'{file.name}' was saved without a flattened picture; its layers are put together with 8 bits."]
-    profile = flattened.info.get("icc_profile") or b""
-    return Picture(np.ascontiguousarray(pixels[..., :3]), pixels[..., 3].copy(), 1.0 / 255.0, profile, notes)
-
-
-def _read_with_psd_tools(file: Path, document: PSDImage) -> Picture:
-    """The flattened picture of a Photoshop file in a mode, or of a kind, that OpenImageIO does not read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # psd-tools warns, and gives black, where it cannot unpack
-            samples, alpha = document.numpy("color"), document.numpy("shape")
-    except MemoryError:
-        raise
-    except Exception as error:  # psd-tools raises many kinds on damaged files
-        raise unreadable(file) from error
-    if samples is None:
-        raise unreadable(file)
-    mode, step = document.color_mode, 0.0 if document.depth == 32 else 1.0 / (2**document.depth - 1)
-    icc = bytes(document.image_resources.get_data(1039) or b"")
-    notes = [f"'{file.name}' is {mode.name.replace('_', ' ').upper()}; it is converted to RGB."]
-    if mode is ColorMode.CMYK:
-        ink = np.ascontiguousarray(1.0 - samples[..., :4], np.float32)  # Photoshop stores what is not covered
-        if icc:
-            return _converted(file, ink, step, icc, notes)
-        return Picture((1.0 - ink[..., :3]) * (1.0 - ink[..., 3:4]), None, step, b"", notes)
-    if mode is ColorMode.LAB:
-        depth = np.uint8 if document.depth == 8 else np.uint16
-        stored = np.rint(samples[..., :3] * np.iinfo(depth).max).astype(depth)
-        return _of_lab(stored, False, step, notes)
-    if mode is ColorMode.MULTICHANNEL or samples.shape[2] < 1:
-        raise PaintoverError(Code.INVALID_ARGUMENT, f"'{file}' is MULTICHANNEL; convert it to RGB and save it again.")
-    if samples.shape[2] < 3:  # grey; of a duotone the grey that its inks print
-        rgb = np.repeat(samples[..., :1], 3, axis=2)
-    else:
-        rgb, notes = samples[..., :3], []
-    shape = None if alpha is None else np.ascontiguousarray(alpha[..., 0], np.float32)
-    return Picture(np.ascontiguousarray(rgb, np.float32), shape, step, icc, notes)

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DraftResultParameters:
-    """softness: pixels over which the matte's edge is feathered inwards."""
+    """softness: pixels over which the matte's edge is feathered inwards. fill: paint on a surface that goes on is
+    continued over what comes into view of it."""
 
     softness: float
+    fill: bool
 
 
 def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftParameters) -> list[Stage]:
@@ -41,7 +43,7 @@ def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftPa
     planner = TrackingPlanner(info, parameters.mode)
     if not keyframes:
         return planner.prepared
-    stages, softness = StageList(), DraftResultParameters(parameters.softness)
+    stages, softness = StageList(), DraftResultParameters(parameters.softness, parameters.fill == "on")
     keys = [planner.keyframe(key) for key in sorted(keyframes, key=lambda key: key.frame)]
     for key in keys:
         stages.add(key.result_at_key)
@@ -88,7 +90,10 @@ def result(context: Context, stage: Stage[DraftResultParameters, Iterator[Result
     of_layers = [needed for needed in stage.inputs if needed.function not in (calibrate, reconcile)]
     starts = [index for index, needed in enumerate(of_layers) if needed.function is matte]
     ends = [*starts[1:], len(of_layers)]
-    layers = [load_layer(context, of_layers[start:end]) for start, end in zip(starts, ends, strict=True)]
+    layers = [
+        load_layer(context, of_layers[start:end], stage.parameters.fill)
+        for start, end in zip(starts, ends, strict=True)
+    ]
     if len(layers) > 1:
         calibrations = load_calibrations(context, stage)
         layers = [layer.calibrated(each) for layer, each in zip(layers, calibrations, strict=True)]

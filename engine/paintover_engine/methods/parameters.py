@@ -100,6 +100,14 @@ class DraftParameters(MethodParameters):
         json_schema_extra={"basic": True},
     )
     softness: Softness = 0.0
+    fill: Literal["on", "off"] = Field(
+        default="on",
+        title="Fill what comes into view",
+        description=(
+            "on: paint on a sky, a wall or a floor that reaches the frame's border goes on over what the camera or an "
+            "object uncovers of it, by the paint's own texture; off: only what the keyframe shows is painted sharply."
+        ),
+    )
 
 
 class VideoshopParameters(MethodParameters):

@@ -207,7 +207,7 @@ class TrackingPlanner:
 # The stages' functions.
 
 
-@stage(output=FlowChunk, version=3)
+@stage(output=FlowChunk, version=4)
 def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     """The motion of the pairs (n, n + 1) for the stage's frames n."""
     first, last = stage.frames
@@ -215,7 +215,7 @@ def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     return motion.estimate(frames, context.check)
 
 
-@stage(output=HopChunk)
+@stage(output=HopChunk, version=2)
 def long_flow(context: Context, stage: Stage[HopParameters, HopChunk]) -> HopChunk:
     """The motion of the pairs (n, n + hop) for the stage's frames n."""
     frame_at = functools.partial(analysis_frame, context)
@@ -273,7 +273,7 @@ def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     return Learned(False, edit)
 
 
-@stage(output=Propagated, version=9)
+@stage(output=Propagated, version=10)
 def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
     """The edit in the stage's frames, from the stage before it or from the keyframe."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step
@@ -299,8 +299,8 @@ def load_paint(context: Context, painted: Stage[NoParameters, KeyframeMatte]) ->
     return Paint.of(plate, key.working, alpha, given=key.matte is not None, compressed=found.compressed)
 
 
-def load_layer(context: Context, stages: Sequence[Stage]) -> KeyframeLayer:
-    """A keyframe's layer. stages: from `KeyframeStages.layer_inputs`."""
+def load_layer(context: Context, stages: Sequence[Stage], fill: bool = False) -> KeyframeLayer:
+    """A keyframe's layer. stages: from `KeyframeStages.layer_inputs`. fill: as in `PaintLayer`."""
     painted, edit, learned, *propagated = stages
     tracked = context.load(learned).edit
     return KeyframeLayer(
@@ -310,6 +310,7 @@ def load_layer(context: Context, stages: Sequence[Stage]) -> KeyframeLayer:
         tracked,
         [(each.frames, context.load(each)) for each in propagated],
         load_paint(context, painted) if tracked and tracked.mapped else None,
+        fill,
     )
 
 

@@ -27,7 +27,7 @@ def main() -> int:
     """Serves until stopped, and returns 0. Where it cannot it prints one sentence and returns 75 (another engine has
     the folder) or 2."""
     arguments = _parser().parse_args()
-    folder = DataFolder(arguments.data_dir.absolute())
+    folder = DataFolder(arguments.data_dir.absolute(), arguments.store and arguments.store.absolute())
     os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
     os.environ[ROOTS] = os.pathsep.join(str(root.resolve()) for root in arguments.root)
     raise_file_limit()
@@ -106,6 +106,9 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="HOST:PORT",
         help="let devices of other machines join there (0: any port); encrypted unless HOST is this machine's loopback",
+    )
+    parser.add_argument(
+        "--store", type=Path, metavar="FOLDER", help="keep stages' outputs here, where other machines see them, too"
     )
     parser.add_argument("--ray", default="", metavar="ADDRESS", help="compute on the nodes of a Ray cluster, too")
     return parser

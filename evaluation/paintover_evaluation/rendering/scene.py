@@ -71,7 +71,7 @@ class Bus:
 
 @dataclass(frozen=True)
 class Scene:
-    """edits: what is painted, by surface: "balloon", "side" and "front" of the bus, "meadow".
+    """edits: what is painted, by surface: "balloon", "side" and "front" of the bus, "meadow", "sky".
     blemishes: the same the other way round: on the plate, and gone in the truth.
     """
 

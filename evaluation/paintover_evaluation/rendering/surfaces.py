@@ -76,7 +76,8 @@ def _rng(scene: Scene, part: int) -> np.random.Generator:
 
 def _land_surfaces(scene: Scene, density: float) -> dict[str, Surface]:
     light = scene.light
-    sky = landscape.sky(_rng(scene, 0), Area(2.8, 1.1, density), light)
+    sky_area = Area(2.8, 1.1, density)
+    sky = landscape.sky(_rng(scene, 0), sky_area, light)
     far = landscape.mountains(_rng(scene, 1), Area(3.0, 0.42, density), light, 0.42)
     hills = landscape.land(_rng(scene, 2), Area(3.4, 0.5, density), light, 1.0)
     near = Area(4.6, 0.62, density)
@@ -84,7 +85,7 @@ def _land_surfaces(scene: Scene, density: float) -> dict[str, Surface]:
     road = scene.bus.y(0.5) - top - 0.01 if scene.bus is not None else None
     meadow = landscape.land(_rng(scene, 3), near, light, 2.2, road)
     found = {
-        "sky": Surface(sky, density, -1.4, -0.92),
+        "sky": _surface(scene, "sky", sky, sky_area, -1.4, -0.92),
         "far": Surface(far, density, -1.5, -0.1),
         "hills": Surface(hills, density, -1.7, 0.06),
         "meadow": _surface(scene, "meadow", meadow, near, -near.width / 2, top),

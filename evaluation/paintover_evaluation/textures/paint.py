@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from paintover_evaluation.textures import landscape
 from paintover_evaluation.textures.bus import BUS_HUBS, BUS_LAMPS, BUS_WIDTH
 from paintover_evaluation.textures.canvas import (
     Area,
@@ -22,6 +23,7 @@ from paintover_evaluation.textures.canvas import (
     polygons,
     step,
 )
+from paintover_evaluation.textures.landscape import Palette
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,12 @@ def panel(area: Area, edges: tuple[float, float, float, float], colour: Colour, 
     x, y = grid(area)
     cover = step(box(x, y, *edges, 0.06), area) * np.float32(opacity)
     return PaintTexture(flat((area.rows, area.columns), colour), cover)
+
+
+def other_sky(area: Area, light: Palette) -> PaintTexture:
+    """Another sky over the whole surface, opaque."""
+    picture = landscape.sky(np.random.default_rng(12), area, light)
+    return PaintTexture(picture.astype(np.float32), np.ones((area.rows, area.columns), np.float32))
 
 
 def bus_repaint(area: Area, colour: Colour, opacity: float) -> PaintTexture:

@@ -8,7 +8,7 @@ from paintover_engine.compose.exposure import NO_CHANGE, Exposure, of_aligned, o
 from tests.engine.compose.test_flow import textured
 
 
-def exposed(picture: np.ndarray, gain: float, lift: float = 0) -> np.ndarray:
+def exposed(picture: np.ndarray, gain: float | np.ndarray, lift: float = 0) -> np.ndarray:
     return np.clip(np.rint(picture * gain + lift), 0, 255).astype(np.uint8)
 
 
@@ -27,6 +27,21 @@ def test_exposure_is_found_across_motion(gain: float, lift: float) -> None:
     found = of_aligned(first, second, shifted(4, first.shape), about)
     assert np.abs(found.gain - gain).max() < 0.05 * max(1, gain)
     assert np.abs(255 * found.lift - lift).max() < 4
+
+
+def test_dimmed_picture_has_one_gain_and_no_lift() -> None:
+    wide = textured()
+    first, second = wide[:, 4:164].copy(), exposed(wide[:, :160], 0.95)
+    found = of_aligned(first, second, shifted(4, first.shape), of_histograms(first, second))
+    assert not found.lift.any()
+    assert len(set(found.gain.tolist())) == 1
+
+
+def test_tinted_picture_has_a_gain_for_each_channel() -> None:
+    wide, gains = textured(), np.array([1.1, 1.0, 0.85])
+    first, second = wide[:, 4:164].copy(), exposed(wide[:, :160], gains)
+    found = of_aligned(first, second, shifted(4, first.shape), of_histograms(first, second))
+    assert np.abs(found.gain - gains).max() < 0.03
 
 
 def test_local_change_is_no_exposure() -> None:

@@ -56,6 +56,16 @@ def test_hop_leads_to_the_keyframes_side(step: int, number: int, to: int) -> Non
     assert hop.error[inside].mean() < 1
 
 
+def test_dimmed_light_is_no_error_of_the_motion() -> None:
+    shown = frames()[:-1]
+    last = shown[-1]
+    shown[-1] = AnalysisFrame((last.sharp * 0.5).astype(np.uint8))
+    found = estimate_hops(HOP, (PAIRS - 2, PAIRS - 2), lambda number: shown[number], lambda: None)
+    motion = LongRangeMotion([((PAIRS - 2, PAIRS - 2), HOP, found)], 1, (WIDTH, HEIGHT))
+    ((_, hop),) = motion.hops(PAIRS - 2 + HOP)
+    assert hop.error[16:-16, 24:-24].mean() < 1.5
+
+
 def test_no_hop_leads_beyond_what_was_estimated() -> None:
     motion = LongRangeMotion([((0, PAIRS - 1), HOP, chunk())], 1, (WIDTH, HEIGHT))
     assert not list(motion.hops(HOP - 1))
@@ -93,13 +103,13 @@ def test_matte_is_taken_by_the_right_motion() -> None:
     ]
     found = proposed(known)
     assert found.matte.min() > 0.99
-    assert found.certainty.min() > 0.8
+    assert found.confidence.min() > 0.8
 
 
 def test_motions_that_are_all_wrong_count_alike() -> None:
     found = proposed([(Hop(STILL, plane(31)), Evidence(plane(value), plane(1))) for value in (0, 1)])
     assert np.allclose(found.matte, 0.5, atol=1e-3)
-    assert found.certainty.max() < 0.01
+    assert found.confidence.max() < 0.01
 
 
 def test_certain_matte_outweighs_a_guess() -> None:
@@ -108,4 +118,4 @@ def test_certain_matte_outweighs_a_guess() -> None:
     assert found.matte.max() < 0.2
     alone = proposed([(Hop(STILL, plane(0)), guess)])
     assert np.allclose(alone.matte, 1)
-    assert np.allclose(alone.certainty, 0.05)
+    assert np.allclose(alone.confidence, 0.05)

@@ -59,6 +59,16 @@ def test_changed_light_is_known(gain: float) -> None:
     assert events([exposed(plain(n), gain if n >= 2 else 1) for n in range(4)]) == [NOTHING, FrameEvent.LIGHT, NOTHING]
 
 
+def test_light_that_comes_back_is_the_same_again() -> None:
+    """A strobe leaves no error in the frames between its dark ones."""
+    frames = [AnalysisFrame(exposed(plain(n), 0.37 if n % 2 else 1, 3 * (n % 2))) for n in range(8)]
+    motion = Motion([((0, 6), estimate(iter(frames), lambda: None))], 1)
+    scene = SceneCursor(0, NO_CHANGE, motion, frames.__getitem__)
+    exposures = [step.exposure for step in map(scene.advance, range(1, 8)) if step is not None]
+    assert all(exposure is NO_CHANGE for exposure in exposures[1::2])
+    assert len({exposure.strength for exposure in exposures[::2]}) == 1
+
+
 def test_jump_is_known() -> None:
     assert events([plain(0), plain(1), plain(24), plain(25)]) == [NOTHING, FrameEvent.JUMP, NOTHING]
 

@@ -395,3 +395,33 @@ def test_keyframe_that_shows_a_part_does_not_lose_the_rest() -> None:
             error(composed(plates[number], frames[number]), truths[number], seen[number]) for frames in (one, two)
         )
         assert both < 1.06 * alone + 1, number  # half a dB
+
+
+def behind(sky: Frame) -> list[Frame]:
+    """A sky that stands still behind a striped pillar, which moves `SHIFT` pixels a frame."""
+    stripes = np.zeros((HEIGHT, 40, 3), np.uint8) + np.array([60, 40, 30], np.uint8)
+    stripes[(np.arange(HEIGHT) // 6) % 2 == 0] = (200, 190, 60)
+    plates = []
+    for number in range(COUNT):
+        plate = sky.copy()
+        plate[:, 30 + SHIFT * number : 70 + SHIFT * number] = stripes
+        plates.append(plate)
+    return plates
+
+
+def test_uncovered_sky_is_filled(wide: Frame) -> None:
+    left = np.linspace(90, 200, HEIGHT).astype(np.uint8)[:, None, None]
+    sky = np.broadcast_to(left, (HEIGHT, WIDTH, 3)).copy()
+    sky[:, :, 2] = 220
+    grain = np.random.default_rng(5).integers(-6, 7, sky.shape)
+    sky = np.clip(cv2.GaussianBlur((sky + grain).astype(np.float32), (0, 0), 1.0), 0, 255).astype(np.uint8)
+    drawn = wide[:, :WIDTH] // 6 + np.array([150, 60, 40], np.uint8)
+    plates, truths = behind(sky), behind(drawn)
+    edits = [(truth != plate).any(-1) for truth, plate in zip(truths, plates, strict=True)]
+    frames = Shot(plates, {0: truths[0]}).run()
+    last = COUNT - 1
+    result, uncovered = composed(plates[last], frames[last]), edits[last] & ~edits[0]
+    assert (result != plates[last]).any(-1)[uncovered].mean() > 0.95
+    assert error(result, truths[last], uncovered) < 0.2 * error(plates[last], truths[last], uncovered)
+    pillar = cv2.erode((~edits[last]).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    assert np.array_equal(result[pillar], plates[last][pillar])

@@ -19,7 +19,7 @@ from paintover_bridge.hosts.painting import chosen_shot
 TITLE = "Paint Over a Shot…"
 DOCKER = "paintover_docker"
 _PLACE = Path(__file__).parents[3]  # where the installer put the command's settings
-_THUMBNAIL = 200  # pixels, the width of a frame in the docker
+_THUMBNAIL = 160  # pixels, the width of a frame in the docker
 _LAST_FRAME = 2**31 - 1
 
 

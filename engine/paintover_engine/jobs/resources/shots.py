@@ -68,7 +68,7 @@ class Shots:
                 Code.INVALID_ARGUMENT, f"Frame {number} is outside the shot's range {shot.first}-{shot.last}."
             )
         final = self._state.folder.uploads / shot.id / f"{number:08d}.safetensors"
-        partial = self._state.folder.temporary / f"{shot.id}-{number}.safetensors"
+        partial = self._state.folder.own.temporary / f"{shot.id}-{number}.safetensors"
         write_tensor(partial, "frame", dtype, shape, data)
         replace_file(partial, final)
         if shot.info is not None:  # the frames are to be probed anew

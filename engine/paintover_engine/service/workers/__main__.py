@@ -37,7 +37,7 @@ def main(given: Sequence[str] | None = None) -> int:
     """Computes until it is interrupted, and returns 0; 2 with one sentence where it cannot. given: the command line;
     None: this process's."""
     arguments = _parser().parse_args(given)
-    folder = DataFolder(arguments.data_dir.absolute())
+    folder = DataFolder(arguments.data_dir.absolute(), arguments.store and arguments.store.absolute())
     os.environ["PAINTOVER_DATA"] = str(folder.root)  # its `models` are looked for there
     try:
         engine = EngineAddress(
@@ -132,7 +132,8 @@ def _claimed(folder: DataFolder) -> Iterator[None]:
         claim_folder(folder.root)
         with filelock.FileLock(folder.lock, timeout=0):
             folder.create()
-            Store(folder).clear_temporary()
+            for each in (folder, folder.own):
+                Store(each).clear_temporary()
             yield
     except NotPrivate as error:
         raise PaintoverError(Code.PERMISSION_DENIED, str(error)) from error
@@ -171,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpu-memory", type=int, default=0)
     parser.add_argument("--cache-size", type=int, default=DEFAULT_BUDGET)
     parser.add_argument("--path-mapping", type=Path)
+    parser.add_argument("--store", type=Path)
     return parser
 
 

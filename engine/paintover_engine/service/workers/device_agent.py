@@ -82,7 +82,8 @@ class DeviceAgent:
             driver=self._device.driver,
             tried=self._device.tried,
         )
-        return worker_pb2.JoiningDevice(machine=self._machine, version=__version__, device=device)
+        store = self._scratch.shared_identity
+        return worker_pb2.JoiningDevice(machine=self._machine, version=__version__, device=device, store=store)
 
 
 Answer = Callable[[protocol.CallLine], Awaitable[worker_pb2.JoinRequest]]
@@ -265,12 +266,16 @@ class _Calls:
                 if error.code is not Code.UNAVAILABLE:
                     raise
                 reply = await self._computed(request)  # a copy of an input was damaged here, and is removed
+            if self._scratch.shared_identity:
+                return reply
             self._scratch.stored(request.key, request.publishes)
             await self._session.stub.Store(self._upload(request), metadata=self._session.metadata)
         return reply
 
     async def _computed(self, request: RunStageRequest) -> protocol.RunStageReply:
         for key in request.inputs:
+            if await self._scratch.is_shown(check_key(key)):
+                continue
             asked = worker_pb2.FetchRequest(session=self._session.name, output=check_key(key))
             await self._scratch.fetch_output(key, self._fetched(asked))
         alone = request.model_copy(update={"following": []})

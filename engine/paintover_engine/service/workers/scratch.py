@@ -17,6 +17,7 @@ from paintover_engine.durable import replace_file
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.cache import Cache
 from paintover_engine.jobs.folders import DataFolder
+from paintover_engine.jobs.remote_device import POLL_SECONDS, SHOWN_SECONDS
 from paintover_engine.jobs.store import Store
 from paintover_engine.service.workers.wire import FileWriter, parts_of
 
@@ -25,15 +26,16 @@ Parts = AsyncIterable[worker_pb2.FilePart]
 
 class Scratch:
     """The data folder of a machine's devices, which all of them share. Least recently used first, what does not fit
-    the budget is removed; nothing that is in use.
+    the budget is removed; nothing that is in use, and nothing of a folder that is shared with the engine.
 
-    budget: bytes."""
+    budget: bytes. shared_identity: of that folder; "": there is none."""
 
     def __init__(self, folder: DataFolder, budget: int) -> None:
         self.folder = folder
         self._outputs = Store(folder)
-        self._plates = Store(folder, results=folder.views)
-        self._cache = Cache(folder, budget)
+        self._plates = Store(folder.own, results=folder.views)
+        self.shared_identity = self._outputs.identity() if folder.shared else ""
+        self._cache = Cache(folder.own, budget)
         self._cache.take(self._cache.scan())
         self._in_use: Counter[str] = Counter()
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -47,6 +49,16 @@ class Scratch:
         finally:
             self._in_use.subtract(keys)
             self._in_use += Counter()
+
+    async def is_shown(self, key: str) -> bool:
+        """Whether an output is in the folder that is shared with the engine, which may show it late."""
+        if not self.shared_identity:
+            return False
+        for _ in range(int(SHOWN_SECONDS / POLL_SECONDS)):
+            if self._outputs.has(key, publishes=False):
+                return True
+            await asyncio.sleep(POLL_SECONDS)
+        return False
 
     async def fetch_output(self, key: str, parts: Parts) -> None:
         """Stores an output that is not here yet. Raises PaintoverError where it does not come whole."""

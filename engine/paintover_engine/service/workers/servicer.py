@@ -48,7 +48,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self, requests: AsyncIterator[worker_pb2.JoinRequest], context: Context
     ) -> AsyncIterator[worker_pb2.JoinResponse]:
         messages = requests.__aiter__()
-        worker, client = self._engine.join(*_announced(await _next(messages)))
+        worker, client = self._engine.join(*_announced(await _next(messages), self._engine.store))
         self._sessions[client.session] = client
         reading = asyncio.ensure_future(self._read(messages, worker, client))
         try:
@@ -115,8 +115,15 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         if what == "keyframe" and client.may_read_keyframe(check_key(request.keyframe)):
             return [self._engine.folder.keyframes / f"{request.keyframe}.safetensors"]
         if what == "source" and (info := client.source(request.source)):
-            return [Path(file) for file in (await self._engine.describe_source(info)).files]
+            files = [Path(file) for file in (await self._engine.describe_source(info)).files]
+            if all(map(self._may_send, files)):
+                return files
         raise _not_granted()
+
+    def _may_send(self, file: Path) -> bool:
+        """Whether a plate's file is still where the engine may read: it may have become a link since it was checked."""
+        uploads = self._engine.folder.uploads.resolve()
+        return self._engine.roots.allows(file) or file.resolve().is_relative_to(uploads)
 
     async def Store(
         self, requests: AsyncIterator[worker_pb2.StoreRequest], context: Context
@@ -158,8 +165,9 @@ def _not_granted() -> PaintoverError:
     return PaintoverError(Code.PERMISSION_DENIED, "The stage that the device runs does not need that.")
 
 
-def _announced(message: worker_pb2.JoinRequest) -> tuple[Device, str]:
-    """The device that joins, and its machine. Raises PaintoverError where it is of another version, or none."""
+def _announced(message: worker_pb2.JoinRequest, store: Store) -> tuple[Device, str]:
+    """The device that joins, and its machine. Raises PaintoverError where it is of another version, writes to another
+    store, or is no device."""
     given = message.device
     if message.WhichOneof("kind") != "device" or given.device.kind not in _KINDS or not given.machine.strip():
         raise PaintoverError(Code.INVALID_ARGUMENT, "A device joins by saying first what it is.")
@@ -168,6 +176,12 @@ def _announced(message: worker_pb2.JoinRequest) -> tuple[Device, str]:
             Code.FAILED_PRECONDITION,
             f"The engine is Paintover {__version__} and the worker {given.version}; install one version on all "
             "machines.",
+        )
+    if given.store and not (store.folder.shared and given.store == store.identity()):
+        raise PaintoverError(
+            Code.FAILED_PRECONDITION,
+            f"The worker's --store is not the engine's ({store.folder.shared or 'it has none'}); give both the same "
+            "folder, or neither.",
         )
     device = given.device
     found = Device(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from paintover.v1 import engine_pb2 as paintover_dot_v1_dot_engine__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19paintover/v1/worker.proto\x12\x0cpaintover.v1\x1a\x19paintover/v1/engine.proto\"\xd6\x01\n\x0bJoinRequest\x12-\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1b.paintover.v1.JoiningDeviceH\x00\x12(\n\x04\x62\x65\x61t\x18\x02 \x01(\x0b\x32\x18.paintover.v1.DeviceLoadH\x00\x12\x10\n\x06\x61nswer\x18\x03 \x01(\x0cH\x00\x12*\n\x05\x63rash\x18\x04 \x01(\x0b\x32\x19.paintover.v1.WorkerCrashH\x00\x12(\n\x07leaving\x18\x05 \x01(\x0b\x32\x15.paintover.v1.LeavingH\x00\x42\x06\n\x04kind\"W\n\rJoiningDevice\x12\x0f\n\x07machine\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12$\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x14.paintover.v1.Device\"\'\n\nDeviceLoad\x12\x19\n\x11memory_used_bytes\x18\x01 \x01(\x04\"P\n\x0bWorkerCrash\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\x05\x12\x13\n\x0b\x62\x65\x66ore_call\x18\x04 \x01(\x08\"\t\n\x07Leaving\"r\n\x0cJoinResponse\x12&\n\x06joined\x18\x01 \x01(\x0b\x32\x14.paintover.v1.JoinedH\x00\x12\"\n\x04\x62\x65\x61t\x18\x02 \x01(\x0b\x32\x12.paintover.v1.BeatH\x00\x12\x0e\n\x04\x63\x61ll\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04kind\"\x19\n\x06Joined\x12\x0f\n\x07session\x18\x01 \x01(\t\"\x06\n\x04\x42\x65\x61t\"5\n\x15\x44\x65scribeSourceRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\x03\")\n\x16\x44\x65scribeSourceResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\"_\n\x0c\x46\x65tchRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x06output\x18\x02 \x01(\tH\x00\x12\x12\n\x08keyframe\x18\x03 \x01(\tH\x00\x12\x10\n\x06source\x18\x04 \x01(\x03H\x00\x42\x06\n\x04what\"5\n\rFetchResponse\x12$\n\x04part\x18\x01 \x01(\x0b\x32\x16.paintover.v1.FilePart\"&\n\x08\x46ilePart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"R\n\x0cStoreRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12$\n\x04part\x18\x03 \x01(\x0b\x32\x16.paintover.v1.FilePart\"\x0f\n\rStoreResponse2\xb7\x02\n\rWorkerService\x12\x41\n\x04Join\x12\x19.paintover.v1.JoinRequest\x1a\x1a.paintover.v1.JoinResponse(\x01\x30\x01\x12[\n\x0e\x44\x65scribeSource\x12#.paintover.v1.DescribeSourceRequest\x1a$.paintover.v1.DescribeSourceResponse\x12\x42\n\x05\x46\x65tch\x12\x1a.paintover.v1.FetchRequest\x1a\x1b.paintover.v1.FetchResponse0\x01\x12\x42\n\x05Store\x12\x1a.paintover.v1.StoreRequest\x1a\x1b.paintover.v1.StoreResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19paintover/v1/worker.proto\x12\x0cpaintover.v1\x1a\x19paintover/v1/engine.proto\"\xd6\x01\n\x0bJoinRequest\x12-\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1b.paintover.v1.JoiningDeviceH\x00\x12(\n\x04\x62\x65\x61t\x18\x02 \x01(\x0b\x32\x18.paintover.v1.DeviceLoadH\x00\x12\x10\n\x06\x61nswer\x18\x03 \x01(\x0cH\x00\x12*\n\x05\x63rash\x18\x04 \x01(\x0b\x32\x19.paintover.v1.WorkerCrashH\x00\x12(\n\x07leaving\x18\x05 \x01(\x0b\x32\x15.paintover.v1.LeavingH\x00\x42\x06\n\x04kind\"f\n\rJoiningDevice\x12\x0f\n\x07machine\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12$\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x14.paintover.v1.Device\x12\r\n\x05store\x18\x04 \x01(\t\"\'\n\nDeviceLoad\x12\x19\n\x11memory_used_bytes\x18\x01 \x01(\x04\"P\n\x0bWorkerCrash\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\x05\x12\x13\n\x0b\x62\x65\x66ore_call\x18\x04 \x01(\x08\"\t\n\x07Leaving\"r\n\x0cJoinResponse\x12&\n\x06joined\x18\x01 \x01(\x0b\x32\x14.paintover.v1.JoinedH\x00\x12\"\n\x04\x62\x65\x61t\x18\x02 \x01(\x0b\x32\x12.paintover.v1.BeatH\x00\x12\x0e\n\x04\x63\x61ll\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04kind\"\x19\n\x06Joined\x12\x0f\n\x07session\x18\x01 \x01(\t\"\x06\n\x04\x42\x65\x61t\"5\n\x15\x44\x65scribeSourceRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\x03\")\n\x16\x44\x65scribeSourceResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\"_\n\x0c\x46\x65tchRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x06output\x18\x02 \x01(\tH\x00\x12\x12\n\x08keyframe\x18\x03 \x01(\tH\x00\x12\x10\n\x06source\x18\x04 \x01(\x03H\x00\x42\x06\n\x04what\"5\n\rFetchResponse\x12$\n\x04part\x18\x01 \x01(\x0b\x32\x16.paintover.v1.FilePart\"&\n\x08\x46ilePart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"R\n\x0cStoreRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12$\n\x04part\x18\x03 \x01(\x0b\x32\x16.paintover.v1.FilePart\"\x0f\n\rStoreResponse2\xb7\x02\n\rWorkerService\x12\x41\n\x04Join\x12\x19.paintover.v1.JoinRequest\x1a\x1a.paintover.v1.JoinResponse(\x01\x30\x01\x12[\n\x0e\x44\x65scribeSource\x12#.paintover.v1.DescribeSourceRequest\x1a$.paintover.v1.DescribeSourceResponse\x12\x42\n\x05\x46\x65tch\x12\x1a.paintover.v1.FetchRequest\x1a\x1b.paintover.v1.FetchResponse0\x01\x12\x42\n\x05Store\x12\x1a.paintover.v1.StoreRequest\x1a\x1b.paintover.v1.StoreResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,33 +35,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOINREQUEST']._serialized_start=71
   _globals['_JOINREQUEST']._serialized_end=285
   _globals['_JOININGDEVICE']._serialized_start=287
-  _globals['_JOININGDEVICE']._serialized_end=374
-  _globals['_DEVICELOAD']._serialized_start=376
-  _globals['_DEVICELOAD']._serialized_end=415
-  _globals['_WORKERCRASH']._serialized_start=417
-  _globals['_WORKERCRASH']._serialized_end=497
-  _globals['_LEAVING']._serialized_start=499
-  _globals['_LEAVING']._serialized_end=508
-  _globals['_JOINRESPONSE']._serialized_start=510
-  _globals['_JOINRESPONSE']._serialized_end=624
-  _globals['_JOINED']._serialized_start=626
-  _globals['_JOINED']._serialized_end=651
-  _globals['_BEAT']._serialized_start=653
-  _globals['_BEAT']._serialized_end=659
-  _globals['_DESCRIBESOURCEREQUEST']._serialized_start=661
-  _globals['_DESCRIBESOURCEREQUEST']._serialized_end=714
-  _globals['_DESCRIBESOURCERESPONSE']._serialized_start=716
-  _globals['_DESCRIBESOURCERESPONSE']._serialized_end=757
-  _globals['_FETCHREQUEST']._serialized_start=759
-  _globals['_FETCHREQUEST']._serialized_end=854
-  _globals['_FETCHRESPONSE']._serialized_start=856
-  _globals['_FETCHRESPONSE']._serialized_end=909
-  _globals['_FILEPART']._serialized_start=911
-  _globals['_FILEPART']._serialized_end=949
-  _globals['_STOREREQUEST']._serialized_start=951
-  _globals['_STOREREQUEST']._serialized_end=1033
-  _globals['_STORERESPONSE']._serialized_start=1035
-  _globals['_STORERESPONSE']._serialized_end=1050
-  _globals['_WORKERSERVICE']._serialized_start=1053
-  _globals['_WORKERSERVICE']._serialized_end=1364
+  _globals['_JOININGDEVICE']._serialized_end=389
+  _globals['_DEVICELOAD']._serialized_start=391
+  _globals['_DEVICELOAD']._serialized_end=430
+  _globals['_WORKERCRASH']._serialized_start=432
+  _globals['_WORKERCRASH']._serialized_end=512
+  _globals['_LEAVING']._serialized_start=514
+  _globals['_LEAVING']._serialized_end=523
+  _globals['_JOINRESPONSE']._serialized_start=525
+  _globals['_JOINRESPONSE']._serialized_end=639
+  _globals['_JOINED']._serialized_start=641
+  _globals['_JOINED']._serialized_end=666
+  _globals['_BEAT']._serialized_start=668
+  _globals['_BEAT']._serialized_end=674
+  _globals['_DESCRIBESOURCEREQUEST']._serialized_start=676
+  _globals['_DESCRIBESOURCEREQUEST']._serialized_end=729
+  _globals['_DESCRIBESOURCERESPONSE']._serialized_start=731
+  _globals['_DESCRIBESOURCERESPONSE']._serialized_end=772
+  _globals['_FETCHREQUEST']._serialized_start=774
+  _globals['_FETCHREQUEST']._serialized_end=869
+  _globals['_FETCHRESPONSE']._serialized_start=871
+  _globals['_FETCHRESPONSE']._serialized_end=924
+  _globals['_FILEPART']._serialized_start=926
+  _globals['_FILEPART']._serialized_end=964
+  _globals['_STOREREQUEST']._serialized_start=966
+  _globals['_STOREREQUEST']._serialized_end=1048
+  _globals['_STORERESPONSE']._serialized_start=1050
+  _globals['_STORERESPONSE']._serialized_end=1065
+  _globals['_WORKERSERVICE']._serialized_start=1068
+  _globals['_WORKERSERVICE']._serialized_end=1379
 # @@protoc_insertion_point(module_scope)

@@ -68,10 +68,13 @@ class JoiningDevice(_message.Message):
     MACHINE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
     machine: _builtins.str
     """As the machine calls itself."""
     version: _builtins.str
     """Of Paintover; the engine's own, or the device is refused."""
+    store: _builtins.str
+    """Of the folder that it shares with the engine, where it does: the text of the file `store-id` in it."""
     @_builtins.property
     def device(self) -> _engine_pb2.Device: ...
     def __init__(
@@ -80,10 +83,11 @@ class JoiningDevice(_message.Message):
         machine: _builtins.str = ...,
         version: _builtins.str = ...,
         device: _engine_pb2.Device | None = ...,
+        store: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "machine", b"machine", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "machine", b"machine", "store", b"store", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
