@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.flow import Field, endpoints, magnitudes
+from paintover_engine.compose.flow import Field, endpoints, halved, magnitudes
 
 Grey = NDArray[np.uint8]  # (h, w)
 
+_CENTRE = np.full(2, 0.5, np.float32)  # of a pixel of half the size, from the first of those that it covers
 _LONG = 12.0  # pixels; shorter motion is found by flow alone
 _LEAST_MATCHES = 12  # features that must agree on a motion
 _RATIO = 0.8  # between the best and the second best match's distance (Lowe, IJCV 2004)
@@ -27,9 +28,11 @@ def candidates(first: Grey, second: Grey) -> Iterator[tuple[Field, Field]]:
     """Fields (h, w, 2), first -> second and back, of long motions that the whole picture may have made: a similarity of
     its features, and a translation."""
     grid = endpoints(np.zeros((*first.shape, 2), np.float32))
+    small = halved(first), halved(second)  # motion that is long enough shows there, too, in a quarter of the time
     for find in (_by_features, _by_correlation):
-        matrix = find(first, second)
+        matrix = find(*small)
         if matrix is not None:
+            matrix[:, 2] = 2 * matrix[:, 2] + (np.eye(2, dtype=np.float32) - matrix[:, :2]) @ _CENTRE
             field = np.asarray(cv2.transform(grid, matrix) - grid, np.float32)
             if magnitudes(field).max() > _LONG:
                 back = cv2.invertAffineTransform(matrix)
@@ -39,7 +42,7 @@ def candidates(first: Grey, second: Grey) -> Iterator[tuple[Field, Field]]:
 def _by_features(first: Grey, second: Grey) -> NDArray[np.float32] | None:
     """(2, 3): by SIFT features (Lowe: Distinctive Image Features from Scale-Invariant Keypoints, IJCV 2004) and
     RANSAC."""
-    detector = cv2.SIFT_create(nfeatures=800, contrastThreshold=0.02)
+    detector = cv2.SIFT_create(nfeatures=500, contrastThreshold=0.02)
     (points, features), (other_points, other_features) = (
         detector.detectAndCompute(cv2.equalizeHist(picture), None) for picture in (first, second)
     )

@@ -53,6 +53,7 @@ _SETTLED = 0.1  # share of the uncertainty of a pixel that the network's agreeme
 _BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise, if all parts of the edit are plainly larger
+_CLIPPED = 2.0  # levels below the highest from which a sample may be clipped
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
 _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, in pixels, that test its edge
 
@@ -248,7 +249,9 @@ class Tracker:
         )
 
     def _segmented(self, prior: Evidence, step: Step, background: Background) -> Evidence:
-        rng = None if step.events & FrameEvent.PASSED else np.random.default_rng(abs(step.number))
+        if step.events & FrameEvent.PASSED:  # too little is left of the picture to correct motion by
+            return Evidence(prior.matte * (1 - blown_out(step)), prior.confidence)
+        rng = np.random.default_rng(abs(step.number))
         warped = warp(step.previous.lab, step.backward)
         behind = background.odds(step.frame.lab)
         return segment(self._net, prior, step.frame, warped, step.backward, behind, rng, self._speck)
@@ -390,6 +393,13 @@ def _speck(region: Plane) -> int:
     count, _, stats, _ = cv2.connectedComponentsWithStats((region > 0.02).astype(np.uint8))
     smallest = min((int(stats[part, cv2.CC_STAT_AREA]) for part in range(1, count)), default=2 * _SPECK)
     return max(1, min(_SPECK, smallest // 2))
+
+
+def blown_out(step: Step) -> Plane:
+    """0/1 (h, w): where a frame is so bright that its colours are lost: most of a pixel's channels are clipped."""
+    highest = (1 - step.exposure.lift) / step.exposure.gain  # as the keyframe is exposed
+    clipped = (step.frame.display >= 255 * highest - _CLIPPED).sum(axis=2) >= 2
+    return np.asarray(clipped, np.float32)
 
 
 def _grown(matte: Plane) -> NDArray[np.uint8]:

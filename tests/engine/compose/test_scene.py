@@ -8,6 +8,7 @@ from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.exposure import NO_CHANGE
 from paintover_engine.compose.motion import Motion, estimate
 from paintover_engine.compose.scene import FrameEvent, SceneCursor
+from paintover_engine.compose.tracker import blown_out
 
 from tests.engine.compose.test_exposure import exposed
 from tests.engine.compose.test_flow import textured
@@ -77,3 +78,15 @@ def test_cut_hides_the_scene() -> None:
     other = 255 - textured(9, 420, 200) // 3
     pictures = [plain(0), plain(1), *(other[:, 4 * n : 4 * n + 300] for n in range(3))]
     assert events(pictures) == [NOTHING] + [FrameEvent.HIDDEN] * 3
+
+
+def test_blown_out_pixels_of_a_flash_are_known() -> None:
+    """They hold no colour that paint could be told from; others of the same flash do."""
+    flash = exposed(plain(2), 1.6, 20)
+    frames = [AnalysisFrame(np.ascontiguousarray(picture)) for picture in (plain(1), flash)]
+    scene = SceneCursor(0, NO_CHANGE, Motion([((0, 0), estimate(iter(frames), lambda: None))], 1), frames.__getitem__)
+    step = scene.advance(1)
+    assert step is not None
+    blown, clipped = blown_out(step) > 0, (frames[1].display == 255).sum(axis=2) >= 2
+    assert 0.05 < clipped.mean() < 0.9
+    assert (blown == clipped).mean() > 0.95
