@@ -238,12 +238,15 @@ class Client:
         )
         return self._call(lambda connection: connection.keyframes.PutKeyframe, request, PROBE_SECONDS).keyframe
 
-    def export_frame(self, shot: str, frame: int, path: PathLike, *, overwrite: bool = False) -> Sequence[str]:
+    def export_frame(
+        self, shot: str, frame: int, path: PathLike, *, overwrite: bool = False, job: str = ""
+    ) -> Sequence[str]:
         """Writes the plate's frame as a file to paint on (.psd, .png, .tif, .exr); returns notes for the artist.
 
-        overwrite: replaces an existing file, and the paint in it."""
+        overwrite: replaces an existing file, and the paint in it. job: one of the shot's, whose result in this frame
+        stands on the layer to paint on, to be corrected (.psd alone)."""
         request = message(
-            keyframe_pb2.ExportFrameRequest, shot=shot, frame=frame, path=absolute(path), overwrite=overwrite
+            keyframe_pb2.ExportFrameRequest, shot=shot, frame=frame, path=absolute(path), overwrite=overwrite, job=job
         )
         return self._call(lambda connection: connection.keyframes.ExportFrame, request, PROBE_SECONDS).notes
 

@@ -49,7 +49,8 @@ class PaintOptions:
     picture: the file to paint on; None: one in the data folder, the same each time for the same frame.
     only: takes this frame alone, without the shot's other keyframes.
     once: ends when the first save is carried through. wait: False: ends when the picture is there, and leaves the
-    stages that need no keyframe to the engine.
+    stages that need no keyframe to the engine. fix: starts from the frame's newest result, to be corrected, instead of
+    from the plate.
     """
 
     frame: int
@@ -58,6 +59,7 @@ class PaintOptions:
     only: bool = False
     once: bool = False
     wait: bool = True
+    fix: bool = False
 
 
 def _picture_path(options: PaintOptions, shot: shot_pb2.Shot, data_folder: Path) -> Path:
@@ -134,18 +136,34 @@ class PaintSession:
         if picture.suffix.lower() not in PICTURES:
             raise bad_input(f"'{picture.name}' is no picture that is read; name a .psd, .png, .tif or .exr file.")
         resumed = picture.exists()
+        if resumed and options.fix:
+            raise bad_input(f"{picture} is there already, with what was painted on it; name another file by --picture.")
         if not resumed:
+            result = self._newest_result() if options.fix else ""
             if options.picture is None:
                 picture.parent.mkdir(parents=True, exist_ok=True)
-            self._output.notes(self._client.export_frame(shot.name, options.frame, picture))
+            self._output.notes(self._client.export_frame(shot.name, options.frame, picture, job=result))
         record = {"path": str(picture), "shot": shot.name, "frame": options.frame, "resumed": resumed}
         self._output.event("exported", record)
         done = "Going on with" if resumed else f"Frame {options.frame} is in"
         self._output.say(f"{done} {picture}.")
         if picture.suffix.lower() in (".psd", ".psb"):
-            self._output.say("Paint on the layers above the plate, and save.")
+            self._output.say(
+                "Correct the layer above the plate, and save."
+                if options.fix
+                else "Paint on the layers above the plate, and save."
+            )
         self._note_other_keyframes()
         return picture, resumed
+
+    def _newest_result(self) -> str:
+        """The name of the shot's newest job that has a result of the frame."""
+        number = self._options.frame
+        jobs = [job for job in self._client.list_jobs() if job.spec.shot == self._shot.name]
+        for job in sorted(jobs, key=lambda job: int(job_number(job)), reverse=True):
+            if any(frame.number == number for frame in self._client.get_job(job.name).frames):
+                return job.name
+        raise bad_input(f"Frame {number} has no result yet to correct; propagate the shot first, or leave out --fix.")
 
     def _note_other_keyframes(self) -> None:
         if self._options.only:

@@ -246,6 +246,21 @@ def test_other_keyframes_are_used_without_only(paint: Start, small_shot: SmallSh
         picture.unlink()
 
 
+def test_drafted_frame_is_corrected_instead_of_painted_anew(
+    paintover: Callable[..., Any], client: Client, small_shot: SmallShot, tmp_path: Path
+) -> None:
+    arguments = (small_shot.source, "--frame", "9", "--fix", "--no-wait", "--picture", tmp_path / "k.psd")
+    assert "Frame 9 has no result yet" in paintover("paint", *arguments).stderr
+    shot = client.create_shot(small_shot.source)
+    client.put_keyframe(shot.name, small_shot.key, small_shot.keyframe)
+    job = client.create_job(shot.name).name
+    assert client.wait_until_finished(job, 60)
+    run = paintover("paint", *arguments)
+    assert run.returncode == 0, run.stderr
+    assert client.put_keyframe(shot.name, 9, tmp_path / "k.psd").frame == 9  # something is painted, on that plate
+    assert "is there already" in paintover("paint", *arguments).stderr
+
+
 def test_what_is_wrong_is_said_before_the_editor_opens(
     engine: daemon.Endpoint, paintover: Callable[..., Any], small_shot: SmallShot, tmp_path: Path
 ) -> None:

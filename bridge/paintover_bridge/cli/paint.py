@@ -34,6 +34,7 @@ from paintover_bridge.errors import bad_input
     priority=10,
 )
 @click.option("--only", is_flag=True, help="Use this frame alone, not others of the shot that were painted before.")
+@click.option("--fix", is_flag=True, help="Start from the frame's newest result, to correct it, not from the plate.")
 @click.option("--once", is_flag=True, help="End when the first save is carried through.")
 @click.option("--no-wait", is_flag=True, help="Write the file to paint on, begin what needs no painting, and end.")
 @context.common
@@ -45,6 +46,7 @@ def paint(
     editor: str | None,
     picture: str | None,
     only: bool,
+    fix: bool,
     once: bool,
     no_wait: bool,
 ) -> int:
@@ -58,18 +60,21 @@ def paint(
     \b
     Examples:
       paintover paint shot.mov --frame 12 -o edited.mov
+      paintover paint shot.mov --frame 40 --fix
       paintover paint 'plates/sh010.####.exr' --frame 1001 --editor krita
     """
     if job.mattes is not None and job.output is None:
         raise bad_input("Mattes are written beside an output: give -o as well.")
     if picture is not None and kind is not None and os.path.splitext(picture)[1].lower() != f".{kind.lower()}":
         raise bad_input(f"--picture {picture} is no .{kind} file; leave out --format, or name it otherwise.")
+    if fix and (kind or "psd").lower() != "psd":
+        raise bad_input("--fix corrects a layer: leave out --format, or make it psd.")
     request = job.parse()
 
     from paintover_bridge.editors import choose
     from paintover_bridge.paint import PaintOptions, PaintSession
 
-    options = PaintOptions(frame, picture, (kind or "psd").lower(), only=only, once=once, wait=not no_wait)
+    options = PaintOptions(frame, picture, (kind or "psd").lower(), only=only, fix=fix, once=once, wait=not no_wait)
     folder = context.data_folder()
     program = choose(editor, folder)
     with context.connected() as client:

@@ -182,12 +182,15 @@ class KeyframeRequest(Request[KeyframeReply]):
 
 
 class ExportFrameRequest(Request[Notes]):
-    """Writes a frame of the plate as a file to paint on."""
+    """Writes a frame of the plate as a file to paint on.
+
+    result: the key of the stage that published the frame's result, where that is to be corrected; else empty."""
 
     info: SourceInfo
     frame: int
     path: str
     overwrite: bool
+    result: str = ""
 
 
 class ExportResultsRequest(Request[Empty]):

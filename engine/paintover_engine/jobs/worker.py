@@ -35,6 +35,7 @@ from paintover_engine.media.copies import files_to_copy, find_copy, path_in_copy
 from paintover_engine.media.correction import load_correction
 from paintover_engine.media.export import ResultFrame as ResultPicture
 from paintover_engine.media.export import export_frame, export_results
+from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.inputs import refuse_inputs
 from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.keyframe_kind import KeyframeKind
@@ -155,19 +156,23 @@ class Worker:
 
     def _export_frame(self, request: protocol.ExportFrameRequest) -> protocol.Notes:
         refuse_inputs([Path(request.path)], request.info)
-        plate = self._sources.get(request.info).read(request.frame)
-        return protocol.Notes(notes=export_frame(request.path, plate, request.info, request.overwrite))
+        info, number = request.info, request.frame
+        result = self._result_picture(info, "", number, request.result) if request.result else None
+        plate = result.plate if result else self._sources.get(info).read(number)
+        return protocol.Notes(notes=export_frame(request.path, plate, info, request.overwrite, result))
 
     def _export_results(self, request: protocol.ExportResultsRequest) -> protocol.Empty:
         refuse_inputs([Path(request.path)], request.info)
-        source = self._sources.get(request.info)
-        frames = []
-        for name, number, key in request.frames:
-            plate, painted = source.read(number), self._store.frame(key, number)
-            result = composite(plate, outputs.load_painted(painted), painted.bounds)
-            frames.append(ResultPicture(name, plate, result, painted.bounds))
+        frames = [self._result_picture(request.info, name, number, key) for name, number, key in request.frames]
         export_results(request.path, request.info, frames)
         return protocol.Empty()
+
+    def _result_picture(self, info: SourceInfo, name: str, number: int, key: str) -> ResultPicture:
+        """A frame of a result to export. key: of the stage that published it."""
+        plate, stored = self._sources.get(info).read(number), self._store.frame(key, number)
+        painted = outputs.load_painted(stored)
+        result = composite(plate, painted, stored.bounds)
+        return ResultPicture(name, plate, result, stored.bounds, painted[..., 3])
 
     def _plate(self, request: protocol.PlateRequest) -> protocol.PlateReply:
         info, frame = request.info, request.frame

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import OpenImageIO as oiio
+from numpy.typing import NDArray
 
 from paintover_engine.durable import sync_file, sync_folder
 from paintover_engine.errors import Code, PaintoverError
@@ -22,35 +23,47 @@ from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.plate import ImagePlate, Pixels, Plate, encoded
 
 if TYPE_CHECKING:
-    from paintover_engine.media.psd_file import Group
+    from paintover_engine.media.psd_file import Group, Layer
 
 # psd_file is imported where it is used: it takes longer than all else that a worker starts with.
 
 FORMATS = (".psd", ".png", ".tif", ".tiff", ".exr")
 PAINT_LAYER = "Paint"
+_LEAST_SHOWN = 0.02  # opacity of a result from which on it is seen
 _LARGEST_PSD = 30000  # pixels a side, by Adobe's specification of the format
 _PLATE_LAYER = re.compile(r"Plate \((?P<source>.+), frame (?P<frame>-?\d+)\)")
 
 
 @dataclass(frozen=True)
 class ResultFrame:
-    """A frame of a result to export. name: of its group; bounds: outside them the result is the plate."""
+    """A frame of a result to export. name: of its group; bounds: outside them the result is the plate. matte: (h, w)
+    float16 0..1, of the bounds."""
 
     name: str
     plate: Plate
     result: Plate
     bounds: Bounds
+    matte: NDArray[np.float16]
 
 
-def export_frame(path: str | os.PathLike[str], plate: Plate, info: SourceInfo, overwrite: bool = False) -> list[str]:
+def export_frame(
+    path: str | os.PathLike[str],
+    plate: Plate,
+    info: SourceInfo,
+    overwrite: bool = False,
+    result: ResultFrame | None = None,
+) -> list[str]:
     """Writes a frame for painting: whole or not at all. Returns notes for the user.
 
     path: ends with .psd (the plate as a locked layer, an empty layer above it), .png, .tif or .exr.
+    result: the frame's; it stands on the layer to paint on, to be corrected (.psd alone).
     Integer samples are 8-bit for 8-bit shots, else 16-bit; those of a scene-linear shot are sRGB-encoded and clipped.
     Raises PaintoverError where the file is there already, cannot be written, or cannot hold the frame.
     """
     file = Path(path)
     kind = file.suffix.lower()
+    if result is not None and kind != ".psd":
+        raise PaintoverError(Code.INVALID_ARGUMENT, f"A result is corrected on a layer; name '{file.stem}.psd'.")
     _check(file, kind, plate, info, overwrite)
     partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial{kind}")
     try:
@@ -58,7 +71,8 @@ def export_frame(path: str | os.PathLike[str], plate: Plate, info: SourceInfo, o
             from paintover_engine.media.psd_file import Layer, write_psd
 
             samples = plate_samples(plate, info)
-            layers = [Layer(plate_layer_name(info, plate.number), samples, locked=True), Layer(PAINT_LAYER, None)]
+            paint = Layer(PAINT_LAYER, None) if result is None else _layer_to_correct(result, info)
+            layers = [Layer(plate_layer_name(info, plate.number), samples, locked=True), paint]
             write_psd(partial, samples, layers, _profile(plate, info))
         elif kind == ".exr":
             _write_image(partial, file, plate.native_rgb(), info, b"")
@@ -104,6 +118,17 @@ def _result_group(frame: ResultFrame, info: SourceInfo) -> Group:
         painted = plate_samples(frame.result, info, 8)[y : y + height, x : x + width]
         layers.append(Layer("Result", painted, origin=(x, y)))
     return Group(frame.name, layers)
+
+
+def _layer_to_correct(frame: ResultFrame, info: SourceInfo) -> Layer:
+    """The layer to paint on with a result as it looks: opaque where it changes the plate visibly."""
+    from paintover_engine.media.psd_file import Layer
+
+    pixels = plate_samples(frame.result, info)
+    x, y, width, height = frame.bounds
+    opaque = np.zeros(pixels.shape[:2], np.bool_)
+    opaque[y : y + height, x : x + width] = frame.matte >= _LEAST_SHOWN
+    return Layer(PAINT_LAYER, pixels, opaque=opaque) if opaque.any() else Layer(PAINT_LAYER, None)
 
 
 def plate_samples(plate: Plate, info: SourceInfo, bits: int | None = None) -> Pixels:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from psd_tools.constants import BlendMode, ChannelID, Compression, ProtectedFlags, Resource, SectionDivider, Tag
 from psd_tools.psd import PSD
 from psd_tools.psd.header import FileHeader
@@ -31,14 +33,16 @@ from paintover_engine.media.plate import Pixels
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer. pixels: (h, w, 3) uint8 or uint16, opaque; None: of the canvas's size, and transparent everywhere.
+    """A layer. pixels: (h, w, 3) uint8 or uint16; None: of the canvas's size, and transparent everywhere.
 
-    origin: x and y of the pixels' top left corner on the canvas."""
+    origin: x and y of the pixels' top left corner on the canvas. opaque: (h, w) bool, where the pixels show; None:
+    everywhere."""
 
     name: str
     pixels: Pixels | None
     locked: bool = False
     origin: tuple[int, int] = (0, 0)
+    opaque: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,10 @@ def _samples(part: _Part, size: int) -> list[bytes]:
         return [b""] * len(_CHANNELS)
     if part.pixels is None:  # all are there, transparent: some editors open a layer without as one that takes no paint
         return [bytes(size)] * len(_CHANNELS)
-    return [b"\xff" * size, *(_plane(part.pixels[..., channel]) for channel in range(3))]
+    alpha = b"\xff" * size
+    if part.opaque is not None:
+        alpha = _plane(part.opaque * np.array(np.iinfo(part.pixels.dtype).max, part.pixels.dtype))
+    return [alpha, *(_plane(part.pixels[..., channel]) for channel in range(3))]
 
 
 def _blocks(part: _Part, id: int, locked: bool) -> TaggedBlocks:

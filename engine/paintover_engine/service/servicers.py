@@ -239,7 +239,8 @@ class KeyframeServicer(keyframe_pb2_grpc.KeyframeServiceServicer):
         self, request: keyframe_pb2.ExportFrameRequest, context: Context
     ) -> keyframe_pb2.ExportFrameResponse:
         shot = messages.shot_id(request.shot)
-        notes = await self._engine.keyframes.export_frame(shot, request.frame, request.path, request.overwrite)
+        job = messages.job_id(request.job) if request.job else None
+        notes = await self._engine.keyframes.export_frame(shot, request.frame, request.path, request.overwrite, job)
         return keyframe_pb2.ExportFrameResponse(notes=notes)
 
 

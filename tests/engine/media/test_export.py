@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import OpenImageIO as oiio
 import pytest
+from paintover_engine.compose.composite import composite
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import layers
-from paintover_engine.media.export import export_frame
+from paintover_engine.media.export import ResultFrame, export_frame
 from paintover_engine.media.keyframe import Keyframe, load_keyframe
 from paintover_engine.media.plate import Plate
 from paintover_engine.media.source import SourceInfo, open_source, probe
@@ -173,6 +174,27 @@ def test_paint_layers_give_edit_and_matte(which: str, tmp_path: Path, request: p
     np.testing.assert_allclose(keyframe.working[BOX].mean((0, 1)), (1, 0.2, 0), atol=1e-3)
     outside = keyframe.matte == 0
     np.testing.assert_array_equal(keyframe.working[outside], shot[1].working()[outside])
+
+
+@pytest.mark.parametrize("which", ["shot", "deep_shot", "linear_shot"])
+def test_result_to_correct_is_a_keyframe_as_it_is(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    info, plate = request.getfixturevalue(which)
+    paint = np.empty((12, 20, 4), np.float16)
+    paint[...] = (0.8, 0.1, 0.3, 0.5)
+    paint[:, 10:, 3] = 1
+    paint[0] = 0
+    bounds = (10, 8, 20, 12)
+    result = composite(plate, paint, bounds)
+    exported_result = ResultFrame("", plate, result, bounds, paint[..., 3])
+    export_frame(tmp_path / "k.psd", plate, info, result=exported_result)
+    keyframe = load(tmp_path / "k.psd", (info, plate))
+    matte = np.zeros((HEIGHT, WIDTH), np.float32)
+    matte[BOX] = paint[..., 3] > 0
+    assert keyframe.matte is not None and np.array_equal(keyframe.matte, matte)
+    drawn = matte > 0
+    np.testing.assert_allclose(keyframe.working[drawn], np.clip(result.working(), 0, 1)[drawn], atol=0.005)
+    with pytest.raises(PaintoverError, match="corrected on a layer"):
+        export_frame(tmp_path / "k.png", plate, info, result=exported_result)
 
 
 def test_an_empty_paint_layer_is_no_keyframe_yet(tmp_path: Path, shot: Shot) -> None:

@@ -101,8 +101,12 @@ class Keyframes:
         else:
             yield self._state.roots.check(given, what) if given else ""
 
-    async def export_frame(self, shot_id: str, frame: int, path: str, overwrite: bool) -> list[str]:
-        """Writes a frame of the plate as a file to paint on; returns notes for the artist."""
+    async def export_frame(
+        self, shot_id: str, frame: int, path: str, overwrite: bool, job_id: int | None = None
+    ) -> list[str]:
+        """Writes a frame of the plate as a file to paint on; returns notes for the artist.
+
+        job_id: a job of the shot whose result in this frame is to be corrected."""
         self._state.roots.check(path, "The picture")
         _, info = await self._shots.probed(shot_id)
         if not info.first <= frame <= info.last:
@@ -110,8 +114,17 @@ class Keyframes:
                 Code.INVALID_ARGUMENT,
                 f"Frame {frame} does not exist: the shot has frames {info.first} to {info.last}.",
             )
-        request = protocol.ExportFrameRequest(info=info, frame=frame, path=path, overwrite=overwrite)
+        result = "" if job_id is None else self._result_key(shot_id, job_id, frame)
+        request = protocol.ExportFrameRequest(info=info, frame=frame, path=path, overwrite=overwrite, result=result)
         return (await self._state.media.call(request)).notes
+
+    def _result_key(self, shot_id: str, job_id: int, frame: int) -> str:
+        if self._queue.job(job_id).shot != shot_id:
+            raise PaintoverError(Code.INVALID_ARGUMENT, f"Job {job_id} is of another shot.")
+        stored = self._queue.frame(job_id, frame)
+        if stored is None:
+            raise PaintoverError(Code.NOT_FOUND, f"Job {job_id} has no result of frame {frame} yet.")
+        return stored.key
 
     async def remove_unused(self) -> int:
         """Removes keyframes that were replaced and that no job uses; returns the bytes that this freed.

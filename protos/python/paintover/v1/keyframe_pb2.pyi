@@ -253,12 +253,15 @@ class ExportFrameRequest(_message.Message):
     FRAME_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     OVERWRITE_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
     shot: _builtins.str
     frame: _builtins.int
     path: _builtins.str
     """Absolute; ends with .psd (the plate as a locked layer under an empty one), .png, .tif or .exr."""
     overwrite: _builtins.bool
     """Replaces a file that is there, which somebody may have painted on."""
+    job: _builtins.str
+    """A job of the shot: its result in this frame stands on the layer to paint on, to be corrected. Takes a .psd alone."""
     def __init__(
         self,
         *,
@@ -266,10 +269,11 @@ class ExportFrameRequest(_message.Message):
         frame: _builtins.int = ...,
         path: _builtins.str = ...,
         overwrite: _builtins.bool = ...,
+        job: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "overwrite", b"overwrite", "path", b"path", "shot", b"shot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "job", b"job", "overwrite", b"overwrite", "path", b"path", "shot", b"shot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
