@@ -177,7 +177,7 @@ impl Client {
     pub async fn export_frame(&self, shot: ShotSource, frame: i64, path: String) -> Result<(), Status> {
         let shot = self.shot_name(shot).await?;
         let mut keyframes = wire::keyframe_service_client::KeyframeServiceClient::new(self.channel.clone());
-        let request = wire::ExportFrameRequest { shot, frame, path, overwrite: false };
+        let request = wire::ExportFrameRequest { shot, frame, path, ..Default::default() };
         within(READ_FILES, keyframes.export_frame(self.call(request))).await.map(|_| ())
     }
 

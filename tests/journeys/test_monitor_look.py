@@ -321,8 +321,8 @@ document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubb
 """
 
 
-def test_dropped_pictures_become_a_shot(engine: Client, browser: WebDriver, folder: Path) -> None:
-    small_shot = make_small_shot(folder / "dropped shot", count=3, key=1)
+def test_dropped_pictures_become_a_shot(engine: Client, browser: WebDriver, tmp_path: Path) -> None:
+    small_shot = make_small_shot(tmp_path, count=3, key=1)
     pictures = {path.name: base64.b64encode(path.read_bytes()).decode() for path in small_shot.source.iterdir()}
     browser.get(engine.open_monitor())
     browser.execute_script(DROP, {"notes.txt": ""})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from paintover_engine.jobs.device_worker import DeviceWorker
 from paintover_engine.jobs.devices import Device
 from paintover_engine.jobs.idle_devices import IdleDevices
@@ -11,13 +12,22 @@ def device(kind: str, machine: str = "") -> DeviceWorker:
     return DeviceWorker(Device(kind, kind, 0, 0), client=None, machine=machine)  # type: ignore[arg-type]
 
 
-def test_what_one_found_holds_for_its_kind() -> None:
+def test_what_one_found_holds_for_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
     first, second, gpu, remote = device("cpu"), device("cpu"), device("cuda"), device("cpu", "ws2")
     idle = IdleDevices(set)
     assert not idle.is_idle(second)
     idle.found_nothing(first, 3.0)
     assert idle.is_idle(second) and idle.pause(second) == 3.0
     assert not idle.is_idle(gpu) and not idle.is_idle(remote)
+    now = 102.0
+    assert idle.is_idle(second) and idle.pause(second) == 1.0
+    now = 103.0
+    assert not idle.is_idle(second)  # what waited is due
+    idle.found_nothing(first, None)
+    now = 1e9
+    assert idle.is_idle(second) and idle.pause(second) is None
     idle.changed()
     assert not idle.is_idle(first)
 
