@@ -243,8 +243,7 @@ class Client:
     ) -> Sequence[str]:
         """Writes the plate's frame as a file to paint on (.psd, .png, .tif, .exr); returns notes for the artist.
 
-        overwrite: replaces an existing file, and the paint in it. job: one of the shot's, whose result in this frame
-        stands on the layer to paint on, to be corrected (.psd alone)."""
+        overwrite: replaces an existing file, and the paint in it. job: one of the shot's whose result is to be corrected."""
         request = message(
             keyframe_pb2.ExportFrameRequest, shot=shot, frame=frame, path=absolute(path), overwrite=overwrite, job=job
         )

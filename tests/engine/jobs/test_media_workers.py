@@ -101,7 +101,8 @@ def test_look_that_reads_nothing_more_ends_and_others_go_on(tmp_path: Path, smal
             assert not call.done()
             with pytest.raises(PaintoverError, match="takes too long to open: for 8 seconds nothing"):
                 await call
-            psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], SECONDS)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.wait_procs([psutil.Process(pid)], SECONDS)
             assert (await look(media, small_shot.source)).info.count == small_shot.count
 
     run(test)
