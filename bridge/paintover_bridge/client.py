@@ -243,7 +243,7 @@ class Client:
     ) -> Sequence[str]:
         """Writes the plate's frame as a file to paint on (.psd, .png, .tif, .exr); returns notes for the artist.
 
-        overwrite: replaces an existing file, and the paint in it. job: one of the shot's whose result is to be corrected."""
+        overwrite: replaces an existing file, and its paint. job: one of the shot's whose result is to be corrected."""
         request = message(
             keyframe_pb2.ExportFrameRequest, shot=shot, frame=frame, path=absolute(path), overwrite=overwrite, job=job
         )
