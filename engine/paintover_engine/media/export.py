@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,8 +66,7 @@ def export_frame(
     if result is not None and kind != ".psd":
         raise PaintoverError(Code.INVALID_ARGUMENT, f"A result is corrected on a layer; name '{file.stem}.psd'.")
     _check(file, kind, plate, info, overwrite)
-    partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial{kind}")
-    try:
+    with _published(file, overwrite) as partial:
         if kind == ".psd":
             from paintover_engine.media.psd_file import Layer, write_psd
 
@@ -78,11 +78,6 @@ def export_frame(
             _write_image(partial, file, plate.native_rgb(), info, b"")
         else:
             _write_image(partial, file, plate_samples(plate, info), info, _profile(plate, info))
-        _publish(partial, file, overwrite)
-    except OSError as error:
-        raise sink.failed(file, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return _notes(file, kind, info)
 
 
@@ -99,14 +94,8 @@ def export_results(path: str | os.PathLike[str], info: SourceInfo, frames: Seque
     plate = frames[0].plate
     _check(file, ".psd", plate, info, overwrite=True)
     groups = [_result_group(frame, info) for frame in reversed(frames)]
-    partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial.psd")
-    try:
+    with _published(file, overwrite=True) as partial:
         write_psd(partial, plate_samples(frames[0].result, info, 8), groups, _profile(plate, info))
-        _publish(partial, file, overwrite=True)
-    except OSError as error:
-        raise sink.failed(file, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _result_group(frame: ResultFrame, info: SourceInfo) -> Group:
@@ -182,6 +171,19 @@ def _check(file: Path, kind: str, plate: Plate, info: SourceInfo, overwrite: boo
             Code.INVALID_ARGUMENT,
             f"A PSD has at most {_LARGEST_PSD} pixels a side and the shot is {plate.width}x{plate.height}; use tif.",
         )
+
+
+@contextlib.contextmanager
+def _published(file: Path, overwrite: bool) -> Iterator[Path]:
+    """A hidden file beside it to write to, which takes its name at the end, or is removed."""
+    partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial{file.suffix.lower()}")
+    try:
+        yield partial
+        _publish(partial, file, overwrite)
+    except OSError as error:
+        raise sink.failed(file, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _publish(partial: Path, file: Path, overwrite: bool) -> None:
