@@ -46,15 +46,14 @@ KINDS: tuple[EditKind, ...] = ("recolour", "mark")
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "flowedit": ("flowedit", {}),
     "videoshop, extrapolated": ("videoshop", {}),
-    "videoshop, naive": ("videoshop", {"inversion": "naive"}),
     "videoshop, midpoint": ("videoshop", {"inversion": "midpoint"}),
     "SDEdit: noise added instead of inverting": ("videoshop", {"inversion": "noise"}),
     "SDEdit from noise alone": ("videoshop", {"inversion": "none"}),
 }
-SHARES = (0.4, 0.6, 0.7, 0.8, 0.9, 1.0)
+SHARES = (0.4, 0.6, 0.8, 1.0)
 """Of the schedule, in `curve`."""
 
-STARTS = ((4, 2), (8, 3), (8, 6), (15, 6), (15, 12), (30, 12), (30, 24))
+STARTS = ((4, 2), (8, 3), (8, 6), (15, 12), (30, 24))
 """Steps of the schedule, and those of them that are edited in, in `draft`."""
 
 PLANS: dict[str, tuple[Any, Any]] = {

@@ -28,6 +28,9 @@ STILL, MOVING = 10, 6
 CHANNELS, TEXT, SHIFT = STILL + MOVING, 16, 3.0
 LATENT_FRAMES, LATENT_SIZE = (FRAMES - 1) // 4 + 1, SIZE // FACTOR
 
+DEFAULTS = {"n_max_share": 1.0, "strength": 0.67, "threshold": 0.1}
+"""What the methods take unasked with this model."""
+
 WIDTH = 24
 """Of the encoder: half of the width that it has from the first down-sampling on."""
 HALVES = 2 * WIDTH - 1 - 2 * STILL
@@ -234,7 +237,7 @@ def _pass_on(module: nn.Conv2d | nn.Conv3d, used: int, centre: tuple[int, ...]) 
 
 
 def _mean_colours(code: LinearCode) -> NDArray[np.float32]:
-    """(4, 3, CHANNELS): the mean colour over a cell of each of a latent's frames, of latents that are not normalised."""
+    """(4, 3, CHANNELS): the mean colour over a cell of each of a latent's frames, of latents as the VAE has them."""
     still, halves = (rows.reshape(-1, FACTOR**2, 3).mean(1).T for rows in (code.still, code.halves))
     turned, early, late = np.split(code.moving, [STILL, STILL + HALVES], axis=1)
     change, first, last = still @ turned.T, halves @ early.T, halves @ late.T
@@ -288,4 +291,5 @@ def export(run: Path, folder: Path, code: LinearCode) -> None:
         "expand_timesteps": False,
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
-    (folder / "paintover.json").write_text(json.dumps({"frames": FRAMES, "size": [SIZE, SIZE]}), encoding="utf-8")
+    settings = {"frames": FRAMES, "size": [SIZE, SIZE], **DEFAULTS}
+    (folder / "paintover.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")

@@ -19,9 +19,8 @@ from paintover_engine.diffusion import models, schedule, videoshop_flow, wan
 from paintover_engine.diffusion.wan import WanModel
 from paintover_engine.methods import flowedit, videoshop
 from paintover_engine.methods.flow_parameters import FlowEditParameters
-from paintover_engine.methods.flow_stages import decode, latent_matte
+from paintover_engine.methods.flow_stages import decode
 from paintover_engine.methods.parameters import VideoshopParameters
-from paintover_engine.methods.stage import Stage
 from paintover_evaluation.clips import ClipCase, EditKind, explained, random_case
 from paintover_evaluation.window_clips import random_clip
 
@@ -133,16 +132,6 @@ class Shot(MemoryShot):
                 first, last = stage.parameters.written
                 result[first : last + 1] += self.load(stage).change
         return result
-
-    def matte(self) -> NDArray[np.float32]:
-        """The latent matte of the first window."""
-        (found,) = [stage for stage in self.ran if stage.function is latent_matte][:1]
-        matte: NDArray[np.float32] = self.load(found).matte
-        return matte
-
-
-def is_of_window(stage: Stage) -> bool:
-    return stage.function is decode
 
 
 @pytest.mark.parametrize("method", ["flowedit", "videoshop"])
