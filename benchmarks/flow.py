@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """How well the methods on models of Wan's kind repaint clips whose true edit is known, and what their parts are worth.
 
-    benchmarks/flow.py [--model NAME] [--clips 16] [--seed 90000] [tables …]
+    benchmarks/flow.py [--model NAME] [--clips 16] [--steps 15] [--seed 90000] [tables …]
 
 Tables: methods (FlowEdit, Videoshop on the flow, SDEdit, with controls), curve (how far up the schedule each begins),
-windows (nine windows, one after the other), matte (the edit multiplied by the latent matte, or not), noise (fresh in
-every step, or one draw), draft (starting from the draft's result, in fewer steps), cost (evaluations of the network a
-frame, and time). All on clips that the model was not trained on (`paintover_evaluation.window_clips`, seeds from --seed
-on); half have their sprite recoloured, half marked. The mattes are the draft's own tracking of the clip. Figures are
+matte (the edit multiplied by the latent matte, or not), noise (fresh in every step, or one draw), draft (starting from
+the draft's result, in fewer steps), windows (nine windows, one after the other, by the methods' stages), cost
+(evaluations of the network a frame, and time, by the methods' stages). All on clips that the model was not trained on
+(`paintover_evaluation.window_clips`, seeds from --seed on); half have their sprite recoloured, half marked. The first
+five compute all clips at once, on the mattes of the true edit; the stages track theirs as for any shot. Figures are
 means over the clips with the standard error of that mean. Frame 0, which is given, is left out.
 
     recon      PSNR of the clip repainted from its own, unedited first frame, dB
@@ -19,12 +20,12 @@ means over the clips with the standard error of that mean. Frame 0, which is giv
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,94 +34,118 @@ from clip_job import ClipJob, Video
 from figures import cell, psnr
 from numpy.typing import NDArray
 from paintover_engine.diffusion import flowedit as algorithm
-from paintover_engine.diffusion import models, wan
-from paintover_engine.methods import draft, flow_stages, flowedit, videoshop
+from paintover_engine.diffusion import models, schedule, videoshop_flow, wan
+from paintover_engine.diffusion.flow import Velocity
+from paintover_engine.diffusion.videoshop import Rescaling
+from paintover_engine.diffusion.videoshop_flow import Inversion
+from paintover_engine.diffusion.wan import Conditioning
+from paintover_engine.methods import draft, flow_stages, flowedit, videoshop, videoshop_wan
 from paintover_engine.methods.flow_parameters import FlowEditParameters
 from paintover_engine.methods.parameters import DraftParameters, VideoshopParameters
 from paintover_engine.methods.stage import KeyframeRef, Stage
 from paintover_evaluation.clips import ClipCase, EditKind, explained, random_case
 from paintover_evaluation.window_clips import FRAMES, random_clip
+from torch import Tensor
 
 KINDS: tuple[EditKind, ...] = ("recolour", "mark")
-
-METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "flowedit": ("flowedit", {}),
-    "videoshop, extrapolated": ("videoshop", {}),
-    "videoshop, midpoint": ("videoshop", {"inversion": "midpoint"}),
-    "SDEdit: noise added instead of inverting": ("videoshop", {"inversion": "noise"}),
-    "SDEdit from noise alone": ("videoshop", {"inversion": "none"}),
-}
 SHARES = (0.4, 0.6, 0.8, 1.0)
 """Of the schedule, in `curve`."""
-
-STARTS = ((4, 2), (8, 3), (8, 6), (15, 12), (30, 24))
+STARTS = ((4, 2), (8, 3), (8, 6), (15, 6), (15, 15))
 """Steps of the schedule, and those of them that are edited in, in `draft`."""
 
-PLANS: dict[str, tuple[Any, Any]] = {
-    "flowedit": (flowedit, FlowEditParameters),
-    "videoshop": (videoshop, VideoshopParameters),
-}
 
-
-# A clip as a job.
-
-
-class FlowShot(ClipJob):
-    """A clip and its keyframe, as the methods see them."""
-
-    def stages(self, model: str, method: str = "flowedit", **parameters: Any) -> list[Stage]:
-        """All that publish nothing."""
-        module, of = PLANS[method]
-        key = KeyframeRef(0, f"{self.name} {hash(self.painted.tobytes())}")
-        return [stage for stage in module.plan(self.info, [key], of(**parameters), model) if not stage.publishes]
-
-    def repainted(self, model: str, method: str = "flowedit", **parameters: Any) -> Video:
-        """The source with what the model changed; frame 0 is the keyframe."""
-        stages = self.stages(model, method, **parameters)
-        self.run(stages)
-        shown = self.video.copy()
-        shown[0] = self.painted
-        for stage in stages:
-            if stage.function is flow_stages.decode:
-                first, last = stage.parameters.written
-                shown[first : last + 1] += self.outputs[stage.key]["change"].astype(np.float32)
-        return np.clip(shown, 0, 1)
-
-    def drafted(self) -> Video:
-        """The draft's result."""
-        key = KeyframeRef(0, f"{self.name} {hash(self.painted.tobytes())}")
-        shown = self.video.copy()
-        for stage in draft.plan(self.info, [key], DraftParameters()):
-            if not stage.publishes:
-                self.run([stage])
-                continue
-            for frame in stage.function(self, stage):
-                x, y, width, height = frame.bounds
-                place = (frame.number, slice(y, y + height), slice(x, x + width))
-                painted, alpha = frame.painted[..., :3].astype(np.float32), frame.painted[..., 3:].astype(np.float32)
-                shown[place] += alpha * (painted - shown[place])
-        return np.clip(shown, 0, 1)
-
-
-@dataclass(frozen=True)
-class Held:
-    """A case, with the shot as it is edited and as it is repainted without an edit."""
-
-    case: ClipCase
-    edited: FlowShot
-    plain: FlowShot
-
-
-def cases(count: int, seed: int, windows: int = 1) -> list[Held]:
+def cases(count: int, seed: int, windows: int = 1) -> list[ClipCase]:
     """Cases of so many windows."""
-    held = []
-    for n in range(count):
-        draw = functools.partial(random_clip, windows=windows)
-        case = random_case(np.random.default_rng(seed + n), KINDS[n % 2], draw)
-        outputs: dict[str, Mapping[str, NDArray[Any]]] = {}
-        name = f"clip {seed + n} of {windows}"
-        held.append(Held(case, *(FlowShot(name, case.source, v[0], outputs) for v in (case.truth, case.source))))
-    return held
+    draw = partial(random_clip, windows=windows)
+    return [random_case(np.random.default_rng(seed + n), KINDS[n % 2], draw) for n in range(count)]
+
+
+# All clips at once, by the algorithms.
+
+
+class Batch:
+    """Clips of one window as a model sees them. source, truth: latents (B, T, C, h, w); matte: (B, T, 1, h, w)."""
+
+    def __init__(self, name: str, held: Sequence[ClipCase], steps: int, seed: int = 42) -> None:
+        self.folder = models.locate(name, "wan")
+        self.model, self.held, self.seed = wan.load(self.folder.path, "wan"), held, seed
+        self.levels = self.model.levels(steps)
+        self.source, self.truth = (self.encode([getattr(case, clip) for case in held]) for clip in ("source", "truth"))
+        regions = [torch.from_numpy(case.region[:, None].astype(np.float32)) for case in held]
+        self.matte = torch.cat([algorithm.latent_matte(region, self.model.layout.factor) for region in regions])
+        self.everywhere = torch.ones_like(self.matte)
+        self.plain, self.edited = (self._on([getattr(c, clip)[:1] for c in held]) for clip in ("source", "truth"))
+        self._decoded = self.decode(self.source)
+
+    def encode(self, clips: Sequence[Video]) -> Tensor:
+        """(B, T, C, h, w)."""
+        return torch.cat([self.model.encode(torch.from_numpy(clip).permute(0, 3, 1, 2) * 2 - 1) for clip in clips])
+
+    def decode(self, latents: Tensor) -> NDArray[np.float32]:
+        """(B, F, H, W, 3), around 0..1."""
+        shown = torch.stack([self.model.decode(one[None]) for one in latents]) / 2 + 0.5
+        return np.asarray(shown.permute(0, 1, 3, 4, 2).cpu().numpy())
+
+    def videos(self, latents: Tensor) -> list[Video]:
+        """The sources with what an edit changes."""
+        changes = self.decode(latents) - self._decoded
+        return [np.clip(case.source + change, 0, 1) for case, change in zip(self.held, changes, strict=True)]
+
+    def _on(self, firsts: Sequence[Video]) -> Velocity:
+        """The velocity on the clips' first frames. The model knows no words: of 512 equal tokens it sees one."""
+        pictures = [torch.from_numpy(first).permute(0, 3, 1, 2) * 2 - 1 for first in firsts]
+        latent = [self.model.condition(picture, FRAMES).latent for picture in pictures]
+        condition = Conditioning(torch.cat([one for one in latent if one is not None]))
+        return self.model.velocity(condition, torch.zeros(len(firsts), 1, self.model.layout.text))
+
+    def flowedit(
+        self, target: Velocity, n_max: int = 0, matte: Tensor | None = None, fresh: bool = True, **others: Any
+    ) -> Tensor:
+        """Edited latents. n_max: 0: the model's own share. fresh: noise; else one draw for all steps."""
+        generator = torch.Generator().manual_seed(self.seed)
+
+        def source(x: Tensor, s: Any) -> Tensor:
+            if not fresh:  # it is asked last in a step: the next draw is this one again
+                generator.manual_seed(self.seed)
+            return self.plain(x, s)
+
+        own = round((len(self.levels) - 1) * self.folder.default("n_max_share", flowedit.SHARE))
+        levels = algorithm.start_levels(self.levels, n_max or own)
+        others.setdefault("known", algorithm.Known(first=(self.source if target is self.plain else self.truth)[:, :1]))
+        where = self.matte if matte is None else matte
+        return algorithm.edit(source, target, self.source, levels, generator, matte=where, **others)
+
+    def videoshop(
+        self,
+        target: Velocity,
+        how: Inversion | None = "extrapolation",
+        strength: float = 0,
+        matte: Tensor | None = None,
+        rescaling: Rescaling | None = None,
+    ) -> Tensor:
+        """Edited latents. how: it is inverted; None: not, from noise alone."""
+        strength = strength or self.folder.default("strength", videoshop_wan.STRENGTH)
+        threshold = self.folder.default("threshold", videoshop_wan.THRESHOLD)
+        state, levels = schedule.noise_like(self.source, self.seed), self.levels
+        if how:
+            levels = videoshop_flow.inverted_levels(self.levels, strength)
+            state = videoshop_flow.invert(self.plain, self.source, levels, state, how, threshold)
+        first = (self.source if target is self.plain else self.truth)[:, :1]
+        rescaling = rescaling or self.folder.settings.get("rescaling", "match")
+        painted = videoshop_flow.paint(target, state, levels, first, how or "naive", rescaling if how else "none")
+        return self.source + (self.matte if matte is None else matte) * (painted - self.source)
+
+
+Method = Callable[[Batch, Velocity], Tensor]
+
+METHODS: dict[str, Method] = {
+    "flowedit": Batch.flowedit,
+    "videoshop, extrapolated": Batch.videoshop,
+    "videoshop, midpoint": partial(Batch.videoshop, how="midpoint"),
+    "videoshop, the first latent's statistics matched": partial(Batch.videoshop, rescaling="match"),
+    "SDEdit: noise added, not inverted": partial(Batch.videoshop, how="noise"),
+    "SDEdit from noise alone": partial(Batch.videoshop, how=None),
+}
 
 
 # Figures.
@@ -152,10 +177,11 @@ def figures(case: ClipCase, result: Video, recon: Video | None = None) -> Figure
     )
 
 
-def judged(model: str, held: Held, method: str = "flowedit", recon: bool = False, **parameters: Any) -> Figures:
-    """The figures of one case under some parameters. recon: whether it is repainted without an edit, too."""
-    result = held.edited.repainted(model, method, **parameters)
-    return figures(held.case, result, held.plain.repainted(model, method, **parameters) if recon else None)
+def judged(batch: Batch, method: Method, recon: bool = False) -> list[Figures]:
+    """The figures of all cases. recon: whether they are repainted without an edit, too."""
+    results = batch.videos(method(batch, batch.edited))
+    recons = batch.videos(method(batch, batch.plain)) if recon else [None] * len(results)
+    return [figures(*one) for one in zip(batch.held, results, recons, strict=True)]
 
 
 def header(first: str) -> None:
@@ -170,128 +196,150 @@ def row(name: str, found: Sequence[Figures]) -> None:
     )
 
 
-# The tables.
+# The tables of the algorithms.
 
 
-def methods(model: str, held: Sequence[Held]) -> None:
+def methods(batch: Batch) -> None:
     """Each method at its defaults, after the controls that need no model."""
-    header("controls")
-    controls: dict[str, Callable[[Held], Video]] = {
-        "the source returned": lambda one: one.case.source,
-        "the sprite erased": lambda one: one.case.erased,
-        "edited pixels held still": lambda one: np.clip(one.case.source + one.case.truth[0] - one.case.source[0], 0, 1),
-        "the truth through the VAE": lambda one: through_vae(model, one.case),
-        "the draft": lambda one: one.edited.drafted(),
+    header("")
+    held = batch.held
+    controls: dict[str, list[Video]] = {
+        "the source returned": [case.source for case in held],
+        "the sprite erased": [case.erased for case in held],
+        "edited pixels held still": [np.clip(c.source + c.truth[0] - c.source[0], 0, 1) for c in held],
+        "the truth through the VAE": batch.videos(batch.truth),
     }
-    for name, control in controls.items():
-        row(name, [figures(one.case, control(one)) for one in held])
-    header("methods")
-    for name, (method, parameters) in METHODS.items():
-        row(name, [judged(model, one, method, recon=True, **parameters) for one in held])
+    for name, videos in controls.items():
+        row(name, [figures(*one) for one in zip(held, videos, strict=True)])
+    for name, method in METHODS.items():
+        row(name, judged(batch, method, recon=True))
 
 
-def through_vae(name: str, case: ClipCase) -> Video:
-    """The source with the true change as the VAE shows it."""
-    model = wan.load(models.locate(name, "wan").path, "wan")
-    source, truth = (
-        model.decode(model.encode(torch.from_numpy(video).permute(0, 3, 1, 2) * 2 - 1)) / 2
-        for video in (case.source, case.truth)
-    )
-    changed = case.source + (truth - source).permute(0, 2, 3, 1).cpu().numpy()
-    return np.asarray(changed.clip(0, 1))
-
-
-def curve(model: str, held: Sequence[Held]) -> None:
+def curve(batch: Batch) -> None:
     """Over the share of the schedule that each method is at work in."""
     header("share of the schedule")
+    steps = len(batch.levels) - 1
     for share in SHARES:
-        row(f"flowedit, {share}", [judged(model, one, n_max=max(1, round(30 * share))) for one in held])
+        row(f"flowedit, {share}", judged(batch, partial(Batch.flowedit, n_max=round(steps * share))))
     for share in SHARES[:-1]:
-        row(f"videoshop, {share}", [judged(model, one, "videoshop", strength=share) for one in held])
+        row(f"videoshop, {share}", judged(batch, partial(Batch.videoshop, strength=share)))
 
 
-def windows(model: str, seed: int, count: int, most: int = 9) -> None:
-    """What is left of the edit, and how far it leaks, window by window."""
-    held = cases(count, seed, most)
-    print("\n| window | flowedit: recolour | mark | out, dB | videoshop: recolour | mark | out, dB |")
-    print("|---|---|---|---|---|---|---|")
-    results = {name: [one.edited.repainted(model, name) for one in held] for name in PLANS}
-    for window in range(1, most + 1):
-        last = (FRAMES - 1) * window
-        cells = []
-        for found in results.values():
-            pairs = list(zip(held, found, strict=True))
-            cells += [
-                cell([explained(video, one.case, last) for one, video in pairs if one.case.kind == kind])
-                for kind in KINDS
-            ]
-            span = slice(last - FRAMES + 2, last + 1)
-            cells.append(cell([psnr((v - one.case.truth)[span][~one.case.region[span]]) for one, v in pairs]))
-        print(f"| {window} | " + " | ".join(cells) + " |", flush=True)
-
-
-def matte(model: str, held: Sequence[Held]) -> None:
+def matte(batch: Batch) -> None:
     """The edit multiplied by the latent matte, or not."""
     header("the latent matte")
-    for method, (name, where) in itertools.product(PLANS, (("multiplied", "tracked"), ("left out", "whole"))):
-        row(f"{method}, {name}", [judged(model, one, method, recon=True, matte=where) for one in held])
+    for name, where in (("multiplied", batch.matte), ("left out", batch.everywhere)):
+        row(f"flowedit, {name}", judged(batch, partial(Batch.flowedit, matte=where)))
+        row(f"videoshop, {name}", judged(batch, partial(Batch.videoshop, matte=where)))
 
 
-def noise(model: str, held: Sequence[Held]) -> None:
-    """Fresh noise in every step, and one draw for all; on the true mattes, of FlowEdit's algorithm alone."""
+def noise(batch: Batch) -> None:
+    """Fresh noise in every step, one draw for all, and the mean of several."""
     header("noise")
-    for name, fresh, average in (("fresh", True, 1), ("one draw for all steps", False, 1), ("fresh, n_avg 4", True, 4)):
-        row(name, [figures(one.case, edited_directly(model, one.case, fresh, average)) for one in held])
+    row("fresh", judged(batch, Batch.flowedit))
+    row("one draw for all steps", judged(batch, partial(Batch.flowedit, fresh=False)))
+    row("fresh, n_avg 3", judged(batch, partial(Batch.flowedit, average=3)))
 
 
-def edited_directly(name: str, case: ClipCase, fresh: bool, average: int, seed: int = 42) -> Video:
-    """A clip edited by `diffusion.flowedit` without stages. fresh: noise."""
-    folder = models.locate(name, "wan")
-    model = wan.load(folder.path, "wan")
-    source, truth = (torch.from_numpy(video).permute(0, 3, 1, 2) * 2 - 1 for video in (case.source, case.truth))
-    changed = torch.from_numpy(case.region[:, None].astype(np.float32))
-    text = torch.zeros(1, 512, model.layout.text)
-    plain, edited = (model.velocity(model.condition(clip[:1], len(source)), text) for clip in (source, truth))
-    generator = torch.Generator().manual_seed(seed)
-
-    def looked(x: torch.Tensor, s: Any) -> torch.Tensor:
-        """The source's velocity, the last thing that is asked for in a draw."""
-        if not fresh:
-            generator.manual_seed(seed)
-        return plain(x, s)
-
-    x0 = model.encode(source)
-    n_max = round(30 * folder.default("n_max_share", flowedit.SHARE))
-    latents = algorithm.edit(
-        looked, edited, x0, algorithm.start_levels(model.levels(30), n_max), generator,
-        matte=algorithm.latent_matte(changed, model.layout.factor).to(x0),
-        known=algorithm.Known(first=model.encode(truth[:1])), average=average,
-    )  # fmt: skip
-    change = (model.decode(latents) - model.decode(x0)) / 2
-    return np.asarray(np.clip(case.source + change.permute(0, 2, 3, 1).cpu().numpy(), 0, 1))
-
-
-def drafts(model: str, held: Sequence[Held]) -> None:
-    """Steps against quality, from the source and from the draft."""
+def drafts(batch: Batch) -> None:
+    """Steps against quality, from the source and from the draft; and from a draft whose paint stays where it was."""
     header("steps, edited in, start")
-    row("the draft itself", [figures(one.case, one.edited.drafted()) for one in held])
-    for (steps, n_max), start in itertools.product(STARTS, ("source", "draft")):
-        found = [judged(model, one, steps=steps, n_max=n_max, start=start) for one in held]
-        row(f"{steps}, {n_max}, {start}", found)
+    drafted = [FlowShot(f"clip {n}", case.source, case.truth[0]).drafted() for n, case in enumerate(batch.held)]
+    still = [np.clip(case.source + case.truth[0] - case.source[0], 0, 1) for case in batch.held]
+    for name, videos in (("the draft itself", drafted), ("the paint held still", still)):
+        row(name, [figures(*one) for one in zip(batch.held, videos, strict=True)])
+    starts = {"source": None, "draft": batch.encode(drafted), "held still": batch.encode(still)}
+    for (steps, n_max), (name, start) in itertools.product(STARTS, starts.items()):
+        batch.levels = batch.model.levels(steps)
+        known = algorithm.Known(first=batch.truth[:, :1], start=start)
+        row(f"{steps}, {n_max}, {name}", judged(batch, partial(Batch.flowedit, n_max=n_max, known=known)))
 
 
-def cost(model: str, held: Sequence[Held]) -> None:
+# By the methods' stages.
+
+PLANS: dict[str, tuple[Any, Any]] = {
+    "flowedit": (flowedit, FlowEditParameters),
+    "videoshop": (videoshop, VideoshopParameters),
+}
+OF_MODEL = ("encode", "invert", "edit", "denoise", "decode")
+
+
+class FlowShot(ClipJob):
+    """A clip and its keyframe as a job."""
+
+    def stages(self, model: str, method: str, **parameters: Any) -> list[Stage]:
+        """All that publish nothing."""
+        module, of = PLANS[method]
+        plan = module.plan(self.info, [self._key()], of(**parameters), model)
+        return [stage for stage in plan if not stage.publishes]
+
+    def repainted(self, model: str, method: str, **parameters: Any) -> Video:
+        """The source with what the model changed; frame 0 is the keyframe."""
+        stages = self.stages(model, method, **parameters)
+        self.run(stages)
+        shown = self.video.copy()
+        shown[0] = self.painted
+        for stage in stages:
+            if stage.function is flow_stages.decode:
+                first, last = stage.parameters.written
+                shown[first : last + 1] += self.outputs[stage.key]["change"].astype(np.float32)
+        return np.clip(shown, 0, 1)
+
+    def drafted(self) -> Video:
+        """The draft's result."""
+        shown = self.video.copy()
+        for stage in draft.plan(self.info, [self._key()], DraftParameters()):
+            if not stage.publishes:
+                self.run([stage])
+                continue
+            for frame in stage.function(self, stage):
+                x, y, width, height = frame.bounds
+                place = (frame.number, slice(y, y + height), slice(x, x + width))
+                painted, alpha = frame.painted[..., :3].astype(np.float32), frame.painted[..., 3:].astype(np.float32)
+                shown[place] += alpha * (painted - shown[place])
+        return np.clip(shown, 0, 1)
+
+    def _key(self) -> KeyframeRef:
+        return KeyframeRef(0, f"{self.name} {hash(self.painted.tobytes())}")
+
+
+def windows(model: str, held: Sequence[ClipCase], steps: int) -> None:
+    """What is left of the edit, and how far it leaks, window by window."""
+    columns = " | ".join(f"{name}: recolour | mark | out, dB" for name in PLANS)
+    print(f"\n| window | {columns} |\n|---" + "|---" * 3 * len(PLANS) + "|")
+    results: dict[str, list[Video]] = {name: [] for name in PLANS}
+    for number, case in enumerate(held):
+        outputs: dict[str, Mapping[str, NDArray[Any]]] = {}
+        for name, found in results.items():
+            shot = FlowShot(f"long clip {number}", case.source, case.truth[0], outputs)
+            found.append(shot.repainted(model, name, steps=steps))
+    for last in range(FRAMES - 1, len(held[0].source), FRAMES - 1):
+        cells, span = [], slice(last - FRAMES + 2, last + 1)
+        for found in results.values():
+            pairs = list(zip(held, found, strict=True))
+            cells += [cell([explained(v, case, last) for case, v in pairs if case.kind == kind]) for kind in KINDS]
+            cells.append(cell([psnr((v - case.truth)[span][~case.region[span]]) for case, v in pairs]))
+        print(f"| {last // (FRAMES - 1)} | " + " | ".join(cells) + " |", flush=True)
+
+
+def cost(model: str, held: Sequence[ClipCase], steps: int) -> None:
     """The network's evaluations of an edit, and its time beside theirs alone."""
     print("\n| method | evaluations | a frame | seconds | seconds over evaluations times one pass |")
     print("|---|---|---|---|---|")
     one = pass_seconds(model)
-    for name, (method, parameters) in METHODS.items():
+    variants: dict[str, tuple[str, dict[str, Any]]] = {
+        "flowedit": ("flowedit", {}),
+        "flowedit from the draft, n_max 6": ("flowedit", {"start": "draft", "n_max": 6}),
+        "videoshop": ("videoshop", {}),
+        "videoshop, midpoint": ("videoshop", {"inversion": "midpoint"}),
+        "videoshop, from noise alone": ("videoshop", {"inversion": "none"}),
+    }
+    for name, (method, parameters) in variants.items():
         counts, seconds = [], []
-        for each in held:
-            shot = FlowShot("timed", each.case.source, each.case.truth[0], dict(each.edited.outputs))
-            stages = [stage for stage in shot.stages(model, method, **parameters) if stage.name in OF_MODEL]
-            for stage in stages:
-                shot.outputs.pop(stage.key, None)
+        for number, case in enumerate(held):
+            shot = FlowShot(f"timed {number}", case.source, case.truth[0])
+            stages = shot.stages(model, method, steps=steps, **parameters)
+            shot.run([stage for stage in stages if stage.name not in OF_MODEL])
             with evaluations(model) as counted:
                 started = time.process_time()
                 shot.run(stages)
@@ -303,15 +351,12 @@ def cost(model: str, held: Sequence[Held]) -> None:
     print(f"\nOne pass of a window of {FRAMES} frames: {one * 1000:.1f} ms.")
 
 
-OF_MODEL = ("encode", "invert", "edit", "denoise", "decode")
-
-
 @contextmanager
 def evaluations(name: str) -> Iterator[list[None]]:
     """Of the network, one entry each."""
     model = wan.load(models.locate(name, "wan").path, "wan")
     counted: list[None] = []
-    hooks = [network.register_forward_pre_hook(lambda *_: counted.append(None)) for network in model._experts.values()]
+    hooks = [expert.register_forward_pre_hook(lambda *_: counted.append(None)) for expert in model._experts.values()]
     yield counted
     for hook in hooks:
         hook.remove()
@@ -320,8 +365,7 @@ def evaluations(name: str) -> Iterator[list[None]]:
 def pass_seconds(name: str) -> float:
     """Of the CPU, for one evaluation; the median of 9."""
     model = wan.load(models.locate(name, "wan").path, "wan")
-    case = cases(1, 0)[0].case
-    clip = torch.from_numpy(case.source).permute(0, 3, 1, 2) * 2 - 1
+    clip = torch.from_numpy(cases(1, 0)[0].source).permute(0, 3, 1, 2) * 2 - 1
     velocity = model.velocity(model.condition(clip[:1], FRAMES), torch.zeros(1, 512, model.layout.text))
     x, taken = model.encode(clip), []
     for _ in range(11):
@@ -331,7 +375,7 @@ def pass_seconds(name: str) -> float:
     return float(np.median(taken[2:]))
 
 
-TABLES = ("methods", "curve", "windows", "matte", "noise", "draft", "cost")
+TABLES = ("methods", "curve", "matte", "noise", "draft", "windows", "cost")
 
 
 def main() -> None:
@@ -340,18 +384,22 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", choices=[*TABLES, []], help="[default: all]")
     parser.add_argument("--model", default="small-wan")
     parser.add_argument("--clips", type=int, default=16, metavar="N")
+    parser.add_argument("--steps", type=int, default=15, metavar="N")
     parser.add_argument("--seed", type=int, default=90000)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    held = cases(given.clips, given.seed)
+
+    def batch() -> Batch:
+        return Batch(given.model, cases(given.clips, given.seed), given.steps)
+
     tables: dict[str, Callable[[], None]] = {
-        "methods": lambda: methods(given.model, held),
-        "curve": lambda: curve(given.model, held),
-        "windows": lambda: windows(given.model, given.seed, given.clips),
-        "matte": lambda: matte(given.model, held),
-        "noise": lambda: noise(given.model, held),
-        "draft": lambda: drafts(given.model, held),
-        "cost": lambda: cost(given.model, held),
+        "methods": lambda: methods(batch()),
+        "curve": lambda: curve(batch()),
+        "matte": lambda: matte(batch()),
+        "noise": lambda: noise(batch()),
+        "draft": lambda: drafts(batch()),
+        "windows": lambda: windows(given.model, cases(given.clips, given.seed, 9), given.steps),
+        "cost": lambda: cost(given.model, cases(given.clips, given.seed), given.steps),
     }
     for name in given.tables or TABLES:
         tables[name]()
