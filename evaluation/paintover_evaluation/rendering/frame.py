@@ -8,7 +8,7 @@ from paintover_evaluation.rendering.scene import Scene, SceneFrame
 from paintover_evaluation.rendering.surfaces import Surface, surfaces_of
 from paintover_evaluation.rendering.view import View, cloud_shadows, draw_layer, grain
 
-SAMPLES = 12
+SAMPLES = 8
 """Moments of an exposure that are averaged."""
 
 
