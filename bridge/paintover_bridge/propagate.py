@@ -25,6 +25,7 @@ from paintover_bridge.records import as_record, job_number, word
 from paintover_bridge.timeline import check_rate, from_timecode, write_result
 
 CANCEL_SECONDS = 10.0
+BEST = "best"  # a job's method: the best that the engine's machine can run
 
 
 def create_shot(client: Client, request: JobRequest, output: CommandOutput) -> shot_pb2.Shot:
@@ -106,6 +107,8 @@ def submit(
             shot.name, names, corrections, priority=request.priority, **request.job_settings()
         )  # fmt: skip
     output.event("job", as_record(job))
+    if request.method == BEST:
+        output.note(client.get_engine().final.why)
     return job
 
 

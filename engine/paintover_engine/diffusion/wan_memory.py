@@ -18,7 +18,7 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransforme
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from paintover_engine.diffusion import loading, memory
+from paintover_engine.diffusion import loading, memory, wan_decode
 from paintover_engine.diffusion.memory import GB, RESERVE, Tier
 from paintover_engine.diffusion.models import read_json, wan_layout
 from paintover_engine.errors import Code, PaintoverError
@@ -106,9 +106,12 @@ def needs(folder: Path, dtype: torch.dtype, frames: int, height: int, width: int
     vae = _bare(AutoencoderKLWan, folder, "vae", torch.float32)
     weights["encoder"], weights["decoder"] = (memory.weight_bytes(module) for module in (vae.encoder, vae.decoder))
     clip = 12 * frames * height * width  # a clip of float32 pictures
-    work |= {part: size + 2 * clip for part, size in _vae_work(vae, height, width).items()}
+    work["encoder"] = _encoder_work(vae, height, width) + 2 * clip
+    work["decoder"] = _decoder_work(vae, height, width)
     tile = min(vae.tile_sample_min_height, height), min(vae.tile_sample_min_width, width)
-    tiled = {part: size + 2 * clip for part, size in _vae_work(vae, *tile).items()} if tile < (height, width) else {}
+    tiled: dict[str, int] = {}
+    if tile < (height, width):
+        tiled = {"encoder": _encoder_work(vae, *tile) + 2 * clip, "decoder": _tile_work(vae, *tile) + 2 * clip}
     if "image_encoder" in layout.parts:
         weights["image_encoder"], work["image_encoder"] = _image_encoder(folder, dtype)
     return WanNeeds(weights, streamed, work, tiled)
@@ -148,23 +151,42 @@ def _transformer_work(network: Any, folder: Path, dtype: torch.dtype, latents: t
             "control_hidden_states_scale": blank(len(layout.layers))[0],
         }
     if config.image_dim:
-        given["encoder_hidden_states_image"] = blank(257, config.image_dim)
+        given["encoder_hidden_states_image"] = blank(257, config.image_dim).repeat(layout.pictures, 1, 1)
     tokens = size[0] * (size[1] // layout.patch) * (size[2] // layout.patch)
     timestep = blank(tokens, kind=torch.float32) if layout.expanded else blank(kind=torch.float32)
     noisy, text = blank(config.in_channels, *size), blank(TEXT_TOKENS, layout.text)
     return memory.live_bytes(lambda: network(noisy, timestep, text, return_dict=False, **given))
 
 
-def _vae_work(vae: Any, height: int, width: int) -> dict[str, int]:
-    """Of clips of `_COUNTED` frames."""
-    factor = vae.config.scale_factor_spatial
+def _encoder_work(vae: Any, height: int, width: int) -> int:
+    """Of a clip of `_COUNTED` frames."""
     clip = torch.empty((1, 3, _COUNTED, height, width), device="meta")
+    return memory.live_bytes(lambda: vae.encode(clip))
+
+
+def _tile_work(vae: Any, height: int, width: int) -> int:
+    """Of a clip that is decoded at once."""
+    latents = _latents(vae, height, width)
+    return memory.live_bytes(lambda: vae.decode(latents))
+
+
+def _decoder_work(vae: Any, height: int, width: int) -> int:
+    """Of clips that are decoded latent by latent, their memories held in between."""
+    latents = _latents(vae, height, width)
+
+    def decode() -> None:
+        clips = [wan_decode.fresh(vae) for _ in range(wan_decode.AT_ONCE)]
+        for place in range(latents.shape[2]):
+            for memories in clips:
+                wan_decode.pictures(vae, vae.post_quant_conv(latents)[:, :, place : place + 1], place, memories)
+
+    return memory.live_bytes(decode)
+
+
+def _latents(vae: Any, height: int, width: int) -> Tensor:
+    factor = vae.config.scale_factor_spatial
     shape = (1, vae.config.z_dim, (_COUNTED - 1) // 4 + 1, height // factor, width // factor)
-    latents = torch.empty(shape, device="meta")
-    return {
-        "encoder": memory.live_bytes(lambda: vae.encode(clip)),
-        "decoder": memory.live_bytes(lambda: vae.decode(latents)),
-    }
+    return torch.empty(shape, device="meta")
 
 
 def _image_encoder(folder: Path, dtype: torch.dtype) -> tuple[int, int]:
