@@ -61,6 +61,7 @@ _KNOWN = {
     "stable-diffusion-v1-5/stable-diffusion-inpainting": ("2.1 GB in half precision", "CreativeML Open RAIL-M"),
     "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers": ("46 GB in half precision", "Apache 2.0"),
     "Wan-AI/Wan2.1-I2V-14B-720P-Diffusers": ("46 GB in half precision", "Apache 2.0"),
+    "Wan-AI/Wan2.1-FLF2V-14B-720P-diffusers": ("46 GB in half precision", "Apache 2.0"),
     "Wan-AI/Wan2.1-VACE-1.3B-Diffusers": ("16 GB in half precision", "Apache 2.0"),
     "Wan-AI/Wan2.1-VACE-14B-Diffusers": ("46 GB in half precision", "Apache 2.0"),
     "Wan-AI/Wan2.2-I2V-A14B-Diffusers": ("69 GB in half precision", "Apache 2.0"),

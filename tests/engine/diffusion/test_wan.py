@@ -145,6 +145,7 @@ def test_vace_loop_equals_diffusers_bit_for_bit(tiny_wan: Folders) -> None:
     model, theirs, shown, reference = load(folder), pipeline_of(folder), pictures(), pictures(1, seed=8)
     mask = np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8)
     mask[:, 8:20, 10:30] = 255
+    mask[:, 20:24, 10:30] = 100  # soft: kept in the clips, and seen in the mask's own channels
     noise = torch.cat([noise_for(model, 1, seed=4), noise_for(model)], dim=1)
     latents = theirs(
         prompt_embeds=embeddings(5),
@@ -161,7 +162,7 @@ def test_vace_loop_equals_diffusers_bit_for_bit(tiny_wan: Folders) -> None:
         output_type="latent",
     ).frames
 
-    control = model.control(clip(shown), torch.from_numpy(mask / np.float32(255))[:, None], clip(reference), 0.8)
+    control = model.control(clip(shown), (clip(mask[..., None]) + 1) / 2, clip(reference), 0.8)
     x = flow.euler(model.velocity(control, embeddings(5)), noise, theirs.scheduler.sigmas)
     assert torch.equal(x.transpose(1, 2), latents)  # the reference's own latents with them
 
@@ -236,6 +237,16 @@ def test_mask_of_the_condition_says_what_is_given(tiny_wan: Folders, layout: str
     assert torch.equal(latent[:, :1, 4:], model.encode(shown))
     grey = model.encode(torch.cat([shown, torch.zeros(FRAMES - 1, *shown.shape[1:])]))
     assert torch.equal(latent[:, :, 4:], grey)
+
+
+@pytest.mark.parametrize(("layout", "multiple"), [("i2v", 16), ("ti2v", 32)])
+def test_pictures_are_whole_tokens_and_the_vae_is_exact(tiny_wan: Folders, layout: str, multiple: int) -> None:
+    """In half precision the VAE alone stays in float32: its difference is what an edit is."""
+    assert models.video_shape(tiny_wan(layout)).multiple == multiple
+    model = wan.WanModel(tiny_wan(layout), torch.device("cpu"), torch.bfloat16)
+    assert {weight.dtype for weight in model.vae.parameters()} == {torch.float32}
+    assert model._experts["transformer"].dtype == torch.bfloat16
+    assert model.encode(clip(pictures(1))).dtype == model.decode(noise_for(model, 1)).dtype == torch.float32
 
 
 def test_prompt_has_the_length_that_networks_expect(tiny_wan: Folders) -> None:
