@@ -107,9 +107,14 @@ def submit(
             shot.name, names, corrections, priority=request.priority, **request.job_settings()
         )  # fmt: skip
     output.event("job", as_record(job))
+    tell_best(client, request, output)
+    return job
+
+
+def tell_best(client: Client, request: JobRequest, output: CommandOutput) -> None:
+    """Notes which method a request for the best is carried by, once the engine has chosen it."""
     if request.method == BEST:
         output.note(client.get_engine().final.why)
-    return job
 
 
 def put_keyframes(

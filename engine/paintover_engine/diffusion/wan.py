@@ -114,7 +114,7 @@ class WanModel(Tiered):
     def _bring(self, part: str) -> None:
         self.vae.use_tiling = self.tier.tiled
         if part != "decoder":
-            self._decodings.clear()  # their memories lie on the device
+            self._decodings.clear()  # their memories may lie on the device
         if self.tier.streamed:
             for name in self._experts.keys() - self._streamed:
                 wan_memory.stream(self._experts[name].to("cpu"), self.device)
@@ -153,6 +153,8 @@ class WanModel(Tiered):
             for place, picture in enumerate(self._next_pictures(latents, decoding), first):
                 if place in places:
                     found[place] = picture.cpu()
+        if decoding.memories and self.tier.offload:
+            decoding.memories = wan_decode.moved(decoding.memories, torch.device("cpu"))
         if decoding.place < latents.shape[1]:
             self._decodings = dict([*self._decodings.items(), (name, decoding)][-wan_decode.AT_ONCE :])
         return torch.stack([found[place] for place in places])
@@ -171,7 +173,7 @@ class WanModel(Tiered):
             z = self.vae.post_quant_conv(unscaled)
             memories, decoding.memories = decoding.memories, None
             again = memories is None
-            memories = memories or wan_decode.fresh(self.vae)
+            memories = wan_decode.moved(memories or wan_decode.fresh(self.vae), self.device)
             for place in range(0 if again else decoding.place, decoding.place + 1):
                 shown = wan_decode.pictures(self.vae, z[:, :, place : place + 1], place, memories)
             decoding.memories = memories

@@ -37,6 +37,16 @@ def pictures(vae: Any, z: Tensor, place: int, memories: Memories) -> Tensor:
     return torch.clamp(decoded, min=-1.0, max=1.0)
 
 
+def moved(memories: Memories, device: torch.device) -> Memories:
+    """Memories on a device."""
+    return [each.to(device) if isinstance(each, Tensor) else each for each in memories]
+
+
+def size(memories: Memories) -> int:
+    """Bytes of memories."""
+    return sum(each.nbytes for each in memories if isinstance(each, Tensor))
+
+
 @dataclass
 class Decoding:
     """How far a clip is decoded. place: of the latent that comes next. memories: after the one before; None where they

@@ -45,17 +45,19 @@ _COUNTED = 9
 class WanNeeds:
     """Bytes by part ("transformer", "transformer_2", "encoder", "decoder", "image_encoder"): weights, all of a part's;
     streamed, those on the device at once where blocks come one by one; work, what is alive at once while a part works;
-    tiled, the same in tiles."""
+    tiled, the same in tiles; memories, of clips whose decoding waits: in tiers that offload, they do it elsewhere."""
 
     weights: Mapping[str, int]
     streamed: Mapping[str, int]
     work: Mapping[str, int]
     tiled: Mapping[str, int]
+    memories: int
 
     def peak(self, tier: Tier) -> int:
         """The most that a tier takes at any moment."""
         held = {**self.weights, **self.streamed} if tier.streamed else self.weights
-        work = {**self.work, **self.tiled} if tier.tiled else self.work
+        work = {**self.work, **self.tiled} if tier.tiled else dict(self.work)
+        work["decoder"] += 0 if tier.offload else self.memories
         whole = sum(self.weights.values())
         return max((held[part] if tier.offload else whole) + int(RESERVE * work[part]) for part in self.weights)
 
@@ -107,14 +109,14 @@ def needs(folder: Path, dtype: torch.dtype, frames: int, height: int, width: int
     weights["encoder"], weights["decoder"] = (memory.weight_bytes(module) for module in (vae.encoder, vae.decoder))
     clip = 12 * frames * height * width  # a clip of float32 pictures
     work["encoder"] = _encoder_work(vae, height, width) + 2 * clip
-    work["decoder"] = _decoder_work(vae, height, width)
+    work["decoder"], memories = _decoder_work(vae, height, width)
     tile = min(vae.tile_sample_min_height, height), min(vae.tile_sample_min_width, width)
     tiled: dict[str, int] = {}
     if tile < (height, width):
         tiled = {"encoder": _encoder_work(vae, *tile) + 2 * clip, "decoder": _tile_work(vae, *tile) + 2 * clip}
     if "image_encoder" in layout.parts:
         weights["image_encoder"], work["image_encoder"] = _image_encoder(folder, dtype)
-    return WanNeeds(weights, streamed, work, tiled)
+    return WanNeeds(weights, streamed, work, tiled, (wan_decode.AT_ONCE - 1) * memories)
 
 
 def _bare(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
@@ -170,17 +172,16 @@ def _tile_work(vae: Any, height: int, width: int) -> int:
     return memory.live_bytes(lambda: vae.decode(latents))
 
 
-def _decoder_work(vae: Any, height: int, width: int) -> int:
-    """Of clips that are decoded latent by latent, their memories held in between."""
+def _decoder_work(vae: Any, height: int, width: int) -> tuple[int, int]:
+    """Of a clip that is decoded latent by latent, and of the memories in between."""
     latents = _latents(vae, height, width)
+    memories = wan_decode.fresh(vae)
 
     def decode() -> None:
-        clips = [wan_decode.fresh(vae) for _ in range(wan_decode.AT_ONCE)]
         for place in range(latents.shape[2]):
-            for memories in clips:
-                wan_decode.pictures(vae, vae.post_quant_conv(latents)[:, :, place : place + 1], place, memories)
+            wan_decode.pictures(vae, vae.post_quant_conv(latents)[:, :, place : place + 1], place, memories)
 
-    return memory.live_bytes(decode)
+    return memory.live_bytes(decode), wan_decode.size(memories)
 
 
 def _latents(vae: Any, height: int, width: int) -> Tensor:
