@@ -47,12 +47,14 @@ QUICK = ("mark", "glaze", "removal")
 
 @dataclass(frozen=True)
 class BenchmarkCase:
-    """A shot with a known answer. frame: plate and truth (H, W, 3) uint8 RGB of a number from 0."""
+    """A shot with a known answer. frame: plate and truth (H, W, 3) uint8 RGB of a number from 0. painted: the same of
+    a keyframe, as the artist paints it; None where that is the truth."""
 
     name: str
     count: int
     keyframes: tuple[int, ...]
     frame: Callable[[int], tuple[Frame, Frame]]
+    painted: Callable[[int], Frame] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,10 @@ def scene_cases(width: int, height: int) -> Iterator[BenchmarkCase]:
             rendered = scene.render(number, width, height)
             return rendered.plate, rendered.truth
 
-        yield BenchmarkCase(scene.name, scene.length, (scene.keyframe,), frame)
+        def painted(number: int, scene=scene) -> Frame:
+            return scene.render(number, width, height).painted
+
+        yield BenchmarkCase(scene.name, scene.length, (scene.keyframe,), frame, painted if scene.clean else None)
 
 
 def davis_cases(folder: Path, edits: Sequence[str], quick: bool) -> Iterator[BenchmarkCase]:
@@ -213,7 +218,7 @@ def sheet(case: BenchmarkCase, folder: Path, path: Path) -> None:
 def line(name: str, method: str, scores: Scores, timing: Timing | None) -> str:
     """A line of the table."""
     figures = dataclasses.astuple(scores)
-    digits = (2, 2, 2, 4, 1, 2, 3, 3)
+    digits = (2, 2, 2, 4, 1, 2, 3, 3, 2, 2)
     cells = ["-" if value is None else f"{value:.{n}f}" for value, n in zip(figures, digits, strict=True)]
     if timing is not None:
         cells += [f"{value:.2f}" if value else "" for value in (timing.whole, timing.again, timing.first)]
@@ -253,6 +258,8 @@ def main() -> None:
         "flicker",
         "missed",
         "leak",
+        "sharp",
+        "grain",
         "f/s",
         "again",
         "first",
@@ -268,7 +275,7 @@ def main() -> None:
                 write(folder / "plate", number, plate)
                 write(folder / "truth", number, truth)
                 if number in case.keyframes:
-                    write(folder, f"key{number}", truth)
+                    write(folder, f"key{number}", case.painted(number) if case.painted else truth)
             for method, run in (("draft", run_draft), ("chain", run_chain)):
                 timing = run(case, folder)
                 scores = score(case, folder, method)
