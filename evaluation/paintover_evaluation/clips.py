@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,7 +190,20 @@ def random_case(
     return ClipCase(kind, clip, appearance, clip.render(), clip.with_appearance(appearance).render())
 
 
-def explained(out: NDArray[np.float32], case: ClipCase, frame: int = -1) -> float:
+class EditedVideo(Protocol):
+    """What `explained` reads of a case; arrays as `ClipCase`'s."""
+
+    @property
+    def source(self) -> NDArray[np.float32]: ...
+
+    @property
+    def truth(self) -> NDArray[np.float32]: ...
+
+    @property
+    def region(self) -> NDArray[np.bool_]: ...
+
+
+def explained(out: NDArray[np.float32], case: EditedVideo, frame: int = -1) -> float:
     """How much of the edit a result explains in one frame: 1 - |out - truth|² / |source - truth|² over the true region.
 
     1 is the truth, 0 no better than the source returned. out: (F, H, W, 3), sRGB 0..1. A plain projection on the true
