@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How well the methods on models of Wan's kind repaint clips whose true edit is known, and what their parts are worth.
 
-    benchmarks/flow.py [--model NAME] [--clips 16] [--steps 15] [--seed 90000] [tables …]
+    benchmarks/flow.py [--model NAME] [--clips 8] [--steps 10] [--seed 90000] [tables …]
 
 Tables: methods (FlowEdit, Videoshop on the flow, SDEdit, with controls), curve (how far up the schedule each begins),
 matte (the edit multiplied by the latent matte, or not), noise (fresh in every step, or one draw), draft (starting from
@@ -50,7 +50,7 @@ from torch import Tensor
 KINDS: tuple[EditKind, ...] = ("recolour", "mark")
 SHARES = (0.4, 0.6, 0.8, 1.0)
 """Of the schedule, in `curve`."""
-STARTS = ((4, 2), (8, 3), (8, 6), (15, 6), (15, 15))
+STARTS = ((4, 2), (8, 3), (8, 6), (15, 15))
 """Steps of the schedule, and those of them that are edited in, in `draft`."""
 
 
@@ -180,7 +180,9 @@ def figures(case: ClipCase, result: Video, recon: Video | None = None) -> Figure
 def judged(batch: Batch, method: Method, recon: bool = False) -> list[Figures]:
     """The figures of all cases. recon: whether they are repainted without an edit, too."""
     results = batch.videos(method(batch, batch.edited))
-    recons = batch.videos(method(batch, batch.plain)) if recon else [None] * len(results)
+    recons: list[Video] | list[None] = [None] * len(results)
+    if recon:
+        recons = batch.videos(method(batch, batch.plain))
     return [figures(*one) for one in zip(batch.held, results, recons, strict=True)]
 
 
@@ -383,8 +385,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", choices=[*TABLES, []], help="[default: all]")
     parser.add_argument("--model", default="small-wan")
-    parser.add_argument("--clips", type=int, default=16, metavar="N")
-    parser.add_argument("--steps", type=int, default=15, metavar="N")
+    parser.add_argument("--clips", type=int, default=8, metavar="N")
+    parser.add_argument("--steps", type=int, default=10, metavar="N")
     parser.add_argument("--seed", type=int, default=90000)
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -27,8 +27,9 @@ from paintover_evaluation.window_clips import random_clip
 from tests.engine.methods.shots import MemoryShot, refs
 
 MODEL = "small-wan"
+pytestmark = pytest.mark.skipif(MODEL not in models.found("wan"), reason="the small model is not in this checkout")
 KINDS: tuple[EditKind, ...] = ("recolour", "mark")
-STEPS = 10
+STEPS = 6
 
 
 @cache
@@ -47,9 +48,9 @@ def latents(model: WanModel, clip: NDArray[np.float32]) -> torch.Tensor:
 
 
 def on(model: WanModel, clip: NDArray[np.float32]) -> Any:
-    """The velocity on a clip's first frame."""
+    """The velocity on a clip's first frame. The model knows no words: of 512 equal tokens it sees one."""
     first = torch.from_numpy(clip[:1]).permute(0, 3, 1, 2) * 2 - 1
-    return model.velocity(model.condition(first, len(clip)), torch.zeros(1, 512, model.layout.text))
+    return model.velocity(model.condition(first, len(clip)), torch.zeros(1, 1, model.layout.text))
 
 
 def matte_of(one: ClipCase) -> torch.Tensor:
@@ -79,7 +80,7 @@ def by_noise_alone(model: WanModel, one: ClipCase, seed: int = 1) -> NDArray[np.
     return shown(model, one, x0 + matte_of(one) * (painted - x0))
 
 
-SEEDS = range(91000, 91003)
+SEEDS = range(91000, 91002)
 
 
 @pytest.mark.parametrize("kind", KINDS)
