@@ -69,8 +69,10 @@ make_venv() {
     "$python" -m venv --clear "$VENV" || fail "$python could not make $VENV (see above)."
 }
 
+# Python compiles what is imported, once; of PyTorch and what comes with it that is a small part.
 pip_install() {
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "$@" ||
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
+        --constraint constraints.txt "$@" ||
         fail "pip could not install what Paintover needs (see above); mend that and run make again."
 }
 

@@ -7,11 +7,13 @@ the true picture of the first frame, and that of the second, to the file that a 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Frame = NDArray[np.uint8]
 Frames = Sequence[Frame]
@@ -94,6 +96,17 @@ def _coded(picture: Frame, ending: str, options: list[int]) -> tuple[str, bytes]
     return ending, cv2.imencode(ending, np.ascontiguousarray(picture[..., ::-1]), options)[1].tobytes()
 
 
+def _indexed(dither: Image.Dither) -> Callable[[Frame, Frame], tuple[str, bytes]]:
+    """A GIF of 256 colours."""
+
+    def change(key: Frame, after: Frame) -> tuple[str, bytes]:
+        picture, written = Image.fromarray(key), io.BytesIO()
+        picture.quantize(palette=picture.quantize(256), dither=dither).save(written, "GIF")
+        return ".gif", written.getvalue()
+
+    return change
+
+
 def _curve(picture: Frame, exponent: float) -> Frame:
     return np.rint(255 * (picture / 255.0) ** exponent).astype(np.uint8)
 
@@ -114,6 +127,8 @@ KEYFRAMES: Mapping[str, Callable[[Frame, Frame], tuple[str, bytes]]] = {
     "JPEG 90": _jpeg(90),
     "JPEG 75": _jpeg(75),
     "JPEG 60": _jpeg(60),
+    "GIF": _indexed(Image.Dither.NONE),
+    "dithered GIF": _indexed(Image.Dither.FLOYDSTEINBERG),
     "WebP 75": lambda key, after: _coded(key, ".webp", [cv2.IMWRITE_WEBP_QUALITY, 75]),
 }
 """By name, what happens to a keyframe: its file's ending and bytes, from the true first frame and the one after it."""

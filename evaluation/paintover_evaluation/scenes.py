@@ -23,9 +23,10 @@ from paintover_evaluation.textures.paint import PaintTexture
 
 @dataclass(frozen=True)
 class SceneCase:
-    """One shot of `length` frames whose keyframe is `render(keyframe, …).truth`.
+    """One shot of `length` frames whose keyframe is `render(keyframe, …).truth`, or `.painted` if the paint is `clean`.
 
     kind: what sort of edit it is, one line for tables. cut: the first frame of the `after` scene, which holds no edit.
+    clean: the keyframe's paint has none of the sensor's noise.
     """
 
     name: str
@@ -36,6 +37,7 @@ class SceneCase:
     scene: Scene
     cut: int | None = None
     after: Scene | None = None
+    clean: bool = False
 
     def render(self, number: int, width: int, height: int) -> SceneFrame:
         """Frame `number` (0 <= number < length); the same for the same arguments, in any order."""
@@ -43,7 +45,8 @@ class SceneCase:
             raise IndexError(f"{self.name} has frames 0 to {self.length - 1}, not {number}")
         time = number / (self.length - 1)
         scene = self.after if self.after is not None and self.cut is not None and number >= self.cut else self.scene
-        return render(scene, time, width, height, zlib.crc32(f"{self.name} {number}".encode()))
+        seed = zlib.crc32(f"{self.name} {number}".encode())
+        return render(scene, time, width, height, seed, interval=1 / (self.length - 1))
 
 
 def _ease(start: float, end: float) -> Curve:
@@ -190,6 +193,30 @@ _FLOOR = Scene(
     bus=Bus(_line(0.0, 0.1), _hold(0.4), _hold(0.26), _line(-0.2, 0.2)),
     edits={"meadow": lambda area: paint.tiles(area, (-1.0, -1.0, area.width + 1, area.height + 1))},
 )
+_BLUR = Scene(
+    seed=109,
+    light=landscape.GOLDEN,
+    camera=Camera(_hold(0.0), _hold(0.02), _hold(1.05), shake=0.001),
+    bus=Bus(_swing(0.0, 0.3), _hold(0.4), _hold(0.36), _hold(0.0)),
+    edits={"side": _bus_star},
+    shutter=0.5,
+)
+_FOCUS = Scene(
+    seed=113,
+    light=landscape.MORNING,
+    camera=Camera(_ease(-0.06, 0.06), _hold(0), _hold(1.05)),
+    balloon=Balloon(_line(-0.1, 0.1), _hold(-0.1), _hold(0.25), _ease(-0.15, 0.15), _hold(0), cloth=_TEAL),
+    edits={"balloon": _emblem},
+    defocus=_ease(0.0, 0.01),
+)
+_GRAIN = Scene(
+    seed=127,
+    light=landscape.DUSK,
+    camera=Camera(_ease(-0.1, 0.1), _hold(0), _hold(1.05)),
+    balloon=Balloon(_line(-0.12, 0.12), _hold(-0.1), _hold(0.25), _ease(-0.2, 0.2), _hold(0), cloth=_LEMON),
+    edits={"balloon": _emblem},
+    noise=5.0,
+)
 
 CASES: dict[str, SceneCase] = {
     case.name: case
@@ -204,6 +231,9 @@ CASES: dict[str, SceneCase] = {
         SceneCase("leaves_and_returns", "balloon out of frame and back", 48, 4, "leaves and returns", _LEAVES),
         SceneCase("sky", "another sky behind a balloon and a tower", 40, 20, "uncovered background", _SKY),
         SceneCase("floor", "tiles on the ground, under a wide pan", 40, 20, "new ground in view", _FLOOR),
+        SceneCase("motion_blur", "star on a bus that starts and stops", 40, 10, "motion blur", _BLUR),
+        SceneCase("rack_focus", "star on a balloon that goes out of focus", 40, 6, "focus", _FOCUS),
+        SceneCase("grain", "clean star on a grainy balloon", 40, 12, "grain", _GRAIN, clean=True),
         SceneCase("cut", "star on a balloon, then another shot", 36, 6, "shot change", _CUT, 20, _AFTER_CUT),
     )
 }

@@ -156,3 +156,26 @@ def test_a_larger_picture_shows_the_same_scene() -> None:
     shrunk = cv2.resize(large.truth, (320, 180), interpolation=cv2.INTER_AREA)
     assert np.abs(shrunk.astype(int) - small.truth).mean() < 12
     assert np.abs(cv2.resize(large.matte, (320, 180), interpolation=cv2.INTER_AREA) - small.matte).mean() < 0.005
+
+
+def sharpness(case: SceneCase, number: int) -> float:
+    """The mean gradient of a frame's edit."""
+    frame = case.render(number, 2 * WIDTH, 2 * HEIGHT)
+    smooth = cv2.GaussianBlur(cv2.cvtColor(frame.truth, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1)
+    slope = np.abs(cv2.Sobel(smooth, cv2.CV_32F, 1, 0))
+    return float(slope[frame.matte > 0.9].mean())
+
+
+@pytest.mark.parametrize(("name", "blurred"), [("motion_blur", 20), ("rack_focus", 39)])
+def test_scene_with_blur_is_sharp_at_its_keyframe(name: str, blurred: int) -> None:
+    case = CASES[name]
+    assert sharpness(case, blurred) < 0.85 * sharpness(case, case.keyframe)
+
+
+def test_clean_paint_has_no_grain() -> None:
+    case = CASES["grain"]
+    frame = case.render(case.keyframe, WIDTH, HEIGHT)
+    outside, inside = frame.matte == 0, frame.matte > 0.99
+    assert np.array_equal(frame.painted[outside], frame.plate[outside])
+    noise = (frame.truth.astype(int) - frame.painted)[inside]
+    assert noise.std() == pytest.approx(case.scene.noise, rel=0.1)

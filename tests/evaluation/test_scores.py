@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from paintover_evaluation.scores import BEST, Scorer
@@ -87,3 +88,19 @@ def test_missed_and_leak_are_shares() -> None:
     scores = scorer.scores()
     assert scores.missed == pytest.approx(0.5)
     assert scores.leak == pytest.approx(200 / 400)
+
+
+def test_sharper_and_cleaner_paint_than_the_truth() -> None:
+    rng = np.random.default_rng(1)
+    sharp = np.kron(rng.integers(60, 200, (20, 20, 3)), np.ones((6, 6, 1))).astype(np.float32)
+    noise = rng.normal(0, 6, sharp.shape)
+    plate = np.zeros(sharp.shape, np.uint8)
+    truth, result = (
+        np.clip(frame, 1, 255).astype(np.uint8) for frame in (cv2.GaussianBlur(sharp, (0, 0), 4) + noise, sharp)
+    )
+    scorer = Scorer([])
+    scorer.add(0, plate, truth, result)
+    scorer.add(1, plate, truth, cv2.GaussianBlur(truth, (0, 0), 1))
+    (scores,) = [scorer.scores()]
+    assert scores.sharp is not None and scores.grain is not None
+    assert scorer._sharp[0] > 1.3 and scorer._grain[1] < 0.3

@@ -25,7 +25,7 @@ from paintover_engine.jobs.store import Store
 from tests.conftest import SmallShot, make_small_shot
 
 SEED = int(os.environ.get("PAINTOVER_CRASH_SEED", "8"))
-KILLS = int(os.environ.get("PAINTOVER_CRASH_KILLS", "48"))
+KILLS = int(os.environ.get("PAINTOVER_CRASH_KILLS", "28"))
 PARTS = 2  # so that several processors share the work
 LONGEST_WAIT = 0.8  # seconds between a daemon that answers and the next kill
 IN_QUEUE = 3

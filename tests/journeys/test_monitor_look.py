@@ -34,6 +34,7 @@ from tests.journeys.page import (
 )
 
 pytestmark = marks
+PHONE = (390, 844)
 SIZES = [(360, 640), (844, 390), (1024, 768), (1920, 1080), (3840, 2160)]
 
 
@@ -124,6 +125,22 @@ def test_picture_is_large_and_whole_at_every_size(
     assert box(browser, ".look .play")["bottom"] <= size[1]
     assert complaints(browser) == []
     keep(browser, f"look-{size[0]}x{size[1]}-{scheme}")
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK, SIZES[-1]], ids=["phone", "desk", "wall"])
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_it_fits_from_a_phone_to_a_wall(
+    engine: Client, job: job_pb2.Job, browser: WebDriver, size: tuple[int, int], scheme: str
+) -> None:
+    resize(browser, size, scheme, mobile=size is PHONE)
+    browser.get(engine.open_monitor())
+    until(lambda: card(browser, job).find_elements(By.CSS_SELECTOR, ".after.shown"))
+    assert fits(browser)
+    keep(browser, f"{size[0]}-{scheme}")
+    card(browser, job).find_element(By.CSS_SELECTOR, ".title").click()
+    until(lambda: browser.execute_script("return document.querySelector('.stage .over').naturalWidth") > 0)
+    assert fits(browser)
+    keep(browser, f"{size[0]}-{scheme}-viewer")
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])

@@ -10,9 +10,8 @@ import pytest
 from paintover.v1 import job_pb2
 from paintover_bridge.client import Client, connect
 
-from tests.conftest import SmallShot, make_small_shot
+from tests.conftest import make_small_shot
 from tests.journeys.page import (
-    DESK,
     SECONDS,
     ActionChains,
     By,
@@ -20,17 +19,14 @@ from tests.journeys.page import (
     WebDriver,
     card,
     chromium,
-    fits,
     keep,
     marks,
     order,
     press,
-    resize,
     state,
     until,
 )
 
-PHONE, WALL = (390, 844), (3840, 2160)
 pytestmark = marks
 
 
@@ -154,26 +150,6 @@ def test_the_page_goes_on_by_itself_after_the_daemon_died(slow: Client, shot: st
     slow.get_engine()  # starts the next one
     until(lambda: not browser.find_element(By.ID, "connection").is_displayed())
     until(lambda: state(browser, job) == "done")
-
-
-@pytest.mark.parametrize("size", [PHONE, DESK, WALL], ids=["phone", "desk", "wall"])
-@pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_it_fits_from_a_phone_to_a_wall(
-    client: Client, small_shot: SmallShot, browser: WebDriver, size: tuple[int, int], scheme: str
-) -> None:
-    shot = client.create_shot(small_shot.source).name
-    client.put_keyframe(shot, small_shot.key, small_shot.keyframe)
-    job = client.create_job(shot)
-    assert client.wait_until_finished(job.name, SECONDS)
-    resize(browser, size, scheme, mobile=size is PHONE)
-    browser.get(client.open_monitor())
-    until(lambda: card(browser, job).find_elements(By.CSS_SELECTOR, ".after.shown"))
-    assert fits(browser)
-    keep(browser, f"{size[0]}-{scheme}")
-    card(browser, job).find_element(By.CSS_SELECTOR, ".title").click()
-    until(lambda: browser.execute_script("return document.querySelector('.stage .over').naturalWidth") > 0)
-    assert fits(browser)
-    keep(browser, f"{size[0]}-{scheme}-viewer")
 
 
 def test_a_thousand_jobs_are_shown_at_once(slow: Client, shot: str, browser: WebDriver) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from paintover.v1 import frame_pb2, job_pb2
-from paintover_bridge.client import Client
+from paintover_bridge.client import Client, connect
 from paintover_bridge.frames import UploadFrame
 
 from tests.conftest import SmallShot, make_small_shot
@@ -132,9 +133,12 @@ def test_a_prepared_shot_starts_after_its_flow(client: Client, small_shot: Small
     assert client.get_job(job.name).progress.stages_found == client.get_job(prepared).progress.stages_total > 0
 
 
+LONG = 48
+
+
 def start_long_job(client: Client, tmp_path: Path) -> job_pb2.Job:
-    """A job of some seconds, running, with some frames made."""
-    small_shot = make_small_shot(tmp_path / "long", count=160, key=80, width=320, height=240)
+    """A job of some seconds, running, with some of its LONG frames made."""
+    small_shot = make_small_shot(tmp_path / "long", count=LONG, key=LONG // 2, width=224, height=168)
     shot = client.create_shot(small_shot.source)
     client.put_keyframe(shot.name, small_shot.key, small_shot.keyframe)
     job = client.create_job(shot.name, output=tmp_path / "long.mkv")
@@ -162,7 +166,7 @@ def test_a_killed_worker_costs_one_stage(cpu_workers: int, client: Client, tmp_p
     assert client.wait_until_finished(job.name, 60)
     done = client.get_job(job.name)
     assert done.state == job_pb2.JOB_STATE_DONE, done.message
-    assert len(done.frames) == 160
+    assert len(done.frames) == LONG
     assert (tmp_path / "long.mkv").is_file()
 
 
@@ -209,11 +213,11 @@ def test_frames_stream_in_order_while_the_job_runs_inline_and_mapped_alike(clien
     for frame in client.stream_frames(job.name, mapped=True):
         numbers.append(frame.number)
         pixels[frame.number] = bytes(frame.pixels())
-    assert numbers == list(range(160))
-    for frame in client.stream_frames(job.name, mapped=False, from_number=150):
+    assert numbers == list(range(LONG))
+    for frame in client.stream_frames(job.name, mapped=False, from_number=LONG - 10):
         assert bytes(frame.pixels()) == pixels[frame.number]
-    result = client.get_frame(job.name, 80)
-    matte = client.get_frame(job.name, 80, view=frame_pb2.VIEW_MATTE)
+    result = client.get_frame(job.name, LONG // 2)
+    matte = client.get_frame(job.name, LONG // 2, view=frame_pb2.VIEW_MATTE)
     assert np.frombuffer(matte.pixels(), np.float16).tolist() == (
         np.frombuffer(result.pixels(), np.float16)[3::4].tolist()
     )
@@ -258,9 +262,20 @@ BAD = {
 }
 
 
+@pytest.fixture(scope="module")
+def one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One daemon for all commands of the tests that use it, on the data folder that they have by default."""
+    with pytest.MonkeyPatch.context() as patch:
+        data = tmp_path_factory.mktemp("data")
+        patch.setenv("PAINTOVER_DATA", str(data))
+        with connect(data, ephemeral=False) as client:
+            yield
+            client.stop_engine(when_idle=False)
+
+
 @pytest.mark.parametrize("given", BAD.values(), ids=BAD)
 def test_bad_input_is_one_sentence_and_leaves_nothing(
-    data_dir: Path, small_shot: SmallShot, given: tuple[list[str], str]
+    one_engine: None, small_shot: SmallShot, given: tuple[list[str], str]
 ) -> None:
     arguments, expected = given
     folder = small_shot.source.parent
@@ -282,14 +297,14 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert not (folder / "out").exists()
 
 
-def test_a_keyframe_that_changes_nothing_is_told(data_dir: Path, small_shot: SmallShot) -> None:
+def test_a_keyframe_that_changes_nothing_is_told(one_engine: None, small_shot: SmallShot) -> None:
     same = small_shot.source / "00004.png"
     run = paintover("propagate", small_shot.source, "--keyframe", f"4={same}", "-o", small_shot.source.parent / "out")
     assert run.returncode == 2
     assert "nothing to propagate" in run.stderr
 
 
-def test_a_keyframe_of_a_frame_that_is_not_there_is_told(data_dir: Path, small_shot: SmallShot) -> None:
+def test_a_keyframe_of_a_frame_that_is_not_there_is_told(one_engine: None, small_shot: SmallShot) -> None:
     run = paintover(
         "propagate",
         small_shot.source,
@@ -302,7 +317,7 @@ def test_a_keyframe_of_a_frame_that_is_not_there_is_told(data_dir: Path, small_s
     assert "77" in run.stderr and "0 to 11" in run.stderr
 
 
-def test_what_is_there_is_not_overwritten_unasked(data_dir: Path, small_shot: SmallShot) -> None:
+def test_what_is_there_is_not_overwritten_unasked(one_engine: None, small_shot: SmallShot) -> None:
     out = small_shot.source.parent / "out.mkv"
     out.write_text("precious")
     arguments = ["propagate", small_shot.source, "--keyframe", f"4={small_shot.keyframe}", "-o", out]
@@ -314,7 +329,7 @@ def test_what_is_there_is_not_overwritten_unasked(data_dir: Path, small_shot: Sm
     assert out.stat().st_size > 1000
 
 
-def test_the_source_is_never_the_output(data_dir: Path, small_shot: SmallShot) -> None:
+def test_the_source_is_never_the_output(one_engine: None, small_shot: SmallShot) -> None:
     before = {path.name: path.read_bytes() for path in small_shot.source.iterdir()}
     run = paintover(
         "propagate", small_shot.source, "--keyframe", f"4={small_shot.keyframe}", "--overwrite", "-o", small_shot.source

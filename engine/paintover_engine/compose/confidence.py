@@ -1,17 +1,24 @@
-"""How far the edit in a frame is to be trusted, measured on the plate: whether it comes from where the keyframe was
-painted, how much it had to be corrected on the way, and whether it and its surroundings look as they did there.
+"""How far the edit in a frame is to be trusted, measured on the plate: how certain the motion is that brought its
+matte, whether the picture is as sharp there as on the keyframe, whether the matte comes from where the keyframe was
+painted, and whether it and its surroundings look as they did there.
 
-The confidence is a product of five measures, each 0 to 1 and 1 on the keyframe:
+The confidence is a product of measures, each 1 on the keyframe:
 
-    agreement² · e^-corrected · (0.3 + 0.7 covered)^½ · alike^¼ · surrounded^½
+    product = certain · (agreement · (0.3 + 0.7 covered) · alike)^½ · surrounded · e^-corrected
+    certain = e^-((uncertain + 1.3 ln(1 / sharp)) / 1.4)²
 
-and less where the edit is out of sight. Its exponents were chosen on shots whose true edit is known, so that it ranks
-their frames and is below 0.5 where the edit is plainly wrong; `covered` does not reach 0 because flow alone loses what
-moves fast, which the matte may have kept. `benchmarks/confidence.py` shows how well it ranks.
+and less where the edit is out of sight. Of an edit that is registered to its surface it is registered² · product^¼: its
+paint lies where the registration says, whatever the matte's motion.
+
+`certain` and `registered` rank the frames of a shot: edits are lost where the error of motion adds up and where the
+picture is blurred. The others fall where an edit is plainly wrong; `covered` does not reach 0 because flow alone loses
+what moves fast, which the matte may have kept. The weights were fitted to the ranks of frames whose true edit is known,
+each sequence left out in turn, and rounded. `benchmarks/confidence.py` shows how well the confidence ranks.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -19,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
-from paintover_engine.compose.flow import Field, warp
+from paintover_engine.compose.flow import Field, halved, warp
+from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte import Plane, disc
 from paintover_engine.compose.reason import Reason
 
@@ -29,6 +37,10 @@ _HIDDEN = 0.4  # factor of the confidence of an edit that is out of sight
 _BINS = 16
 _RANGES = [0.0, 2.01, -2.5, 2.5, -2.5, 2.5]  # of scaled L*, a*, b*
 _UNEDITED = 1e-3  # confidence of an edit of which nothing is right
+_EDGE = 4  # pixels around the matte whose certainty counts
+_BLUR = 1.3  # weight of the logarithm of sharpness
+_TOLERATED = 1.4  # uncertainty at which the confidence is 1/e
+_SOFTEST = 0.1  # sharpness that is added: below it, it is noise
 
 Histogram = NDArray[np.float32]  # (_BINS, _BINS, _BINS), of sum 1
 
@@ -50,11 +62,15 @@ class Trail:
 class Measures:
     """Of an edit in a frame, each 0..1 if not said otherwise.
 
-    agreement, corrected (0 and more): as of its `Trail`. covered: share of the keyframe's region, moved along the
-    trail, that lies in the matte. alike, surrounded: likeness of the colours in the matte and of those around it to the
-    keyframe's (Bhattacharyya coefficient). seen: the matte's area over the keyframe's; grown: over that of the
-    keyframe's region, moved along the trail."""
+    uncertain: 0 and more, the area in and beside the matte whose motion is not certain, over the matte's. sharp: 0 and
+    more, the detail in the matte over that in the keyframe's. agreement, corrected (0 and more): as of its `Trail`.
+    covered: share of the keyframe's region, moved along the trail, that lies in the matte. alike, surrounded: likeness
+    of the colours in the matte and of those around it to the keyframe's (Bhattacharyya coefficient). seen: the matte's
+    area over the keyframe's; grown: over that of the keyframe's region, moved along the trail. registered: the mean
+    confidence of the registration in the matte; None of an edit without one."""
 
+    uncertain: float
+    sharp: float
     agreement: float
     corrected: float
     covered: float
@@ -62,13 +78,22 @@ class Measures:
     surrounded: float
     seen: float
     grown: float
+    registered: float | None
 
     @property
     def confidence(self) -> float:
         """0..1."""
-        tracked = self.agreement**2 * np.exp(-self.corrected) * self._reached**0.5
-        looks = self.alike**0.25 * self.surrounded**0.5
-        return float(np.clip(tracked * looks * (_HIDDEN if self.seen < _OUT_OF_SIGHT else 1), _UNEDITED, 1))
+        tracked = self._certain * (self.agreement * self._reached) ** 0.5 * np.exp(-self.corrected)
+        looks = self.alike**0.5 * self.surrounded
+        product = tracked * looks
+        if self.registered is not None:
+            product = self.registered**2 * product**0.25
+        return float(np.clip(product * (_HIDDEN if self.seen < _OUT_OF_SIGHT else 1), _UNEDITED, 1))
+
+    @property
+    def _certain(self) -> float:
+        blurred = max(0.0, -math.log(self.sharp + _SOFTEST))
+        return math.exp(-(((self.uncertain + _BLUR * blurred) / _TOLERATED) ** 2))
 
     @property
     def _reached(self) -> float:
@@ -80,6 +105,7 @@ class Measures:
         if self.seen < _OUT_OF_SIGHT:
             return Reason.OUT_OF_SIGHT
         causes = (
+            (self._certain if self.registered is None else self.registered, Reason.UNCERTAIN),
             (self.agreement**0.5 * self._reached, Reason.LOST if self.grown < 1 else Reason.SPREAD),
             (self.alike, Reason.CHANGED),
             (self.surrounded, Reason.DRIFTED),
@@ -94,6 +120,7 @@ class ConfidenceMeter:
         self._region = region
         self._area = max(1.0, float(region.sum()))
         self._inside, self._around = _histograms(key.lab, region)
+        self._detail = max(1e-3, _detail(key, region))
 
     def start(self) -> Trail:
         """The trail of the keyframe itself."""
@@ -114,12 +141,17 @@ class ConfidenceMeter:
         elsewhere = np.array([x, y], np.float32) - np.dstack(np.meshgrid(*map(np.arange, self._region.shape[::-1])))
         return Trail(np.where(outside[..., None], elsewhere.astype(np.float32), trail.offset), 1.0)
 
-    def measure(self, trail: Trail, frame: AnalysisFrame, matte: Plane) -> Measures:
-        """frame: the plate; matte: (h, w) 0..1 of the edit in it."""
+    def measure(self, trail: Trail, frame: AnalysisFrame, found: Evidence, surface: Plane | None = None) -> Measures:
+        """frame: the plate; found: the edit's matte in it; surface: (h, w) 0..1, the confidence of its registration to
+        the keyframe, if it has one."""
+        matte = found.matte
         moved = warp(self._region, trail.offset)
         area, reached = max(1.0, float(matte.sum())), max(1.0, float(moved.sum()))
+        near = cv2.dilate((matte > 0.1).astype(np.float32), disc(_EDGE))
         inside, around = _histograms(frame.lab, matte)
         return Measures(
+            uncertain=float((near * (1 - found.confidence)).sum()) / area,
+            sharp=_detail(frame, matte) / self._detail if matte.any() else 1.0,
             agreement=trail.agreement,
             corrected=trail.corrected,
             covered=float(np.minimum(moved, matte).sum()) / reached,
@@ -127,7 +159,14 @@ class ConfidenceMeter:
             surrounded=_likeness(around, self._around),
             seen=float(matte.sum()) / self._area,
             grown=area / reached,
+            registered=None if surface is None else float((surface * matte).sum()) / area,
         )
+
+
+def _detail(frame: AnalysisFrame, matte: Plane) -> float:
+    """The mean strength of a frame's finest detail in a matte: of the Laplacian at the analysis size."""
+    strength = cv2.convertScaleAbs(cv2.Laplacian(frame.sharp_grey, cv2.CV_16S))
+    return float((halved(strength) * matte).sum()) / max(1.0, float(matte.sum()))
 
 
 def _histograms(lab: Lab, matte: Plane) -> tuple[Histogram, Histogram]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from paintover_engine.compose.calibration import Calibration
 from paintover_engine.compose.colour_map import ColourMap
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
-from paintover_engine.compose.layer import PaintLayer, Picture, PlateRegion, reach
+from paintover_engine.compose.layer import AS_PAINTED, PaintLayer, PaintOptions, Picture, PlateRegion, reach
 from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.motion import Span
 from paintover_engine.compose.paint import ColourEdit, Paint
@@ -27,8 +27,8 @@ class KeyframeLayer:
     """One keyframe's edit as a layer over some frames.
 
     frame: the keyframe's number. size: (width, height) of the plate. colour: what its paint does. tracked: None of a
-    grade. spans: the frames that it was propagated to. paint: the keyframe's; needed of a mapped edit alone. fill: as
-    in `PaintLayer`. corrections: those of the spans' frames."""
+    grade. spans: the frames that it was propagated to. paint: the keyframe's; needed of a mapped edit alone. options:
+    of its paint. corrections: those of the spans' frames."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class KeyframeLayer:
         tracked: TrackedEdit | None,
         spans: Sequence[tuple[Span, Propagated]],
         paint: Paint | None,
-        fill: bool = False,
+        options: PaintOptions = AS_PAINTED,
         corrections: Sequence[Correction] = (),
     ) -> None:
         self.frame = frame
@@ -48,7 +48,7 @@ class KeyframeLayer:
         self._spans = spans
         self._colour = ColourMap(colour.table, 0.0)
         self._mapped = tracked is not None and tracked.mapped
-        self._layer = PaintLayer(paint, self._colour, colour.drawn, tracked.firmness, fill) if tracked else None
+        self._layer = PaintLayer(paint, self._colour, colour.drawn, tracked.firmness, options) if tracked else None
 
     def calibrated(self, calibration: Calibration | None) -> KeyframeLayer:
         """The layer beside another keyframe's."""
@@ -106,7 +106,7 @@ class KeyframeLayer:
         if self._layer is None:
             painted, alpha = self._colour(view.working), np.ones(view.working.shape[:2], np.float32)
         else:
-            painted, alpha = self._layer.composite(view, propagated, index, self._corrections.get(number))
+            painted, alpha = self._layer.composite(view, propagated, index, number, self._corrections.get(number))
         return painted if exposure is NO_CHANGE else exposure(painted), alpha
 
     def _at(self, number: int) -> tuple[Propagated, int]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from paintover_engine.compose.blur import added_blur
 from paintover_engine.compose.colour_map import ColourMap
 from paintover_engine.compose.exposure import Exposure
 from paintover_engine.compose.fill import goes_on
@@ -21,6 +23,7 @@ from paintover_engine.compose.flow import (
     warp,
     within_picture,
 )
+from paintover_engine.compose.grain import grain_of
 from paintover_engine.compose.matte import (
     Plane,
     apply_coefficients,
@@ -49,6 +52,19 @@ _MEAN = np.full((1, 3), 1 / 3, np.float32)
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 
 
+@dataclass(frozen=True)
+class PaintOptions:
+    """fill: paint on a surface that goes on beyond the keyframe's border is continued over what comes into view of it.
+    motion_blur, grain: drawn paint takes the blur and the grain of its frame."""
+
+    fill: bool = False
+    motion_blur: bool = False
+    grain: bool = False
+
+
+AS_PAINTED = PaintOptions()
+
+
 class PlateRegion:
     """A part of a frame of the plate, no more of which is converted than `bounds` needs.
 
@@ -71,6 +87,10 @@ class PlateRegion:
         view.working, view.small = exposure(self.working), exposure(self.small)
         return view
 
+    def pixel(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """The width and height, in the plate's pixels, of a pixel of a plane (height, width, …) of the whole frame."""
+        return np.array([self.size[0] / shape[1], self.size[1] / shape[0]], np.float32)
+
     def enlarged(self, small: NDArray[np.float32]) -> NDArray[np.float32]:
         """Planes of the flow's size (h', w'[, c]) enlarged to the plate's, inside `bounds`: (h, w[, c])."""
         x, y, width, height = self.bounds
@@ -86,11 +106,15 @@ class PaintLayer:
 
     paint: the keyframe's, at the plate's size; None where it is a function of colour inside a hard edge, and no pixel
     of the keyframe is needed. colour: its colour map. drawn: the paint is no function of colour. firmness: how well its
-    edge is seen in the plate, 0..1. fill: paint on a surface that goes on beyond the keyframe's border is continued
-    over what comes into view of it."""
+    edge is seen in the plate, 0..1."""
 
     def __init__(
-        self, paint: Paint | None, colour: ColourMap, drawn: bool, firmness: float, fill: bool = False
+        self,
+        paint: Paint | None,
+        colour: ColourMap,
+        drawn: bool,
+        firmness: float,
+        options: PaintOptions = AS_PAINTED,
     ) -> None:
         self._colour = colour
         self._firmness = firmness
@@ -98,11 +122,14 @@ class PaintLayer:
         if paint is None:
             return
         near, self._origin = paint.cropped(_AROUND)
-        self._matte, self._opacity = near.matte, near.opacity()
-        fill = fill and drawn and goes_on(paint.matte)
+        self._alphas = cv2.merge([near.opacity(), near.matte])
+        self._options = options
+        self._plate = near.plate
+        fill = options.fill and drawn and goes_on(paint.matte)
         self._fill = fill
         self._beyond = cv2.BORDER_REFLECT_101 if fill else cv2.BORDER_REPLICATE
         self._transmission = near.transmission(fill) if drawn else None
+        self._opaque = drawn or near.hides_detail()
         size = flow_size(paint.plate.shape[1], paint.plate.shape[0])
         self._light = cv2.transform(shrink(paint.plate, size), _MEAN)
         self._painted = (shrink(paint.matte, size) > 0.9).astype(np.float32)
@@ -110,9 +137,14 @@ class PaintLayer:
         self._residual = near.residual(base, fill)
 
     def composite(
-        self, view: PlateRegion, propagated: Propagated, index: int, correction: Correction | None = None
+        self,
+        view: PlateRegion,
+        propagated: Propagated,
+        index: int,
+        number: int,
+        correction: Correction | None = None,
     ) -> tuple[Picture, Plane]:
-        """Painted colour (h, w, 3) and matte (h, w) of a view of the frame at an index of a propagated span.
+        """Painted colour (h, w, 3) and matte (h, w) of a view of the frame `number`, at an index of a propagated span.
 
         correction: the frame's; it counts at the plate's size."""
         assert propagated.matte is not None
@@ -127,16 +159,27 @@ class PaintLayer:
             offset, small_confidence = self._as_around(offset, small_confidence)
         on_key, confidence, light = self._surface(offset, small_confidence, view)
         residual = _sampled(self._residual, on_key, cv2.INTER_CUBIC, self._beyond)
+        opacity, on_paint = cv2.split(_sampled(self._alphas, on_key))
         if self._transmission is None:
-            painted = self._colour(view.working) + _times(residual, np.minimum(4 * confidence, 1))
+            through, residual = np.zeros_like(confidence), _times(residual, np.minimum(4 * confidence, 1))
         else:
-            painted = _times(view.working, _sampled(self._transmission, on_key, border=self._beyond)) + _times(
-                residual, light
-            )
-        opacity = _sampled(self._opacity, on_key)
+            through, residual = _sampled(self._transmission, on_key, border=self._beyond), _times(residual, light)
+        grain = None
+        if self._opaque and (self._options.motion_blur or self._options.grain):
+            key = _times(_sampled(self._plate, on_key, cv2.INTER_CUBIC), light)
+            same = certain(confidence) * within_picture(on_key, self._plate.shape)
+            if self._options.motion_blur:
+                motion = view.enlarged(_motion(propagated.offset, index)) * view.pixel(offset.shape)
+                blur = added_blur(view.working, key, motion, same)
+                residual, through, opacity, on_paint = (blur(each) for each in (residual, through, opacity, on_paint))
+            grain = grain_of(view.working, key, same > 0.5, number) if self._options.grain else None
+        base = self._colour(view.working) if self._transmission is None else _times(view.working, through)
+        painted = base + residual
         matte *= opacity
-        matte += (1 - self._firmness) * certain(confidence) * (_sampled(self._matte, on_key) - matte)
+        matte += (1 - self._firmness) * certain(confidence) * (on_paint - matte)
         matte *= reached
+        if grain is not None:
+            painted = grain.onto(painted, through, matte > 0.5)
         return painted, _corrected(matte, correction, view, opacity)
 
     def _as_around(self, offset: Field, confidence: Plane) -> tuple[Field, Plane]:
@@ -154,12 +197,10 @@ class PaintLayer:
         """Of the view's pixels: where they stood in the cropped keyframe (h, w, 2), the confidence in that (h, w), and
         the ratio of the light there to that on the keyframe (h, w). offset, confidence: (h', w'[, 2]), a
         registration."""
-        across, down = view.size[0] / offset.shape[1], view.size[1] / offset.shape[0]
+        across, down = view.pixel(offset.shape)
         x, y = cv2.split(offset)
         planes = view.enlarged(
-            cv2.merge(
-                [x * np.float32(across), y * np.float32(down), confidence, self._relighting(offset, confidence, view)]
-            )
+            cv2.merge([x * across, y * down, confidence, self._relighting(offset, confidence, view)])
         )
         x, y, confidence, light = cv2.split(planes)
         left, top = view.bounds[0] - self._origin[0], view.bounds[1] - self._origin[1]
@@ -173,6 +214,13 @@ class PaintLayer:
         if not known.any():
             return np.ones_like(confidence)
         return extend(ratio[..., None], known)[..., 0]  # where nothing is known, the nearest light that is
+
+
+def _motion(offset: NDArray[np.int16], index: int) -> Field:
+    """(h, w, 2): how the surface moves from one frame to the next, around that at an index of a span of registrations
+    (frames, h, w, 2); 0 in a span of one frame."""
+    first, last = max(0, index - 1), min(len(offset) - 1, index + 1)
+    return (unpack(offset[first]) - unpack(offset[last])) / np.float32(max(1, last - first))
 
 
 def reach(matte: NDArray[np.uint8], size: tuple[int, int]) -> Bounds:

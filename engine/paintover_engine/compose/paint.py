@@ -31,6 +31,7 @@ _UNEXPLAINED = 0.06  # share of a change, in square, that a colour map leaves wh
 _TEXTURED = 0.3  # likewise of a compressed picture's finest detail, which is noise below that
 _BLOCK = (4, 4)  # pixels over which the noise of compression cancels
 _SOLID = 0.1  # a matte above this shows the painted colour well enough
+_HIDDEN = 0.25  # share of the plate's detail below which paint hides it
 _EDGE = 4  # pixels at the paint's edge that mix it with what lies beside
 
 
@@ -125,6 +126,11 @@ class Paint:
         variance = cv2.GaussianBlur((plate * plate).sum(-1) * solid, (0, 0), 3)
         slope = np.clip((covariance + 1e-6) / (variance + 1e-6), 0, 1)
         return (slope * solid)[..., None] if fill else extend(slope[..., None], solid)
+
+    def hides_detail(self) -> bool:
+        """Whether the plate's fine detail, and its grain, is not seen through most of the paint: flat, opaque paint."""
+        inside = self.matte > 0.5
+        return bool(inside.any() and np.median(self.transmission()[inside]) < _HIDDEN)
 
     def residual(self, base: Picture, fill: bool = False) -> Picture:
         """(H, W, 3): the paint less a base computed from the plate, extrapolated beyond the paint's edge. fill: the

@@ -21,3 +21,5 @@ class Reason(enum.IntEnum):
     """What lies under the edit looks unlike what was painted over on the keyframe."""
     DRIFTED = 6
     """The edit's surroundings look unlike the keyframe's: it may lie on another thing."""
+    UNCERTAIN = 7
+    """The motion there is hard to follow: fast, blurred, or long since anything certain was seen."""

@@ -207,7 +207,8 @@ class Tracker:
             found = Evidence(without_specks(corrected, self._speck), found.confidence)
         trail = self._meter.advance(trail, step.backward, found.matte, prior)
         background = background.updated(step.frame.lab, found.matte)
-        measures = self._meter.measure(trail, step.frame, found.matte)
+        surface = None if registration is None else registration.confidence
+        measures = self._meter.measure(trail, step.frame, found, surface)
         return State(
             found, background, measures.confidence, measures.reason, trail, registration, step.exposure, step.events,
             overruled,
@@ -228,7 +229,8 @@ class Tracker:
                 overruled = np.maximum(overruled, state.overruled)
             registration = replace(registration, confidence=registration.confidence * (1 - overruled))
         trail = self._meter.corrected(state.trail, drawn.outside)
-        measures = self._meter.measure(trail, step.frame, found.matte)
+        surface = None if registration is None else registration.confidence
+        measures = self._meter.measure(trail, step.frame, found, surface)
         return replace(
             state, evidence=found, background=state.background.updated(step.frame.lab, found.matte),
             confidence=measures.confidence, reason=measures.reason, trail=trail, registration=registration,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from paintover_engine.compose.reason import Reason
 LOW_CONFIDENCE = 0.5
 """Below it a frame is unsure."""
 
+_LEAST = 1e-3  # confidence of a frame that is painted anew, at least
 _GAP = 2  # surer frames between two unsure ones of the same reason that do not part their range
 
 _CUT = "another scene, across whose cut nothing is carried"
@@ -21,6 +23,7 @@ _WORDS = {
     Reason.LOST: "part of the edit was lost",
     Reason.SPREAD: "the edit spreads onto its surroundings",
     Reason.CHANGED: "what is painted no longer looks as it does on the keyframe",
+    Reason.UNCERTAIN: "what moves there is hard to follow (fast, blurred): the edit may be off",
     Reason.DRIFTED: "what is around the edit no longer looks as it does on the keyframe: it may lie elsewhere",
 }
 
@@ -41,7 +44,7 @@ class UnsureRange:
     """Neighbouring frames that are unsure for one reason.
 
     first, last: frame numbers, inclusive. worst: the number of the least sure one, confidence: its confidence. cause:
-    the reason in words. paintable: a keyframe there would help."""
+    the reason in words. paintable: a keyframe there would help. confidences: of its frames, by number."""
 
     first: int
     last: int
@@ -50,6 +53,7 @@ class UnsureRange:
     confidence: float
     cause: str
     paintable: bool
+    confidences: Mapping[int, float]
 
 
 def unsure_ranges(frames: Sequence[ResultFrame], shot: tuple[int, int]) -> list[UnsureRange]:
@@ -70,17 +74,36 @@ def _range(run: Sequence[ResultFrame], shot: tuple[int, int]) -> UnsureRange:
     interrupted = reason is Reason.NOT_SHOWN and shot[0] < first and last < shot[1]
     cause = (_INTERRUPTED if interrupted else _CUT) if reason is Reason.NOT_SHOWN else _WORDS[reason]
     paintable = not interrupted and reason is not Reason.OUT_OF_SIGHT
-    return UnsureRange(first, last, reason, worst.number, worst.confidence, cause, paintable)
+    confidences = {frame.number: frame.confidence for frame in run}
+    return UnsureRange(first, last, reason, worst.number, worst.confidence, cause, paintable, confidences)
 
 
 def suggested_keyframes(ranges: Sequence[UnsureRange]) -> list[int]:
-    """Frames to paint next, the least sure first: the worst of each stretch of neighbouring ranges that a keyframe
-    would help."""
+    """Frames to paint next, the stretch with the least sure frame first: one of each stretch of neighbouring ranges
+    that a keyframe would help."""
     stretches: list[list[UnsureRange]] = []
     for each in (one for one in ranges if one.paintable):
         if stretches and each.first - stretches[-1][-1].last <= _GAP + 1:
             stretches[-1].append(each)
         else:
             stretches.append([each])
-    worst = [min(stretch, key=lambda one: one.confidence) for stretch in stretches]
-    return [one.worst for one in sorted(worst, key=lambda one: one.confidence)]
+    stretches.sort(key=lambda stretch: min(one.confidence for one in stretch))
+    return [
+        _most_helpful(dict(itertools.chain(*(one.confidences.items() for one in stretch)))) for stretch in stretches
+    ]
+
+
+def _most_helpful(confidences: Mapping[int, float]) -> int:
+    """Of the least sure quarter of some frames, the one whose painting would raise the confidence of all of them most.
+
+    Confidences fall along the way, so that what is painted on one frame is as sure on another as the ratio of their
+    confidences. Where that is low beside the frame, too, it shows what its neighbours do not, or hardly shows what is
+    painted: little is gained from there."""
+    least = sorted(confidences, key=lambda number: confidences[number])[: max(1, len(confidences) // 4)]
+
+    def gained(painted: int) -> float:
+        own = max(confidences[painted], _LEAST)
+        ratios = ((min(own, each) / max(own, each), each) for each in confidences.values())
+        return sum(max(0.0, ratio - each) for ratio, each in ratios)
+
+    return max(least, key=gained)

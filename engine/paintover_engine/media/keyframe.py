@@ -16,6 +16,7 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media import colour, conform, profiles
 from paintover_engine.media.export import plate_profile
 from paintover_engine.media.info import SourceInfo
+from paintover_engine.media.palette import without_palette
 from paintover_engine.media.picture import (
     PHOTOSHOP,
     Picture,
@@ -73,7 +74,7 @@ def load_keyframe(
     """
     file = absolute(path)
     picture = _read_painting(file, frame, plate, info)
-    notes = picture.notes
+    notes, compressed = picture.notes, is_lossy(file)
     alpha, holes = _matte_of(picture, plate)
     working, step = _to_working(file, picture, plate, info)
     placement = place(file, working, plate, plate.working())
@@ -85,6 +86,9 @@ def load_keyframe(
         working, read = _belonging(file, frame, working, plate, info, step, neighbour, notes), working
         if working is read and picture.original is None and not info.scene_linear:
             working = without_compression(file, working, plate.working())
+            indexed = working
+            working = without_palette(indexed, plate.working())
+            compressed = compressed or working is not indexed
     if holes is not None:
         opaque = placement.put(1 - holes, np.zeros((plate.height, plate.width), np.float32)) > _OPAQUE
         working = np.where(opaque[..., None], working, plate.working())
@@ -95,7 +99,6 @@ def load_keyframe(
         notes.append(f"'{file.name}' is partly transparent; its alpha is the matte.")
     working = _unedited_restored(working, plate, step, _plate_step(info), matte)
     _check_edit(file, frame, working, plate, matte)
-    compressed = is_lossy(file)
     digest = hashlib.sha256(repr((frame, working.shape, compressed)).encode())
     digest.update(np.ascontiguousarray(working).data)
     if matte is not None:

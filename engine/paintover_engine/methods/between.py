@@ -140,7 +140,7 @@ def _side(context: Context, propagated: Stage[Any, Propagated], number: int) -> 
     return tracker.from_bytes(found.matte[index]), float(found.confidence[index])
 
 
-@stage(output=Reconciled, version=2)
+@stage(output=Reconciled, version=3)
 def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Reconciled:
     """The mattes of the stage's frames."""
     (pair,) = stage.inputs_of(learn_pair)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paintover_engine.compose.blend import blended
-from paintover_engine.compose.layer import PlateRegion
+from paintover_engine.compose.layer import PaintOptions, PlateRegion
 from paintover_engine.compose.matte import feathered
 from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.media.bounds import union
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DraftResultParameters:
-    """softness: pixels over which the matte's edge is feathered inwards. fill: paint on a surface that goes on is
-    continued over what comes into view of it."""
+    """softness: pixels over which the matte's edge is feathered inwards. fill, motion_blur, grain: `PaintOptions`."""
 
     softness: float
     fill: bool
+    motion_blur: bool
+    grain: bool
 
 
 def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftParameters) -> list[Stage]:
@@ -43,17 +44,22 @@ def plan(info: SourceInfo, keyframes: Sequence[KeyframeRef], parameters: DraftPa
     planner, painted = TrackingPlanner(info, parameters.mode, keyframes), keyframes_of(keyframes)
     if not painted:
         return planner.prepared
-    stages, softness = StageList(), DraftResultParameters(parameters.softness, parameters.fill == "on")
+    stages, look = (
+        StageList(),
+        DraftResultParameters(
+            parameters.softness, parameters.fill == "on", parameters.motion_blur == "on", parameters.grain == "on"
+        ),
+    )
     keys = [planner.keyframe(key) for key in painted]
     for key in keys:
         stages.add(key.result_at_key)
-    for results in _results(planner, keys, (info.first, info.last), softness):
+    for results in _results(planner, keys, (info.first, info.last), look):
         stages.add(results)
     return stages.stages
 
 
 def _results(
-    planner: TrackingPlanner, keys: Sequence[KeyframeStages], shot: Span, softness: DraftResultParameters
+    planner: TrackingPlanner, keys: Sequence[KeyframeStages], shot: Span, look: DraftResultParameters
 ) -> Iterator[Stage]:
     """The stages that paint the frames beside keyframes. Beyond the outermost keyframe the two nearest count, if there
     are frames between them: what is propagated past a keyframe is calibrated by it."""
@@ -63,7 +69,7 @@ def _results(
         beside = [key for key in (before, after) if key]
         pair = next((each for each in pairs if all(key in each.keys for key in beside)), None)
         for part, inputs in pair.on(span) if pair else _alone(planner, beside[0], span):
-            yield _result(part, inputs, softness)
+            yield _result(part, inputs, look)
 
 
 def _alone(planner: TrackingPlanner, key: KeyframeStages, span: Span) -> Iterator[tuple[Span, tuple[Stage, ...]]]:
@@ -90,23 +96,21 @@ def result(context: Context, stage: Stage[DraftResultParameters, Iterator[Result
     of_layers = [needed for needed in stage.inputs if needed.function not in (calibrate, reconcile)]
     starts = [index for index, needed in enumerate(of_layers) if needed.function is matte]
     ends = [*starts[1:], len(of_layers)]
-    layers = [
-        load_layer(context, of_layers[start:end], stage.parameters.fill)
-        for start, end in zip(starts, ends, strict=True)
-    ]
+    look = stage.parameters
+    options = PaintOptions(look.fill, look.motion_blur, look.grain)
+    layers = [load_layer(context, of_layers[start:end], options) for start, end in zip(starts, ends, strict=True)]
     if len(layers) > 1:
         calibrations = load_calibrations(context, stage)
         layers = [layer.calibrated(each) for layer, each in zip(layers, calibrations, strict=True)]
     for between in stage.inputs_of(reconcile):
         mattes = context.load(between).matte
         layers = layers if mattes is None else [layer.with_mattes(stage.frames, mattes) for layer in layers]
-    softness = stage.parameters.softness
 
     def frame(number: int) -> ResultFrame:
         context.check()
         bounds = union([layer.bounds(number) for layer in layers if layer.confidence(number) > 0])
         painted, alpha = blended(layers, number, PlateRegion(context.plate(number), bounds))
         surest = max(layers, key=lambda layer: layer.weight(number))
-        return publish(context, number, bounds, painted, feathered(alpha, softness), surest)
+        return publish(context, number, bounds, painted, feathered(alpha, look.softness), surest)
 
     yield from prefetched(frame, range(stage.frames[0], stage.frames[1] + 1))

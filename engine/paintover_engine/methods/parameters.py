@@ -108,6 +108,22 @@ class DraftParameters(MethodParameters):
             "object uncovers of it, by the paint's own texture; off: only what the keyframe shows is painted sharply."
         ),
     )
+    motion_blur: Literal["on", "off"] = Field(
+        default="on",
+        title="Motion blur",
+        description=(
+            "on: drawn paint is blurred as far as its frame is blurrier there than the keyframe, by motion or by "
+            "focus; off: it stays as sharp as it was painted."
+        ),
+    )
+    grain: Literal["on", "off"] = Field(
+        default="on",
+        title="Grain",
+        description=(
+            "on: drawn paint that is cleaner than its frame takes the frame's grain; off: it stays as clean as it was "
+            "painted, for a compositor who adds grain later."
+        ),
+    )
 
 
 class VideoshopParameters(MethodParameters):

@@ -32,6 +32,7 @@ from paintover_engine.compose.compressed_paint import separated
 from paintover_engine.compose.correcting import DrawnMatte
 from paintover_engine.compose.flow import flow_size, shrink
 from paintover_engine.compose.keyframe_layer import KeyframeLayer
+from paintover_engine.compose.layer import AS_PAINTED, PaintOptions
 from paintover_engine.compose.long_range import HOPS, HopChunk, LongRangeMotion
 from paintover_engine.compose.matte import compression_noise, difference_matte
 from paintover_engine.compose.motion import FlowChunk, Motion
@@ -291,7 +292,7 @@ def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     return Learned(False, edit)
 
 
-@stage(output=Propagated, version=11)
+@stage(output=Propagated, version=12)
 def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
     """The edit in the stage's frames, from the stage before it or from the keyframe."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step
@@ -326,8 +327,8 @@ def load_paint(context: Context, painted: Stage[NoParameters, KeyframeMatte]) ->
     return Paint.of(plate, key.working, alpha, given=key.matte is not None, compressed=found.compressed)
 
 
-def load_layer(context: Context, stages: Sequence[Stage], fill: bool = False) -> KeyframeLayer:
-    """A keyframe's layer. stages: from `KeyframeStages.layer_inputs`. fill: as in `PaintLayer`."""
+def load_layer(context: Context, stages: Sequence[Stage], options: PaintOptions = AS_PAINTED) -> KeyframeLayer:
+    """A keyframe's layer. stages: from `KeyframeStages.layer_inputs`. options: of its paint."""
     painted, edit, learned, *propagated = stages
     tracked = context.load(learned).edit
     return KeyframeLayer(
@@ -337,7 +338,7 @@ def load_layer(context: Context, stages: Sequence[Stage], fill: bool = False) ->
         tracked,
         [(each.frames, context.load(each)) for each in propagated],
         load_paint(context, painted) if tracked and tracked.mapped else None,
-        fill,
+        options,
         _corrections(context, propagated),
     )
 

@@ -26,12 +26,14 @@ SUN = np.array([-0.62, -0.5, 0.6]) / np.linalg.norm([-0.62, -0.5, 0.6])
 class SceneFrame:
     """plate, truth: (H, W, 3) uint8 sRGB, bit-identical where the matte is 0.
 
-    matte: (H, W) float32, 0..1: the visible part of the edit times its paint's opacity.
+    matte: (H, W) float32, 0..1: the visible part of the edit times its paint's opacity. painted: (H, W, 3) uint8, the
+    frame as an artist paints it: the truth with paint that has none of the sensor's noise.
     """
 
     plate: NDArray[np.uint8]
     truth: NDArray[np.uint8]
     matte: NDArray[np.float32]
+    painted: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ class Bus:
 @dataclass(frozen=True)
 class Scene:
     """edits: what is painted, by surface: "balloon", "side" and "front" of the bus, "meadow", "sky".
-    blemishes: the same the other way round: on the plate, and gone in the truth.
+    blemishes: the same the other way round: on the plate, and gone in the truth. shutter: share of the time between two
+    frames that each is exposed for; 0.5 is a shutter angle of 180 degrees. defocus: standard deviation, in frame
+    heights, of the blur of a lens out of focus. noise: standard deviation of the sensor's noise, in 8-bit levels.
     """
 
     seed: int
@@ -83,3 +87,6 @@ class Scene:
     tower: float | None = None  # x of the tower in the foreground
     edits: Mapping[str, Callable[[Area], PaintTexture]] = field(default_factory=dict)
     blemishes: Mapping[str, Callable[[Area], PaintTexture]] = field(default_factory=dict)
+    shutter: float = 0.0
+    defocus: Curve = lambda time: 0.0
+    noise: float = 1.3

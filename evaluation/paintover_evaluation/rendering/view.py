@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,8 +13,6 @@ from numpy.typing import NDArray
 from paintover_evaluation.rendering.scene import Scene, SceneFrame
 from paintover_evaluation.rendering.surfaces import Surface
 from paintover_evaluation.textures.canvas import Area, Field, Picture, noise
-
-NOISE = 1.3  # standard deviation of the sensor's noise, in 8-bit levels
 
 
 class View:
@@ -73,19 +73,40 @@ class View:
         if matte is not None:
             self.matte[part] += matte
 
-    def develop(self, grain: Field, seed: int) -> SceneFrame:
-        """Adds the sensor's noise, the same in plate and truth, and quantises."""
+    @staticmethod
+    def mean(views: Sequence[View]) -> View:
+        """What is exposed while the scene looks like each of some views, all of one size, for as long."""
+        exposed = copy.copy(views[0])
+        share = np.float32(1 / len(views))
+        exposed.plate = np.asarray(sum(view.plate for view in views) * share)
+        exposed.matte = np.asarray(sum(view.matte for view in views) * share)
+        if any(view.truth is not None for view in views):
+            exposed.truth = np.asarray(sum(view.plate if view.truth is None else view.truth for view in views) * share)
+        return exposed
+
+    def defocus(self, radius: float) -> None:
+        """Blurs all of it. radius: standard deviation, in pixels."""
+        if radius < 0.1:
+            return
+        self.plate, self.matte = (cv2.GaussianBlur(each, (0, 0), radius) for each in (self.plate, self.matte))
+        if self.truth is not None:
+            self.truth = cv2.GaussianBlur(self.truth, (0, 0), radius)
+
+    def develop(self, grain: Field, noise: float, seed: int) -> SceneFrame:
+        """Adds the sensor's noise, the same in plate and truth, and quantises. grain: of standard deviation 1; noise:
+        that of the sensor's, in 8-bit levels."""
         rng = np.random.default_rng(seed)
         down, across = rng.integers(0, grain.shape[0] - self.height), rng.integers(0, grain.shape[1] - self.width)
-        sensor = grain[down : down + self.height, across : across + self.width]
+        sensor = grain[down : down + self.height, across : across + self.width] * np.float32(noise)
         plate = _quantised(self.plate, sensor)
         if self.truth is None:
-            return SceneFrame(plate, plate.copy(), self.matte)
+            return SceneFrame(plate, plate.copy(), self.matte, plate.copy())
         self.matte[self.matte < 1 / 512] = 0
         np.minimum(self.matte, 1, out=self.matte)
-        truth = _quantised(self.truth, sensor)
-        cv2.copyTo(plate, (self.matte == 0).astype(np.uint8), truth)
-        return SceneFrame(plate, truth, self.matte)
+        truth, painted = _quantised(self.truth, sensor), _quantised(self.truth, sensor * (1 - self.matte)[..., None])
+        for edited in (truth, painted):
+            cv2.copyTo(plate, (self.matte == 0).astype(np.uint8), edited)
+        return SceneFrame(plate, truth, self.matte, painted)
 
 
 def _quantised(canvas: Field, noise: Field) -> NDArray[np.uint8]:
@@ -98,8 +119,7 @@ def _quantised(canvas: Field, noise: Field) -> NDArray[np.uint8]:
 def grain(seed: int, width: int, height: int) -> Field:
     """Noise somewhat larger than the frame; each frame shows another part of it."""
     rng = np.random.default_rng([seed, 99])
-    sharp = rng.standard_normal((height + 64, width + 64, 3), dtype=np.float32)
-    return np.asarray(sharp * np.float32(NOISE), np.float32)
+    return rng.standard_normal((height + 64, width + 64, 3), dtype=np.float32)
 
 
 def _hand(seed: int, time: float) -> NDArray[np.float64]:

@@ -29,6 +29,14 @@ def test_least_sure_frame_of_a_stretch_is_suggested_first() -> None:
     assert suggested_keyframes(unsure_ranges(frames, SHOT)) == [15, 5]
 
 
+def test_frame_that_hardly_shows_the_edit_is_not_suggested() -> None:
+    """The last frames of a shot, where the object hides: from the frame before that more of the others are reached."""
+    falling = [frame(number, 0.45 - 0.02 * number) for number in range(1, 17)]
+    hidden = [frame(17, 0.004), frame(18, 0.0015), frame(19, 0.002)]
+    (suggested,) = suggested_keyframes(unsure_ranges([*falling, *hidden], SHOT))
+    assert suggested == 16
+
+
 def test_flash_is_told_from_a_cut_and_not_suggested() -> None:
     flash, cut = frame(5, 0.0, Reason.NOT_SHOWN), [frame(n, 0.0, Reason.NOT_SHOWN) for n in range(12, 21)]
     ranges = unsure_ranges([flash, *cut], SHOT)

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from paintover_bridge.hosts.command import Event, HostError, Run, find_command
-from paintover_bridge.hosts.painting import chosen_shot
+from paintover_bridge.hosts.command import HostError, find_command
+from paintover_bridge.hosts.painting import chosen_shot, run_paint
 
 PROCEDURE = b"plug-in-paintover-run"
 _INT32, _STRING, _STATUS = 0, 4, 21  # GimpPDBArgType
@@ -108,27 +108,14 @@ class PlugIn:
     def paint(self, shot: str, frame: int, once: bool) -> str:
         """Runs the command; returns the path that it ends with. Raises HostError with what it says is wrong."""
         source, number = chosen_shot(shot)
-        wait = "--once" if once else "--no-wait"
-        target = str(frame if number is None else number)
-        found: dict[str, str] = {}
-        wanted = "draft" if once else "exported"
-
-        def hear(event: Event) -> None:
-            if event["event"] in (wanted, "error"):
-                found[event["event"]] = event.get("path") or event["message"]
-            elif event["event"] == "progress" and event.get("state") == "running":
-                progress.append(float(event["fraction"]))
-
-        progress: list[float] = []
         self._library.gimp_progress_init(b"The shot follows" if once else b"Opening the frame")
-        run = Run(find_command(), ["paint", source, "--frame", target, "--editor", "none", wait], hear)
-        while not run.wait(0.1):
-            if progress:
-                self._library.gimp_progress_update(ctypes.c_double(progress[-1]))
-        self._library.gimp_progress_end()
-        if wanted not in found:
-            raise HostError(found.get("error", "Nothing was painted differently."))
-        return found[wanted]
+        try:
+            return run_paint(find_command(), source, frame if number is None else number, once, self._show_progress)
+        finally:
+            self._library.gimp_progress_end()
+
+    def _show_progress(self, share: float) -> None:
+        self._library.gimp_progress_update(ctypes.c_double(share))
 
 
 def main() -> int:

@@ -13,8 +13,8 @@ gi.require_version("Gimp", "3.0")
 gi.require_version("GimpUi", "3.0")
 from gi.repository import Gimp, GimpUi, Gio, GLib, GObject  # noqa: E402
 
-from paintover_bridge.hosts.command import Event, HostError, Run, find_command  # noqa: E402
-from paintover_bridge.hosts.painting import chosen_shot  # noqa: E402
+from paintover_bridge.hosts.command import HostError, find_command  # noqa: E402
+from paintover_bridge.hosts.painting import chosen_shot, run_paint  # noqa: E402
 
 PAINT, DRAFT = "plug-in-paintover-paint", "plug-in-paintover-draft"
 _PARASITE = "paintover"  # of an image: what it was opened for, as JSON
@@ -73,7 +73,7 @@ def paint_over(procedure: Any, config: Any, data: Any) -> Any:
             raise HostError("No shot was chosen.")
         source, number = chosen_shot(shot.get_path())
         frame = config.get_property("frame") if number is None else number
-        path = run_paint(source, frame, "--no-wait")
+        path = run(source, frame, once=False)
         image = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path(path))
         opened = json.dumps({"source": source, "frame": frame, "path": path}).encode()
         image.attach_parasite(Gimp.Parasite.new(_PARASITE, _PERSISTENT, opened))
@@ -93,7 +93,7 @@ def see_draft(procedure: Any, run_mode: Any, image: Any, drawables: Any, config:
         opened = json.loads(bytes(parasite.get_data()))
         Gimp.file_save(Gimp.RunMode.NONINTERACTIVE, image, Gio.File.new_for_path(opened["path"]), None)
         image.clean_all()
-        show(run_paint(opened["source"], opened["frame"], "--once"))
+        show(run(opened["source"], opened["frame"], once=True))
     except HostError as error:
         return _failed(procedure, error)
     return procedure.new_return_values(Gimp.PDBStatusType.SUCCESS, None)
@@ -114,28 +114,13 @@ def show(path: str) -> None:
     Gimp.displays_flush()
 
 
-def run_paint(source: str, frame: int, until: str) -> str:
-    """Runs `paintover paint`; returns the path of the file to paint on or, with `--once`, of the draft's file.
-
-    Raises HostError with what the command says is wrong."""
-    wanted = "draft" if until == "--once" else "exported"
-    found: dict[str, str] = {}
-    progress = [0.0]
-
-    def hear(event: Event) -> None:
-        if event["event"] in (wanted, "error"):
-            found[event["event"]] = event.get("path") or event["message"]
-        elif event["event"] == "progress":
-            progress[0] = float(event["fraction"])
-
-    Gimp.progress_init("The shot follows" if wanted == "draft" else "Opening the frame")
-    run = Run(find_command(_PLACE), ["paint", source, "--frame", str(frame), "--editor", "none", until], hear)
-    while not run.wait(0.1):
-        Gimp.progress_update(progress[0])
-    Gimp.progress_end()
-    if wanted not in found:
-        raise HostError(found.get("error", "Nothing was painted differently."))
-    return found[wanted]
+def run(source: str, frame: int, once: bool) -> str:
+    """`run_paint` with GIMP's progress bar."""
+    Gimp.progress_init("The shot follows" if once else "Opening the frame")
+    try:
+        return run_paint(find_command(_PLACE), source, frame, once, Gimp.progress_update)
+    finally:
+        Gimp.progress_end()
 
 
 def _failed(procedure: Any, error: HostError) -> Any:

@@ -70,6 +70,8 @@ class _UnsureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UnsureRe
     """What lies under the edit looks unlike what was painted over on the keyframe."""
     UNSURE_REASON_DRIFTED: _UnsureReason.ValueType  # 6
     """The edit's surroundings look unlike the keyframe's: it may lie on another thing."""
+    UNSURE_REASON_UNCERTAIN: _UnsureReason.ValueType  # 7
+    """The motion there is hard to follow: fast, blurred, or long since anything certain was seen."""
 
 class UnsureReason(_UnsureReason, metaclass=_UnsureReasonEnumTypeWrapper): ...
 
@@ -86,6 +88,8 @@ UNSURE_REASON_CHANGED: UnsureReason.ValueType  # 5
 """What lies under the edit looks unlike what was painted over on the keyframe."""
 UNSURE_REASON_DRIFTED: UnsureReason.ValueType  # 6
 """The edit's surroundings look unlike the keyframe's: it may lie on another thing."""
+UNSURE_REASON_UNCERTAIN: UnsureReason.ValueType  # 7
+"""The motion there is hard to follow: fast, blurred, or long since anything certain was seen."""
 Global___UnsureReason: _TypeAlias = UnsureReason  # noqa: Y015
 
 @_typing.final
