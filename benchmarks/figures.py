@@ -25,9 +25,8 @@ def cell(values: Sequence[float | None], digits: int = 2) -> str:
 
 def difference(base: Sequence[float], other: Sequence[float], digits: int = 2) -> str:
     """Mean of what `other` has more, clip by clip, and two standard errors of it; bold where it is beyond them."""
-    apart = [b - a for a, b in zip(base, other, strict=True)]
-    mean, error = statistics.fmean(apart), float("nan")
-    if len(apart) > 1:
-        error = 2 * statistics.stdev(apart) / len(apart) ** 0.5
+    apart = np.subtract(other, base)
+    mean = float(apart.mean())
+    error = 2 * float(apart.std(ddof=1)) / len(apart) ** 0.5 if len(apart) > 1 else float("nan")
     text = f"{mean:+.{digits}f} ± {error:.{digits}f}"
     return f"**{text}**" if abs(mean) > error else text
