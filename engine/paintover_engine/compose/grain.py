@@ -20,6 +20,7 @@ Picture = NDArray[np.float32]  # (h, w, 3)
 Levels = NDArray[np.float32]  # (_BINS, 3): a variance at each brightness, of each channel
 
 _FINE = 1.5  # standard deviation, in pixels, of the blur that is finer than texture and coarser than grain
+_FINE_WINDOW = (9, 9)
 _WINDOW = (7, 7)
 _ALIKE = (11, 11)  # over which the detail of two frames is compared
 _PITCH = 3  # pixels between the windows that are looked at
@@ -33,6 +34,7 @@ _CLIPPED = (0.02, 0.97)  # brightness beyond which a sample may be clipped
 _SEEN = 0.6 / 255  # standard deviation from which on grain is seen
 _STRONGEST = 0.06  # the same of the strongest grain there is; more is texture
 _WHITE = -0.08  # correlation of neighbours in the finest detail of noise that is white
+_ALL = 0.99  # share of the picture that is plain, from which on none is drawn at random
 _TEXTURE = (1.6, 3.0)  # ratio of the variance to the grain's up to which the plate shows grain alone, and none
 
 
@@ -48,12 +50,16 @@ class Grain:
 
         transmission: (h, w) 0..1, how much of the plate, and so of its grain, is in the paint already; where: (h, w),
         the pixels that it covers."""
-        if where.sum() < _PITCH * _PITCH * _ENOUGH:
+        some = np.s_[::_PITCH, ::_PITCH]
+        inside = where[some]
+        if inside.sum() < _ENOUGH:
             return paint
         wanted = _looked_up(self.levels, _brightness(paint))
         through = transmission[..., None]
         frozen = _variance(_fine(paint)).mean(-1) / wanted.mean(-1) - transmission**2  # the keyframe's, or the brush's
-        missing = 1 - float(np.quantile(frozen[where], _CLEANEST)) / _LEAST
+        missing = 1 - float(np.quantile(frozen[some][inside], _CLEANEST)) / _LEAST
+        if missing <= 0:
+            return paint
         share = np.maximum(np.sqrt(np.clip(missing, 0, 1)) - through, 0)
         return np.asarray(paint + share * np.sqrt(wanted) * self.unit, np.float32)
 
@@ -82,8 +88,9 @@ def grain_of(frame: Picture, key: Picture, same: NDArray[np.bool_], number: int)
     unit /= np.sqrt(np.maximum(ratio / np.float32(low), 1))[..., None]
     plain = np.clip((high - ratio) / (high - low), 0, 1)[..., None]
     plain[(brightness < _CLIPPED[0]) | (brightness > _CLIPPED[1])] = 0
-    drawn = _drawn(unit, plain[..., 0] > 0.5, number)
-    return Grain(np.asarray(np.sqrt(plain) * unit + np.sqrt(1 - plain) * drawn, np.float32), levels)
+    if float(plain.mean()) < _ALL:
+        unit = np.sqrt(plain) * unit + np.sqrt(1 - plain) * _drawn(unit, plain[..., 0] > 0.5, number)
+    return Grain(np.asarray(unit, np.float32), levels)
 
 
 def _texture(fine: Picture, before: Picture) -> Picture:
@@ -111,7 +118,7 @@ def _drawn(unit: Picture, plain: NDArray[np.bool_], number: int) -> Picture:
 
 
 def _fine(picture: Picture) -> Picture:
-    return np.asarray(picture - cv2.GaussianBlur(picture, (0, 0), _FINE), np.float32)
+    return np.asarray(picture - cv2.GaussianBlur(picture, _FINE_WINDOW, _FINE), np.float32)
 
 
 def _variance(fine: Picture) -> Picture:
