@@ -20,7 +20,7 @@ from paintover_local.processes import code_command
 from paintover_bridge import daemon
 from paintover_bridge.client import Client, connect
 from paintover_bridge.errors import ClientError
-from paintover_bridge.tables import device_line, size
+from paintover_bridge.tables import device_line, model_line, size
 
 OLDEST_PYTHON = (3, 9)
 LITTLE_ROOM = 2e9
@@ -168,6 +168,17 @@ def _listed_gpus(client: Client) -> list[engine_pb2.Device]:
     return [device for device in client.get_engine().devices if device.kind != "cpu" and not device.machine]
 
 
+def _models(client: Client) -> Iterator[Check]:
+    """Each model on this machine, whether a GPU of it holds it, and what a final is carried by."""
+    waited, engine = time.monotonic() + _TRIAL_SECONDS, client.get_engine()
+    while not engine.final.sure and time.monotonic() < waited:
+        time.sleep(0.5)
+        engine = client.get_engine()
+    for model in engine.found_models:
+        yield Check(f"model {model.name}", True, model_line(model, engine.devices))
+    yield Check("method for finals", True, engine.final.why)
+
+
 def _joined(engine: engine_pb2.Engine) -> Iterator[Check]:
     """The devices of other machines."""
     if engine.workers_address:
@@ -185,11 +196,9 @@ def _methods(folder: Path) -> Iterator[Check]:
             engine = client.get_engine()
             where = f"running, process {engine.pid}" if running else "none is running; one starts when needed"
             yield Check("engine answers", True, f"{engine.version}, protocol {engine.protocol} ({where})")
-            for model in engine.found_models:
-                found = f"for {', '.join(model.methods)}; {size(model.size_bytes)}, licence: {model.licence}"
-                yield Check(f"model {model.name}", True, found)
             yield from _gpus(client)
             yield from _joined(engine)
+            yield from _models(client)
             for method in client.list_methods():
                 needs = "; ".join(method.needs) or "nothing beyond the engine"
                 can_run = not method.unavailable

@@ -31,6 +31,7 @@ from paintover_bridge.propagate import (
     done_record,
     interrupts_held,
     located,
+    tell_best,
     write_timeline,
 )
 from paintover_bridge.records import as_record, job_number
@@ -132,6 +133,7 @@ class PaintSession:
         if not first <= options.frame <= last:
             raise bad_input(f"Frame {options.frame} does not exist: the shot has frames {first} to {last}.")
         self._client.create_job(shot.name, validate_only=True, **self._request.job_settings())
+        tell_best(self._client, self._request, self._output)
         picture = _picture_path(options, shot, self._data_folder)
         if picture.suffix.lower() not in PICTURES:
             raise bad_input(f"'{picture.name}' is no picture that is read; name a .psd, .png, .tif or .exr file.")
@@ -322,7 +324,7 @@ class PaintSession:
         for unsure in job.unsure:
             self._output.say(f"Not sure at {range_in_words(unsure)}.")
         if job.suggested_keyframes:
-            self._output.say(f"Least sure at frame {job.suggested_keyframes[0]}: paint that one too.")
+            self._output.say(f"Paint frame {job.suggested_keyframes[0]} next.")
         self._export_draft(job)
 
     def _export_draft(self, job: job_pb2.Job) -> None:

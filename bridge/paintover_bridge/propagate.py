@@ -25,6 +25,7 @@ from paintover_bridge.records import as_record, job_number, word
 from paintover_bridge.timeline import check_rate, from_timecode, write_result
 
 CANCEL_SECONDS = 10.0
+BEST = "best"  # a job's method: the best that the engine's machine can run
 
 
 def create_shot(client: Client, request: JobRequest, output: CommandOutput) -> shot_pb2.Shot:
@@ -106,7 +107,14 @@ def submit(
             shot.name, names, corrections, priority=request.priority, **request.job_settings()
         )  # fmt: skip
     output.event("job", as_record(job))
+    tell_best(client, request, output)
     return job
+
+
+def tell_best(client: Client, request: JobRequest, output: CommandOutput) -> None:
+    """Notes which method a request for the best is carried by, once the engine has chosen it."""
+    if request.method == BEST:
+        output.note(client.get_engine().final.why)
 
 
 def put_keyframes(
@@ -234,7 +242,7 @@ def report_end(job: job_pb2.Job, output: CommandOutput) -> int:
         output.say(f"Not sure at {range_in_words(unsure)}.")
     if job.suggested_keyframes:
         frame = job.suggested_keyframes[0]
-        output.say(f"Least sure at frame {frame}: paint that one next and add --keyframe {frame}=IMAGE.")
+        output.say(f"Paint frame {frame} next, and add --keyframe {frame}=IMAGE.")
     return OK
 
 

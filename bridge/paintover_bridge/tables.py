@@ -179,7 +179,8 @@ def print_engine(engine: engine_pb2.Engine, address: str) -> None:
             *(("device", device_line(device)) for device in engine.devices),
             ("workers join at", engine.workers_address),
             ("fingerprint", engine.workers_fingerprint),
-            ("models", ", ".join(engine.models)),
+            *(("model", f"{model.name}: {model_line(model, engine.devices)}") for model in engine.found_models),
+            ("finals", engine.final.why),
             ("jobs", f"{engine.jobs_running} running, {engine.jobs_waiting} waiting"),
             ("note", " ".join(engine.notes)),
         ]
@@ -195,6 +196,18 @@ def device_line(device: engine_pb2.Device) -> str:
     name = f"{device.machine}: {device.name}" if device.machine else device.name
     words = [f"{name} ({used}{size(device.memory_bytes)}{driver})", state or waiting, ", ".join(device.running)]
     return " – ".join(filter(None, words))
+
+
+def model_line(model: engine_pb2.Model, devices: Iterable[engine_pb2.Device]) -> str:
+    """What computes with a model, its size and licence, and which of this machine's GPUs hold it."""
+    serves = f"for {', '.join(model.methods)}" if model.methods else "no method computes with it"
+    words = [f"{serves}; {size(model.size_bytes)}, licence: {model.licence}"]
+    if model.memory_bytes:
+        own = [device for device in devices if device.kind != "cpu" and device.tried and not device.machine]
+        holding = [device.name for device in own if device.memory_bytes >= model.memory_bytes]
+        where = f"{', '.join(holding)} holds it" if holding else "no GPU here holds it"
+        words.append(f"takes {size(model.memory_bytes)} of a GPU's memory: {where}")
+    return "; ".join(words)
 
 
 def print_cache(cache: engine_pb2.Cache) -> None:

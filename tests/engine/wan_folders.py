@@ -1,6 +1,7 @@
 """Folders of Wan's true layouts with random weights, small enough to run in every test.
 
 i2v:  2.1 image-to-video, with an image encoder
+flf2v: 2.1 FLF2V, whose image encoder looks at the first and the last frame
 a14b: 2.2 image-to-video, two transformers with their boundary
 ti2v: 2.2 TI2V-5B, whose first frame is given as clean latents; a VAE of patches
 vace: 2.1 VACE
@@ -16,6 +17,8 @@ LAYOUTS = ("i2v", "a14b", "ti2v", "vace")
 IMAGE_TO_VIDEO = LAYOUTS[:3]
 FRAMES, SIZE = 9, (64, 32)
 CHANNELS, TEXT_WIDTH, SHIFT = 16, 16, 3.0
+IMAGE_TOKENS = 16**2 + 1
+"""Of a picture, as CLIP's ViT-H has them, which Wan takes for granted."""
 
 
 def transformer(layout: str) -> Any:
@@ -37,7 +40,9 @@ def transformer(layout: str) -> Any:
         )
     if layout == "ti2v":
         return diffusers.WanTransformer3DModel(**common, in_channels=CHANNELS)
-    seen = {"image_dim": 4, "added_kv_proj_dim": 24} if layout == "i2v" else {}
+    seen: dict[str, int] = {"image_dim": 4, "added_kv_proj_dim": 24} if layout in ("i2v", "flf2v") else {}
+    if layout == "flf2v":
+        seen["pos_embed_seq_len"] = 2 * IMAGE_TOKENS
     return diffusers.WanTransformer3DModel(**common, in_channels=2 * CHANNELS + 4, **seen)
 
 
@@ -98,7 +103,7 @@ def pipeline(layout: str, euler: bool = True, seed: int = 3) -> Any:
     }
     if layout == "vace":
         return diffusers.WanVACEPipeline(**parts)
-    if layout == "i2v":
+    if layout in ("i2v", "flf2v"):
         parts["image_encoder"] = image_encoder().eval()
         parts["image_processor"] = CLIPImageProcessorPil(crop_size=32, size=32)
     if layout == "a14b":

@@ -166,7 +166,11 @@ def method_options(command: Command) -> Command:
         [
             click.argument("source"),
             click.option(
-                "--method", metavar="METHOD", default="draft", show_default=True, help="See `paintover methods`."
+                "--method",
+                metavar="METHOD",
+                default="draft",
+                show_default=True,
+                help="See `paintover methods`; best: the best that this machine can run.",
             ),
             click.option("-p", "parameters", metavar="NAME=VALUE", multiple=True, help=parameter),
             click.option("--model", metavar="NAME|FOLDER|HUB-ID", default="", help=model),

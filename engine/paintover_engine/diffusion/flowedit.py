@@ -16,6 +16,7 @@ own latents back, bit for bit.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,6 +80,15 @@ def _held(d: Tensor, x0: Tensor, s: Tensor, matte: Tensor, first: Tensor | None)
     if first is None:
         return d
     return torch.cat([(1 - s) * matte[:, :1] * (first - x0[:, :1]), d[:, 1:]], dim=1)
+
+
+def by_distance(estimates: Sequence[Tensor], places: Sequence[int]) -> Tensor:
+    """One estimate of a clip (1, T, C, h, w) of several that were each carried from a frame that is known, at some
+    places of the clip: each counts less the farther away that is."""
+    frames = torch.arange(estimates[0].shape[1]).to(estimates[0]) * 4
+    weights = torch.stack([1 / (1 + (frames - place).abs()) for place in places])
+    shares = (weights / weights.sum(0))[..., None, None, None]
+    return sum((share * estimate for share, estimate in zip(shares, estimates, strict=True)), start=torch.tensor(0.0))
 
 
 def start_levels(levels: Tensor, n_max: int) -> Tensor:

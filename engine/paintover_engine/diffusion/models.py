@@ -3,6 +3,7 @@
 A model is a folder in the diffusers format. Beside that format it may hold `paintover.json`, all of it optional:
     {"frames": 14,                      frames of a window; else what unet/config.json says
      "size": [1024, 576],               width and height that it was trained on; else unet/config.json's sample_size
+     "later_frames": true,              of a Wan model: whether more frames than the first may be given to it
      "strength": 0.55, "guidance": 4.0, "noise_aug_strength": 0.2, "threshold": 1.0,
      "normalisation": "channel", "rescaling": "match", "condition": "code"}
 The last two lines' are what its methods take where the user sets nothing.
@@ -34,13 +35,23 @@ _KINDS = {
     "WanImageToVideoPipeline": "wan",
     "WanPipeline": "wan",  # of which `_kind` takes those that start from a picture
     "WanVACEPipeline": "vace",
+    **dict.fromkeys(("LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"), "ltx"),
+    **dict.fromkeys(("LTX2Pipeline", "LTX2ImageToVideoPipeline", "LTX2ConditionPipeline"), "ltx2"),
+    "LTX2InContextPipeline": "ltx2",
 }
 _WORDS = {
     "svd": "an image-to-video model of the Stable Video Diffusion kind",
     "inpaint": "a Stable Diffusion inpainting model",
     "wan": "an image-to-video model of the Wan kind",
     "vace": "a VACE model of the Wan kind",
+    "ltx": "an LTX-Video model, which no method computes with",
+    "ltx2": "an LTX-2 model, which no method computes with",
 }
+_LICENCES = {
+    "ltx": "LTXV Open Weights or another of Lightricks' (not Apache 2.0)",
+    "ltx2": "LTX-2 Community License (not Apache 2.0)",
+}
+"""Of kinds of models whose cards are often taken for Apache's."""
 WAN_KINDS = ("wan", "vace")
 _CHANNELS = {"svd": 8, "inpaint": 9}
 _PREDICTIONS = {"svd": ("v_prediction",), "inpaint": ("epsilon", "v_prediction")}
@@ -50,6 +61,7 @@ _KNOWN = {
     "stable-diffusion-v1-5/stable-diffusion-inpainting": ("2.1 GB in half precision", "CreativeML Open RAIL-M"),
     "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers": ("46 GB in half precision", "Apache 2.0"),
     "Wan-AI/Wan2.1-I2V-14B-720P-Diffusers": ("46 GB in half precision", "Apache 2.0"),
+    "Wan-AI/Wan2.1-FLF2V-14B-720P-diffusers": ("46 GB in half precision", "Apache 2.0"),
     "Wan-AI/Wan2.1-VACE-1.3B-Diffusers": ("16 GB in half precision", "Apache 2.0"),
     "Wan-AI/Wan2.1-VACE-14B-Diffusers": ("46 GB in half precision", "Apache 2.0"),
     "Wan-AI/Wan2.2-I2V-A14B-Diffusers": ("69 GB in half precision", "Apache 2.0"),
@@ -215,12 +227,23 @@ def found(kind: str = "") -> list[str]:
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model on this machine, as it is listed. size: bytes of its safetensors files."""
+    """A model on this machine, as it is listed. size: bytes of its safetensors files. path: its folder."""
 
     name: str
     kind: str
     licence: str
     size: int
+    path: Path
+
+    @property
+    def trained_size(self) -> tuple[int, int]:
+        """Width and height of a picture that a video model was trained on, and of a size that others work on.
+
+        Raises PaintoverError where its folder is damaged."""
+        if self.kind in WAN_KINDS:
+            return wan_layout(self.path).size
+        side = round(video_shape(self.path).area ** 0.5) if self.kind == "svd" else 512
+        return side, side
 
 
 def listed() -> list[FoundModel]:
@@ -229,7 +252,7 @@ def listed() -> list[FoundModel]:
     for name in found():
         path = next(path for path in _places(name) if (path / "model_index.json").is_file())
         size = sum(file.stat().st_size for file in path.rglob("*.safetensors"))
-        models.append(FoundModel(name, _kind(path), licence(ModelFolder(name, path, "", "")), size))
+        models.append(FoundModel(name, _kind(path), licence(ModelFolder(name, path, "", "")), size, path))
     return models
 
 
@@ -242,6 +265,8 @@ def licence(model: ModelFolder) -> str:
     """The name of a model's licence, as its model card states it; "unknown" where nothing does."""
     if model.name in _KNOWN:
         return _KNOWN[model.name][1]
+    if (kind := _kind(model.path)) in _LICENCES:
+        return _LICENCES[kind]
     card = model.path / "README.md"
     header = re.match(r"---\n(.*?)\n---", card.read_text("utf-8", "replace"), re.DOTALL) if card.is_file() else None
     stated = dict(re.findall(r"^(license|license_name):\s*(\S.*?)\s*$", header[1], re.MULTILINE)) if header else {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-from paintover_engine.diffusion import accelerators, flow, loading, memory, wan_memory
+from paintover_engine.diffusion import accelerators, flow, loading, memory, wan_decode, wan_memory
 from paintover_engine.diffusion.denoiser import guide, require_finite_pictures
 from paintover_engine.diffusion.flow import Velocity
 from paintover_engine.diffusion.memory import Tier, Tiered
 from paintover_engine.diffusion.models import digest, wan_layout
 from paintover_engine.diffusion.schedule import Sigma
+from paintover_engine.diffusion.wan_decode import Decoding
 from paintover_engine.diffusion.wan_folder import WanLayout
 from paintover_engine.diffusion.wan_memory import TIERS, WanNeeds
 
@@ -41,15 +43,21 @@ FRAMES_A_LATENT = 4
 
 def latent_frames(frames: int) -> int:
     """Latents of a clip of 4k + 1 frames."""
-    return (frames - 1) // FRAMES_A_LATENT + 1
+    return latent_of(frames - 1) + 1
+
+
+def latent_of(frame: int) -> int:
+    """The latent that a clip's frame is in."""
+    return (frame + FRAMES_A_LATENT - 1) // FRAMES_A_LATENT
 
 
 @dataclass(frozen=True)
 class Conditioning:
     """What a transformer is given beside noisy latents and a prompt.
 
-    latent: image-to-video, (1, T, 4 + C, h, w): a mask and the latents of the first frame in a grey clip; TI2V, (1, 1,
-    C, h, w): the first frame's clean latents; VACE: None. image: (1, tokens, width) of the image encoder, or None.
+    latent: image-to-video, (1, T, 4 + C, h, w): a mask and the latents of the given frames in a grey clip; TI2V, (1, 1,
+    C, h, w): the first frame's clean latents; VACE: None. image: (pictures, tokens, width) of the image encoder, or
+    None.
     control: VACE's, (1, T + references, 2 C + factor², h, w), or None. strength: of the control."""
 
     latent: Tensor | None = None
@@ -83,6 +91,7 @@ class WanModel(Tiered):
         self._mean, self._inverse_deviation = mean.to(device), (1.0 / deviation).to(device)
         self._fitted: tuple[int, int, int] | None = None
         self._streamed: set[str] = set()
+        self._decodings: dict[str, Decoding] = {}
 
     # Memory.
 
@@ -104,6 +113,8 @@ class WanModel(Tiered):
 
     def _bring(self, part: str) -> None:
         self.vae.use_tiling = self.tier.tiled
+        if part != "decoder":
+            self._decodings.clear()  # their memories may lie on the device
         if self.tier.streamed:
             for name in self._experts.keys() - self._streamed:
                 wan_memory.stream(self._experts[name].to("cpu"), self.device)
@@ -123,36 +134,88 @@ class WanModel(Tiered):
         mode = self.vae.encode(clip).latent_dist.mode()
         return _by_frame((mode - self._mean) * self._inverse_deviation)
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures (F, 3, H, W) float32 in -1..1 of normalised latents (1, T, C, h, w)."""
+        decoding = Decoding()
+        return torch.cat([self._next_pictures(latents, decoding) for _ in range(latents.shape[1])])
+
+    def decode_frames(self, latents: Tensor, places: Sequence[int], name: str) -> Tensor:
+        """Those pictures of `decode` that stand at some places of the clip, in their order; on the CPU.
+
+        name: of the clip. Where earlier pictures of it were the last that was decoded, and nothing else was done with
+        the model, it goes on from there; else from the first latent."""
+        decoding = self._decodings.pop(name, None)
+        if decoding is None or decoding.place > min(map(latent_of, places)):
+            decoding = Decoding()
+        found: dict[int, Tensor] = {}
+        while decoding.place <= max(map(latent_of, places)):
+            first = max(0, FRAMES_A_LATENT * decoding.place - FRAMES_A_LATENT + 1)
+            for place, picture in enumerate(self._next_pictures(latents, decoding), first):
+                if place in places:
+                    found[place] = picture.cpu()
+        if decoding.memories and self.tier.offload:
+            decoding.memories = wan_decode.moved(decoding.memories, torch.device("cpu"))
+        if decoding.place < latents.shape[1]:
+            self._decodings = dict([*self._decodings.items(), (name, decoding)][-wan_decode.AT_ONCE :])
+        return torch.stack([found[place] for place in places])
+
+    @torch.no_grad()
+    def _next_pictures(self, latents: Tensor, decoding: Decoding) -> Tensor:
+        """The pictures (1 or 4, 3, H, W) of the clip's next latent."""
 
         def decoded() -> Tensor:
             unscaled = _by_channel(latents.to(self.device)) / self._inverse_deviation + self._mean
-            clip: Tensor = self.vae.decode(unscaled).sample
-            return clip[0].transpose(0, 1)
+            if self._in_tiles(unscaled) and decoding.whole is None:
+                decoding.whole = _frames(self.vae.decode(unscaled).sample).cpu()
+            if decoding.whole is not None:
+                last = FRAMES_A_LATENT * decoding.place + 1
+                return decoding.whole[max(0, last - FRAMES_A_LATENT) : last]
+            z = self.vae.post_quant_conv(unscaled)
+            memories, decoding.memories = decoding.memories, None
+            again = memories is None
+            memories = wan_decode.moved(memories or wan_decode.fresh(self.vae), self.device)
+            for place in range(0 if again else decoding.place, decoding.place + 1):
+                shown = wan_decode.pictures(self.vae, z[:, :, place : place + 1], place, memories)
+            decoding.memories = memories
+            return _frames(shown)
 
-        return require_finite_pictures(self._held("decoder", decoded))
+        pictures = require_finite_pictures(self._held("decoder", decoded))
+        decoding.place += 1
+        return pictures
+
+    def _in_tiles(self, latents: Tensor) -> bool:
+        """Whether the decoder works on latents (1, C, T, h, w) in tiles."""
+        (height, width), factor = latents.shape[-2:], self.layout.factor
+        wide = width > self.vae.tile_sample_min_width // factor
+        return self.tier.tiled and (wide or height > self.vae.tile_sample_min_height // factor)
 
     # Conditions.
 
     @torch.no_grad()
-    def condition(self, picture: Tensor, frames: int) -> Conditioning:
-        """The conditioning on the first picture (1, 3, H, W) of a clip of 4k + 1 frames; of an image-to-video model."""
+    def condition(self, picture: Tensor, frames: int, later: Mapping[int, Tensor] | None = None) -> Conditioning:
+        """The conditioning on the first picture (1, 3, H, W) of a clip of 4k + 1 frames; of an image-to-video model.
+
+        later: further pictures of the clip by their place in it, for models that take some (`WanLayout.later`)."""
         if self.layout.expanded:
             return Conditioning(latent=self.encode(picture))
-        grey = picture.new_zeros(frames - 1, *picture.shape[1:])
-        latents = self.encode(torch.cat([picture, grey]))
-        mask = latents.new_zeros(1, latents.shape[1], FRAMES_A_LATENT, *latents.shape[3:])
-        mask[:, 0] = 1  # 1: given
-        image = None if self.image_encoder is None else self._held("image_encoder", lambda: self._image(picture))
+        shown = {0: picture, **(later or {})}
+        clip, given = picture.new_zeros(frames, *picture.shape[1:]), torch.zeros(frames)
+        for place, each in shown.items():
+            clip[place], given[place] = each[0], 1  # 1: given
+        latents = self.encode(clip)
+        folded = torch.cat([given[:1].expand(FRAMES_A_LATENT), given[1:]]).reshape(1, -1, FRAMES_A_LATENT, 1, 1)
+        mask = folded.to(latents).expand(-1, -1, -1, *latents.shape[3:])
+        seen = [picture, shown[max(shown)]][: self.layout.pictures]
+        image = self._held("image_encoder", lambda: self._image(seen)) if seen else None
         return Conditioning(torch.cat([mask, latents], dim=2), image)
 
-    def _image(self, picture: Tensor) -> Tensor:
-        """The image encoder's last hidden states but one, (1, tokens, width)."""
-        pixels = (picture[0].permute(1, 2, 0).float().cpu().numpy() / 2 + 0.5).clip(0, 1)
-        shown = Image.fromarray((pixels * 255).round().astype("uint8"))
-        values = self._image_processor(images=shown, return_tensors="pt").pixel_values
+    def _image(self, shown: Sequence[Tensor]) -> Tensor:
+        """The image encoder's last hidden states but one of pictures (1, 3, H, W): (pictures, tokens, width)."""
+        images = []
+        for picture in shown:
+            pixels = (picture[0].permute(1, 2, 0).float().cpu().numpy() / 2 + 0.5).clip(0, 1)
+            images.append(Image.fromarray((pixels * 255).round().astype("uint8")))
+        values = self._image_processor(images=images, return_tensors="pt").pixel_values
         states = self.image_encoder(values.to(self.device, self.dtype), output_hidden_states=True).hidden_states
         image: Tensor = states[-2]
         return image
@@ -260,6 +323,11 @@ def _by_channel(latents: Tensor) -> Tensor:
 
 _by_frame = _by_channel
 """And back."""
+
+
+def _frames(clip: Tensor) -> Tensor:
+    """(F, 3, H, W) of (1, 3, F, H, W)."""
+    return clip[0].transpose(0, 1)
 
 
 def _image_encoder(folder: Path, layout: WanLayout, dtype: torch.dtype) -> tuple[Any, Any]:

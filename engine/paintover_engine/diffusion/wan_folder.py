@@ -1,8 +1,8 @@
 """What a Wan model's folder holds, from its JSON files. Light to import: no torch.
 
-Wan (Alibaba, 2025) comes in layouts that share their classes: 2.1 image-to-video with an image encoder, 2.2 A14B with
-two transformers, of which each works on its own levels of noise, 2.2 TI2V-5B that reads a clean first frame at level 0,
-and VACE, which is controlled by a video and a mask.
+Wan (Alibaba, 2025) comes in layouts that share their classes: 2.1 image-to-video with an image encoder, 2.1 FLF2V that
+is given the last frame too, 2.2 A14B with two transformers, of which each works on its own levels of noise, 2.2 TI2V-5B
+that reads a clean first frame at level 0, and VACE, which is controlled by a video and a mask.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class WanLayout:
     noise levels. boundary: the level from which `transformer` works, `transformer_2` below it; None with one
     transformer. expanded: the first frame is given as clean latents, each token with a level of its own. layers: the
     transformer's blocks that are controlled by VACE. text: channels of a prompt's embeddings. frames, size: (width,
-    height) of the pictures, that it was trained on. factor: pixels a latent on either axis; patch: latents a token."""
+    height) of the pictures, that it was trained on. factor: pixels a latent on either axis; patch: latents a token.
+    pictures: how many its image encoder looks at; 0 without one. later: whether it was trained on clips of which more
+    frames than the first are given."""
 
     parts: tuple[str, ...]
     channels: int
@@ -40,6 +42,8 @@ class WanLayout:
     size: tuple[int, int]
     factor: int
     patch: int
+    pictures: int
+    later: bool
 
 
 def parts_of(index: dict[str, Any]) -> tuple[str, ...]:
@@ -61,6 +65,7 @@ def read_layout(path: Path, settings: dict[str, Any]) -> WanLayout:
     vace = tuple(transformer["vace_layers"]) if "vace_layers" in transformer else ()
     taken = int(transformer.get("in_channels", 16)) - channels
     boundary = index.get("boundary_ratio")
+    pictures = 0 if "image_encoder" not in parts else 2 if transformer.get("pos_embed_seq_len") else 1
     width, height = settings.get("size", _SIZE_EXPANDED if expanded else _SIZE)
     return WanLayout(
         parts=parts,
@@ -75,6 +80,8 @@ def read_layout(path: Path, settings: dict[str, Any]) -> WanLayout:
         size=(int(width), int(height)),
         factor=int(vae.get("scale_factor_spatial") or 8),
         patch=int(transformer.get("patch_size", (1, 2, 2))[1]),
+        pictures=pictures,
+        later=bool(settings.get("later_frames", pictures == 2 or boundary is not None)) and not (expanded or vace),
     )
 
 

@@ -18,7 +18,7 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransforme
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from paintover_engine.diffusion import loading, memory
+from paintover_engine.diffusion import loading, memory, wan_decode
 from paintover_engine.diffusion.memory import GB, RESERVE, Tier
 from paintover_engine.diffusion.models import read_json, wan_layout
 from paintover_engine.errors import Code, PaintoverError
@@ -45,17 +45,19 @@ _COUNTED = 9
 class WanNeeds:
     """Bytes by part ("transformer", "transformer_2", "encoder", "decoder", "image_encoder"): weights, all of a part's;
     streamed, those on the device at once where blocks come one by one; work, what is alive at once while a part works;
-    tiled, the same in tiles."""
+    tiled, the same in tiles; memories, of clips whose decoding waits: in tiers that offload, they do it elsewhere."""
 
     weights: Mapping[str, int]
     streamed: Mapping[str, int]
     work: Mapping[str, int]
     tiled: Mapping[str, int]
+    memories: int
 
     def peak(self, tier: Tier) -> int:
         """The most that a tier takes at any moment."""
         held = {**self.weights, **self.streamed} if tier.streamed else self.weights
-        work = {**self.work, **self.tiled} if tier.tiled else self.work
+        work = {**self.work, **self.tiled} if tier.tiled else dict(self.work)
+        work["decoder"] += 0 if tier.offload else self.memories
         whole = sum(self.weights.values())
         return max((held[part] if tier.offload else whole) + int(RESERVE * work[part]) for part in self.weights)
 
@@ -106,12 +108,15 @@ def needs(folder: Path, dtype: torch.dtype, frames: int, height: int, width: int
     vae = _bare(AutoencoderKLWan, folder, "vae", torch.float32)
     weights["encoder"], weights["decoder"] = (memory.weight_bytes(module) for module in (vae.encoder, vae.decoder))
     clip = 12 * frames * height * width  # a clip of float32 pictures
-    work |= {part: size + 2 * clip for part, size in _vae_work(vae, height, width).items()}
+    work["encoder"] = _encoder_work(vae, height, width) + 2 * clip
+    work["decoder"], memories = _decoder_work(vae, height, width)
     tile = min(vae.tile_sample_min_height, height), min(vae.tile_sample_min_width, width)
-    tiled = {part: size + 2 * clip for part, size in _vae_work(vae, *tile).items()} if tile < (height, width) else {}
+    tiled: dict[str, int] = {}
+    if tile < (height, width):
+        tiled = {"encoder": _encoder_work(vae, *tile) + 2 * clip, "decoder": _tile_work(vae, *tile) + 2 * clip}
     if "image_encoder" in layout.parts:
         weights["image_encoder"], work["image_encoder"] = _image_encoder(folder, dtype)
-    return WanNeeds(weights, streamed, work, tiled)
+    return WanNeeds(weights, streamed, work, tiled, (wan_decode.AT_ONCE - 1) * memories)
 
 
 def _bare(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
@@ -148,23 +153,41 @@ def _transformer_work(network: Any, folder: Path, dtype: torch.dtype, latents: t
             "control_hidden_states_scale": blank(len(layout.layers))[0],
         }
     if config.image_dim:
-        given["encoder_hidden_states_image"] = blank(257, config.image_dim)
+        given["encoder_hidden_states_image"] = blank(257, config.image_dim).repeat(layout.pictures, 1, 1)
     tokens = size[0] * (size[1] // layout.patch) * (size[2] // layout.patch)
     timestep = blank(tokens, kind=torch.float32) if layout.expanded else blank(kind=torch.float32)
     noisy, text = blank(config.in_channels, *size), blank(TEXT_TOKENS, layout.text)
     return memory.live_bytes(lambda: network(noisy, timestep, text, return_dict=False, **given))
 
 
-def _vae_work(vae: Any, height: int, width: int) -> dict[str, int]:
-    """Of clips of `_COUNTED` frames."""
-    factor = vae.config.scale_factor_spatial
+def _encoder_work(vae: Any, height: int, width: int) -> int:
+    """Of a clip of `_COUNTED` frames."""
     clip = torch.empty((1, 3, _COUNTED, height, width), device="meta")
+    return memory.live_bytes(lambda: vae.encode(clip))
+
+
+def _tile_work(vae: Any, height: int, width: int) -> int:
+    """Of a clip that is decoded at once."""
+    latents = _latents(vae, height, width)
+    return memory.live_bytes(lambda: vae.decode(latents))
+
+
+def _decoder_work(vae: Any, height: int, width: int) -> tuple[int, int]:
+    """Of a clip that is decoded latent by latent, and of the memories in between."""
+    latents = _latents(vae, height, width)
+    memories = wan_decode.fresh(vae)
+
+    def decode() -> None:
+        for place in range(latents.shape[2]):
+            wan_decode.pictures(vae, vae.post_quant_conv(latents)[:, :, place : place + 1], place, memories)
+
+    return memory.live_bytes(decode), wan_decode.size(memories)
+
+
+def _latents(vae: Any, height: int, width: int) -> Tensor:
+    factor = vae.config.scale_factor_spatial
     shape = (1, vae.config.z_dim, (_COUNTED - 1) // 4 + 1, height // factor, width // factor)
-    latents = torch.empty(shape, device="meta")
-    return {
-        "encoder": memory.live_bytes(lambda: vae.encode(clip)),
-        "decoder": memory.live_bytes(lambda: vae.decode(latents)),
-    }
+    return torch.empty(shape, device="meta")
 
 
 def _image_encoder(folder: Path, dtype: torch.dtype) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from paintover_engine.jobs.changes import ChangeSignal
 from paintover_engine.jobs.device_worker import DeviceWorker
 from paintover_engine.jobs.devices import Device, find_cpu, find_gpus
 from paintover_engine.jobs.entities import JobState
+from paintover_engine.jobs.finals import Finals
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.media_workers import MediaWorkers
 from paintover_engine.jobs.recovery import check_results, open_queue
@@ -82,7 +83,8 @@ class Engine:
             changes=changes,
         )
         self.shots = Shots(state)
-        self.jobs = Jobs(state, self.shots)
+        self.finals = Finals(lambda: self.devices, self._media)
+        self.jobs = Jobs(state, self.shots, self.finals)
         self.keyframes = Keyframes(state, self.shots, self.jobs)
         self.frames = Frames(state, self.shots, self.jobs)
         self.storage = Storage(state, self.keyframes)
@@ -110,6 +112,8 @@ class Engine:
             if worker.device.kind != "cpu" and not worker.is_remote:
                 worker.device = await device_probe.tried(worker.device)
                 log.info("%s: %s", worker.device.words, worker.device.problem or worker.device.tried)
+        self.finals.tried.set()
+        await self.finals.count()
 
     def _report_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):

@@ -123,6 +123,18 @@ class CheckOutputsRequest(Request[Empty]):
     paintings: list[str]
 
 
+class ModelMemoryReply(Message):
+    """memory: bytes on a GPU in the smallest tier; 0: not counted."""
+
+    memory: int
+
+
+class ModelMemoryRequest(Request[ModelMemoryReply]):
+    """Counts what a model takes on a shot of the size that it was trained on."""
+
+    model: str
+
+
 class CheckModelRequest(Request[Empty]):
     """Fails where a method cannot compute with a model on this machine. model: "" for the method's default."""
 
@@ -345,6 +357,7 @@ CALLS: Mapping[str, CallTypes[Any]] = {
     "probe": CallTypes(ProbeRequest, ProbeReply),
     "check_outputs": CallTypes(CheckOutputsRequest, Empty),
     "check_model": CallTypes(CheckModelRequest, Empty),
+    "model_memory": CallTypes(ModelMemoryRequest, ModelMemoryReply),
     "plan_method": CallTypes(PlanMethodRequest, PlanMethodReply),
     "keyframe": CallTypes(KeyframeRequest, KeyframeReply),
     "export_frame": CallTypes(ExportFrameRequest, Notes),

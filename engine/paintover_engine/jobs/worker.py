@@ -42,7 +42,7 @@ from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.output import check_output, check_sidecar
 from paintover_engine.media.source import check_unchanged, content_digest, open_source, probe
-from paintover_engine.methods.registry import find_method, find_model, read_parameters
+from paintover_engine.methods.registry import find_method, find_model, read_parameters, trained_size_memory
 from paintover_engine.methods.stage import ResultFrame
 
 Handler = Callable[[Any], protocol.Message]
@@ -64,6 +64,7 @@ class Worker:
             protocol.ProbeRequest: self._probe,
             protocol.CheckOutputsRequest: self._check_outputs,
             protocol.CheckModelRequest: self._check_model,
+            protocol.ModelMemoryRequest: self._model_memory,
             protocol.PlanMethodRequest: self._plan_method,
             protocol.KeyframeRequest: self._keyframe,
             protocol.ExportFrameRequest: self._export_frame,
@@ -127,6 +128,9 @@ class Worker:
     def _check_model(self, request: protocol.CheckModelRequest) -> protocol.Empty:
         find_model(find_method(request.method), request.model)
         return protocol.Empty()
+
+    def _model_memory(self, request: protocol.ModelMemoryRequest) -> protocol.ModelMemoryReply:
+        return protocol.ModelMemoryReply(memory=trained_size_memory(request.model))
 
     def _plan_method(self, request: protocol.PlanMethodRequest) -> protocol.PlanMethodReply:
         method = find_method(request.method)

@@ -4,17 +4,20 @@ they follow from each other.
 prompt        a prompt's embeddings; of the model alone, so that its text encoder is loaded once
 encode        a window's frames of the plate as latents; of the plate alone
 latent_matte  where the edit applies in these latents: the tracked matte, dilated and soft
-decode        the edited picture less the unedited one
+decode        the edited picture less the unedited one, of some latents at a time, so that a window's first frames are
+              there before its last ones
 result        that change composited over the plate (`methods.repaint`)
 
 A window's latents are of its frames in its own order, for the VAE looks back in time: one that walks backward through
 the shot is encoded backward. Each window starts on a frame that the one before has repainted. It is handed over in the
-edit alone: the plate's frame, and the change inside the matte.
+edit alone: the plate's frame, and the change inside the matte. Between two keyframes that one window holds, a model
+that was trained on clips with later frames given is given both, and one window is all there is; else the frames have
+the windows of both sides, blended by confidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +32,8 @@ from paintover_engine.methods.latents import Latents
 from paintover_engine.methods.model_stage import text_model, wan_model, with_model
 from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.pictures import ModelView, ViewParameters
-from paintover_engine.methods.repaint import ChangedPictures, CompositeParameters
+from paintover_engine.methods.planning import Span, length
+from paintover_engine.methods.repaint import ChangedPictures, CompositeParameters, RepaintedSpan
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
 from paintover_engine.methods.tracking import load_layer, load_paint, matte, propagate
 from paintover_engine.methods.window_stages import WindowDecodeParameters, WindowParameters, WindowPlanner
@@ -42,6 +46,9 @@ if TYPE_CHECKING:
     from paintover_engine.diffusion.prompt import TextModel
     from paintover_engine.diffusion.wan import Conditioning, WanModel
     from paintover_engine.media.info import SourceInfo
+
+DECODED_LATENTS = 4
+"""That are decoded by one stage: of 81 frames the first twelve are there after a fifth of the decoding."""
 
 ROUNDING = 1e-5
 """A difference of pictures in -1..1 that is none: what was not painted is to be the plate's own, bit for bit."""
@@ -77,6 +84,14 @@ class FirstFrameParameters(WindowParameters):
 
     prompts: tuple[str, ...]
     seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaterFrames:
+    """later: where keyframes stand in the window beside its first frame, as they are given to the model; their digests
+    are the roots before the last."""
+
+    later: tuple[int, ...]
 
 
 # The plan.
@@ -115,19 +130,38 @@ class FlowPlanner(WindowPlanner):
     def prepare_window(self, window: Window, walk: Sequence[Window]) -> None:
         self.stages.add(self.window_latents(window))
 
-    def repainted(self, window: Window, stage: Stage) -> tuple[Stage, ...]:
-        return (self.stages.add(self._decoded(window, stage)),)
+    def repainted(self, window: Window, stage: Stage) -> Iterator[tuple[Span, tuple[Stage, ...]]]:
+        for span in _decoded_spans(window):
+            yield span, (self.stages.add(self._decoded(window, span, stage)),)
 
-    def _decoded(self, window: Window, edited: Stage) -> Stage:
+    def _decoded(self, window: Window, span: Span, edited: Stage) -> Stage:
         return Stage(
             decode,
-            WindowDecodeParameters(**self.of(window), written=window.written),
+            WindowDecodeParameters(**self.of(window), written=span),
             (edited, self.window_latents(window)),
             edited.roots,
-            window.span,
+            span,
             needs_keyframe=True,
-            cost=4.0,
+            cost=4.0 * length(span) / len(window.frames),
         )
+
+    def _add_between(self, before: KeyframeRef, after: KeyframeRef, span: Span) -> None:
+        window = self.grid.between(before.frame, after.frame)
+        if window is None or not self.takes_later_frames:
+            super()._add_between(before, after, span)
+            return
+        stage = self.stages.add(self.repaint(before, window, (), False))
+        for part, stages in self.repainted(window, stage):
+            self._add_result(part, [RepaintedSpan(key, part, stages) for key in (before, after)])
+
+    @property
+    def takes_later_frames(self) -> bool:
+        """Whether the method gives its model keyframes that stand later in a window, and the model takes them."""
+        return False
+
+    def later_keyframes(self, window: Window) -> list[KeyframeRef]:
+        """The keyframes that stand in a window beside its first frame."""
+        return [key for key in self.keyframes if key.frame in window.frames and key.frame != window.anchor]
 
     def of(self, window: Window) -> dict[str, Any]:
         """What every stage of a window depends on."""
@@ -158,9 +192,10 @@ class FlowPlanner(WindowPlanner):
     def handed_over(self, window: Window, walk: Sequence[tuple[Window, Stage]]) -> tuple[Stage, ...]:
         """The stage that decoded the frame which a window starts on; none where that is the keyframe."""
         return tuple(
-            self._decoded(before, edited)
+            self._decoded(before, span, edited)
             for before, edited in walk
-            if before.written[0] <= window.anchor <= before.written[1]
+            for span in _decoded_spans(before)
+            if span[0] <= window.anchor <= span[1]
         )
 
 
@@ -173,6 +208,15 @@ def gpu_memory(planner: FlowPlanner) -> int:
     width, height = planner.view.size
     needs = wan_memory.needs(planner.model.path, torch.bfloat16, planner.shape.frames, height, width)
     return int(memory.CUDA_BASE) + needs.peak(wan_memory.TIERS[-1])
+
+
+def _decoded_spans(window: Window) -> list[Span]:
+    """A window's written frames by the latents that are decoded at once, in the window's order."""
+    groups: dict[int, list[int]] = {}
+    for number in range(window.written[0], window.written[1] + 1):
+        latent = -(-window.index(number) // 4)
+        groups.setdefault(latent // DECODED_LATENTS, []).append(number)
+    return [(min(groups[group]), max(groups[group])) for group in sorted(groups)]
 
 
 def _window_length(info: SourceInfo, most: int) -> int:
@@ -211,10 +255,11 @@ def latent_matte(context: Context, stage: Stage[WindowParameters, LatentMatte]) 
     return LatentMatte(flowedit.latent_matte(torch.from_numpy(mattes)[:, None], factor)[0].numpy())
 
 
-@stage(output=ChangedPictures)
+@stage(output=ChangedPictures, version=2)
 @with_model(wan_model)
 def decode(context: Context, stage: Stage[WindowDecodeParameters, ChangedPictures], model: WanModel) -> ChangedPictures:
-    """`ChangedPictures` of the frames that are taken from a window."""
+    """`ChangedPictures` of some of the frames that are taken from a window. Right after those before them they cost
+    their own decoding alone; else all before them are decoded again."""
     edited, unedited = stage.inputs
     frames, (first, last) = stage.parameters.window, stage.parameters.written
     places = [frames.index(number) for number in range(first, last + 1)]
@@ -222,7 +267,7 @@ def decode(context: Context, stage: Stage[WindowDecodeParameters, ChangedPicture
     def decoded(of: Stage) -> NDArray[np.float32]:
         context.check()
         latents = pictures.tensor(context.load(of).latents, model.device)
-        return pictures.pictures(model.decode(latents[None])[places])
+        return pictures.pictures(model.decode_frames(latents[None], places, of.key))
 
     return ChangedPictures((decoded(edited) - decoded(unedited)).astype(np.float16))
 
@@ -288,10 +333,16 @@ def latents_of(context: Context, stage: Stage, model: WanModel) -> Tensor:
 
 def matte_for(context: Context, stage: Stage, x0: Tensor) -> Tensor:
     """(1, T, 1, h, w): where the edit applies in the latents `x0` of the stage's window; 1 without a matte."""
-    tracked = stage.inputs_of(latent_matte)
-    if not tracked:
+    matte = _latent_matte_of(context, stage)
+    if matte is None:
         return x0.new_ones(1, x0.shape[1], 1, *x0.shape[3:])
-    return pictures.tensor(context.load(tracked[0]).matte, x0.device)[None]
+    return pictures.tensor(matte, x0.device)[None]
+
+
+def _latent_matte_of(context: Context, stage: Stage) -> NDArray[np.float32] | None:
+    """(T, 1, h, w): where the edit of any of a stage's keyframes applies; None without a matte."""
+    mattes = [context.load(tracked).matte for tracked in stage.inputs_of(latent_matte)]
+    return np.maximum.reduce(mattes) if mattes else None
 
 
 def first_picture(context: Context, stage: Stage) -> Tensor:
@@ -304,15 +355,36 @@ def first_picture(context: Context, stage: Stage) -> Tensor:
     anchor = parameters.window[0]
     plate = pictures.plate(context, parameters.view, anchor)
     if not handed:
-        painted = pictures.keyframe(context, parameters.view, stage.roots[-1])
-        return torch.where((painted - plate).abs() > ROUNDING, painted, plate)
+        return _painted(context, stage, stage.roots[-1], plate)
     change = context.load(handed[0]).change[anchor - handed[0].parameters.written[0]].astype(np.float32)
-    tracked = stage.inputs_of(latent_matte)
+    matte = _latent_matte_of(context, stage)
     moved = torch.from_numpy(change.transpose(2, 0, 1))[None] * 2
-    if tracked:
-        share = torch.from_numpy(np.array(context.load(tracked[0]).matte[:1]))
+    if matte is not None:
+        share = torch.from_numpy(np.array(matte[:1]))
         moved = moved * torch.nn.functional.interpolate(share, moved.shape[2:], mode="bilinear")
     return (plate + moved).clamp(-1, 1)
+
+
+def later_pictures(
+    context: Context, stage: Stage[Any, Any], later: Sequence[int]
+) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """The plate's pictures (1, 3, h, w) in -1..1 and the edited ones at some places of a stage's window, by place.
+    later: of `LaterFrames`."""
+    given = stage.parameters
+    digests = stage.roots[-1 - len(later) : -1]
+    source = {place: pictures.plate(context, given.view, given.window[place]) for place in later}
+    edited = {
+        place: _painted(context, stage, digest, source[place]) for place, digest in zip(later, digests, strict=True)
+    }
+    return source, edited
+
+
+def _painted(context: Context, stage: Stage[Any, Any], digest: str, plate: Tensor) -> Tensor:
+    """A keyframe as the model sees it, with the plate's own values where nothing was painted."""
+    import torch
+
+    painted = pictures.keyframe(context, stage.parameters.view, digest)
+    return torch.where((painted - plate).abs() > ROUNDING, painted, plate)
 
 
 def velocity(

@@ -2,7 +2,8 @@
 
 prompt, encode  as `methods.flow_stages` has them: all that is prepared while the artist paints
 encode_draft    the draft's result of a window as latents, where the painting starts from it
-edit            the window, by `diffusion.flowedit`
+edit            the window, by `diffusion.flowedit`; keyframes that stand later in it are given too, where the model was
+                trained so
 decode, result  as there
 
 Nothing of the plate is inverted, and where nothing was edited the plate's own latents come back bit for bit.
@@ -20,7 +21,7 @@ from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import flow_stages, pictures
 from paintover_engine.methods.flow_parameters import FlowEditParameters
-from paintover_engine.methods.flow_stages import FirstFrameParameters, FlowPlanner
+from paintover_engine.methods.flow_stages import FirstFrameParameters, FlowPlanner, LaterFrames
 from paintover_engine.methods.latents import Latents
 from paintover_engine.methods.model_stage import memory_notes, wan_model, with_model
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
@@ -36,7 +37,7 @@ SHARE = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditParameters(FirstFrameParameters):
+class EditParameters(FirstFrameParameters, LaterFrames):
     """As in `FlowEditParameters`, the model's own values resolved. `prompts` are those that are used, the edited
     shot's and the source's among them."""
 
@@ -67,15 +68,23 @@ class _FlowEditPlanner(FlowPlanner):
         prompts = (parameters.prompt, parameters.source_prompt, *([""] if guided else []))
         super().__init__(info, keyframes, model, parameters, prompts)
         self._parameters = parameters
+        self._later = models.wan_layout(model.path).later
         own = max(1, round(model.default("n_max_share", SHARE) * parameters.steps))
         self._n_max = min(parameters.n_max or own, parameters.steps)
 
+    @property
+    def takes_later_frames(self) -> bool:
+        return self._later
+
     def repaint(self, key: KeyframeRef, window: Window, walk: Sequence[tuple[Window, Stage]], more: bool) -> Stage:
         parameters = self._parameters
+        later = self.later_keyframes(window) if self._later else []
+        keys = (key, *later)
         return Stage(
             edit,
             EditParameters(
                 **self.of(window),
+                later=tuple(window.index(other.frame) for other in later),
                 prompts=self.prompts,
                 n_max=self._n_max,
                 **parameters.model_dump(
@@ -84,12 +93,12 @@ class _FlowEditPlanner(FlowPlanner):
             ),
             (
                 self.window_latents(window),
-                *self.matte_of(key, window),
-                *self._draft(key, window),
+                *(tracked for each in keys for tracked in self.matte_of(each, window)),
+                *(draft for each in keys for draft in self._draft(each, window)),
                 *self.prompt_stages(),
                 *self.handed_over(window, walk),
             ),
-            (*self.roots, key.digest),
+            (*self.roots, *(other.digest for other in later), key.digest),
             window.span,
             needs_keyframe=True,
             cost=2.0 * self._n_max * parameters.n_avg,
@@ -125,13 +134,17 @@ def edit(context: Context, stage: Stage[EditParameters, Latents], model: WanMode
 
     given = stage.parameters
     x0 = flow_stages.latents_of(context, stage, model)
-    shown = pictures.plate(context, given.view, given.window[0]), flow_stages.first_picture(context, stage)
-    of_source, of_edit = (model.condition(picture, len(given.window)) for picture in shown)
+    first = flow_stages.first_picture(context, stage)
+    later = flow_stages.later_pictures(context, stage, given.later)
+    shown = pictures.plate(context, given.view, given.window[0]), first
+    of_source, of_edit = (
+        model.condition(picture, len(given.window), others) for picture, others in zip(shown, later, strict=True)
+    )
     source = flow_stages.velocity(
         context, stage, model, of_source, given.source_prompt, given.source_guidance, "looking at"
     )
     edited = flow_stages.velocity(context, stage, model, of_edit, given.prompt, given.guidance, "painting")
-    draft = [
+    drafts = [
         pictures.tensor(context.load(needed).latents, model.device)[None] for needed in stage.inputs_of(encode_draft)
     ]
     latents = flowedit.edit(
@@ -141,7 +154,9 @@ def edit(context: Context, stage: Stage[EditParameters, Latents], model: WanMode
         flowedit.start_levels(model.levels(given.steps), given.n_max),
         torch.Generator().manual_seed(given.seed),
         matte=flow_stages.matte_for(context, stage, x0),
-        known=flowedit.Known(first=model.encode(shown[1]), start=draft[0] if draft else None),
+        known=flowedit.Known(
+            first=model.encode(first), start=flowedit.by_distance(drafts, (0, *given.later)) if drafts else None
+        ),
         average=given.n_avg,
     )
     return Latents(pictures.array(latents[0]))

@@ -8,7 +8,7 @@ later edit; `choose`, `paint` and `result` need the keyframe.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from paintover_engine.compose.edit_kind import Edit
@@ -32,6 +32,7 @@ from paintover_engine.methods.i2vedit_stages import (
 from paintover_engine.methods.model_stage import memory_notes
 from paintover_engine.methods.parameters import I2VEditParameters
 from paintover_engine.methods.pictures import ModelView
+from paintover_engine.methods.planning import Span
 from paintover_engine.methods.repaint import CompositeParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage
 from paintover_engine.methods.window_stages import WindowPlanner
@@ -104,8 +105,8 @@ class _I2VEditPlanner(WindowPlanner):
         parameters, roots = ChooseParameters(preset=self._parameters.preset), (self.info.fingerprint, key.digest)
         return Stage(choose, parameters, (), roots, (key.frame, key.frame), needs_keyframe=True, cost=0.1)
 
-    def repainted(self, window: Window, stage: Stage) -> tuple[Stage, ...]:
-        return (stage, *self._encoded(window, self.view))
+    def repainted(self, window: Window, stage: Stage) -> Iterator[tuple[Span, tuple[Stage, ...]]]:
+        yield window.written, (stage, *self._encoded(window, self.view))
 
     def _shared(self, view: ModelView, window: Window, first: Window | None) -> dict[str, Any]:
         frames = first.frames if first else None

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -46,6 +47,13 @@ class MethodSpec:
     def takes_model(self) -> bool:
         return bool(self.model_kinds)
 
+
+BEST = "best"
+"""In place of a method's name: the best that the machine can run."""
+
+FINALS = ("flowedit", "vace", "videoshop")
+"""The methods that are taken unasked for a final, the best first. I2VEdit trains on every window, which takes hours: it
+is named by whoever wants it."""
 
 METHODS: dict[str, MethodSpec] = {
     spec.name: spec
@@ -173,6 +181,27 @@ def gpu_memory(spec: MethodSpec, info: SourceInfo, parameters: BaseModel, model:
     return int(count(info, parameters, find_model(spec, model))) if count else 0
 
 
+def trained_size_memory(model: str) -> int:
+    """Bytes of GPU memory that a model takes in the smallest tier on a shot of the size that it was trained on, by the
+    first method that computes with it; 0 where none counts them. Loads the method's module.
+
+    Raises PaintoverError where the model's folder is damaged."""
+    found = next(found for found in models.listed() if found.name == model)
+    for spec in METHODS.values():
+        if found.kind in spec.model_kinds:
+            return gpu_memory(spec, _as_trained(found), spec.parameters(), model)
+    return 0
+
+
+def _as_trained(model: models.FoundModel) -> SourceInfo:
+    from paintover_engine.media.info import SourceInfo
+
+    width, height = model.trained_size
+    return SourceInfo(
+        "", "frames", 0, 1000, width, height, "uint8", 3, None, False, "", "", False, Fraction(1), "", False, (), ""
+    )
+
+
 def licence_of(model: models.ModelFolder) -> str:
     """The name of a model's licence; "unknown" where nothing states it."""
     return models.licence(model)
@@ -191,12 +220,13 @@ def why_unavailable(spec: MethodSpec) -> str:
 @dataclass(frozen=True)
 class ModelSpec:
     """A model on this machine as front ends see it. methods: the names of those that compute with it. size: bytes of
-    its weights."""
+    its weights. shipped: whether it is a small one of ours."""
 
     name: str
     methods: tuple[str, ...]
     licence: str
     size: int
+    shipped: bool = False
 
 
 def found_models() -> list[ModelSpec]:
@@ -207,6 +237,7 @@ def found_models() -> list[ModelSpec]:
             tuple(spec.name for spec in METHODS.values() if found.kind in spec.model_kinds),
             found.licence,
             found.size,
+            models.is_shipped(found.name),
         )
         for found in models.listed()
     ]

@@ -20,7 +20,7 @@ from paintover_engine.diffusion import models
 from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import flow_stages, pictures
 from paintover_engine.methods.flow_parameters import VaceParameters
-from paintover_engine.methods.flow_stages import FirstFrameParameters, FlowPlanner
+from paintover_engine.methods.flow_stages import FirstFrameParameters, FlowPlanner, LaterFrames
 from paintover_engine.methods.latents import Latents
 from paintover_engine.methods.model_stage import memory_notes, wan_model, with_model
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
@@ -36,11 +36,9 @@ STRENGTH = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControlParameters(WindowParameters):
-    """known: where keyframes stand in the window beside its first frame; their digests are the roots before the last.
-    reference: whether the keyframe is given as a further picture."""
+class ControlParameters(WindowParameters, LaterFrames):
+    """reference: whether the keyframe is given as a further picture."""
 
-    known: tuple[int, ...]
     reference: bool
 
 
@@ -108,14 +106,14 @@ class _VacePlanner(FlowPlanner):
         )
 
     def _control(self, key: KeyframeRef, window: Window, walk: Sequence[tuple[Window, Stage]]) -> Stage:
-        others = [other for other in self.keyframes if other.frame in window.frames and other.frame != window.anchor]
+        others = self.later_keyframes(window)
         shown = self._parameters.reference
         later = window.anchor != key.frame
         return Stage(
             control,
             ControlParameters(
                 **self.of(window),
-                known=tuple(window.index(other.frame) for other in others),
+                later=tuple(window.index(other.frame) for other in others),
                 reference=shown == "always" or (shown == "later" and later),
             ),
             (
@@ -141,15 +139,14 @@ def control(context: Context, stage: Stage[ControlParameters, Control], model: W
     given = stage.parameters
     shown = np.stack([picture for picture, _ in flow_stages.tracked_pictures(context, stage)])
     video = torch.from_numpy(shown).permute(0, 3, 1, 2) * 2 - 1
-    digests = stage.roots[-1 - len(given.known) : -1]
     video[0] = flow_stages.first_picture(context, stage)[0]
-    for place, digest in zip(given.known, digests, strict=True):
-        video[place] = pictures.keyframe(context, given.view, digest)[0]
+    for place, painted in flow_stages.later_pictures(context, stage, given.later)[1].items():
+        video[place] = painted[0]
     width, height = given.view.size
     factor = model.layout.factor
     blank = torch.zeros(1, wan.latent_frames(len(video)), 1, height // factor, width // factor)
     mask = vace.pixel_mask(flow_stages.matte_for(context, stage, blank), factor)
-    mask[[0, *given.known]] = 0
+    mask[[0, *given.later]] = 0
     references = pictures.keyframe(context, given.view, stage.roots[-1]) if given.reference else None
     conditioning = model.control(video, mask, references)
     assert conditioning.control is not None

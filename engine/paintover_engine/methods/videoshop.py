@@ -15,7 +15,7 @@ latents are handed over as they are, so that nothing is lost in decoding and enc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +29,7 @@ from paintover_engine.methods import flow_stages, pictures, repaint, window_stag
 from paintover_engine.methods.latents import Latents, plate_latents
 from paintover_engine.methods.model_stage import memory_notes, video_model, with_model
 from paintover_engine.methods.parameters import VideoshopParameters
+from paintover_engine.methods.planning import Span
 from paintover_engine.methods.repaint import ChangedPictures, CompositeParameters
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, stage
 from paintover_engine.methods.videoshop_wan import VideoshopWanPlanner
@@ -172,7 +173,7 @@ class _VideoshopPlanner(WindowPlanner):
             cost=steps * (1 + (self._denoising["guidance"] != 1)),
         )
 
-    def repainted(self, window: Window, stage: Stage) -> tuple[Stage, ...]:
+    def repainted(self, window: Window, stage: Stage) -> Iterator[tuple[Span, tuple[Stage, ...]]]:
         decoded = Stage(
             decode,
             WindowDecodeParameters(**self._of(window), written=window.written),
@@ -182,7 +183,7 @@ class _VideoshopPlanner(WindowPlanner):
             needs_keyframe=True,
             cost=2.0,
         )
-        return (self.stages.add(decoded),)
+        yield window.written, (self.stages.add(decoded),)
 
     @property
     def _steps(self) -> int:

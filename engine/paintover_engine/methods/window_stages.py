@@ -17,6 +17,7 @@ from paintover_engine.diffusion.models import ModelFolder
 from paintover_engine.methods import latents, repaint
 from paintover_engine.methods.latents import EncodeParameters
 from paintover_engine.methods.pictures import ModelView, ViewParameters
+from paintover_engine.methods.planning import Span
 from paintover_engine.methods.repaint import CompositeParameters, RepaintedSpan
 from paintover_engine.methods.stage import Context, KeyframeRef, Stage, StageFunction
 from paintover_engine.methods.tracking import colour, learn, load_layer, matte, propagate
@@ -70,8 +71,9 @@ class WindowPlanner(repaint.Planner):
         whether windows follow."""
 
     @abc.abstractmethod
-    def repainted(self, window: Window, stage: Stage) -> tuple[Stage, ...]:
-        """The stages that the result reads a window's frames from. stage: the one that repaints it."""
+    def repainted(self, window: Window, stage: Stage) -> Iterator[tuple[Span, tuple[Stage, ...]]]:
+        """The window's written frames, span by span, the first ones first, and the stages that the result reads each
+        from. stage: the one that repaints the window."""
 
     def prepare(self) -> None:
         """As for a keyframe on the first frame, then as for one on the last."""
@@ -88,7 +90,8 @@ class WindowPlanner(repaint.Planner):
             stage = self.repaint(key, window, walk, window is not windows[-1])
             walk.append((window, stage))
             self.stages.add(stage)
-            yield RepaintedSpan(key, window.written, self.repainted(window, stage))
+            for span, stages in self.repainted(window, stage):
+                yield RepaintedSpan(key, span, stages)
 
     def encoded(self, window: Window, view: ModelView, perturbation: int | None = None) -> tuple[Stage, ...]:
         """The stages that encode a window's frames. perturbation: as in `EncodeParameters`."""

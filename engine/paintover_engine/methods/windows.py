@@ -87,6 +87,13 @@ class Grid:
             yield Window(window.frames, step, written)
             start = goal
 
+    def between(self, key: int, other: int) -> Window | None:
+        """The window that starts on a keyframe and holds another after it; None where they are too far apart. The
+        frames between them are written by it."""
+        if not key < other < key + self.length:
+            return None
+        return self._window(key, 1, (key + 1, other - 1))
+
     def _around(self, start: int, step: int) -> tuple[int, int]:
         """The stretch of the grid that a walk in a direction enters at a frame."""
         anchors = self.anchors()

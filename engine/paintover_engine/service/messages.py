@@ -12,6 +12,7 @@ from paintover_engine.jobs.cache import Usage
 from paintover_engine.jobs.device_worker import DeviceWorker
 from paintover_engine.jobs.devices import Device
 from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, Shot, StoredKeyframe
+from paintover_engine.jobs.finals import Final
 from paintover_engine.jobs.protocol import MethodRequirements
 from paintover_engine.jobs.unsure import UnsureRange, suggested_keyframes
 from paintover_engine.media.keyframe_kind import KeyframeKind
@@ -249,9 +250,16 @@ def method_message(spec: MethodSpec) -> engine_pb2.Method:
     )
 
 
-def model_message(model: ModelSpec) -> engine_pb2.Model:
-    """The message of a model on this machine."""
-    return engine_pb2.Model(name=model.name, methods=model.methods, licence=model.licence, size_bytes=model.size)
+def model_message(model: ModelSpec, memory: int) -> engine_pb2.Model:
+    """The message of a model on this machine. memory: bytes on a GPU at least, 0 where not counted."""
+    return engine_pb2.Model(
+        name=model.name, methods=model.methods, licence=model.licence, size_bytes=model.size, memory_bytes=memory
+    )
+
+
+def final_message(final: Final) -> engine_pb2.Final:
+    """The message of the method for a final that was not chosen."""
+    return engine_pb2.Final(method=final.method, model=final.model, why=final.why, sure=final.sure)
 
 
 def _parameter_message(parameter: ParameterSpec) -> engine_pb2.Parameter:

@@ -95,11 +95,57 @@ def test_euler_loop_equals_diffusers_bit_for_bit(tiny_wan: Folders, layout: str,
     assert torch.equal((model.decode(x) / 2 + 0.5).clamp(0, 1), decoded)
 
 
+@pytest.mark.parametrize("layout", ["flf2v", "a14b"])
+def test_first_and_last_frame_equal_diffusers_bit_for_bit(tiny_wan: Folders, layout: str) -> None:
+    """The condition, what the image encoder sees of both, and what comes of it."""
+    folder = tiny_wan(layout)
+    model, theirs, shown = load(folder), pipeline_of(folder), pictures(2)
+    noise = noise_for(model)
+    first, last = clip(shown)[:1], clip(shown)[1:]
+    condition = model.condition(first, FRAMES, {FRAMES - 1: last})
+    _, expected = theirs.prepare_latents(
+        first, 1, model.layout.channels, HEIGHT, WIDTH, FRAMES, torch.float32, latents=noise, last_image=last
+    )
+    assert condition.latent is not None and torch.equal(condition.latent.transpose(1, 2), expected)
+    images = [PIL.Image.fromarray(picture) for picture in shown]
+    if layout == "flf2v":
+        assert condition.image is not None and torch.equal(condition.image, theirs.encode_image(images, "cpu"))
+    latents = theirs(
+        image=images[0],
+        last_image=images[1],
+        height=HEIGHT,
+        width=WIDTH,
+        num_frames=FRAMES,
+        num_inference_steps=2,
+        guidance_scale=1.0,
+        prompt_embeds=embeddings(5),
+        latents=noise.transpose(1, 2),
+        output_type="latent",
+    ).frames
+    x = flow.euler(model.velocity(condition, embeddings(5)), noise, theirs.scheduler.sigmas)
+    assert torch.equal(x.transpose(1, 2), latents)
+    alone = flow.euler(model.velocity(model.condition(first, FRAMES), embeddings(5)), noise, theirs.scheduler.sigmas)
+    assert torch.isfinite(alone).all() and not torch.equal(alone, x)  # of FLF2V, too
+
+
+def test_frame_inside_the_clip_has_its_own_mask_channel(tiny_wan: Folders) -> None:
+    """Frame f of a latent's four stands in channel (f - 1) % 4; the first frame in all of latent 0's."""
+    model, shown = load(tiny_wan("a14b")), clip(pictures(3))
+    latent = model.condition(shown[:1], FRAMES, {3: shown[1:2], 6: shown[2:]}).latent
+    assert latent is not None
+    given = latent[0, :, :4, 0, 0].tolist()
+    assert given == [[1, 1, 1, 1], [0, 0, 1, 0], [0, 1, 0, 0]]
+    clip_of = torch.zeros(FRAMES, *shown.shape[1:])
+    clip_of[[0, 3, 6]] = shown
+    assert torch.equal(latent[:, :, 4:], model.encode(clip_of))
+
+
 def test_vace_loop_equals_diffusers_bit_for_bit(tiny_wan: Folders) -> None:
     folder = tiny_wan("vace")
     model, theirs, shown, reference = load(folder), pipeline_of(folder), pictures(), pictures(1, seed=8)
     mask = np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8)
     mask[:, 8:20, 10:30] = 255
+    mask[:, 20:24, 10:30] = 100  # soft: kept in the clips, and seen in the mask's own channels
     noise = torch.cat([noise_for(model, 1, seed=4), noise_for(model)], dim=1)
     latents = theirs(
         prompt_embeds=embeddings(5),
@@ -116,7 +162,7 @@ def test_vace_loop_equals_diffusers_bit_for_bit(tiny_wan: Folders) -> None:
         output_type="latent",
     ).frames
 
-    control = model.control(clip(shown), torch.from_numpy(mask / np.float32(255))[:, None], clip(reference), 0.8)
+    control = model.control(clip(shown), (clip(mask[..., None]) + 1) / 2, clip(reference), 0.8)
     x = flow.euler(model.velocity(control, embeddings(5)), noise, theirs.scheduler.sigmas)
     assert torch.equal(x.transpose(1, 2), latents)  # the reference's own latents with them
 
@@ -139,6 +185,48 @@ def test_later_latents_touch_no_earlier_frames(tiny_wan: Folders) -> None:
     assert (difference[5:] > 0).all()
 
 
+def counted_latents(model: wan.WanModel) -> tuple[list[int], Callable[[], None]]:
+    """How many latents the decoder was given, call by call; and what ends the counting."""
+    seen: list[int] = []
+    hook = model.vae.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2]))
+    return seen, hook.remove
+
+
+@pytest.mark.parametrize("layout", ["i2v", "ti2v"])
+def test_frames_decoded_in_parts_equal_the_whole_clip(tiny_wan: Folders, layout: str) -> None:
+    """Bit for bit, two clips in turn, each latent decoded once; and again from the first one where that is needed."""
+    model = wan.WanModel(tiny_wan(layout), torch.device("cpu"), torch.float32)
+    clips = {name: noise_for(model, 17, seed) for seed, name in enumerate("ab")}
+    config = model.vae.config
+    mean, deviation = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (config.latents_mean, config.latents_std))
+    whole = {
+        name: model.vae.decode(latents.transpose(1, 2) / (1.0 / deviation) + mean).sample[0].transpose(0, 1)
+        for name, latents in clips.items()
+    }
+    seen, stop = counted_latents(model)
+    for places in ([1, 2, 3, 4], [8, 6, 7, 5], [13, 16]):
+        for name, latents in clips.items():
+            assert torch.equal(model.decode_frames(latents, places, name), whole[name][places])
+    assert len(seen) == 2 * 5
+    assert torch.equal(model.decode_frames(clips["a"], [3], "a"), whole["a"][3:4])
+    assert torch.equal(model.decode_frames(clips["a"], [2], "a"), whole["a"][2:3])  # before where it stands
+    assert len(seen) == 10 + 2 + 2
+    model.encode(clip(pictures(1)))  # other work has the device
+    assert torch.equal(model.decode_frames(clips["a"], [5], "a"), whole["a"][5:6])
+    assert len(seen) == 14 + 3
+    stop()
+
+
+def test_lack_of_memory_inside_a_clip_changes_nothing(tiny_wan: Folders) -> None:
+    model = wan.WanModel(tiny_wan("a14b"), torch.device("cpu"), torch.float32)
+    latents = noise_for(model)
+    expected = model.decode(latents)
+    assert torch.equal(model.decode_frames(latents, [0, 1], "clip"), expected[:2])
+    with failing(model.vae.decoder.conv_out, torch.OutOfMemoryError("CUDA out of memory."), {1}):
+        assert torch.equal(model.decode_frames(latents, [6, 8], "clip"), expected[[6, 8]])
+    assert len(model.notes) == 1
+
+
 @pytest.mark.parametrize("layout", ["i2v", "a14b"])
 def test_mask_of_the_condition_says_what_is_given(tiny_wan: Folders, layout: str) -> None:
     """1 is given, 0 is to be painted: the reverse of VACE's."""
@@ -149,6 +237,16 @@ def test_mask_of_the_condition_says_what_is_given(tiny_wan: Folders, layout: str
     assert torch.equal(latent[:, :1, 4:], model.encode(shown))
     grey = model.encode(torch.cat([shown, torch.zeros(FRAMES - 1, *shown.shape[1:])]))
     assert torch.equal(latent[:, :, 4:], grey)
+
+
+@pytest.mark.parametrize(("layout", "multiple"), [("i2v", 16), ("ti2v", 32)])
+def test_pictures_are_whole_tokens_and_the_vae_is_exact(tiny_wan: Folders, layout: str, multiple: int) -> None:
+    """In half precision the VAE alone stays in float32: its difference is what an edit is."""
+    assert models.video_shape(tiny_wan(layout)).multiple == multiple
+    model = wan.WanModel(tiny_wan(layout), torch.device("cpu"), torch.bfloat16)
+    assert {weight.dtype for weight in model.vae.parameters()} == {torch.float32}
+    assert model._experts["transformer"].dtype == torch.bfloat16
+    assert model.encode(clip(pictures(1))).dtype == model.decode(noise_for(model, 1)).dtype == torch.float32
 
 
 def test_prompt_has_the_length_that_networks_expect(tiny_wan: Folders) -> None:
@@ -315,6 +413,10 @@ def test_tiles_are_used_in_the_smallest_tier_alone(tiny_wan: Folders) -> None:
     assert not torch.equal(whole, tiled)
     assert (whole - tiled).abs().mean() < 0.1 * whole.std()
     assert torch.equal(model.encode(wide), whole)
+    expected = model.decode(whole)
+    with tier_of(model, "8 GB"):
+        tiled = model.decode(whole)
+    assert not torch.equal(expected, tiled) and (expected - tiled).abs().mean() < 0.1 * expected.std()
 
 
 def test_out_of_memory_goes_on_in_the_next_tier(tiny_wan: Folders) -> None:

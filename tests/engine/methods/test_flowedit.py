@@ -282,9 +282,9 @@ def test_next_window_starts_on_the_plate_and_the_edit(tiny_wan: Folders, monkeyp
     shown: list[torch.Tensor] = []
     original = wan.WanModel.condition
 
-    def spied(model: wan.WanModel, picture: torch.Tensor, frames: int) -> wan.Conditioning:
+    def spied(model: wan.WanModel, picture: torch.Tensor, *others: Any) -> wan.Conditioning:
         shown.append(picture)
-        return original(model, picture, frames)
+        return original(model, picture, *others)
 
     monkeypatch.setattr(wan.WanModel, "condition", spied)
     shot = Shot(tiny_wan("i2v"), 16, (0,))
@@ -296,6 +296,91 @@ def test_next_window_starts_on_the_plate_and_the_edit(tiny_wan: Folders, monkeyp
     assert same.float().mean() > 0.2  # around the edit
     assert not same[same.shape[0] // 2, same.shape[1] // 2]
     assert (painted - shown[0]).abs().max() > 0.1
+
+
+def conditions(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, torch.Tensor]]:
+    """The pictures that each condition was of, by their place in the window."""
+    shown: list[dict[int, torch.Tensor]] = []
+    original = wan.WanModel.condition
+
+    def spied(model: wan.WanModel, picture: torch.Tensor, frames: int, later: Any) -> wan.Conditioning:
+        shown.append({0: picture, **later})
+        return original(model, picture, frames, later)
+
+    monkeypatch.setattr(wan.WanModel, "condition", spied)
+    return shown
+
+
+@pytest.mark.parametrize("layout", ["a14b", "flf2v"])
+def test_window_between_keyframes_is_given_both(
+    tiny_wan: Folders, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    shown = conditions(monkeypatch)
+    shot = Shot(tiny_wan(layout), 9, (1, 7))
+    frames = shot.run(start="draft")
+    assert sorted(frames) == list(range(9))
+    between = next(stage for stage in shot.ran if stage.name == "edit" and stage.parameters.later == (6,))
+    assert between.parameters.window[0] == 1
+    assert len(between.inputs_of(flow_stages.latent_matte)) == 2 == len(between.inputs_of(method.encode_draft))
+    assert sum(stage.name == "edit" for stage in shot.ran) == 3  # this one, and one to each end of the shot
+    view = between.parameters.view
+    source, edited = next(pair for pair in itertools.pairwise(shown) if set(pair[0]) == {0, 6})
+    for place, number in ((0, 1), (6, 7)):
+        assert torch.equal(source[place], pictures.plate(shot, view, number))
+        assert torch.allclose(edited[place], pictures.keyframe(shot, view, f"key{number}"), atol=1e-4)
+        assert not torch.allclose(edited[place], source[place], atol=0.1)
+
+
+def test_unpainted_keyframes_between_return_the_plate(tiny_wan: Folders) -> None:
+    shot = Shot(tiny_wan("a14b"), 9, (1, 6, 8), edited=False)
+    shot.run_stages(shot.plan(matte="whole"), lambda stage: stage.name in ("prompt", "encode", "edit", "decode"))
+    edits = [stage for stage in shot.ran if stage.name == "edit"]
+    assert sorted(stage.parameters.later for stage in edits) == [
+        (2,),
+        (5, 7),
+        (7,),
+    ]  # the last of a window that turns at frame 0
+    assert all(not change.any() for change in shot.outputs("decode", "change"))
+
+
+def test_keyframes_are_blended_where_the_model_takes_one(tiny_wan: Folders) -> None:
+    for layout, edits in (("a14b", 1), ("i2v", 2), ("ti2v", 2)):
+        plan = Shot(tiny_wan(layout), 9, (0, 8)).plan()
+        assert sum(stage.name == "edit" for stage in plan) == edits
+    apart = Shot(tiny_wan("a14b"), 17, (0, 16)).plan()  # more than a window
+    assert sum(stage.name == "edit" for stage in apart) == 4
+
+
+def test_first_frames_come_before_the_window_is_decoded(tiny_wan: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each latent of a clip is decoded once, and the frames are those of the whole window."""
+    shot, whole = Shot(tiny_wan("i2v"), 9, (8,)), Shot(tiny_wan("i2v"), 9, (8,))
+    whole.run()
+    monkeypatch.setattr(flow_stages, "DECODED_LATENTS", 1)
+    plan = shot.plan()
+    published = [(stage.name, stage.frames) for stage in plan if stage.name in ("decode", "result")]
+    assert published == [(name, span) for span in ((4, 7), (0, 3)) for name in ("decode", "result")]
+    shot.kept = {stage.key: whole.kept[stage.key] for stage in plan if stage.key in whole.kept}
+    seen: list[int] = []
+    decoder = wan.load(shot.model, "wan").vae.decoder
+    hook = decoder.register_forward_pre_hook(lambda *_: seen.append(1))
+    frames = shot.run_stages(plan)
+    hook.remove()
+    assert sorted(frames) == list(range(8)) and len(seen) == 2 * 3
+    later, earlier = shot.outputs("decode", "change")
+    assert np.array_equal(np.concatenate([earlier, later]), *whole.outputs("decode", "change"))
+
+
+def test_no_stage_grows_with_the_shot(tiny_wan: Folders) -> None:
+    """Memory is flat in the shot's length: what each stage reads is of its window alone."""
+    most = []
+    for count in (40, 160):
+        shot = Shot(tiny_wan("a14b"), 2, ())
+        shot.plates = slides(2)[:1] * count
+        stages = method.plan(shot.info, refs((11, 13, count - 3)), FlowEditParameters(start="draft"), str(shot.model))
+        ours = [stage for stage in stages if stage.function.path.startswith("paintover_engine.methods.flow")]
+        assert {stage.name for stage in ours} == {"prompt", "encode", "latent_matte", "encode_draft", "edit", "decode"}
+        most.append([max(len(s.inputs) for s in ours), max(s.frames[1] - s.frames[0] for s in ours)])
+    assert most[0] == most[1]
 
 
 def test_model_of_another_kind_is_named(tiny_wan: Folders, tiny_svd: Path) -> None:

@@ -35,7 +35,7 @@ def paint() -> None:
 
 def propagate() -> None:
     """Carries the selected node's paintings through it."""
-    _begin(lambda: NodePropagation(panel.selected(), _tell))
+    _begin(lambda: NodePropagation(panel.selected(), _tell, method="best"))
 
 
 def stop() -> None:

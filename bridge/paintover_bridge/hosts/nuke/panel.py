@@ -29,8 +29,11 @@ class Panel(QtWidgets.QWidget):  # type: ignore[misc]
         super().__init__(parent)
         self.sessions: list[NodeCommand] = []
         self.method = QtWidgets.QComboBox()
-        self.method.addItem("draft")
-        self.method.setToolTip("What Propagate carries by; every save is carried by draft.")
+        self.method.addItems(["best", "draft"])
+        self.method.setToolTip(
+            "What Propagate carries by; every save is carried by draft. best: the best that this machine can run; the "
+            "line below tells which that is."
+        )
         self.paint = self._button("Paint this frame", self._paint, "Opens the selected node's frame in your editor.")
         self.propagate = self._button("Propagate", self._propagate, "Carries the node's paintings through it.")
         self.done = self._button("Done painting", self._stop, "Ends what runs; results that are there stay.")
@@ -105,7 +108,7 @@ class Panel(QtWidgets.QWidget):  # type: ignore[misc]
             ).stdout
             names = [json.loads(line)["name"] for line in listing.splitlines()]
         except (HostError, OSError, ValueError, KeyError):
-            return  # the draft is there already
+            return  # these two are there already
         in_main_thread(self._add_methods, names)
 
     def _add_methods(self, names: list[str]) -> None:

@@ -23,7 +23,7 @@ return {
   output = "",           -- a folder for results; "": "paintover" beside the clip's file
   editor = "",           -- the program that opens for painting; "": Paintover's own choice
   method = "draft",      -- what each save is carried by
-  final_method = "draft" -- what Propagate carries by
+  final_method = "best"  -- what Propagate carries by; "best": the best that this machine can run
 }
 """
 

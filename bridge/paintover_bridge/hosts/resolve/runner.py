@@ -108,6 +108,8 @@ class RequestRunner:
             given = request.given
             self.mailbox.remember_result(request, event["output"])
             self.mailbox.tell(request, "done", output=event["output"], first=given["first"], last=given["last"])
+        elif what == "note" and request.given.get("method") == "best":
+            notify(str(event.get("message")))  # which method that is
         elif what == "error":
             self.mailbox.tell(request, "error", message=event.get("message", "It failed."))
         elif what == "ended":

@@ -12,6 +12,7 @@ from pathlib import Path
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import protocol, publication, records
 from paintover_engine.jobs.entities import UNFINISHED, Job, JobFrame, JobSpec, JobState, StoredKeyframe
+from paintover_engine.jobs.finals import Finals
 from paintover_engine.jobs.kept import kept_frames
 from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
@@ -19,7 +20,7 @@ from paintover_engine.jobs.unsure import LOW_CONFIDENCE, UnsureRange, unsure_ran
 from paintover_engine.jobs.versions import next_version, remove_empty_folders, unversioned_path, version_path
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe_kind import KeyframeKind, check_corrected_frames
-from paintover_engine.methods.registry import find_method, read_parameters
+from paintover_engine.methods.registry import BEST, find_method, read_parameters
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,9 @@ log = logging.getLogger(__name__)
 class Jobs:
     """The jobs of the queue."""
 
-    def __init__(self, state: EngineState, shots: Shots) -> None:
+    def __init__(self, state: EngineState, shots: Shots, finals: Finals) -> None:
         self._state = state
+        self._finals = finals
         self._queue = state.queue
         self._shots = shots
         self._numbering = asyncio.Lock()  # from choosing a version's number until its job is queued
@@ -38,6 +40,7 @@ class Jobs:
     async def create(self, shot_id: str, spec: JobSpec, priority: int) -> Job:
         """Queues a job after checking all that can be checked before any work."""
         shot, info = await self._shots.probed(shot_id)
+        spec = await self._with_method(spec)
         await self._check_method(spec)
         keyframes = [self._queue.keyframe(name) for name in spec.keyframes] or self._queue.keyframes(shot.id)
         if any(keyframe.kind is not KeyframeKind.PAINT for keyframe in keyframes):
@@ -137,6 +140,7 @@ class Jobs:
     async def check(self, shot_id: str, spec: JobSpec) -> None:
         """Raises PaintoverError as `create` would for a job like this once its keyframes are there."""
         _, info = await self._shots.probed(shot_id)
+        spec = await self._with_method(spec)
         await self._check_method(spec)
         async with self._numbering:
             complete = self._next_version(spec) if spec.versioned else spec
@@ -163,6 +167,19 @@ class Jobs:
                 Code.INVALID_ARGUMENT, f"The method {method} has no plan to print: it chooses what fits when it starts."
             )
         return requirements
+
+    async def _with_method(self, spec: JobSpec) -> JobSpec:
+        """The spec with the best method that this machine can run, and its model, where it names `BEST`.
+
+        Raises PaintoverError where it names a model or parameters beside that: they are one method's."""
+        if spec.method != BEST:
+            return spec
+        if spec.model or spec.parameters:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT, "A model or parameters are for one method; name that instead of 'best'."
+            )
+        final = await self._finals.choose()
+        return dataclasses.replace(spec, method=final.method, model=final.model)
 
     async def _check_method(self, spec: JobSpec) -> None:
         """Raises PaintoverError for an unknown method, or for parameters or a model that it cannot use."""

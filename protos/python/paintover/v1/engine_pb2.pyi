@@ -94,6 +94,7 @@ class Engine(_message.Message):
     FOUND_MODELS_FIELD_NUMBER: _builtins.int
     WORKERS_ADDRESS_FIELD_NUMBER: _builtins.int
     WORKERS_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     protocol: _builtins.int
     """Raised when a client of an older number could misread an answer."""
@@ -120,6 +121,10 @@ class Engine(_message.Message):
     def found_models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
         """The same models with what there is to know of each."""
 
+    @_builtins.property
+    def final(self) -> Global___Final:
+        """What a job's method "best" is here."""
+
     def __init__(
         self,
         *,
@@ -136,14 +141,46 @@ class Engine(_message.Message):
         found_models: _abc.Iterable[Global___Model] | None = ...,
         workers_address: _builtins.str = ...,
         workers_fingerprint: _builtins.str = ...,
+        final: Global___Final | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["final", b"final"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_folder", b"data_folder", "data_folder_free_bytes", b"data_folder_free_bytes", "devices", b"devices", "found_models", b"found_models", "jobs_running", b"jobs_running", "jobs_waiting", b"jobs_waiting", "models", b"models", "notes", b"notes", "pid", b"pid", "protocol", b"protocol", "version", b"version", "workers_address", b"workers_address", "workers_fingerprint", b"workers_fingerprint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_folder", b"data_folder", "data_folder_free_bytes", b"data_folder_free_bytes", "devices", b"devices", "final", b"final", "found_models", b"found_models", "jobs_running", b"jobs_running", "jobs_waiting", b"jobs_waiting", "models", b"models", "notes", b"notes", "pid", b"pid", "protocol", b"protocol", "version", b"version", "workers_address", b"workers_address", "workers_fingerprint", b"workers_fingerprint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Engine: _TypeAlias = Engine  # noqa: Y015
+
+@_typing.final
+class Final(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    SURE_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    model: _builtins.str
+    """Empty where the method computes with none."""
+    why: _builtins.str
+    """One sentence: what it is, and why nothing better."""
+    sure: _builtins.bool
+    """False while GPUs are tried and models counted: it may become another."""
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        model: _builtins.str = ...,
+        why: _builtins.str = ...,
+        sure: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "model", b"model", "sure", b"sure", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Final: _TypeAlias = Final  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
@@ -153,12 +190,15 @@ class Model(_message.Message):
     METHODS_FIELD_NUMBER: _builtins.int
     LICENCE_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """As a job's `model` takes it."""
     licence: _builtins.str
     """"Apache 2.0"; "unknown" where its model card names none."""
     size_bytes: _builtins.int
     """Of the files that are read."""
+    memory_bytes: _builtins.int
+    """The least GPU memory that it works in, at the size it was trained on; 0: not counted, as where no GPU is."""
     @_builtins.property
     def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The methods that compute with it."""
@@ -170,10 +210,11 @@ class Model(_message.Message):
         methods: _abc.Iterable[_builtins.str] | None = ...,
         licence: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["licence", b"licence", "methods", b"methods", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["licence", b"licence", "memory_bytes", b"memory_bytes", "methods", b"methods", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

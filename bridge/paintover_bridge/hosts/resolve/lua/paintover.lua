@@ -70,7 +70,7 @@ end
 
 local function settings()
   local chosen = { bring = "take", finalize = false, follow_minutes = 120, output = "", method = "draft",
-                   final_method = "draft", editor = "" }
+                   final_method = "best", editor = "" }
   local chunk = loadfile(FOLDER .. "/settings.lua")
   local ok, given
   if chunk then ok, given = pcall(setfenv(chunk, {})) end
