@@ -28,8 +28,9 @@ _BINS = 6  # of brightness
 _ENOUGH = 60  # windows from which on a brightness counts
 _ENVELOPE = 0.2  # share of the windows that show grain alone
 _LOW = 0.83  # the variance at that share of windows with nothing but grain, as a share of their mean
-_CLEANEST = 0.05  # share of the paint by which it is told whether it has grain: the rest may be detail
-_LEAST = 0.7  # as `_LOW`, at that share
+_NEAR = (25, 25)  # pixels; the cleanest window in them tells whether paint has grain: the others may have detail
+_LEAST = 0.65  # as `_LOW`, of the one that varies least
+_CHANCE = 0.15  # what is missing by chance
 _CLIPPED = (0.02, 0.97)  # brightness beyond which a sample may be clipped
 _SEEN = 0.6 / 255  # standard deviation from which on grain is seen
 _STRONGEST = 0.06  # the same of the strongest grain there is; more is texture
@@ -50,17 +51,14 @@ class Grain:
 
         transmission: (h, w) 0..1, how much of the plate, and so of its grain, is in the paint already; where: (h, w),
         the pixels that it covers."""
-        some = np.s_[::_PITCH, ::_PITCH]
-        inside = where[some]
-        if inside.sum() < _ENOUGH:
+        if not where.any():
             return paint
         wanted = _looked_up(self.levels, _brightness(paint))
         through = transmission[..., None]
         frozen = _variance(_fine(paint)).mean(-1) / wanted.mean(-1) - transmission**2  # the keyframe's, or the brush's
-        missing = 1 - float(np.quantile(frozen[some][inside], _CLEANEST)) / _LEAST
-        if missing <= 0:
-            return paint
-        share = np.maximum(np.sqrt(np.clip(missing, 0, 1)) - through, 0)
+        cleanest = cv2.erode(np.where(where, np.minimum(frozen, 2), np.float32(2)), np.ones(_NEAR, np.uint8))
+        missing = 1 - cv2.blur(cleanest, _NEAR) / np.float32(_LEAST)
+        share = np.maximum(np.sqrt(np.clip((missing - _CHANCE) / (1 - _CHANCE), 0, 1))[..., None] - through, 0)
         return np.asarray(paint + share * np.sqrt(wanted) * self.unit, np.float32)
 
 
