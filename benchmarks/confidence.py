@@ -152,7 +152,7 @@ def chosen_cases(arguments: argparse.Namespace) -> Iterator[draft.BenchmarkCase]
     """The cases that the command line asks for."""
     cases = list(draft.scene_cases(854, 480))
     if arguments.davis:
-        cases += draft.davis_cases(Path(arguments.davis), quick=False)
+        cases += draft.davis_cases(Path(arguments.davis))
     for case in cases:
         chosen = not arguments.cases or case.name.startswith(tuple(arguments.cases))
         if chosen and len(case.keyframes) == 1 and not case.name.endswith("grade"):

@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--size", default="854x480", help="of rendered scenes")
     arguments = parser.parse_args()
     if arguments.davis:
-        cases = [case for case in draft.davis_cases(Path(arguments.davis), quick=True) if case.name.endswith(" hue")]
+        cases = list(draft.davis_cases(Path(arguments.davis), ("hue",), draft.QUICK_FRAMES))
     else:
         width, height = (int(side) for side in arguments.size.split("x"))
         cases = [case for case in draft.scene_cases(width, height) if case.name in (arguments.cases or SCENES)]

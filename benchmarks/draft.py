@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How good and how quick the draft method is, beside a plain chain of optical flow.
 
-    benchmarks/draft.py [--davis FOLDER] [--cases NAME ...] [--edits EDIT ...] [--quick] [--size 854x480]
-                        [--sheets FOLDER]
+    benchmarks/draft.py [--davis FOLDER] [--cases NAME ...] [--edits EDIT ...] [--frames N] [--quick]
+                        [--size 854x480] [--sheets FOLDER]
 
 The cases have an exact answer. Scenes are rendered (`paintover_evaluation.scenes`). From a folder of DAVIS
 sequences (SEQUENCE/frames/*.jpg and SEQUENCE/masks/*.png; also $PAINTOVER_DAVIS) it makes, with the masks, a hue
@@ -43,6 +43,7 @@ from paintover_evaluation.sheets import contact_sheet
 Frame = NDArray[np.uint8]
 EDITS = ("hue", "stripe", "grade", "hue x3")
 QUICK = ("mark", "glaze", "removal")
+QUICK_FRAMES = 16
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,12 @@ def scene_cases(width: int, height: int) -> Iterator[BenchmarkCase]:
         yield BenchmarkCase(scene.name, scene.length, (scene.keyframe,), frame, painted if scene.clean else None)
 
 
-def davis_cases(folder: Path, edits: Sequence[str], quick: bool) -> Iterator[BenchmarkCase]:
-    """Edits of every sequence in a folder."""
+def davis_cases(folder: Path, edits: Sequence[str] = EDITS, most: int = 10_000) -> Iterator[BenchmarkCase]:
+    """Edits of every sequence in a folder, of at most so many frames each."""
     for sequence in sorted(path for path in folder.iterdir() if (path / "frames").is_dir()):
         pictures = sorted((sequence / "frames").glob("*.jpg"))
         masks = [sequence / "masks" / f"{picture.stem}.png" for picture in pictures]
-        count = min(len(pictures), 16) if quick else len(pictures)
+        count = min(len(pictures), most)
         for edit in edits:
 
             def frame(number: int, edit=edit, pictures=pictures, masks=masks) -> tuple[Frame, Frame]:
@@ -239,6 +240,7 @@ def main() -> None:
     parser.add_argument("--davis", type=Path, default=os.environ.get("PAINTOVER_DAVIS"))
     parser.add_argument("--cases", nargs="+", default=[], help="only cases whose name begins so")
     parser.add_argument("--edits", nargs="+", default=EDITS, choices=EDITS, help="of the sequences")
+    parser.add_argument("--frames", type=int, default=10_000, help="of each sequence at most")
     parser.add_argument("--quick", action="store_true", help="three scenes, and 16 frames of the sequences")
     parser.add_argument("--size", default="854x480", help="of the rendered scenes")
     parser.add_argument("--sheets", type=Path, help="a folder for contact sheets")
@@ -246,7 +248,8 @@ def main() -> None:
     width, height = map(int, arguments.size.split("x"))
     cases = [case for case in scene_cases(width, height) if not arguments.quick or case.name in QUICK]
     if arguments.davis:
-        cases += davis_cases(Path(arguments.davis), arguments.edits, arguments.quick)
+        most = QUICK_FRAMES if arguments.quick else arguments.frames
+        cases += davis_cases(Path(arguments.davis), arguments.edits, most)
     if arguments.cases:
         cases = [case for case in cases if case.name.startswith(tuple(arguments.cases))]
     titles = (

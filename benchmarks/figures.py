@@ -21,3 +21,12 @@ def cell(values: Sequence[float | None], digits: int = 2) -> str:
         return "NaN" if known else ""
     error = statistics.stdev(known) / len(known) ** 0.5 if len(known) > 1 else 0.0
     return f"{statistics.fmean(known):.{digits}f} ± {error:.{digits}f}"
+
+
+def difference(base: Sequence[float], other: Sequence[float], digits: int = 2) -> str:
+    """Mean of what `other` has more, clip by clip, and two standard errors of it; bold where it is beyond them."""
+    apart = np.subtract(other, base)
+    mean = float(apart.mean())
+    error = 2 * float(apart.std(ddof=1)) / len(apart) ** 0.5 if len(apart) > 1 else float("nan")
+    text = f"{mean:+.{digits}f} ± {error:.{digits}f}"
+    return f"**{text}**" if abs(mean) > error else text

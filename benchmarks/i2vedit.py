@@ -7,11 +7,13 @@
     python benchmarks/i2vedit.py flat       # how Gaussian the inverted latents of flat backgrounds are
 
     --model FOLDER (the shipped small model)  --clips 6  --steps 25  --training-steps 60  --kind recolour|mark  --seed 1
+    --world clips|motions (of the shipped model or of the proof model, `training/README.md`; there held-out motions)
 
-Columns, all means over clips with their standard errors, the given first frame left out: `explained`, of the edit in
-the last frame (1: the truth, 0: the source returned); `inside` and `outside`, PSNR in dB in and out of the true region
-of the edit; `motion`, the mean distance in pixels between the middle of what stands out from the background and where
-it truly is; `unedited`, PSNR of the same procedure told to change nothing, against the source.
+Columns, all means over clips with their standard errors, the given first frame left out; below a table what every row
+has more than the first, clip by clip, with two standard errors, bold where it is beyond them: `explained`, of the edit
+in the last frame (1: the truth, 0: the source returned); `inside` and `outside`, PSNR in dB in and out of the true
+region of the edit; `motion`, the mean distance in pixels between the middle of what stands out from the background and
+where it truly is; `unedited`, PSNR of the same procedure told to change nothing, against the source.
 """
 
 from __future__ import annotations
@@ -29,9 +31,13 @@ from numpy.typing import NDArray
 from paintover_engine.diffusion import i2vedit, lora, models, sarp, svd, training
 from paintover_engine.diffusion.blending import anchored
 from paintover_engine.diffusion.schedule import initial_scale
+from paintover_evaluation import motions
 from paintover_evaluation.clips import Background, ClipCase, explained, random_case
 
 Video = NDArray[np.float32]  # (F, H, W, 3), 0..1
+Case = ClipCase | motions.MotionCase
+HELD_OUT: tuple[motions.Motion, ...] = ("fast", "circling")
+COLUMNS = ("explained", "inside", "outside", "motion", "unedited")
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--training-steps", type=int, default=60)
     parser.add_argument("--kind", default="recolour", choices=("recolour", "mark"))
+    parser.add_argument("--world", default="clips", choices=("clips", "motions"))
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -81,10 +88,14 @@ def main() -> None:
         svd.load(models.locate(arguments.model, "svd").path, "cpu"), arguments.steps, arguments.training_steps
     )
     rng = np.random.default_rng(arguments.seed)
+    cases: list[Case]
+    if arguments.world == "motions":
+        cases = [motions.random_case(rng, HELD_OUT[n % 2]) for n in range(arguments.clips)]
+    else:
+        cases = [random_case(rng, arguments.kind) for _ in range(arguments.clips)]
     if arguments.table == "flat":
-        flat(bench, rng, arguments.clips)
+        flat(bench, cases)
         return
-    cases = [random_case(rng, arguments.kind) for _ in range(arguments.clips)]
     if arguments.table == "windows":
         windows(bench, cases)
     else:
@@ -137,7 +148,7 @@ class Bench:
             first=first, sigmas=self.sigmas,
         )  # fmt: skip
 
-    def paint(self, case: ClipCase, variant: Variant) -> tuple[Video, Video]:
+    def paint(self, case: Case, variant: Variant) -> tuple[Video, Video]:
         """The clip with its edit, and with none, by the same procedure."""
         with lora.Adapters(self.model.unet, placement=variant.placement) as adapters:
             self.train(adapters, case.source, variant)
@@ -155,37 +166,45 @@ class Bench:
         return decoded.permute(0, 2, 3, 1).clamp(0, 1).numpy()
 
 
-def compare(bench: Bench, cases: list[ClipCase], variants: Iterable[Variant]) -> None:
+def compare(bench: Bench, cases: list[Case], variants: Iterable[Variant]) -> None:
     """One row a variant."""
-    print("| | explained | inside | outside | motion | unedited | seconds a clip |\n|---|---|---|---|---|---|---|")
-    rows: list[tuple[str, list[Video]]] = [
+    print("| | " + " | ".join(COLUMNS) + " | seconds a clip |\n|---|---|---|---|---|---|---|")
+    controls: list[tuple[str, list[Video]]] = [
         ("source returned", [case.source for case in cases]),
         ("the VAE's ceiling", [bench.video(bench.model.encode(tensor(case.truth))) for case in cases]),
     ]
-    for name, videos in rows:
-        print(f"| {name} | {measures(cases, videos)} | | |", flush=True)
+    for name, videos in controls:
+        print(f"| {name} | {_cells(measures(cases, videos))} | | |", flush=True)
+    rows: dict[str, list[list[float]]] = {}
     for variant in variants:
         started = time.perf_counter()
         pairs = [bench.paint(case, variant) for case in cases]
         seconds = (time.perf_counter() - started) / len(cases)
         unedited = [psnr(same, case.source) for (_, same), case in zip(pairs, cases, strict=True)]
-        painted = measures(cases, [video for video, _ in pairs])
-        print(f"| {variant.name} | {painted} | {figures.cell(unedited)} | {seconds:.1f} |", flush=True)
+        rows[variant.name] = [*measures(cases, [video for video, _ in pairs]), unedited]
+        print(f"| {variant.name} | {_cells(rows[variant.name])} | {seconds:.1f} |", flush=True)
+    (first, base), *others = rows.items()
+    print(f"\n| more than {first} | " + " | ".join(COLUMNS) + " |\n|---|---|---|---|---|---|")
+    for name, columns in others:
+        print(f"| {name} | " + " | ".join(map(figures.difference, base, columns)) + " |", flush=True)
 
 
-def measures(cases: list[ClipCase], videos: list[Video]) -> str:
+def _cells(columns: list[list[float]]) -> str:
+    return " | ".join(figures.cell(column) for column in columns)
+
+
+def measures(cases: list[Case], videos: list[Video]) -> list[list[float]]:
     """Columns: explained, inside, outside, motion."""
     pairs = list(zip(videos, cases, strict=True))
-    columns = (
+    return [
         [explained(video, case) for video, case in pairs],
         [psnr(video, case.truth, case.region) for video, case in pairs],
         [psnr(video, case.truth, ~case.region) for video, case in pairs],
         [motion(video, case) for video, case in pairs],
-    )
-    return " | ".join(figures.cell(column) for column in columns)
+    ]
 
 
-def windows(bench: Bench, cases: list[ClipCase], count: int = 9) -> None:
+def windows(bench: Bench, cases: list[Case], count: int = 9) -> None:
     """A shot that goes back and forth through a clip, window by window, each told the last frame of the one before: all
     of it as it was painted, as in the paper, or around the edit the source's own."""
     print("Explained of the edit in each window's last frame, and outside: PSNR there, by window")
@@ -196,14 +215,24 @@ def windows(bench: Bench, cases: list[ClipCase], count: int = 9) -> None:
         ("as in the paper", True, False),
         ("without skip-interval attention", False, False),
     )
+    declines: dict[str, NDArray[np.float64]] = {}
     for name, follows, anchors in ways:
         scores = np.array([chain(bench, case, count, follows, anchors) for case in cases])  # (clips, windows, 2)
         for index, what in enumerate(("explained", "outside")):
             cells = " | ".join(figures.cell(list(scores[:, n, index])) for n in range(count))
             print(f"| {name}: {what} | {cells} |", flush=True)
+        centred = np.arange(count) - (count - 1) / 2
+        declines[name] = (centred[:, None] * scores).sum(1) / np.square(centred).sum()  # least squares, (clips, 2)
+    print("\n| change a window | explained | outside, dB |\n|---|---|---|")
+    for name, slopes in declines.items():
+        print(f"| {name} | " + " | ".join(figures.cell(list(column), 3) for column in slopes.T) + " |")
+    *others, (least, base) = declines.items()
+    for name, slopes in others:
+        cells = " | ".join(figures.difference(list(a), list(b), 3) for a, b in zip(base.T, slopes.T, strict=True))
+        print(f"| {name}, more than {least} | {cells} |", flush=True)
 
 
-def chain(bench: Bench, case: ClipCase, count: int, follows: bool, anchors: bool) -> list[tuple[float, float]]:
+def chain(bench: Bench, case: Case, count: int, follows: bool, anchors: bool) -> list[tuple[float, float]]:
     """(explained, outside) of each window of one shot."""
     variant, scores = Variant("all parts"), []
     condition = bench.condition(tensor(case.truth[:1]), variant)
@@ -238,35 +267,48 @@ def chain(bench: Bench, case: ClipCase, count: int, follows: bool, anchors: bool
     return scores
 
 
-def explained_at(out: Video, case: ClipCase, region: NDArray[np.bool_], frame: int = -1) -> float:
+def explained_at(out: Video, case: Case, region: NDArray[np.bool_], frame: int = -1) -> float:
     """`evaluate.clips.explained` with a region given."""
     here = region[frame]
     error = np.square(out[frame][here] - case.truth[frame][here]).sum()
     return float(1 - error / np.square(case.source[frame][here] - case.truth[frame][here]).sum())
 
 
-def flat(bench: Bench, rng: np.random.Generator, clips: int) -> None:
-    """A² of inverted latents, whose number is the same in both columns; smaller is nearer to normal."""
-    print("| background | values | without | with perturbation | noise itself |\n|---|---|---|---|---|")
-    size = 0
-    for name, colour in (("white", (1.0, 1.0, 1.0)), ("grey", (0.5, 0.5, 0.5)), ("as it is", None)):
+def flat(bench: Bench, cases: list[Case]) -> None:
+    """A² of inverted latents, whose number is the same in all columns; smaller is nearer to normal."""
+    print(
+        "| background | values | without | with perturbation | with, more | noise itself |\n|---|---|---|---|---|---|"
+    )
+    for name, videos in backgrounds(cases).items():
         found: dict[bool, list[float]] = {False: [], True: []}
-        for _ in range(clips):
-            clip = random_case(rng, "recolour").clip
-            if colour:
-                clip = dataclasses.replace(clip, background=Background(colour, colour, 0.0))
+        size = 0
+        for video in videos:
             for perturbed in found:
-                states = bench.source(clip.render(), Variant("", perturbed=perturbed)).states
+                states = bench.source(video, Variant("", perturbed=perturbed)).states
                 found[perturbed].append(sarp.anderson_darling(states[0] / initial_scale(bench.sigmas[0])))
                 size = states[0].numel()
-        noise = [sarp.anderson_darling(torch.randn(size)) for _ in range(clips)]
-        cells = [figures.cell(values) for values in (found[False], found[True], noise)]
-        print(f"| {name} | {size} | " + " | ".join(cells) + " |", flush=True)
+        noise = [sarp.anderson_darling(torch.randn(size)) for _ in cases]
+        cells = [figures.cell(found[False]), figures.cell(found[True]), figures.difference(found[False], found[True])]
+        print(f"| {name} | {size} | " + " | ".join([*cells, figures.cell(noise)]) + " |", flush=True)
 
 
-def motion(video: Video, case: ClipCase) -> float:
+def backgrounds(cases: list[Case]) -> dict[str, list[Video]]:
+    """Each clip before plain backgrounds, and as it is."""
+    found: dict[str, list[Video]] = {}
+    for case in cases:
+        if isinstance(case, motions.MotionCase):
+            found.setdefault("plain", []).append(case.clip.flattened().render())
+        else:
+            for name, colour in (("white", (1.0, 1.0, 1.0)), ("grey", (0.5, 0.5, 0.5))):
+                clip = dataclasses.replace(case.clip, background=Background(colour, colour, 0.0))
+                found.setdefault(name, []).append(clip.render())
+        found.setdefault("as it is", []).append(case.source)
+    return found
+
+
+def motion(video: Video, case: Case) -> float:
     """Mean distance in pixels of the middle of what stands out from the background from where it truly is."""
-    plate = case.clip.plate()
+    plate = case.erased
     return float(
         np.mean([np.hypot(*np.subtract(middle(out, back), middle(truth, back)))
                  for out, truth, back in zip(video[1:], case.truth[1:], plate[1:], strict=True)])

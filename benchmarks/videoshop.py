@@ -3,11 +3,12 @@
 
     benchmarks/videoshop.py [--model NAME] [--clips 16] [--seed 90000] [tables …]
 
-Tables: parts (every ablation, with controls), curve (over the topmost noise level and guidance), lines (how straight
-the paths from latents to noise are), cost (UNet evaluations, time, memory), memory (of Stable Video Diffusion at full
-size, tier by tier, from its shapes). All but the last are of the model given, on clips that it was not trained on
-(`paintover_evaluation.clips`, seeds from --seed on); half have their sprite recoloured, half marked. Figures are
-means over the clips with the standard error of that mean. Frame 0, which is given, is left out.
+Tables: parts (every ablation, with controls), claims (what the paper claims, as differences clip by clip), curve (over
+the topmost noise level and guidance), lines (how straight the paths from latents to noise are), cost (UNet evaluations,
+time, memory), memory (of Stable Video Diffusion at full size, tier by tier, from its shapes). All but the last are of
+the model given, on clips that it was not trained on (`paintover_evaluation.clips`, or .motions with --world motions;
+seeds from --seed on); half have their sprite recoloured, half marked. Figures are means over the clips with the
+standard error of that mean. Frame 0, which is given, is left out.
 
     recon      PSNR of the clip repainted from its own, unedited first frame, dB
     psnr       PSNR of the edited clip, dB; out: outside the true edit; ssim: its mean structural similarity
@@ -34,7 +35,7 @@ import cv2
 import numpy as np
 import torch
 from clip_job import ClipJob, Video
-from figures import cell, psnr
+from figures import cell, difference, psnr
 from numpy.typing import NDArray
 from paintover_engine.diffusion import memory, models, schedule, svd
 from paintover_engine.diffusion import videoshop as algorithm
@@ -43,8 +44,10 @@ from paintover_engine.errors import PaintoverError
 from paintover_engine.methods import videoshop
 from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.stage import KeyframeRef, Stage
+from paintover_evaluation import motions
 from paintover_evaluation.clips import ClipCase, EditKind, SpriteClip, explained, random_case
 
+Case = ClipCase | motions.MotionCase
 KINDS: tuple[EditKind, ...] = ("recolour", "mark")
 
 PAPER = {"normalisation": "channel", "rescaling": "match", "condition": "code"}
@@ -76,6 +79,16 @@ QUICK = (
     "the model's defaults", "Σ = 1, the paper's", "no extrapolation (naive)", "no inversion (noise added)",
     "the paper's normalisation, rescaling, condition", "D3: consistent condition", "none of the three",
 )  # fmt: skip
+CLAIMS = (
+    ("Σ = 1, the paper's", "no extrapolation (naive)"),
+    ("the model's defaults", "no extrapolation (naive)"),
+    ("the model's defaults", "Σ = 0, random first step"),
+    ("the model's defaults", "no inversion (noise added)"),
+    ("the model's defaults", "SVD without the source"),
+    ("the paper's normalisation, rescaling, condition", "of these, no normalisation"),
+    ("the paper's normalisation, rescaling, condition", "no rescaling"),
+)
+"""Of each pair the paper claims that the first is better."""
 STRENGTHS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 GUIDANCES = (1.0, 1.5, 2.0, 4.0)
 
@@ -118,12 +131,12 @@ class Figures:
     psnr: float
     out: float
     ssim: float
-    motion: float
+    motion: float | None
     recolour: float | None
     mark: float | None
 
 
-def figures(case: ClipCase, result: Video, recon: Video | None) -> Figures:
+def figures(case: Case, result: Video, recon: Video | None) -> Figures:
     """A result's figures. recon: what came of the clip's own first frame."""
     fraction = explained(result, case)
     return Figures(
@@ -131,7 +144,7 @@ def figures(case: ClipCase, result: Video, recon: Video | None) -> Figures:
         psnr=psnr(result[1:] - case.truth[1:]),
         out=psnr((result - case.truth)[1:][~case.region[1:]]),
         ssim=float(np.mean([ssim(*pair) for pair in zip(result[1:], case.truth[1:], strict=True)])),
-        motion=motion_error(result, case.clip),
+        motion=motion_error(result, case.clip) if isinstance(case, ClipCase) else None,
         recolour=fraction if case.kind == "recolour" else None,
         mark=fraction if case.kind == "mark" else None,
     )
@@ -189,11 +202,12 @@ def row(name: str, found: Sequence[Figures]) -> None:
 # The tables.
 
 
-def cases(count: int, seed: int) -> list[tuple[ClipCase, VideoshopShot, VideoshopShot]]:
+def cases(count: int, seed: int, world: str = "clips") -> list[tuple[Case, VideoshopShot, VideoshopShot]]:
     """Cases with the shot as it is edited, and as it is repainted without an edit."""
-    cases = []
+    cases: list[tuple[Case, VideoshopShot, VideoshopShot]] = []
     for n in range(count):
-        case = random_case(np.random.default_rng(seed + n), KINDS[n % 2])
+        rng = np.random.default_rng(seed + n)
+        case = motions.random_case(rng) if world == "motions" else random_case(rng, KINDS[n % 2])
         outputs: dict[str, Mapping[str, NDArray[Any]]] = {}
         cases.append(
             (case, *(VideoshopShot(f"clip {seed + n}", case.source, v[0], outputs) for v in (case.truth, case.source)))
@@ -201,10 +215,10 @@ def cases(count: int, seed: int) -> list[tuple[ClipCase, VideoshopShot, Videosho
     return cases
 
 
-def parts(model: str, held: Sequence[tuple[ClipCase, VideoshopShot, VideoshopShot]], quick: bool) -> None:
+def parts(model: str, held: Sequence[tuple[Case, VideoshopShot, VideoshopShot]], quick: bool) -> None:
     """Every ablation, after the controls that need no model."""
     header("controls")
-    controls: dict[str, Callable[[ClipCase], Video]] = {
+    controls: dict[str, Callable[[Case], Video]] = {
         "the source returned": lambda case: case.source,
         "the sprite erased": lambda case: case.erased,
         "grey": lambda case: np.full_like(case.source, 0.5),
@@ -224,12 +238,32 @@ def parts(model: str, held: Sequence[tuple[ClipCase, VideoshopShot, VideoshopSho
         print(f"\nWithout a threshold: {error.message}")
 
 
-def judged(model: str, case: ClipCase, edited: VideoshopShot, plain: VideoshopShot, **parameters: Any) -> Figures:
+def claims(model: str, held: Sequence[tuple[Case, VideoshopShot, VideoshopShot]]) -> None:
+    """What the first of each pair has more than the second, clip by clip, with two standard errors."""
+    names = dict.fromkeys(name for pair in CLAIMS for name in pair)
+    rows = {name: [judged(model, *one, **PARTS[name]) for one in held] for name in names}
+    header("Videoshop")
+    for name, found in rows.items():
+        row(name, found)
+    columns: dict[str, Callable[[Figures], float]] = {
+        "recon": lambda found: found.recon or 0.0,
+        "psnr": lambda found: found.psnr,
+        "out": lambda found: found.out,
+        "ssim": lambda found: found.ssim,
+        "explained": lambda found: found.recolour or found.mark or 0.0,
+    }
+    print("\n| more than | | " + " | ".join(columns) + " |\n|---|---" + "|---" * len(columns) + "|")
+    for first, second in CLAIMS:
+        cells = [difference(*([of(f) for f in rows[name]] for name in (second, first)), 3) for of in columns.values()]
+        print(f"| {second} | {first} | " + " | ".join(cells) + " |")
+
+
+def judged(model: str, case: Case, edited: VideoshopShot, plain: VideoshopShot, **parameters: Any) -> Figures:
     """The figures of one case under some parameters."""
     return figures(case, edited.repainted(model, **parameters), plain.repainted(model, **parameters))
 
 
-def curve(model: str, held: Sequence[tuple[ClipCase, VideoshopShot, VideoshopShot]], quick: bool) -> None:
+def curve(model: str, held: Sequence[tuple[Case, VideoshopShot, VideoshopShot]], quick: bool) -> None:
     """Over the topmost noise level and guidance."""
     header("strength, Σ top, guidance")
     for strength, guidance in itertools.product(STRENGTHS[quick :: 1 + quick], GUIDANCES[:: 1 + quick]):
@@ -238,7 +272,7 @@ def curve(model: str, held: Sequence[tuple[ClipCase, VideoshopShot, VideoshopSho
         row(f"{strength}, {top:.3g}, {guidance}", found)
 
 
-def lines(model: str, held: Sequence[tuple[ClipCase, VideoshopShot, VideoshopShot]]) -> None:
+def lines(model: str, held: Sequence[tuple[Case, VideoshopShot, VideoshopShot]]) -> None:
     """Cosines of neighbouring steps of the inversion, which extrapolation takes to be near 1."""
     loaded = svd.load(models.locate(model, "svd").path)
     sigmas = loaded.config.sigmas(25)[schedule.start_index(25, 0.55) :]
@@ -259,7 +293,7 @@ def lines(model: str, held: Sequence[tuple[ClipCase, VideoshopShot, VideoshopSho
         print(f"| {float(level):.4g} | {cell(cosines, digits=4)} |")
 
 
-def cost(model: str, held: Sequence[tuple[ClipCase, VideoshopShot, VideoshopShot]]) -> None:
+def cost(model: str, held: Sequence[tuple[Case, VideoshopShot, VideoshopShot]]) -> None:
     """UNet evaluations of an edit, and its time in forward passes of one item, the VAE's work included."""
     loaded = svd.load(models.locate(model, "svd").path)
     items: list[int] = []
@@ -287,7 +321,7 @@ def cost(model: str, held: Sequence[tuple[ClipCase, VideoshopShot, VideoshopShot
         print(f"Peak memory of the GPU: {torch.cuda.max_memory_allocated() / 1e9:.2f} GB.")
 
 
-def forward_seconds(model: svd.VideoModel, case: ClipCase) -> float:
+def forward_seconds(model: svd.VideoModel, case: Case) -> float:
     """Seconds of one item through the network, the median of 15."""
     frames = torch.from_numpy(case.source).permute(0, 3, 1, 2) * 2 - 1
     x, denoiser = model.encode(frames), model.denoiser(model.condition(frames[:1], noise_aug=0.02))
@@ -344,7 +378,7 @@ def sizes() -> None:
         print(f"| {tier.name} | {tier.offload} | {tier.batched} | {tier.decode_frames} | {peak:.1f} |")
 
 
-def held_still(case: ClipCase) -> Video:
+def held_still(case: Case) -> Video:
     """The first frame's change left where it is."""
     change = case.truth[0] - case.source[0]
     return np.clip(case.source + change, 0, 1)
@@ -358,7 +392,7 @@ def through_vae(name: str, video: Video) -> Video:
     return decoded.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
 
 
-TABLES = ("parts", "curve", "lines", "cost", "memory")
+TABLES = ("parts", "claims", "curve", "lines", "cost", "memory")
 
 
 def main() -> None:
@@ -367,13 +401,15 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", choices=[*TABLES, []], help="[default: all]")
     parser.add_argument("--model", default="small-svd")
     parser.add_argument("--clips", type=int, default=16, metavar="N")
+    parser.add_argument("--world", default="clips", choices=("clips", "motions"))
     parser.add_argument("--seed", type=int, default=90000)
     parser.add_argument("--quick", action="store_true", help="fewer rows of the first two tables")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    held = cases(given.clips, given.seed)
+    held = cases(given.clips, given.seed, given.world)
     tables: dict[str, Callable[[], None]] = {
         "parts": lambda: parts(given.model, held, given.quick),
+        "claims": lambda: claims(given.model, held),
         "curve": lambda: curve(given.model, held, given.quick),
         "lines": lambda: lines(given.model, held),
         "cost": lambda: cost(given.model, held),

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from clip_job import ClipJob, Video
-from figures import cell, psnr
+from figures import cell, difference, psnr
 from numpy.typing import NDArray
 from paintover_engine.compose.detail import Framing
 from paintover_engine.diffusion import svgd
@@ -55,6 +55,7 @@ MAIN: dict[str, dict[str, Any]] = {
     "without both, from pure noise": {"sampling": "plain", "consistency": "none", "strength": 1.0},
 }
 PARTS: dict[str, dict[str, Any]] = {
+    "VP4": {},
     "source branch: region (one pass)": {"branches": "region"},
     "source branch: same grid, empty prompt": {"branches": "same"},
     "prompt: literal (P-A)": {"prompt": "literal"},
@@ -123,9 +124,11 @@ def scores(clip: Clip, out: Video) -> dict[str, float]:
     """The figures of one clip, the keyframe left out."""
     error, was = (out - clip.truth)[1:], (clip.source - clip.truth)[1:]
     inside, outside = clip.region[1:] > 0.5, clip.region[1:] == 0
+    explained = float(1 - (error[inside] ** 2).sum() / (was[inside] ** 2).sum())
     found = {
         "psnr": psnr(error, LEAST),
-        clip.kind.name.lower(): float(1 - (error[inside] ** 2).sum() / (was[inside] ** 2).sum()),
+        "edit": explained,
+        clip.kind.name.lower(): explained,
         "flicker": float(255 * np.abs(np.diff(error, axis=0)).mean()),
     }
     if outside.any():
@@ -150,10 +153,12 @@ def table(title: str, rows: Mapping[str, Mapping[str, Any]], shots: Sequence[Cli
     returned = [scores(clip, clip.source) for clip in shots]
     cells = _cells(returned)
     print("| the source returned | " + " | ".join(cells) + " | 0 |", flush=True)
-    print("\nclip by clip\n| | against | psnr | out | flicker |\n| --- | --- | --- | --- | --- |")
+    columns = ("psnr", "out", "edit", "flicker")
+    print("\nmore, clip by clip, with two standard errors\n| | than | " + " | ".join(columns) + " |")
+    print("|" + " --- |" * (len(columns) + 2))
     names = list(by_variant)
     for base, name in [(base, name) for place, base in enumerate(names[:2]) for name in names[place + 1 :]]:
-        cells = [_paired(by_variant[base], by_variant[name], column) for column in ("psnr", "out", "flicker")]
+        cells = [_paired(by_variant[base], by_variant[name], column) for column in columns]
         print(f"| {name} | {base} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -162,9 +167,9 @@ def _cells(found: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def _paired(first: Sequence[Mapping[str, float]], found: Sequence[Mapping[str, float]], column: str) -> str:
-    """The mean difference from the first row, clip by clip."""
-    pairs = zip(first, found, strict=True)
-    return cell([b[column] - a[column] for a, b in pairs if column in a and column in b])
+    """How much more than the first row, clip by clip."""
+    pairs = [(a[column], b[column]) for a, b in zip(first, found, strict=True) if column in a and column in b]
+    return difference([a for a, _ in pairs], [b for _, b in pairs]) if pairs else ""
 
 
 def toy() -> None:

@@ -324,7 +324,7 @@ class PaintSession:
         for unsure in job.unsure:
             self._output.say(f"Not sure at {range_in_words(unsure)}.")
         if job.suggested_keyframes:
-            self._output.say(f"Least sure at frame {job.suggested_keyframes[0]}: paint that one too.")
+            self._output.say(f"Paint frame {job.suggested_keyframes[0]} next.")
         self._export_draft(job)
 
     def _export_draft(self, job: job_pb2.Job) -> None:

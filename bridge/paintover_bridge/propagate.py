@@ -242,7 +242,7 @@ def report_end(job: job_pb2.Job, output: CommandOutput) -> int:
         output.say(f"Not sure at {range_in_words(unsure)}.")
     if job.suggested_keyframes:
         frame = job.suggested_keyframes[0]
-        output.say(f"Least sure at frame {frame}: paint that one next and add --keyframe {frame}=IMAGE.")
+        output.say(f"Paint frame {frame} next, and add --keyframe {frame}=IMAGE.")
     return OK
 
 

@@ -98,9 +98,22 @@ class MotionClip:
         """The true result of an edit of the first sprite's look: same motion, same grain."""
         return replace(self, sprites=(replace(self.sprites[0], texture=texture), *self.sprites[1:]))
 
+    def without_first(self) -> MotionClip:
+        """The clip without its first sprite."""
+        return replace(self, sprites=self.sprites[1:])
+
     def without_grain(self) -> MotionClip:
         """The clip as a renderer without grain gives it: flat areas are flat."""
         return replace(self, grain=0.0)
+
+    def flattened(self) -> MotionClip:
+        """The clip in plain colours and without grain."""
+
+        def plain(texture: Texture) -> Texture:
+            return replace(texture, tints=0 * texture.tints)
+
+        sprites = tuple(replace(sprite, texture=plain(sprite.texture)) for sprite in self.sprites)
+        return replace(self.without_grain(), background=plain(self.background), sprites=sprites)
 
     def matte(self) -> Picture:
         """Where the first sprite is seen, (F, H, W), 0..1."""
@@ -150,6 +163,39 @@ def random_clip(rng: np.random.Generator, motion: Motion = "straight", contrast:
         grain=rng.uniform(*GRAIN) / 255,
         noise_seed=int(rng.integers(2**31)),
     )
+
+
+@dataclass(frozen=True)
+class MotionCase:
+    """A clip, another look of its first sprite, and the truth: (F, H, W, 3), sRGB 0..1. What `clips.ClipCase` is in its
+    world."""
+
+    clip: MotionClip
+    source: Picture
+    truth: Picture
+    kind: Literal["recolour"] = "recolour"
+
+    @property
+    def region(self) -> NDArray[np.bool_]:
+        """Where the two differ, (F, H, W)."""
+        changed: NDArray[np.bool_] = abs(self.truth - self.source).max(axis=-1) > 0.02
+        return changed
+
+    @property
+    def erased(self) -> Picture:
+        """A control that no method should be praised for: the clip without its sprite."""
+        return self.clip.without_first().render()
+
+
+def random_case(rng: np.random.Generator, motion: Motion = "straight") -> MotionCase:
+    """A clip whose first sprite gets a plainly different look, and fills 8 % of the first and of the last frame."""
+    while True:
+        clip = random_clip(rng, motion)
+        truth = clip.with_look(random_texture(rng, 1.0))
+        case = MotionCase(clip, clip.render(), truth.render())
+        seen = case.region.mean(axis=(1, 2))
+        if min(seen[0], seen[-1]) >= 0.08 and abs(case.truth - case.source)[case.region].mean() > 0.12:
+            return case
 
 
 def random_texture(rng: np.random.Generator, contrast: float, highest: float = 0.16) -> Texture:

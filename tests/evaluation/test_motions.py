@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from paintover_evaluation import motions
+from paintover_evaluation import clips, motions
 from paintover_evaluation.motions import FAST, FRAMES, SIZE, SPEEDS, MotionClip
 
 
@@ -50,3 +50,14 @@ def test_held_out_motions_are_no_training_motions() -> None:
     assert all(SPEEDS[0] <= steps("straight", seed) <= SPEEDS[1] for seed in range(20))
     assert all(FAST[0] <= steps("fast", seed) <= FAST[1] for seed in range(20))
     assert all(clip(seed, "circling").sprites[0].path.radius > 0 for seed in range(20))
+
+
+@pytest.mark.parametrize("motion", ["straight", "fast", "circling"])
+def test_a_case_is_seen_first_and_last(motion: motions.Motion) -> None:
+    case = motions.random_case(np.random.default_rng(4), motion)
+    assert min(case.region[0].mean(), case.region[-1].mean()) >= 0.08
+    seen = case.clip.matte() > 0
+    assert not case.region[~seen].any()
+    assert np.array_equal(case.erased[~seen], case.source[~seen])
+    assert clips.explained(case.truth, case) == 1
+    assert clips.explained(case.source, case) == 0

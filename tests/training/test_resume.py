@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 import torch
-from diffusers import UNet2DConditionModel, UNetSpatioTemporalConditionModel
+from diffusers import UNet2DConditionModel, UNetSpatioTemporalConditionModel, WanTransformer3DModel
 from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -47,15 +49,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def cut_after(monkeypatch: pytest.MonkeyPatch, module: Any, steps: int, clock: Clock) -> None:
     """The module's training is cut off in the step after so many; each takes a minute."""
-    descend, done = importlib.import_module("checkpoints").descend, []
+    descend = getattr(module.descend, "replaced", module.descend)
+    done: list[int] = []
 
-    def step(*given: Any) -> None:
+    def step(*given: Any) -> Any:
         if len(done) == steps:
             raise CutOff
-        descend(*given)
         done.append(1)
         clock.now += 60
+        return descend(*given)
 
+    step.replaced = descend  # type: ignore[attr-defined]
     monkeypatch.setattr(module, "descend", step)
 
 
@@ -126,15 +130,39 @@ def test_resumed_video_training_equals_uninterrupted(
     )  # fmt: skip
 
 
-def test_resumed_proof_training_equals_uninterrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
+def tiny_proof(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The proof model's training with a tiny network of the same blocks, without a compiler."""
     proof_svd = importlib.import_module("proof_svd")
     clip = proof_svd.motions.random_clip(np.random.default_rng(1))
     code = proof_svd.linear_code(clip.render())
+
+    def tiny() -> UNetSpatioTemporalConditionModel:
+        return UNetSpatioTemporalConditionModel(
+            sample_size=16, in_channels=8, out_channels=4, block_out_channels=(32, 64),
+            down_block_types=("CrossAttnDownBlockSpatioTemporal",) * 2,
+            up_block_types=("CrossAttnUpBlockSpatioTemporal",) * 2,
+            addition_time_embed_dim=8, projection_class_embeddings_input_dim=24, layers_per_block=1,
+            cross_attention_dim=proof_svd.TOKEN, num_attention_heads=(1, 2), num_frames=8,
+        )  # fmt: skip
+
     monkeypatch.setattr(proof_svd, "world_code", lambda: code)
-    monkeypatch.setattr(proof_svd, "build_unet", lambda: tiny_video_unet(token=proof_svd.TOKEN))
+    monkeypatch.setattr(proof_svd, "build_unet", tiny)
     monkeypatch.setattr(proof_svd, "CHECKPOINT_SECONDS", 60.0)
+    return proof_svd
+
+
+@pytest.fixture
+def uncompiled() -> Iterator[None]:
+    torch.compiler.set_stance("force_eager")
+    yield
+    torch.compiler.set_stance("default")
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_resumed_proof_training_equals_uninterrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    proof_svd = tiny_proof(monkeypatch)
     recipe = proof_svd.Recipe(batch=1)
     ends_alike(
         lambda run: proof_svd.train(run, STEPS, 2, 0, recipe),
@@ -142,12 +170,9 @@ def test_resumed_proof_training_equals_uninterrupted(
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_kept_weights_begin_a_new_proof_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
-    proof_svd = importlib.import_module("proof_svd")
-    clip = proof_svd.motions.random_clip(np.random.default_rng(1))
-    code = proof_svd.linear_code(clip.render())
-    monkeypatch.setattr(proof_svd, "world_code", lambda: code)
-    monkeypatch.setattr(proof_svd, "build_unet", lambda: tiny_video_unet(token=proof_svd.TOKEN))
+    proof_svd = tiny_proof(monkeypatch)
     first, second, kept = tmp_path / "first", tmp_path / "second", tmp_path / "kept" / "proof.safetensors"
     first.mkdir()
     second.mkdir()
@@ -158,6 +183,56 @@ def test_kept_weights_begin_a_new_proof_training(tmp_path: Path, monkeypatch: py
     proof_svd.train(second, 1, 1, 0, proof_svd.Recipe(batch=1, rate=0.0), kept)
     weights, averaged = (load_file(path) for path in (second / "unet.safetensors", kept))
     assert all(torch.equal(weights[f"model/{key}"], value.float()) for key, value in averaged.items())
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_quick_forward_equals_the_networks_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output and gradients, in float32; only what attention to one token never uses has no gradient."""
+    unet, quick_unet = tiny_proof(monkeypatch).build_unet(), importlib.import_module("quick_unet")
+    generator = torch.Generator().manual_seed(3)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    for weight in unet.parameters():
+        weight.data.add_(0.05 * normal(*weight.shape))
+    given = normal(2, 8, 8, 16, 16), normal(2), normal(2, 1, 64), normal(2, 3)
+    wanted = normal(2, 8, 4, 16, 16)
+
+    def judged(out: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor | None]]:
+        unet.zero_grad()
+        (out * wanted).mean().backward()
+        return out.detach(), {name: weight.grad for name, weight in unet.named_parameters()}
+
+    own, slopes = judged(unet(*given, return_dict=False)[0])
+    quick, found = judged(quick_unet.forward(unet, *given))
+    torch.testing.assert_close(quick, own, atol=2e-5, rtol=1e-4)
+    largest = max(slope.abs().max() for slope in slopes.values() if slope is not None)
+    for name, slope in slopes.items():
+        assert slope is not None
+        mine = found[name]
+        if mine is None:
+            assert "attn2.to_" in name or ".norm2." in name
+            assert slope.abs().max() < 1e-6 * largest, name
+        else:
+            torch.testing.assert_close(mine, slope, atol=float(1e-5 * largest), rtol=1e-3)
+
+
+def test_silent_weights_of_the_vae_are_shipped_as_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    proof_svd = tiny_proof(monkeypatch)
+    vae = proof_svd.build_vae(proof_svd.world_code())
+    generator = torch.Generator().manual_seed(1)
+    pictures = torch.rand((2, 3, 8, 8), generator=generator) * 2 - 1
+
+    def through() -> torch.Tensor:
+        with torch.no_grad():
+            return vae.decode(vae.encode(pictures).latent_dist.mode(), num_frames=2).sample
+
+    before = through()
+    proof_svd.clear_silent(vae)
+    assert torch.equal(through(), before)
+    weights = b"".join(weight.detach().half().numpy().tobytes() for weight in vae.parameters())
+    assert len(zlib.compress(weights, 1)) < len(weights) / 8
 
 
 def test_resumed_inpaint_training_equals_uninterrupted(
@@ -190,6 +265,29 @@ def test_resumed_inpaint_training_equals_uninterrupted(
         lambda run: (torch.manual_seed(0), small_inpaint.train_unet(run, STEPS - 0.5, 2, 0.5)),
         "unet.safetensors", small_inpaint, tmp_path, monkeypatch, clock,
     )  # fmt: skip
+
+
+def test_resumed_wan_training_equals_uninterrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    small_wan = importlib.import_module("small_wan")
+
+    def tiny() -> WanTransformer3DModel:
+        return WanTransformer3DModel(
+            num_attention_heads=2, attention_head_dim=12, in_channels=36, out_channels=16, text_dim=small_wan.TEXT,
+            freq_dim=16, ffn_dim=16, num_layers=1, rope_max_seq_len=64,
+        )  # fmt: skip
+
+    rng = np.random.default_rng(1)
+    code = small_wan.linear_code(small_wan.pictures([small_wan.random_clip(rng) for _ in range(20)]))
+    monkeypatch.setattr(small_wan, "world_code", lambda: code)
+    monkeypatch.setattr(small_wan, "build_transformer", tiny)
+    for train, name in ((small_wan.train_flow, "flow"), (small_wan.train_vae, "vae")):
+        (tmp_path / name).mkdir()
+        ends_alike(
+            functools.partial(lambda train, run: list(train(run, STEPS - 0.5, 2, batch=1)), train),
+            f"{name}.safetensors", small_wan, tmp_path / name, monkeypatch, clock,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04 a zip of pickles", b""])

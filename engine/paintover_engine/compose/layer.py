@@ -160,11 +160,12 @@ class PaintLayer:
         on_key, confidence, light = self._surface(offset, small_confidence, view)
         residual = _sampled(self._residual, on_key, cv2.INTER_CUBIC, self._beyond)
         opacity, on_paint = cv2.split(_sampled(self._alphas, on_key))
-        drawn, grain = self._transmission is not None, None
-        through = np.zeros_like(confidence)
-        if self._transmission is not None:
+        if self._transmission is None:
+            through, residual = np.zeros_like(confidence), _times(residual, np.minimum(4 * confidence, 1))
+        else:
             through, residual = _sampled(self._transmission, on_key, border=self._beyond), _times(residual, light)
-        if self._opaque:
+        grain = None
+        if self._opaque and (self._options.motion_blur or self._options.grain):
             key = _times(_sampled(self._plate, on_key, cv2.INTER_CUBIC), light)
             same = certain(confidence) * within_picture(on_key, self._plate.shape)
             if self._options.motion_blur:
@@ -172,10 +173,8 @@ class PaintLayer:
                 blur = added_blur(view.working, key, motion, same)
                 residual, through, opacity, on_paint = (blur(each) for each in (residual, through, opacity, on_paint))
             grain = grain_of(view.working, key, same > 0.5, number) if self._options.grain else None
-        if drawn:
-            painted = _times(view.working, through) + residual
-        else:
-            painted = self._colour(view.working) + _times(residual, np.minimum(4 * confidence, 1))
+        base = self._colour(view.working) if self._transmission is None else _times(view.working, through)
+        painted = base + residual
         matte *= opacity
         matte += (1 - self._firmness) * certain(confidence) * (on_paint - matte)
         matte *= reached

@@ -40,7 +40,8 @@ _WINDOW = (5, 5)  # over which the difference of colour is averaged
 _OUTSIDE = 31.0  # error of a motion that leads out of the picture, in pixels
 _ERROR_SCALE = 8.0  # packed errors are in 1/8 pixel, up to 31
 _SPREAD = 1.0  # error in pixels at which a motion's weight is 1/e
-_REACH = 4.0  # the same at which the confidence that it brings is
+_SOUND = 1.0  # the same up to which it brings all the confidence there is
+_REACH = 4.0  # the same, beyond that, at which the confidence that it brings is 1/e
 _PIXEL = 2.0  # hops are computed at half the flow's size: they need no edges, which the matte has by itself
 _LEAST = 1e-6  # weight of a motion in which nothing is right
 
@@ -182,5 +183,6 @@ def proposed(known: Sequence[tuple[Hop, Evidence]]) -> Evidence:
         weight = (np.exp(hop.error * np.float32(-1 / _SPREAD)) + np.float32(_LEAST)) * (sure + np.float32(_LEAST))
         total += weight * matte
         weights += weight
-        np.maximum(confidence, np.exp(hop.error * np.float32(-1 / _REACH)) * sure, out=confidence)
+        wrong = np.maximum(hop.error - np.float32(_SOUND), 0)
+        np.maximum(confidence, np.exp(wrong * np.float32(-1 / _REACH)) * sure, out=confidence)
     return Evidence(np.asarray(total / weights, np.float32), confidence)

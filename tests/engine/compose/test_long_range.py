@@ -119,3 +119,11 @@ def test_certain_matte_outweighs_a_guess() -> None:
     alone = proposed([(Hop(STILL, plane(0)), guess)])
     assert np.allclose(alone.matte, 1)
     assert np.allclose(alone.confidence, 0.05)
+
+
+def test_small_errors_of_motion_do_not_add_up_to_doubt() -> None:
+    found = Evidence(plane(1), plane(1))
+    for _ in range(30):
+        found = proposed([(Hop(STILL, plane(1)), found)])
+    assert found.confidence.min() == 1
+    assert proposed([(Hop(STILL, plane(8)), found)]).confidence.max() < 0.3

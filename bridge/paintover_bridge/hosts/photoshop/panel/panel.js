@@ -65,7 +65,7 @@ function describe(job) {
   if (!job) return "nothing carried through yet";
   if (job.state === "failed") return job.message;
   if (job.state === "done") {
-    return job.suggested.length ? `done; least sure at frame ${job.suggested[0]}` : "done";
+    return job.suggested.length ? `done; paint frame ${job.suggested[0]} next` : "done";
   }
   return `${job.state.replace(/_/g, " ")}, ${Math.round(job.fraction * 100)} %`;
 }

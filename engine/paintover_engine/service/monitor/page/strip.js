@@ -79,7 +79,7 @@ export class Strip {
       const worst = this.suggested.find((frame) => frame >= one.from && frame <= one.to);
       one.node.classList.toggle("unsure", worst !== undefined);
       const causes = this.unsure.filter((range) => range.first <= one.to && range.last >= one.from).map(rangeInWords);
-      if (worst !== undefined) causes.push(`Least sure at frame ${worst}: paint that one next.`);
+      if (worst !== undefined) causes.push(`Paint frame ${worst} next.`);
       one.node.title = causes.join("\n");
       if (one.shown === null) {
         const made = nearest(job.made, one.middle, one.from, one.to);
