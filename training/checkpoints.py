@@ -80,12 +80,14 @@ def load_part(path: Path, name: str) -> dict[str, Tensor]:
     return _under(name, _read(path)[0])
 
 
-def descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
-    """One step of an optimiser, its gradients clipped to a norm of 1."""
-    optimiser.zero_grad(set_to_none=True)
+def descend(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
+    """One step of optimisers, the gradients clipped to a norm of 1 over all of them."""
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(_parameters(optimiser), 1.0)
-    optimiser.step()
+    nn.utils.clip_grad_norm_([parameter for optimiser in optimisers for parameter in _parameters(optimiser)], 1.0)
+    for optimiser in optimisers:
+        optimiser.step()
 
 
 def average(mean: nn.Module, network: nn.Module, share: float) -> None:

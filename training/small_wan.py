@@ -1,167 +1,192 @@
 """Train the small Wan model. `training/README.md` tells how; everything is seeded.
 
-    nice -n 19 python training/small_wan.py vae    --out RUN --steps 6000
-    nice -n 19 python training/small_wan.py encode --out RUN --clips 16384
-    nice -n 19 python training/small_wan.py flow   --out RUN --steps 30000
+    python training/small_wan.py vae    --out RUN --minutes 25
+    python training/small_wan.py flow   --out RUN --minutes 54
     python training/small_wan.py export --out RUN --folder FOLDER
 
-Each of the first three resumes from its last checkpoint in RUN: a run that was cut off goes on.
+The first two go on from their last checkpoint in RUN: a run that was cut off goes on. Neither needs the other.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import math
-from collections.abc import Iterator
-from dataclasses import replace
+import functools
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from checkpoints import Checkpoint, average, descend, load_part
-from diffusers import AutoencoderKLWan
-from paintover_evaluation.clips import SpriteClip, SpriteMotion, random_clip
-from safetensors.torch import load_file, save_file
+from checkpoints import Checkpoint, average, descend
+from diffusers import WanTransformer3DModel
+from numpy.typing import NDArray
+from paintover_evaluation.clips import SpriteClip, random_appearance
+from paintover_evaluation.window_clips import FRAMES, SIZE, random_clip
 from small_wan_models import (
-    FRAMES,
     SHIFT,
-    SIZE,
     TEXT,
-    Statistics,
+    LinearCode,
     build_transformer,
     build_vae,
     export,
     given_mask,
+    linear_code,
 )
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-SHARD = 256
-"""Clips a file of encoded latents."""
+RATE, VAE_RATE = 1.5e-3, 1e-3
+"""Learning rates."""
 
-WIDTHS = (14, 18, 22)
-"""Of sprites, pixels."""
-
-EMA = 0.998
-
-
-def wan_clip(rng: np.random.Generator) -> SpriteClip:
-    """A clip of the small world at this model's size and length; the sprite stays inside the frame."""
-    drawn = random_clip(rng)
-    width = int(WIDTHS[rng.integers(len(WIDTHS))])
-    room = SIZE - width
-    start, end = rng.uniform(0, room, 2), rng.uniform(0, room, 2)
-    velocity = (float((end - start)[0] / (FRAMES - 1)), float((end - start)[1] / (FRAMES - 1)))
-    motion = SpriteMotion(float(start[0]), float(start[1]), velocity)
-    return replace(drawn, sprite=replace(drawn.sprite, width=width), motion=motion, frames=FRAMES, size=SIZE)
+SWAP = 0.5
+"""Share of the clips whose noisy video shows another look."""
 
 
-def pictures(clips: list[SpriteClip]) -> Tensor:
-    """(B, 3, F, H, W) in -1..1."""
-    return torch.from_numpy(np.stack([clip.render() for clip in clips])).permute(0, 4, 1, 2, 3) * 2 - 1
+def pictures(clips: list[SpriteClip]) -> NDArray[np.float32]:
+    """(N, F, H, W, 3) in -1..1."""
+    return np.stack([clip.render() for clip in clips]) * 2 - 1
 
 
-def train_vae(run: Path, steps: int, seed: int, batch: int = 2) -> Iterator[float]:
-    """The autoencoder; yields each step's error. Checkpoint: RUN/vae.safetensors, with the latents' statistics."""
+@functools.cache
+def world_code() -> LinearCode:
+    """The linear code of the world."""
+    rng = np.random.default_rng(1234)
+    return linear_code(pictures([random_clip(rng) for _ in range(400)]))
+
+
+def train_vae(run: Path, minutes: float, seed: int, batch: int = 4) -> Iterator[float]:
+    """The decoder, on the fixed code; yields each step's error. Checkpoint: RUN/vae.safetensors."""
     torch.manual_seed(seed)
-    vae = build_vae()
-    mean, statistics = copy.deepcopy(vae), Statistics()
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=5e-4, weight_decay=1e-4)
-    point = Checkpoint(run / "vae.safetensors", seed, model=vae, mean=mean, statistics=statistics, optimiser=optimiser)
+    vae = build_vae(world_code())
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+    mean = copy.deepcopy(vae)
+    trained = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    optimiser = torch.optim.AdamW(trained, lr=VAE_RATE, weight_decay=1e-4)
+    point = Checkpoint(run / "vae.safetensors", seed, model=vae, mean=mean, optimiser=optimiser)
     point.load()
-    while point.step < steps:
-        _set_rate(optimiser, 5e-4, point.step, steps)
-        clip = pictures([wan_clip(point.rng) for _ in range(batch)])
-        posterior = vae.encode(clip).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=point.noise)
-        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
-        error = F.l1_loss(decoded, clip)
-        descend(error + 1e-6 * posterior.kl().mean(), optimiser)
-        average(mean, vae, 1 - EMA)
+    code = world_code()
+    centre, spread = (torch.from_numpy(values).view(1, -1, 1, 1, 1) for values in (code.mean, code.deviation))
+    while point.seconds < 60 * minutes:
+        _set_rate([optimiser], VAE_RATE, point, minutes)
+        clip = pictures([random_clip(point.rng) for _ in range(batch)])
+        latents = torch.from_numpy(code.encode(clip))
+        latents = latents + 0.05 * torch.randn(latents.shape, generator=point.noise)
+        with torch.autocast("cpu", torch.bfloat16):
+            decoded = vae.decode(latents * spread + centre).sample
+        error = F.l1_loss(decoded.float(), torch.from_numpy(clip).permute(0, 4, 1, 2, 3))
+        descend(error, optimiser)
+        average(mean, vae, _share(point.step))
         point.step += 1
         point.save()
         yield error.item()
-    statistics.measure(encoded(mean, pictures([wan_clip(np.random.default_rng(seed)) for _ in range(16)])))
     point.save(now=True)
 
 
-@torch.no_grad()
-def encoded(vae: AutoencoderKLWan, clips: Tensor) -> Tensor:
-    """Latents (B, C, T, h, w) as the VAE has them."""
-    latents: Tensor = vae.encode(clips).latent_dist.mode()
-    return latents
+class Examples:
+    """Batches for the transformer: latents of clips, of the same in another look, and of the first frame in grey."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng, self._code = rng, world_code()
+        self._grey = torch.from_numpy(self._code.encode(np.zeros((1, FRAMES, SIZE, SIZE, 3), np.float32)))
+
+    def draw(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """x0, the difference that another look makes (0 for those that keep theirs), and the condition."""
+        clips = [random_clip(self._rng) for _ in range(batch)]
+        others = [
+            clip.with_appearance(random_appearance(self._rng)) if self._rng.random() < SWAP else clip for clip in clips
+        ]
+        x0 = torch.from_numpy(self._code.encode(pictures(clips)))
+        swapped = torch.zeros_like(x0)
+        for number, (clip, other) in enumerate(zip(clips, others, strict=True)):
+            if other is not clip:
+                swapped[number] = torch.from_numpy(self._code.encode(pictures([other])))[0] - x0[number]
+        condition = self._grey.repeat(batch, 1, 1, 1, 1)
+        condition[:, :, 0] = x0[:, :, 0]
+        return x0, swapped, condition
 
 
-def encode_clips(run: Path, clips: int, seed: int) -> Iterator[Path]:
-    """Latents of clips and of their first frame in grey, shard by shard; yields each file.
-    RUN/latents-N.safetensors."""
-    vae = build_vae().eval()
-    vae.load_state_dict(load_part(run / "vae.safetensors", "mean"))
-    statistics = Statistics()
-    statistics.load_state_dict(load_part(run / "vae.safetensors", "statistics"))
-    for number in range(math.ceil(clips / SHARD)):
-        path = run / f"latents-{number:04d}.safetensors"
-        if not path.exists():
-            rng, parts = np.random.default_rng([seed, number]), []
-            for _ in range(min(SHARD, clips - number * SHARD)):
-                clip = pictures([wan_clip(rng)])
-                grey = torch.cat([clip[:, :, :1], torch.zeros_like(clip[:, :, 1:])], dim=2)
-                parts.append(torch.stack([statistics(encoded(vae, each))[0] for each in (clip, grey)]))
-            fresh = path.with_suffix(".part")
-            save_file({"latents": torch.stack(parts).half()}, fresh)
-            fresh.replace(path)
-        yield path
-
-
-def train_flow(run: Path, steps: int, seed: int, batch: int = 8) -> Iterator[float]:
+def train_flow(run: Path, minutes: float, seed: int, batch: int = 32) -> Iterator[float]:
     """The transformer, by flow matching; yields each step's loss. Checkpoint: RUN/flow.safetensors.
 
-    Levels are logit-normal (Esser et al., ICML 2024), shifted as Wan's schedule is."""
+    Levels are logit-normal (Esser et al., ICML 2024), shifted as Wan's schedule is. The look swap: what an edit that
+    began at level t above s, of a source with another look, has left of that look at s."""
     torch.manual_seed(seed)
-    files = sorted(run.glob("latents-*.safetensors"))
-    if not files:
-        raise SystemExit(f"{run} has no latents: encode clips first.")
-    latents = torch.cat([load_file(file)["latents"] for file in files])
     network = build_transformer()
     mean = copy.deepcopy(network)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=6e-4, weight_decay=0.01)
-    point = Checkpoint(run / "flow.safetensors", seed, model=network, mean=mean, optimiser=optimiser)
+    optimisers = _optimisers(network)
+    point = Checkpoint(
+        run / "flow.safetensors", seed, model=network, mean=mean, muon=optimisers[0], adamw=optimisers[1]
+    )
     point.load()
+    examples = Examples(point.rng)
     text, mask = torch.zeros(batch, 1, TEXT), given_mask(batch)  # 512 equal tokens attended to are one
-    while point.step < steps:
-        _set_rate(optimiser, 6e-4, point.step, steps)
-        chosen = latents[point.rng.integers(0, len(latents), batch)].float()
-        x0, condition = chosen[:, 0], chosen[:, 1]
-        s = torch.randn(batch, generator=point.noise).sigmoid()
-        s = SHIFT * s / (1 + (SHIFT - 1) * s)
-        noise = torch.randn(x0.shape, generator=point.noise)
-        level = s.view(-1, 1, 1, 1, 1)
-        seen = torch.cat([(1 - level) * x0 + level * noise, mask, condition], dim=1)
-        output = network(seen, 1000 * s, text, return_dict=False)[0]
-        loss = F.mse_loss(output, noise - x0)
-        descend(loss, optimiser)
-        average(mean, network, 1 - EMA)
-        point.step += 1
-        point.save()
-        yield loss.item()
+    with sdpa_kernel(SDPBackend.MATH):  # on few tokens the quickest
+        while point.seconds < 60 * minutes:
+            _set_rate(optimisers, RATE, point, minutes)
+            x0, swapped, condition = examples.draw(batch)
+            s = torch.randn(batch, generator=point.noise).sigmoid()
+            s = (SHIFT * s / (1 + (SHIFT - 1) * s)).view(-1, 1, 1, 1, 1)
+            top = s.clamp_min(0.5)
+            top = top + (1 - top) * torch.rand(top.shape, generator=point.noise)
+            noise = torch.randn(x0.shape, generator=point.noise)
+            left = (1 - top) / top * swapped
+            seen = torch.cat([(1 - s) * x0 + s * (noise + left), mask, condition], dim=1)
+            loss = F.mse_loss(_velocity(network, seen, s.flatten(), text), noise + left - x0)
+            descend(loss, *optimisers)
+            average(mean, network, _share(point.step))
+            point.step += 1
+            point.save()
+            yield loss.item()
     point.save(now=True)
 
 
-def _set_rate(optimiser: torch.optim.Optimizer, rate: float, step: int, steps: int) -> None:
-    """A warm-up over 200 steps, and down to nothing over the last fifth."""
-    share = min(1.0, (step + 1) / 200, max(0.02, (steps - step) / (0.2 * steps)))
-    for group in optimiser.param_groups:
-        group["lr"] = rate * share
+def _velocity(network: WanTransformer3DModel, seen: Tensor, s: Tensor, text: Tensor) -> Tensor:
+    """Computed in bfloat16, in which PyTorch warns that a norm's weights are kept in float32, as they are to be."""
+    with torch.autocast("cpu", torch.bfloat16), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")
+        velocity: Tensor = network(seen, 1000 * s, text, return_dict=False)[0]
+    return velocity.float()
+
+
+def _optimisers(network: WanTransformer3DModel) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al., 2024) for the matrices of the blocks, with updates as large as AdamW's; AdamW for all else.
+
+    Cross-attention to no words adds nothing: it is neither computed nor trained."""
+    for block in network.blocks:
+        block.attn2.forward = _nothing
+    matrices = [p for p in network.blocks.parameters() if p.requires_grad and p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in network.parameters() if p.requires_grad and id(p) not in chosen]
+    muon = torch.optim.Muon(matrices, lr=RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    return [muon, torch.optim.AdamW(others, lr=RATE, weight_decay=0.0, betas=(0.9, 0.98))]
+
+
+def _nothing(*_: object, **__: object) -> float:
+    return 0.0
+
+
+def _share(step: int) -> float:
+    """Of the weights in their running mean: of all steps at first, of some five hundred later."""
+    return max(0.004, 1 / (1 + step / 3))
+
+
+def _set_rate(optimisers: Sequence[torch.optim.Optimizer], rate: float, point: Checkpoint, minutes: float) -> None:
+    """A warm-up over 60 steps, and down to nothing over the last third of the time."""
+    share = min(1.0, (point.step + 1) / 60, max(0.01, (60 * minutes - point.seconds) / (20 * minutes)))
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = rate * share
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("vae", "encode", "flow", "export"))
+    parser.add_argument("part", choices=("vae", "flow", "export"))
     parser.add_argument("--out", type=Path, required=True, metavar="RUN")
-    parser.add_argument("--steps", type=int, default=30000)
-    parser.add_argument("--clips", type=int, default=16384)
+    parser.add_argument("--minutes", type=float, default=54)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path)
@@ -169,18 +194,14 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     given.out.mkdir(parents=True, exist_ok=True)
     if given.part == "export":
-        export(given.out, given.folder or given.out / "small-wan")
-        return
-    if given.part == "encode":
-        for path in encode_clips(given.out, given.clips, given.seed):
-            print(path, flush=True)
+        export(given.out, given.folder or given.out / "small-wan", world_code())
         return
     train = {"vae": train_vae, "flow": train_flow}[given.part]
     losses: list[float] = []
-    for loss in train(given.out, given.steps, given.seed):
+    for loss in train(given.out, given.minutes, given.seed):
         losses.append(loss)
-        if len(losses) % 50 == 0:
-            print(f"{len(losses)} steps in this run: {np.mean(losses[-50:]):.4f}", flush=True)
+        if len(losses) % 25 == 0:
+            print(f"{len(losses)} steps in this run: {np.mean(losses[-25:]):.4f}", flush=True)
 
 
 if __name__ == "__main__":

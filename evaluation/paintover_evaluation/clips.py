@@ -8,6 +8,7 @@ move by whole cells. Seeded and in numpy alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -54,13 +55,24 @@ class Sprite:
 
 @dataclass(frozen=True)
 class SpriteMotion:
-    """x, y: the sprite's upper left corner in frame 0, pixels. velocity: pixels a frame, right and down.
+    """x, y: the sprite's upper left corner in frame 0, pixels. velocity: pixels a frame, right and down. later: the
+    velocities after each further `stretch` frames.
 
     The world's own clips have even whole numbers; any others are rendered as well."""
 
     x: float
     y: float
     velocity: tuple[float, float]
+    later: tuple[tuple[float, float], ...] = ()
+    stretch: int = 0
+
+    def corners(self, frames: int) -> NDArray[np.float64]:
+        """(F, 2): the corner's x and y in each frame."""
+        steps = [
+            (self.velocity, *self.later)[min(n // self.stretch, len(self.later)) if self.later else 0]
+            for n in range(frames - 1)
+        ]
+        return np.cumsum([(self.x, self.y), *steps], axis=0)
 
 
 @dataclass(frozen=True)
@@ -112,11 +124,10 @@ class SpriteClip:
 
     def _cover(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """How much of each pixel the sprite and its mark cover: two of (F, H, W), 0..1."""
-        time = np.arange(self.frames)[:, None, None]
         half = self.sprite.width / 2
         pixel = np.arange(self.size) + 0.5
-        dx = pixel[None, None] - (self.motion.x + half + time * self.motion.velocity[0])
-        dy = pixel[None, :, None] - (self.motion.y + half + time * self.motion.velocity[1])
+        x, y = (self.motion.corners(self.frames) + half).T[..., None, None]
+        dx, dy = pixel[None, None] - x, pixel[None, :, None] - y
         radius = np.hypot(dx, dy)
         away = np.maximum(abs(dx), abs(dy)) if self.sprite.shape == "square" else radius
         cover = (half + 0.5 - away).clip(0, 1)
@@ -166,9 +177,11 @@ def random_appearance(rng: np.random.Generator) -> Appearance:
     return Appearance(colour, _random_mark(rng, colour) if rng.random() < 0.5 else None)
 
 
-def random_case(rng: np.random.Generator, kind: EditKind) -> ClipCase:
-    """A clip with an edit: another colour for the whole sprite, or a mark on a plain one."""
-    clip = random_clip(rng)
+def random_case(
+    rng: np.random.Generator, kind: EditKind, draw: Callable[[np.random.Generator], SpriteClip] = random_clip
+) -> ClipCase:
+    """A clip with an edit: another colour for the whole sprite, or a mark on a plain one. draw: the world's clips."""
+    clip = draw(rng)
     if kind == "mark":
         clip = clip.with_appearance(Appearance(clip.appearance.colour))
         appearance = Appearance(clip.appearance.colour, _random_mark(rng, clip.appearance.colour))

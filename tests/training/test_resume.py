@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 import torch
-from diffusers import UNet2DConditionModel, UNetSpatioTemporalConditionModel
+from diffusers import UNet2DConditionModel, UNetSpatioTemporalConditionModel, WanTransformer3DModel
 from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -264,6 +265,29 @@ def test_resumed_inpaint_training_equals_uninterrupted(
         lambda run: (torch.manual_seed(0), small_inpaint.train_unet(run, STEPS - 0.5, 2, 0.5)),
         "unet.safetensors", small_inpaint, tmp_path, monkeypatch, clock,
     )  # fmt: skip
+
+
+def test_resumed_wan_training_equals_uninterrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    small_wan = importlib.import_module("small_wan")
+
+    def tiny() -> WanTransformer3DModel:
+        return WanTransformer3DModel(
+            num_attention_heads=2, attention_head_dim=12, in_channels=36, out_channels=16, text_dim=small_wan.TEXT,
+            freq_dim=16, ffn_dim=16, num_layers=1, rope_max_seq_len=64,
+        )  # fmt: skip
+
+    rng = np.random.default_rng(1)
+    code = small_wan.linear_code(small_wan.pictures([small_wan.random_clip(rng) for _ in range(20)]))
+    monkeypatch.setattr(small_wan, "world_code", lambda: code)
+    monkeypatch.setattr(small_wan, "build_transformer", tiny)
+    for train, name in ((small_wan.train_flow, "flow"), (small_wan.train_vae, "vae")):
+        (tmp_path / name).mkdir()
+        ends_alike(
+            functools.partial(lambda train, run: list(train(run, STEPS - 0.5, 2, batch=1)), train),
+            f"{name}.safetensors", small_wan, tmp_path / name, monkeypatch, clock,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04 a zip of pickles", b""])

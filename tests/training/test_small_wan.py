@@ -1,4 +1,4 @@
-"""The small Wan model's training on tiny networks: it learns, goes on where it was cut off, and its folder loads."""
+"""The small Wan model's training on tiny networks: its linear code, that it learns, and that its folder loads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import itertools
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,79 +16,74 @@ pytest.importorskip("diffusers")
 
 import torch
 from paintover_engine.diffusion import models, wan
-from safetensors.torch import load_file
-
-pytestmark = pytest.mark.timeout(600)
+from paintover_evaluation.window_clips import random_clip
 
 FOLDER = Path(__file__).resolve().parents[2] / "training"
 
 
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module, with networks that learn in seconds."""
+    """The module, with a transformer that learns in seconds, and the code of few clips."""
     monkeypatch.syspath_prepend(str(FOLDER))
     torch.set_num_threads(1)
     networks, module = (importlib.import_module(name) for name in ("small_wan_models", "small_wan"))
-
-    def tiny_vae() -> object:
-        return networks.AutoencoderKLWan(
-            base_dim=4, z_dim=16, dim_mult=[1, 1, 1], num_res_blocks=1, temperal_downsample=[True, True],
-            scale_factor_spatial=4,
-        )  # fmt: skip
-
-    def tiny_transformer() -> object:
-        return networks.WanTransformer3DModel(
-            num_attention_heads=2, attention_head_dim=12, in_channels=36, out_channels=16, text_dim=networks.TEXT,
-            freq_dim=16, ffn_dim=48, num_layers=1, rope_max_seq_len=64,
-        )  # fmt: skip
-
-    for name, build in (("build_vae", tiny_vae), ("build_transformer", tiny_transformer)):
-        monkeypatch.setattr(networks, name, build)
-        monkeypatch.setattr(module, name, build)
+    code = networks.linear_code(shown(module, range(40)))
+    monkeypatch.setattr(module, "world_code", lambda: code)
+    for each in (networks, module):
+        monkeypatch.setattr(each, "build_transformer", lambda: tiny_transformer(networks))
     return module
 
 
-def test_clips_stay_inside_and_move(training: ModuleType) -> None:
-    for seed in range(20):
-        clip = training.wan_clip(np.random.default_rng(seed))
-        shown = clip.render()
-        assert shown.shape == (training.FRAMES, training.SIZE, training.SIZE, 3)
-        covered = clip.matte().sum((1, 2))
-        assert covered.min() > 0.97 * covered.max()
+def tiny_transformer(networks: Any) -> Any:
+    return networks.WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=24, in_channels=36, out_channels=16, text_dim=networks.TEXT,
+        freq_dim=16, ffn_dim=48, num_layers=1, rope_max_seq_len=64,
+    )  # fmt: skip
 
 
-def test_training_learns_resumes_and_exports(
-    training: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for run in (whole, cut):
-        run.mkdir()
-    errors = list(training.train_vae(whole, 16, 1, batch=1))
-    assert np.mean(errors[-4:]) < 0.95 * np.mean(errors[:4])
-    cut.joinpath("vae.safetensors").write_bytes(whole.joinpath("vae.safetensors").read_bytes())
+def shown(module: ModuleType, seeds: range) -> np.ndarray[Any, np.dtype[np.float32]]:
+    clips: np.ndarray[Any, np.dtype[np.float32]] = module.pictures(
+        [random_clip(np.random.default_rng(seed)) for seed in seeds]
+    )
+    return clips
 
-    files = list(training.encode_clips(whole, 8, 1))
-    assert len(files) == 1 and load_file(files[0])["latents"].shape == (8, 2, 16, 5, 12, 12)
-    assert list(training.encode_clips(whole, 8, 1)) == files  # nothing is encoded twice
-    cut.joinpath(files[0].name).write_bytes(files[0].read_bytes())
 
-    losses = list(training.train_flow(whole, 60, 1, batch=4))
-    assert np.mean(losses[-10:]) < 0.95 * np.mean(losses[:10])
+def test_encoder_is_the_linear_code(training: ModuleType) -> None:
+    """In half precision, as it is stored; and the decoder starts as each latent's mean colour."""
+    code, clips = training.world_code(), shown(training, range(100, 103))
+    vae = training.build_vae(code).half().float()
+    with torch.no_grad():
+        mode = vae.encode(torch.from_numpy(clips).permute(0, 4, 1, 2, 3)).latent_dist.mode()
+        decoded = vae.decode(mode).sample.permute(0, 2, 3, 4, 1).numpy()
+    mean, deviation = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
+    assert np.allclose((mode - mean) / deviation, code.encode(clips), atol=0.01)
+    assert np.square(decoded - clips).mean() / 4 < 10**-1.9
 
-    save = training.Checkpoint.save
-    monkeypatch.setattr(training.Checkpoint, "save", lambda point, now=False: save(point, now=True))
-    assert list(itertools.islice(training.train_flow(cut, 60, 1, batch=4), 20)) == losses[:20]
-    monkeypatch.setattr(training.Checkpoint, "save", save)
-    assert list(training.train_flow(cut, 60, 1, batch=4)) == losses[20:]
-    assert load_file(cut / "flow.safetensors").keys() == load_file(whole / "flow.safetensors").keys()
 
-    folder = tmp_path / "small-wan"
-    training.export(whole, folder)
-    model = wan.load(models.locate(str(folder), "wan").path, "wan", "cpu")
-    clip = training.pictures([training.wan_clip(np.random.default_rng(3))])[0].transpose(0, 1)
+def test_latents_rebuild_the_clips(training: ModuleType) -> None:
+    """By the best linear map: what the code throws away is little."""
+    code = training.world_code()
+    latents, clips = (code.encode(shown(training, range(200, 260))), shown(training, range(200, 260)))
+    rows = np.concatenate([latents[:, :, 1:].transpose(0, 2, 3, 4, 1).reshape(-1, 16), np.ones((7680, 1))], axis=1)
+    cells = clips[:, 1:].reshape(60, 2, 4, 8, 4, 8, 4, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, 192)
+    error = cells - rows @ np.linalg.lstsq(rows, cells)[0]
+    assert np.square(error).mean() / 4 < 10**-2.6
+
+
+def test_training_learns_and_exports(training: ModuleType, tmp_path: Path) -> None:
+    errors = list(itertools.islice(training.train_vae(tmp_path, 60, 1, batch=1), 6))
+    assert errors[-1] < 0.25
+    losses = list(itertools.islice(training.train_flow(tmp_path, 60, 1, batch=4), 40))
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    for name, build in (("vae", training.build_vae(training.world_code())), ("flow", training.build_transformer())):
+        training.Checkpoint(tmp_path / f"{name}.safetensors", 1, mean=build).save(now=True)
+
+    training.export(tmp_path, tmp_path / "small-wan", training.world_code())
+    model = wan.load(models.locate(str(tmp_path / "small-wan"), "wan").path, "wan", "cpu")
+    clip = torch.from_numpy(shown(training, range(3, 4))[0]).permute(0, 3, 1, 2)
     latents = model.encode(clip)
-    assert latents.shape == (1, 5, 16, 12, 12)
-    assert 0.5 < float(latents.std()) < 2  # normalised by what was measured
-    text = torch.zeros(1, 512, training.TEXT)
-    velocity = model.velocity(model.condition(clip[:1], 17), text)(torch.randn_like(latents), torch.tensor(0.7))
-    assert torch.isfinite(velocity).all() and velocity.std() > 0.1
+    assert latents.shape == (1, 3, 16, 8, 8)
+    assert 0.2 < float(latents.std()) < 2  # normalised by what was measured
+    text = torch.zeros(1, 512, model.layout.text)
+    velocity = model.velocity(model.condition(clip[:1], 9), text)(torch.randn_like(latents), torch.tensor(0.7))
+    assert torch.isfinite(velocity).all() and velocity.std() > 0.01

@@ -88,7 +88,8 @@ class VideoshopWanPlanner(FlowPlanner):
             **parameters.model_dump(include={"steps", "inversion", "refinements", "seed"}),
         }
         self._inverts = parameters.inversion != "none"
-        self._rescaling = "match" if parameters.rescaling == "auto" else parameters.rescaling
+        own = model.settings.get("rescaling", "match")
+        self._rescaling = own if parameters.rescaling == "auto" else parameters.rescaling
         passes = 1 + parameters.refinements + (parameters.inversion == "midpoint")
         self._cost = passes * max(1.0, parameters.steps * self._settings["strength"])
 

@@ -131,6 +131,6 @@ def test_licence_is_what_the_model_card_states(tmp_path: Path, card: str | None,
     assert models.licence(models.ModelFolder("own/model", tmp_path, "0" * 16, "svd")) == licence
 
 
-@pytest.mark.parametrize(("name", "kind"), [("small-svd", "svd"), ("small-inpaint", "inpaint")])
+@pytest.mark.parametrize(("name", "kind"), [("small-svd", "svd"), ("small-inpaint", "inpaint"), ("small-wan", "wan")])
 def test_shipped_models_state_their_licence(name: str, kind: str) -> None:
     assert models.licence(models.locate(name, kind)) == "apache-2.0"
