@@ -138,11 +138,11 @@ def tiny_proof(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def tiny() -> UNetSpatioTemporalConditionModel:
         return UNetSpatioTemporalConditionModel(
-            sample_size=16, in_channels=8, out_channels=4, block_out_channels=(32, 64),
+            sample_size=16, in_channels=8, out_channels=4, block_out_channels=(32, 32),
             down_block_types=("CrossAttnDownBlockSpatioTemporal",) * 2,
             up_block_types=("CrossAttnUpBlockSpatioTemporal",) * 2,
             addition_time_embed_dim=8, projection_class_embeddings_input_dim=24, layers_per_block=1,
-            cross_attention_dim=proof_svd.TOKEN, num_attention_heads=(1, 2), num_frames=8,
+            cross_attention_dim=proof_svd.TOKEN, num_attention_heads=(1, 1), num_frames=8,
         )  # fmt: skip
 
     monkeypatch.setattr(proof_svd, "world_code", lambda: code)
