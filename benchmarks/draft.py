@@ -33,7 +33,7 @@ from paintover_engine.jobs.protocol import Output
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.media.keyframe import load_keyframe
-from paintover_engine.media.source import open_source, probe
+from paintover_engine.media.source import SourceInfo, open_source, probe
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.stage import KeyframeRef
 from paintover_evaluation.scenes import CASES
@@ -122,8 +122,8 @@ def edited(plate: Frame, mask: NDArray[np.bool_], edit: str) -> Frame:
 # The two methods.
 
 
-def run_draft(case: BenchmarkCase, folder: Path) -> Timing:
-    """Writes the draft's result to folder/draft, as a job does."""
+def opened(case: BenchmarkCase, folder: Path) -> tuple[Store, SourceInfo, list[KeyframeRef]]:
+    """An empty store, the case's plate in folder/plate as a source, and its keyframes, stored."""
     store = Store(DataFolder(folder / "data"))
     store.folder.create()
     info = probe(str(folder / "plate"))
@@ -134,6 +134,12 @@ def run_draft(case: BenchmarkCase, folder: Path) -> Timing:
         outputs.save_keyframe(store.folder.keyframes / f"{keyframe.digest}.safetensors", keyframe)
         keys.append(KeyframeRef(number, keyframe.digest))
     source.close()
+    return store, info, keys
+
+
+def run_draft(case: BenchmarkCase, folder: Path) -> Timing:
+    """Writes the draft's result to folder/draft, as a job does."""
+    store, info, keys = opened(case, folder)
     (folder / "draft").mkdir()
     started, worked = time.perf_counter(), time.process_time()
     with Runner(store, info, "draft", DraftParameters(), []) as prepared:

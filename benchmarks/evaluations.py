@@ -77,8 +77,8 @@ ROWS = (
     Row("Videoshop on Wan, midpoint", "videoshop", "i2v", 9, 80, (0,), (("inversion", "midpoint"),)),
     Row("VACE", "vace", "vace", 9, 80),
     Row("VACE with a prompt (`guidance=5`)", "vace", "vace", 9, 80, (0,), (("prompt", "a"), ("guidance", 5.0))),
-    Row("Videoshop on Stable Video Diffusion", "videoshop", "small-svd", 14, 13, (0,), SVD),
-    Row("the same without guidance (`guidance=1`)", "videoshop", "small-svd", 14, 13, (0,), (*SVD, ("guidance", 1.0))),
+    Row("Videoshop on Stable Video Diffusion", "videoshop", "small-svd", 5, 13, (0,), SVD),
+    Row("the same without guidance (`guidance=1`)", "videoshop", "small-svd", 5, 13, (0,), (*SVD, ("guidance", 1.0))),
 )  # fmt: skip
 
 

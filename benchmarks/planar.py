@@ -6,8 +6,8 @@
 The planar tracker is the textbook's: corners of the plate (Shi, Tomasi 1994) tracked from frame to frame (Lucas,
 Kanade) and confirmed by tracking back, a homography by RANSAC, the corners renewed in every frame; the paint is warped
 by the homographies' product and put over the plate. It is given what an artist would draw, the --outline of a flat
-surface; without one, the paint's own bounds. FRAMES is a folder of pictures, of which --reach are used on either side
-of the keyframe.
+surface; without one, the paint's bounds, grown by half of them on each side. FRAMES is a folder of pictures, of which
+--reach are used on either side of the keyframe.
 
 No truth is known of a painting. `whole`: how much what a method changed in a frame, brought back to the keyframe by
 the tracked plane (and by up to `SLACK` pixels), looks like the paint there: their correlation, 1 where it is all
@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -107,6 +107,12 @@ def whole(change: NDArray[np.float32], painted: NDArray[np.float32], homography:
     return float(np.nan_to_num(alike).max()), area
 
 
+def grown(bounds: Sequence[int]) -> tuple[int, int, int, int]:
+    """A box half as large again on each side."""
+    x, y, width, height = bounds
+    return x - width // 2, y - height // 2, 2 * width, 2 * height
+
+
 def reached(alike: Mapping[int, float], key: int, step: int) -> int:
     """The last frame on one side of the keyframe up to which the paint is whole."""
     number = key
@@ -135,7 +141,7 @@ def main() -> None:
         write(folder, f"key{key}", cv2.cvtColor(cv2.imread(picture), cv2.COLOR_BGR2RGB))
         painted = read(folder, f"key{key}").astype(np.float32) - read(folder / "plate", key)
         bounds = cv2.boundingRect((np.abs(painted).max(-1) > 4).astype(np.uint8))
-        outline = tuple(map(int, arguments.outline.split(","))) if arguments.outline else bounds
+        outline = tuple(map(int, arguments.outline.split(","))) if arguments.outline else grown(bounds)
         timing = run_draft(BenchmarkCase("painting", len(used), (key,), lambda index: (painted, painted)), folder)
         planes, cpu = run_plane(folder, len(used), key, outline)
         for method, spent in (("draft", timing.cpu), ("plane", cpu)):
@@ -148,6 +154,8 @@ def main() -> None:
             }
             alike = {index: figure[0] for index, figure in figures.items()}
             until = f"{first + reached(alike, key, -1)}..{first + reached(alike, key, 1)}"
+            if not figures:
+                raise SystemExit("The plane is lost in the first frame; give --outline X,Y,WIDTH,HEIGHT of a surface.")
             mean, area = np.mean(list(figures.values()), axis=0)
             figures_line = f"whole {mean:.2f}  until {until:>7}  area {area:.2f}  cpu {spent:.0f}"
             print(f"{Path(picture).stem:16} {method:6} {figures_line}", flush=True)

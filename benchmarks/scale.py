@@ -49,7 +49,9 @@ DEVICES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 METHODS = ("videoshop", "i2vedit")
 PASS_SECONDS = 0.5  # of the UNet for one window; half precision on a workstation's GPU
 TRACK_SECONDS = 0.05  # for one frame of what the draft's stages do
-TRACKING = ("flow", "matte", "colour", "region", "learn", "propagate", "result", "result_at_key")
+TRACKING = (
+    "flow", "long_flow", "matte", "colour", "region", "learn", "track", "propagate", "result", "result_at_key",
+)  # fmt: skip
 MTBF = 6 * 3600.0
 RESTART_SECONDS = 30.0
 PLAN_SECONDS = 0.3  # to plan such a shot and open its source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -13,38 +13,65 @@ from paintover_engine.compose.flow import halved
 
 Display = NDArray[np.uint8]
 """(h, w, 3) display-encoded RGB."""
+Grey = NDArray[np.uint8]
+"""(h, w), the grey of the same."""
 Lab = NDArray[np.float32]
 """(h, w, 3) CIE L*a*b* as `cielab` gives it."""
 
 
 class AnalysisFrame:
-    """sharp: (2h, 2w, 3) uint8, the frame at the analysis size; display: (h, w, 3) uint8, at the flow's size (half of
-    it). Grey pictures (uint8) and L*a*b* (h, w, 3) are computed on first use."""
+    """A frame at the analysis size. Its pictures are computed on first use: not by `functools.cached_property`, which
+    in Python 3.11 and earlier lets one thread at a time compute such a property of any frame.
 
-    def __init__(self, sharp: Display) -> None:
-        self.sharp = sharp
-        self.display: Display = halved(sharp)
+    sharp: (2h, 2w, 3) uint8, or what reads it when it is needed."""
 
-    @functools.cached_property
-    def grey(self) -> NDArray[np.uint8]:
-        return np.asarray(cv2.cvtColor(self.display, cv2.COLOR_RGB2GRAY))
+    def __init__(self, sharp: Display | Callable[[], Display]) -> None:
+        self._read = sharp if callable(sharp) else None
+        self._sharp = None if callable(sharp) else sharp
+        self._display: Display | None = None
+        self._grey: Grey | None = None
+        self._sharp_grey: Grey | None = None
+        self._lab: Lab | None = None
 
-    @functools.cached_property
-    def sharp_grey(self) -> NDArray[np.uint8]:
-        return np.asarray(cv2.cvtColor(self.sharp, cv2.COLOR_RGB2GRAY))
+    @property
+    def sharp(self) -> Display:
+        """(2h, 2w, 3)."""
+        if self._sharp is None:
+            assert self._read
+            self._sharp = self._read()
+        return self._sharp
 
-    @functools.cached_property
+    @property
+    def display(self) -> Display:
+        """(h, w, 3): at the flow's size, which is half of it."""
+        if self._display is None:
+            self._display = halved(self.sharp)
+        return self._display
+
+    @property
+    def grey(self) -> Grey:
+        """(h, w)."""
+        if self._grey is None:
+            self._grey = np.asarray(cv2.cvtColor(self.display, cv2.COLOR_RGB2GRAY))
+        return self._grey
+
+    @property
+    def sharp_grey(self) -> Grey:
+        """(2h, 2w)."""
+        if self._sharp_grey is None:
+            self._sharp_grey = np.asarray(cv2.cvtColor(self.sharp, cv2.COLOR_RGB2GRAY))
+        return self._sharp_grey
+
+    @property
     def lab(self) -> Lab:
-        return cielab(self.display)
+        """(h, w, 3)."""
+        if self._lab is None:
+            self._lab = cielab(self.display)
+        return self._lab
 
     def exposed(self, exposure: Exposure) -> AnalysisFrame:
         """The frame at another exposure; itself where it changes nothing."""
-        return self if exposure is NO_CHANGE else AnalysisFrame(exposure.of_display(self.sharp))
-
-    def prepared(self) -> AnalysisFrame:
-        """Itself, with `sharp_grey` and `lab` computed."""
-        _ = self.sharp_grey, self.lab
-        return self
+        return self if exposure is NO_CHANGE else AnalysisFrame(lambda: exposure.of_display(self.sharp))
 
 
 def cielab(picture: Display) -> Lab:

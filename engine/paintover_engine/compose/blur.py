@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose.flow import Field, endpoints, magnitudes, shrink
 from paintover_engine.compose.matte import Plane, extend
+from paintover_engine.media.bounds import bounds_of
 
 Picture = NDArray[np.float32]  # (h, w, 3)
 
@@ -32,6 +33,7 @@ _TEXTURE = 8e-5  # mean square of a gradient per pixel below which it tells noth
 _FAINTEST = 1e-6  # the same of rounding
 _DOUBT = 0.03  # square of a logarithm by which a blur must explain the picture better than none
 _NOTICED = 0.5  # pixels from which on a blur is seen
+_AROUND = 24  # pixels around what is blurred that are looked at
 _TAPS = 11
 
 
@@ -45,7 +47,13 @@ class Blur:
 
     def __call__(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
         """A picture (h, w[, c]) blurred so; itself where there is no blur."""
-        return _spread(_drawn_out(picture, self.line), self.spread)
+        seen = np.maximum(2 * magnitudes(self.line), self.spread) > _NOTICED
+        x, y, width, height = bounds_of(seen.astype(np.uint8), _AROUND)
+        if width == 0:
+            return picture
+        part, blurred = np.s_[y : y + height, x : x + width], picture.copy()
+        blurred[part] = _spread(_drawn_out(picture[part], self.line[part]), self.spread[part])
+        return blurred
 
 
 def added_blur(frame: Picture, key: Picture, motion: Field, weight: Plane) -> Blur:

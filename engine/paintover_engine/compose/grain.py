@@ -20,6 +20,7 @@ Picture = NDArray[np.float32]  # (h, w, 3)
 Levels = NDArray[np.float32]  # (_BINS, 3): a variance at each brightness, of each channel
 
 _FINE = 1.5  # standard deviation, in pixels, of the blur that is finer than texture and coarser than grain
+_FINE_WINDOW = (9, 9)
 _WINDOW = (7, 7)
 _ALIKE = (11, 11)  # over which the detail of two frames is compared
 _PITCH = 3  # pixels between the windows that are looked at
@@ -27,12 +28,14 @@ _BINS = 6  # of brightness
 _ENOUGH = 60  # windows from which on a brightness counts
 _ENVELOPE = 0.2  # share of the windows that show grain alone
 _LOW = 0.83  # the variance at that share of windows with nothing but grain, as a share of their mean
-_CLEANEST = 0.05  # share of the paint by which it is told whether it has grain: the rest may be detail
-_LEAST = 0.7  # as `_LOW`, at that share
+_NEAR = (25, 25)  # pixels; the cleanest window in them tells whether paint has grain: the others may have detail
+_LEAST = 0.65  # as `_LOW`, of the one that varies least
+_CHANCE = 0.15  # what is missing by chance
 _CLIPPED = (0.02, 0.97)  # brightness beyond which a sample may be clipped
 _SEEN = 0.6 / 255  # standard deviation from which on grain is seen
 _STRONGEST = 0.06  # the same of the strongest grain there is; more is texture
 _WHITE = -0.08  # correlation of neighbours in the finest detail of noise that is white
+_ALL = 0.99  # share of the picture that is plain, from which on none is drawn at random
 _TEXTURE = (1.6, 3.0)  # ratio of the variance to the grain's up to which the plate shows grain alone, and none
 
 
@@ -48,13 +51,14 @@ class Grain:
 
         transmission: (h, w) 0..1, how much of the plate, and so of its grain, is in the paint already; where: (h, w),
         the pixels that it covers."""
-        if where.sum() < _PITCH * _PITCH * _ENOUGH:
+        if not where.any():
             return paint
         wanted = _looked_up(self.levels, _brightness(paint))
         through = transmission[..., None]
         frozen = _variance(_fine(paint)).mean(-1) / wanted.mean(-1) - transmission**2  # the keyframe's, or the brush's
-        missing = 1 - float(np.quantile(frozen[where], _CLEANEST)) / _LEAST
-        share = np.maximum(np.sqrt(np.clip(missing, 0, 1)) - through, 0)
+        cleanest = cv2.erode(np.where(where, np.minimum(frozen, 2), np.float32(2)), np.ones(_NEAR, np.uint8))
+        missing = 1 - cv2.blur(cleanest, _NEAR) / np.float32(_LEAST)
+        share = np.maximum(np.sqrt(np.clip((missing - _CHANCE) / (1 - _CHANCE), 0, 1))[..., None] - through, 0)
         return np.asarray(paint + share * np.sqrt(wanted) * self.unit, np.float32)
 
 
@@ -82,8 +86,9 @@ def grain_of(frame: Picture, key: Picture, same: NDArray[np.bool_], number: int)
     unit /= np.sqrt(np.maximum(ratio / np.float32(low), 1))[..., None]
     plain = np.clip((high - ratio) / (high - low), 0, 1)[..., None]
     plain[(brightness < _CLIPPED[0]) | (brightness > _CLIPPED[1])] = 0
-    drawn = _drawn(unit, plain[..., 0] > 0.5, number)
-    return Grain(np.asarray(np.sqrt(plain) * unit + np.sqrt(1 - plain) * drawn, np.float32), levels)
+    if float(plain.mean()) < _ALL:
+        unit = np.sqrt(plain) * unit + np.sqrt(1 - plain) * _drawn(unit, plain[..., 0] > 0.5, number)
+    return Grain(np.asarray(unit, np.float32), levels)
 
 
 def _texture(fine: Picture, before: Picture) -> Picture:
@@ -111,7 +116,7 @@ def _drawn(unit: Picture, plain: NDArray[np.bool_], number: int) -> Picture:
 
 
 def _fine(picture: Picture) -> Picture:
-    return np.asarray(picture - cv2.GaussianBlur(picture, (0, 0), _FINE), np.float32)
+    return np.asarray(picture - cv2.GaussianBlur(picture, _FINE_WINDOW, _FINE), np.float32)
 
 
 def _variance(fine: Picture) -> Picture:

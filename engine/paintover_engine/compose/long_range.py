@@ -30,7 +30,7 @@ from paintover_engine.compose.flow import (
     within_picture,
 )
 from paintover_engine.compose.matte import Plane
-from paintover_engine.compose.motion import BETTER, EXPOSED, Span, at_one_exposure
+from paintover_engine.compose.motion import BETTER, EXPOSED, STRIDE, Span, at_one_exposure
 
 HOPS = (4, 16)
 """Distances in frames, beside that to the neighbour."""
@@ -48,7 +48,7 @@ _LEAST = 1e-6  # weight of a motion in which nothing is right
 
 @dataclass(frozen=True)
 class HopChunk:
-    """The motion of the frame pairs (n, n + hop) of a span of n, at half the flow's size.
+    """The motion of the frame pairs (n, n + hop) of the multiples n of `STRIDE` in a span, at half the flow's size.
 
     forward, backward: (pairs, h, w, 2) int16, packed flow (`flow.pack`). forward_error, backward_error: (pairs, h, w)
     uint8, `motion_error` in 1/8 of the flow's pixels."""
@@ -72,19 +72,24 @@ class Hop:
 def estimate_hops(
     hop: int, span: Span, frame_at: Callable[[int], AnalysisFrame], check: Callable[[], None]
 ) -> HopChunk:
-    """The motion of the pairs (n, n + hop) of a span of n. check: called once a pair; raises to cancel."""
+    """The motion of the pairs (n, n + hop) of the multiples n of `STRIDE` in a span. check: called once a pair; raises
+    to cancel."""
     estimator = FlowEstimator()
     columns: list[tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.uint8], NDArray[np.uint8]]] = []
-    firsts = [frame_at(number) for number in range(span[0], span[1] + 1)]  # first all of these: decoders read in order
-    for number, first in enumerate(firsts, start=span[0]):
+    for number in firsts_of(span):
         check()
-        second = frame_at(number + hop)
+        first, second = frame_at(number), frame_at(number + hop)
         forward, backward, here_lab, there_lab = _flow_between(estimator, first, second)
         error = _packed_error(motion_error(forward, backward, here_lab, there_lab, _PIXEL))
         back_error = _packed_error(motion_error(backward, forward, there_lab, here_lab, _PIXEL))
         columns.append((pack(forward), pack(backward), error, back_error))
     forwards, backwards, errors, back_errors = zip(*columns, strict=True)
     return HopChunk(np.stack(forwards), np.stack(backwards), np.stack(errors), np.stack(back_errors))
+
+
+def firsts_of(span: Span) -> range:
+    """The multiples of `STRIDE` in a span."""
+    return range(-(-span[0] // STRIDE) * STRIDE, span[1] + 1, STRIDE)
 
 
 def _flow_between(
@@ -152,9 +157,10 @@ class LongRangeMotion:
         """The motions from a frame to those nearer to the keyframe, each with that frame's number."""
         for span, hop, chunk in self._chunks:
             to = number - self._step * hop
-            index = min(number, to) - span[0]
-            if not 0 <= index <= span[1] - span[0]:
+            firsts = firsts_of(span)
+            if min(number, to) not in firsts:
                 continue
+            index = firsts.index(min(number, to))
             later = self._step > 0
             flow = unpack(chunk.backward[index] if later else chunk.forward[index])
             error = chunk.backward_error[index] if later else chunk.forward_error[index]

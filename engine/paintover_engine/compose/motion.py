@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.exposure import NO_CHANGE, Display, Exposure, of_aligned, of_histograms
-from paintover_engine.compose.flow import Field, FlowEstimator, is_cut, pack, unexplained, unpack
+from paintover_engine.compose.flow import Field, FlowEstimator, is_cut, pack, unexplained, unpack, warp
 from paintover_engine.compose.global_motion import Grey, candidates
 
 Span = tuple[int, int]
 """First and last frame number, inclusive."""
 
+
+STRIDE = 4
+"""Frames between two anchors (`compose.propagate`), which lie on an absolute grid of this pitch."""
 
 EXPOSED = 12 / 255
 """Strength of an exposure change from which flow is estimated without it, too."""
@@ -38,10 +41,13 @@ class FlowChunk:
     forward, backward: (pairs, h, w, 2) int16, packed flow (`flow.pack`). cut: (pairs,) uint8, 1 where the picture
     changes as at a cut. repeated: (pairs,) uint8, 1 where both frames are the same picture (animation on twos,
     pulldown, a freeze); their flow is 0. jump: (pairs,) uint8, 1 where the whole picture moves too far for flow alone.
-    exposure: (pairs, 2, 3) float32, `Exposure.packed` from n to n + 1."""
+    exposure: (pairs, 2, 3) float32, `Exposure.packed` from n to n + 1. far_forward, far_backward: (strides, h, w, 2)
+    int16, the same flow chained over `STRIDE` frames, from each multiple of that whose pairs the span holds."""
 
     forward: NDArray[np.int16]
     backward: NDArray[np.int16]
+    far_forward: NDArray[np.int16]
+    far_backward: NDArray[np.int16]
     cut: NDArray[np.uint8]
     repeated: NDArray[np.uint8]
     jump: NDArray[np.uint8]
@@ -63,8 +69,9 @@ class PairMotion:
     exposure: Exposure = NO_CHANGE
 
 
-def estimate(frames: Iterator[AnalysisFrame], check: Callable[[], None]) -> FlowChunk:
-    """The motion between each of the frames and the next. check: called once a pair; raises to cancel."""
+def estimate(first: int, frames: Iterator[AnalysisFrame], check: Callable[[], None]) -> FlowChunk:
+    """The motion between each of the frames, whose numbers ascend from `first`, and the next. check: called once a
+    pair; raises to cancel."""
     pairs = []
     current = next(frames)
     with PairEstimator() as estimator:
@@ -72,14 +79,36 @@ def estimate(frames: Iterator[AnalysisFrame], check: Callable[[], None]) -> Flow
             check()
             pairs.append(estimator.between(current, following))
             current = current if pairs[-1].repeated else following
+    starts = strides_of((first, first + len(pairs) - 1))
+    strides = [pairs[start - first : start - first + STRIDE] for start in starts]
+    still = np.zeros((0, *pairs[0].forward.shape), np.int16)
     return FlowChunk(
         np.stack([pack(pair.forward) for pair in pairs]),
         np.stack([pack(pair.backward) for pair in pairs]),
+        _stacked([chained([pair.forward for pair in stride]) for stride in strides], still),
+        _stacked([chained([pair.backward for pair in stride[::-1]]) for stride in strides], still),
         np.array([pair.cut for pair in pairs], np.uint8),
         np.array([pair.repeated for pair in pairs], np.uint8),
         np.array([pair.jump for pair in pairs], np.uint8),
         np.stack([pair.exposure.packed() for pair in pairs]),
     )
+
+
+def strides_of(span: Span) -> range:
+    """The multiples of `STRIDE` from which a span of pairs (n, n + 1) holds all `STRIDE` pairs."""
+    return range(-(-span[0] // STRIDE) * STRIDE, span[1] - STRIDE + 2, STRIDE)
+
+
+def chained(fields: Sequence[Field]) -> Field:
+    """Flow (h, w, 2) from the first frame to the last. fields: from each to the next."""
+    whole = fields[0]
+    for field in fields[1:]:
+        whole = whole + warp(field, whole)
+    return whole
+
+
+def _stacked(fields: Sequence[Field], none: NDArray[np.int16]) -> NDArray[np.int16]:
+    return np.stack([pack(field) for field in fields]) if fields else none
 
 
 def is_repeated(first: AnalysisFrame, second: AnalysisFrame) -> bool:
@@ -187,6 +216,19 @@ class Motion:
             bool(chunk.jump[index]),
             exposure if self._step > 0 else exposure.inverse(),
         )
+
+    def over(self, start: int, end: int) -> tuple[Field, Field]:
+        """Flow (h, w, 2) from frame `end` to `start`, which is nearer to the keyframe, and from there back: chained
+        over the frames between them."""
+        low = min(start, end)
+        for span, chunk in self._chunks:
+            strides = strides_of(span)
+            if abs(end - start) == STRIDE and low in strides:
+                index = strides.index(low)
+                forward, backward = unpack(chunk.far_forward[index]), unpack(chunk.far_backward[index])
+                return (backward, forward) if self._step > 0 else (forward, backward)
+        pairs = [self.to_keyframe_side(number) for number in range(start + self._step, end + self._step, self._step)]
+        return chained([pair.backward for pair in pairs[::-1]]), chained([pair.forward for pair in pairs])
 
 
 def beside(chunks: Sequence[tuple[Span, FlowChunk]], key: int) -> Field:

@@ -1,8 +1,16 @@
-"""Propagation of an edit over a span of frames, away from its keyframe, across frames that do not show its scene."""
+"""Propagation of an edit over a shot, away from its keyframe, across frames that do not show its scene.
+
+A chain leads from anchor to anchor only: every `STRIDE`th frame, by motion that was chained over the frames between and
+by long hops, all of it of the plate alone. The frames between two anchors depend on these two, so that those of
+different intervals are independent of one another. What happens in an interval besides motion, a cut, a flash, an
+artist's correction, is followed frame by frame.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,88 +18,145 @@ from numpy.typing import NDArray
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.correcting import DrawnMatte
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
-from paintover_engine.compose.long_range import Evidence, LongRangeMotion
-from paintover_engine.compose.motion import Motion, Span
+from paintover_engine.compose.flow import pack, unpack
+from paintover_engine.compose.long_range import Evidence, Hop, LongRangeMotion, motion_error, smooth_lab
+from paintover_engine.compose.motion import STRIDE, Motion
 from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registration
 from paintover_engine.compose.scene import FrameEvent, SceneCursor, Step
-from paintover_engine.compose.tracker import LastSeen, Propagated, TrackedEdit, Tracker, from_bytes, to_bytes
+from paintover_engine.compose.tracker import (
+    PackedStates,
+    Propagated,
+    State,
+    TrackedEdit,
+    Tracker,
+    from_bytes,
+    propagated,
+    to_bytes,
+)
 
-
-def propagate(
-    edit: TrackedEdit,
-    keyframe: int,
-    before: Sequence[tuple[Span, Propagated]],
-    numbers: Sequence[int],
-    motion: Motion,
-    long_range: LongRangeMotion,
-    frame_at: Callable[[int], AnalysisFrame],
-    check: Callable[[], None],
-    corrections: Mapping[int, DrawnMatte],
-) -> Propagated:
-    """A local edit in the frames `numbers`, which lead away from the frame `keyframe` one by one.
-
-    before: the spans before, the nearest first, as far as hops reach; none next to the keyframe. In frames that do not
-    show the keyframe's scene, confidence and matte are 0. check: called once a frame; raises to cancel.
-    corrections: by frame. What was found nearer to the keyframe than one is no evidence beyond it."""
-    step = 1 if numbers[0] > keyframe else -1
-    tracker = Tracker(frame_at(keyframe), edit)
-    nearest = before[0][1] if before else None
-    state = tracker.start() if nearest is None else tracker.resume(nearest, outermost(step))
-    scene = SceneCursor(_last_seen(nearest, numbers[0] - step), state.exposure, motion, frame_at)
-    known = _known(before, step)
-    if all(found.corrected is None for _, found in before):
-        known[keyframe] = (edit.region, np.full_like(edit.region, 255))
-    registration = state.registration
-
-    def registered(number: int) -> tuple[Step | None, Registration | None]:
-        """The step to a frame, None where it does not show the scene; and its registration."""
-        nonlocal registration
-        taken = scene.advance(number)
-        if taken is None:
-            return None, registration
-        taken.frame.prepared()
-        found = tracker.register(registration, taken)
-        if not taken.events & FrameEvent.PASSED:
-            registration = found
-        return taken, found
-
-    states, corrected = [], None
-    for taken, found in prefetched(registered, numbers):
-        check()
-        if taken is None:
-            states.append(tracker.unseen(state))
-            continue
-        hops = [(hop, _evidence(*known[to])) for to, hop in long_range.hops(taken.number) if to in known]
-        states.append(tracker.advance(state, found, taken, hops))
-        if drawn := corrections.get(taken.number):
-            states[-1], corrected = tracker.corrected(states[-1], drawn, taken), taken.number
-            known.clear()
-        if not taken.events & FrameEvent.PASSED:
-            state = states[-1]
-            known[taken.number] = (to_bytes(state.matte), to_bytes(state.evidence.confidence))
-    lost = scene.last_seen != numbers[-1]
-    return tracker.propagated(states[::step], state, scene.last_seen if lost else None, corrected)
-
-
+FrameAt = Callable[[int], AnalysisFrame]
 Packed = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """`Evidence`, as it is stored."""
 
 
-def _known(spans: Sequence[tuple[Span, Propagated]], step: int) -> dict[int, Packed]:
-    """The mattes (h, w) of the frames that show the scene, and how certain they are, by number; none from before a
-    correction. spans: the nearest first."""
+@dataclass(frozen=True)
+class Anchors:
+    """An edit in n anchors, outward from its keyframe.
+
+    frames: (n,) int64, their numbers. plain: (n,) uint8, 1 where nothing but motion happens between the anchor before
+    and this. seen: (n,) int64, the last frame up to each from which motion goes on, itself where it shows the scene;
+    exposure: (n, 2, 3) float32, `Exposure.packed`, and states: of that frame; None of a grade. offset:
+    (frames, h, w, 2) int16, packed, and offset_confidence: (frames, h, w) uint8: of a mapped edit the `Registration` of
+    every frame behind the anchors before, outward: a surface is followed frame by frame. corrected: the outermost frame
+    up to the last anchor that the artist corrected: nothing nearer to the keyframe is evidence beyond it."""
+
+    frames: NDArray[np.int64]
+    plain: NDArray[np.uint8]
+    seen: NDArray[np.int64]
+    exposure: NDArray[np.float32]
+    states: PackedStates | None = None
+    offset: NDArray[np.int16] | None = None
+    offset_confidence: NDArray[np.uint8] | None = None
+    corrected: int | None = None
+
+    def registration(self, number: int) -> Registration | None:
+        """That of a frame behind the anchor before them, up to the last."""
+        if self.offset is None or self.offset_confidence is None:
+            return None
+        index = len(self.offset) - 1 - abs(number - int(self.frames[-1]))
+        return Registration(unpack(self.offset[index]), from_bytes(self.offset_confidence[index]))
+
+
+def anchors_among(numbers: Sequence[int]) -> list[int]:
+    """The anchors among frames that lead away from the keyframe one by one: every `STRIDE`th of the shot, and the
+    last."""
+    return [number for number in numbers if number % STRIDE == 0 or number == numbers[-1]]
+
+
+# The chain.
+
+
+def track(
+    edit: TrackedEdit,
+    keyframe: int,
+    before: Sequence[Anchors],
+    numbers: Sequence[int],
+    motion: Motion,
+    long_range: LongRangeMotion,
+    frame_at: FrameAt,
+    check: Callable[[], None],
+    corrections: Mapping[int, DrawnMatte],
+) -> Anchors:
+    """A local edit in the anchors among the frames `numbers`, which lead away from the frame `keyframe` one by one.
+
+    before: the anchors before, the nearest first, as far as hops reach; none next to the keyframe. check: called once a
+    frame; raises to cancel. corrections: by frame. What was found nearer to the keyframe than one is no evidence beyond
+    it."""
+    step = 1 if numbers[0] > keyframe else -1
+    tracker = Tracker(frame_at(keyframe), edit)
+    start, seen, state = _outermost(tracker, keyframe, before)
+    known = _known(before)
+    if all(found.corrected is None for found in before):
+        known[keyframe] = (edit.region, np.full_like(edit.region, 255))
+    follower = _Follower(tracker, SceneCursor(seen, state.exposure, motion, frame_at), motion, state, corrections)
+    ends = anchors_among(numbers)
+    starts = dict(zip(ends, [start, *ends], strict=False))
+    plain, states, last_seen, corrected = [], [], [], None
+    registrations: list[Registration] = []
+    for interval in prefetched(lambda end: follower.across(starts[end], end, step), ends):
+        registrations += interval.registrations
+        for placed in interval.frames:
+            check()
+            if placed.step is None:
+                continue
+            number = placed.step.number
+            hops = [(hop, _evidence(*known[to])) for to, hop in long_range.hops(number) if to in known]
+            found = tracker.advance(state, placed.registration, placed.step, hops)
+            if drawn := corrections.get(number):
+                found, corrected = tracker.corrected(found, drawn, placed.step), number
+                known.clear()
+            if not placed.step.events & FrameEvent.PASSED:
+                state, seen = found, number
+                known[number] = (to_bytes(state.matte), to_bytes(state.evidence.confidence))
+        plain.append(interval.plain)
+        states.append(state)
+        last_seen.append(seen)
+    return Anchors(
+        np.array(ends, np.int64),
+        np.array(plain, np.uint8),
+        np.array(last_seen, np.int64),
+        np.stack([each.exposure.packed() for each in states]),
+        tracker.packed(states),
+        np.stack([pack(each.offset) for each in registrations]) if registrations else None,
+        np.stack([to_bytes(each.confidence) for each in registrations]) if registrations else None,
+        corrected,
+    )
+
+
+def _outermost(tracker: Tracker, keyframe: int, before: Sequence[Anchors]) -> tuple[int, int, State]:
+    """The outermost anchor so far: its number, the frame from which motion goes on, and the state of that."""
+    if not before:
+        return keyframe, keyframe, tracker.start()
+    nearest = before[0]
+    assert nearest.states is not None
+    state = tracker.resume(nearest.states, -1, Exposure.unpacked(nearest.exposure[-1]))
+    return int(nearest.frames[-1]), int(nearest.seen[-1]), state
+
+
+def _known(before: Sequence[Anchors]) -> dict[int, Packed]:
+    """The mattes (h, w) of the anchors that show the scene, and how certain they are, by number; none from before a
+    correction. before: the nearest first."""
     known: dict[int, Packed] = {}
-    for (first, _), found in spans:
-        if found.matte is None or found.matte_confidence is None:
-            continue
-        for index, number in enumerate(range(first, first + len(found.matte))):
-            outdated = found.corrected is not None and step * number < step * found.corrected
-            shown = found.confidence[index] > 0 and not found.events[index] & FrameEvent.PASSED
-            if shown and not outdated:
-                known[number] = (found.matte[index], found.matte_confidence[index])
-        if found.corrected is not None:
+    for anchors in before:
+        assert anchors.states is not None
+        for index, (number, seen) in enumerate(zip(anchors.frames.tolist(), anchors.seen.tolist(), strict=True)):
+            outward = abs(number - anchors.frames[-1])
+            outdated = anchors.corrected is not None and outward > abs(anchors.corrected - anchors.frames[-1])
+            if number == seen and not outdated:
+                known[number] = (anchors.states.matte[index], anchors.states.matte_confidence[index])
+        if anchors.corrected is not None:
             break
     return known
 
@@ -100,36 +165,236 @@ def _evidence(matte: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> Eviden
     return Evidence(from_bytes(matte), from_bytes(confidence))
 
 
-def propagate_grade(
-    before: Propagated | None,
+# What both the chain and the frames between its anchors need.
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """The step to a frame, None where it does not show the scene; and its registration."""
+
+    step: Step | None
+    registration: Registration | None
+
+
+@dataclass(frozen=True)
+class _Interval:
+    """The frames from one anchor to the next, or that one alone where nothing happens between them but motion.
+    registrations: of all of them, of a mapped edit."""
+
+    plain: bool
+    frames: Sequence[_Placed]
+    registrations: Sequence[Registration]
+
+
+class _Follower:
+    """Follows the scene and the registration of an edit outward: what needs no matte, and may be ahead of it in another
+    thread. It starts at a state's frame."""
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        scene: SceneCursor,
+        motion: Motion,
+        state: State,
+        corrections: Mapping[int, DrawnMatte],
+    ) -> None:
+        self._tracker = tracker
+        self._scene = scene
+        self._motion = motion
+        self._registration = state.registration
+        self._corrections = corrections
+
+    def steps(self, start: int, end: int, step: int) -> tuple[bool, list[Step | None]]:
+        """Whether nothing but motion happens from one frame to another, and the steps on the way."""
+        numbers = range(start + step, end + step, step)
+        whole = self._scene.last_seen == start and not any(number in self._corrections for number in numbers)
+        steps = [self._scene.advance(number) for number in numbers]
+        return whole and all(taken is not None and not taken.events for taken in steps), steps
+
+    def across(self, start: int, end: int, step: int) -> _Interval:
+        """From one anchor to the next."""
+        plain, steps = self.steps(start, end, step)
+        frames, registrations = [], []
+        for taken in steps:
+            if self._registration or taken is steps[-1] or not plain:
+                frames.append(self.placed(taken))
+            if self._registration:
+                registrations.append(frames[-1].registration or self._registration)
+        if plain and len(steps) > 1:
+            first, last = steps[0], frames[-1].step
+            assert first and last
+            backward, forward = self._motion.over(start, end)
+            whole = replace(last, previous=first.previous, backward=backward, forward=forward)
+            frames = [_Placed(whole, frames[-1].registration)]
+        return _Interval(plain, frames, registrations)
+
+    def placed(self, taken: Step | None, known: Registration | None = None) -> _Placed:
+        """A step's frame, with its registration from that of the frame before it, where it is not known."""
+        if taken is None:
+            return _Placed(None, None)
+        _ = taken.frame.lab  # its pictures are computed here, ahead of the matte
+        found = known or self._tracker.register(self._registration, taken)
+        if not taken.events & FrameEvent.PASSED:
+            self._registration = found
+        return _Placed(taken, found)
+
+    def back(self, here: Step, beyond: Step) -> Hop:
+        """The motion from a step's frame to one farther from the keyframe."""
+        returned, outward = self._motion.over(here.number, beyond.number)
+        return Hop(outward, motion_error(outward, returned, smooth_lab(here.frame), smooth_lab(beyond.frame)))
+
+
+# The frames between anchors.
+
+
+def propagate(
+    edit: TrackedEdit,
+    keyframe: int,
+    anchors: Sequence[Anchors],
     numbers: Sequence[int],
     motion: Motion,
-    step: int,
-    frame_at: Callable[[int], AnalysisFrame],
+    frame_at: FrameAt,
+    check: Callable[[], None],
+    corrections: Mapping[int, DrawnMatte],
 ) -> Propagated:
-    """A grade of the whole frame holds in every frame that shows its keyframe's scene."""
-    exposure = NO_CHANGE
-    if before is not None:
-        packed = before.last_seen.exposure if before.last_seen else before.exposure[outermost(step)]
-        exposure = Exposure.unpacked(packed)
-    scene = SceneCursor(_last_seen(before, numbers[0] - step), exposure, motion, frame_at)
-    steps = [scene.advance(number) for number in numbers][::step]
-    shown = np.array([taken is not None for taken in steps])
-    lost = scene.last_seen != numbers[-1]
-    return Propagated(
-        shown.astype(np.float32),
-        np.where(shown, Reason.NONE, Reason.NOT_SHOWN).astype(np.uint8),
-        np.stack([(NO_CHANGE if taken is None else taken.exposure).packed() for taken in steps]),
-        np.array([FrameEvent.HIDDEN if taken is None else taken.events for taken in steps], np.uint8),
-        last_seen=LastSeen(scene.last_seen, scene.exposure.packed()) if lost else None,
+    """A local edit in the frames `numbers`, ascending, all on one side of the frame `keyframe`.
+
+    anchors: those around the frames, and the one before those. In frames that do not show the keyframe's scene,
+    confidence and matte are 0."""
+    step = 1 if numbers[0] > keyframe else -1
+    tracker = Tracker(frame_at(keyframe), edit, chain=False)
+    states: dict[int, State] = {}
+    for near, far in _intervals(keyframe, anchors, step):
+        wanted = [number for number in numbers if step * near.frame < step * number <= step * far.frame]
+        if wanted:
+            state, at_far = (
+                each.measured_state(tracker, frame_at) for each in (near, far)
+            )  # with the farther one's net
+            if far.plain and wanted == [far.frame]:
+                states[far.frame] = at_far
+                continue
+            scene = SceneCursor(near.seen, state.exposure, motion, frame_at)
+            follower = _Follower(tracker, scene, motion, state, corrections)
+            between = _between(tracker, follower, state, near, far, at_far, check, corrections)
+            states |= {number: found for number, found in between if number in wanted}
+    return propagated([states[number] for number in numbers])
+
+
+@dataclass(frozen=True)
+class _Anchor:
+    """One of `Anchors`, or the keyframe, which has none."""
+
+    frame: int
+    anchors: Anchors | None = None
+    index: int = 0
+
+    @property
+    def plain(self) -> bool:
+        return self.anchors is not None and bool(self.anchors.plain[self.index])
+
+    @property
+    def seen(self) -> int:
+        return self.frame if self.anchors is None else int(self.anchors.seen[self.index])
+
+    @property
+    def exposure(self) -> Exposure:
+        return NO_CHANGE if self.anchors is None else Exposure.unpacked(self.anchors.exposure[self.index])
+
+    def registration(self, number: int) -> Registration | None:
+        return None if self.anchors is None else self.anchors.registration(number)
+
+    def state(self, tracker: Tracker) -> State:
+        if self.anchors is None or self.anchors.states is None:
+            return tracker.start()
+        return tracker.resume(self.anchors.states, self.index, self.exposure)
+
+    def measured_state(self, tracker: Tracker, frame_at: FrameAt) -> State:
+        """The state with its confidence."""
+        state = self.state(tracker)
+        if self.anchors is None:
+            return state
+        return tracker.measured(state, frame_at(self.seen).exposed(self.exposure.significant().inverse()))
+
+
+def _intervals(keyframe: int, anchors: Sequence[Anchors], step: int) -> Iterator[tuple[_Anchor, _Anchor]]:
+    """Neighbouring anchors, the nearer one to the keyframe first, outward."""
+    found = [_Anchor(int(number), each, index) for each in anchors for index, number in enumerate(each.frames)]
+    ordered = sorted([_Anchor(keyframe), *found], key=lambda anchor: step * anchor.frame)
+    yield from itertools.pairwise(ordered)
+
+
+def _between(
+    tracker: Tracker,
+    follower: _Follower,
+    state: State,
+    near: _Anchor,
+    far: _Anchor,
+    at_far: State,
+    check: Callable[[], None],
+    corrections: Mapping[int, DrawnMatte],
+) -> Iterator[tuple[int, State]]:
+    """The states of the frames behind one anchor up to the next, by number. state, at_far: of the two."""
+    step = 1 if far.frame > near.frame else -1
+    numbers = range(near.frame + step, far.frame + step, step)
+    _, steps = follower.steps(near.frame, far.frame, step)
+    taken, last = dict(zip(numbers, steps, strict=True)), steps[-1]
+    if far.plain:
+        numbers = numbers[:-1]
+        yield far.frame, at_far
+
+    def placed_at(number: int) -> _Placed:
+        return follower.placed(taken[number], far.registration(number))
+
+    for number, placed in zip(numbers, prefetched(placed_at, numbers), strict=True):
+        check()
+        if placed.step is None:
+            yield number, tracker.unseen(state)
+            continue
+        hops = [(follower.back(placed.step, last), at_far.evidence)] if far.plain and last else []
+        found = tracker.advance(state, placed.registration, placed.step, hops)
+        if drawn := corrections.get(number):
+            found = tracker.corrected(found, drawn, placed.step)
+        if not placed.step.events & FrameEvent.PASSED:
+            state = found
+        yield number, replace(at_far, events=found.events) if number == far.seen == far.frame else found
+
+
+# A grade of the whole frame holds in every frame that shows its keyframe's scene.
+
+
+def track_grade(
+    keyframe: int, before: Anchors | None, numbers: Sequence[int], motion: Motion, frame_at: FrameAt
+) -> Anchors:
+    """A grade in the anchors among frames, as in `track`."""
+    start = _Anchor(keyframe) if before is None else _Anchor(int(before.frames[-1]), before, -1)
+    scene = SceneCursor(start.seen, start.exposure, motion, frame_at)
+    ends, seen, exposures = anchors_among(numbers), [], []
+    for number in numbers:
+        scene.advance(number)
+        if number in ends:
+            seen.append(scene.last_seen)
+            exposures.append(scene.exposure.packed())
+    return Anchors(
+        np.array(ends, np.int64), np.zeros(len(ends), np.uint8), np.array(seen, np.int64), np.stack(exposures)
     )
 
 
-def _last_seen(before: Propagated | None, neighbour: int) -> int:
-    """The last frame up to `neighbour`, the outermost one of the span before, that shows the scene."""
-    return before.last_seen.number if before and before.last_seen else neighbour
-
-
-def outermost(step: int) -> int:
-    """The index, in a span of ascending frames, of the one farthest from the keyframe."""
-    return -1 if step > 0 else 0
+def propagate_grade(
+    keyframe: int, anchors: Sequence[Anchors], numbers: Sequence[int], motion: Motion, frame_at: FrameAt
+) -> Propagated:
+    """A grade in the frames `numbers`, as in `propagate`."""
+    step = 1 if numbers[0] > keyframe else -1
+    taken: dict[int, Step | None] = {}
+    for near, far in _intervals(keyframe, anchors, step):
+        between = range(near.frame + step, far.frame + step, step)
+        if not set(between).isdisjoint(numbers):
+            scene = SceneCursor(near.seen, near.exposure, motion, frame_at)
+            taken |= {number: scene.advance(number) for number in between}
+    steps = [taken[number] for number in numbers]
+    shown = np.array([each is not None for each in steps])
+    return Propagated(
+        shown.astype(np.float32),
+        np.where(shown, Reason.NONE, Reason.NOT_SHOWN).astype(np.uint8),
+        np.stack([(NO_CHANGE if each is None else each.exposure).packed() for each in steps]),
+        np.array([FrameEvent.HIDDEN if each is None else each.events for each in steps], np.uint8),
+    )

@@ -78,11 +78,8 @@ class Propagated:
     confidence: (frames,) float32, 0..1; 0 where the frame does not show the scene. reason: (frames,) uint8, `Reason`:
     what lowers it most. exposure: (frames, 2, 3) float32, `Exposure.packed` from the keyframe to each frame. events:
     (frames,) uint8, each a `FrameEvent`. matte, matte_confidence: (frames, h, w) uint8, `Evidence`. offset:
-    (frames, h, w, 2) int16, packed, and offset_confidence: (frames, h, w) uint8: the `Registration`s of a mapped edit.
-    net: the matte network's layers as of the last of them; trail: how the edit came there; behind: what lies behind it
-    there. last_seen: where the frames beyond do not go on from the outermost one, the last before it from which they
-    do. corrected: the outermost frame whose matte the artist corrected: nothing nearer to the keyframe is evidence
-    beyond it; overruled: (h, w) uint8, `State.overruled`."""
+    (frames, h, w, 2) int16, packed, and offset_confidence: (frames, h, w) uint8: the `Registration`s of a mapped
+    edit."""
 
     confidence: NDArray[np.float32]
     reason: NDArray[np.uint8]
@@ -92,40 +89,28 @@ class Propagated:
     matte_confidence: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     offset_confidence: NDArray[np.uint8] | None = None
-    net: NetWeights | None = None
-    trail: PackedTrail | None = None
-    behind: PackedBackground | None = None
-    last_seen: LastSeen | None = None
-    corrected: int | None = None
-    overruled: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
-class PackedTrail:
-    """The trail (`confidence.Trail`) of the outermost frame that shows the scene. offset: (h, w, 2) int16, packed."""
+class PackedStates:
+    """States of an edit that others are propagated from, in n frames.
 
-    offset: NDArray[np.int16]
-    agreement: float
+    matte, matte_confidence: (n, h, w) uint8. trail: (n, h, w, 2) int16, packed, agreement, corrected: (n,) float32, of
+    a `Trail`. behind: (n, h, w, 3) float16 L*a*b*, and behind_seen: (n, h, w) uint8, of a `Background`. net: the matte
+    network's layers as of the last of them. offset, packed, offset_confidence: of a mapped edit. overruled: (n, h, w)
+    uint8, `State.overruled`."""
 
-
-@dataclass(frozen=True)
-class PackedBackground:
-    """The background of that frame. lab: (h, w, 3) float16; seen: (h, w) uint8."""
-
-    lab: NDArray[np.float16]
-    seen: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class LastSeen:
-    """The last frame before a cut, a flash or a black frame: its number and, as in `Propagated`, its state."""
-
-    number: int
-    exposure: NDArray[np.float32]
-    matte: NDArray[np.uint8] | None = None
-    matte_confidence: NDArray[np.uint8] | None = None
+    matte: NDArray[np.uint8]
+    matte_confidence: NDArray[np.uint8]
+    trail: NDArray[np.int16]
+    agreement: NDArray[np.float32]
+    corrected: NDArray[np.float32]
+    behind: NDArray[np.float16]
+    behind_seen: NDArray[np.uint8]
+    net: NetWeights
     offset: NDArray[np.int16] | None = None
     offset_confidence: NDArray[np.uint8] | None = None
+    overruled: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,9 +136,11 @@ class State:
 
 
 class Tracker:
-    """Propagates one keyframe's edit outward, frame by frame. key: the keyframe's plate."""
+    """Propagates one keyframe's edit outward. key: the keyframe's plate. chain: it goes from anchor to anchor, and the
+    network is trained further on what it meets; else confidence is measured."""
 
-    def __init__(self, key: AnalysisFrame, edit: TrackedEdit) -> None:
+    def __init__(self, key: AnalysisFrame, edit: TrackedEdit, chain: bool = True) -> None:
+        self._chain = chain
         self._key = key
         self._edit = edit
         self._region = from_bytes(edit.region)
@@ -207,21 +194,26 @@ class Tracker:
             found = Evidence(without_specks(corrected, self._speck), found.confidence)
         trail = self._meter.advance(trail, step.backward, found.matte, prior)
         background = background.updated(step.frame.lab, found.matte)
-        surface = None if registration is None else registration.confidence
-        measures = self._meter.measure(trail, step.frame, found, surface)
-        return State(
-            found, background, measures.confidence, measures.reason, trail, registration, step.exposure, step.events,
-            overruled,
+        moved_on = State(
+            found, background, 1.0, Reason.NONE, trail, registration, step.exposure, step.events, overruled
         )  # fmt: skip
+        return moved_on if self._chain else self.measured(moved_on, step.frame)
+
+    def measured(self, state: State, frame: AnalysisFrame) -> State:
+        """The state of a frame, at the keyframe's exposure, with its confidence."""
+        surface = None if state.registration is None else state.registration.confidence
+        measures = self._meter.measure(state.trail, frame, state.evidence, surface)
+        return replace(state, confidence=measures.confidence, reason=measures.reason)
 
     def corrected(self, state: State, drawn: DrawnMatte, step: Step) -> State:
         """The state of `step`'s frame as the artist corrects it; the network is trained on that."""
         found = drawn.evidence(state.evidence)
         near = _grown(np.maximum(state.matte, found.matte)) > 0
         outside, inside = drawn.outside & near, (found.matte > 0.9) & ~drawn.outside
-        warped = warp(step.previous.lab, step.backward)
-        planes = feature_planes(step.frame.lab, warped, state.matte, motion_plane(step.backward, state.matte))
-        self._net.correct(planes, outside, inside, np.random.default_rng(abs(step.number)))
+        if self._chain:
+            warped = warp(step.previous.lab, step.backward)
+            planes = feature_planes(step.frame.lab, warped, state.matte, motion_plane(step.backward, state.matte))
+            self._net.correct(planes, outside, inside, np.random.default_rng(abs(step.number)))
         registration, overruled = state.registration, state.overruled
         if registration is not None:
             overruled = drawn.overruled(warp(self._region, registration.offset))
@@ -229,13 +221,11 @@ class Tracker:
                 overruled = np.maximum(overruled, state.overruled)
             registration = replace(registration, confidence=registration.confidence * (1 - overruled))
         trail = self._meter.corrected(state.trail, drawn.outside)
-        surface = None if registration is None else registration.confidence
-        measures = self._meter.measure(trail, step.frame, found, surface)
-        return replace(
-            state, evidence=found, background=state.background.updated(step.frame.lab, found.matte),
-            confidence=measures.confidence, reason=measures.reason, trail=trail, registration=registration,
-            overruled=overruled,
-        )  # fmt: skip
+        background = state.background.updated(step.frame.lab, found.matte)
+        drawn_state = replace(
+            state, evidence=found, background=background, trail=trail, registration=registration, overruled=overruled
+        )
+        return drawn_state if self._chain else self.measured(drawn_state, step.frame)
 
     def unseen(self, state: State) -> State:
         """The state of a frame that does not show the scene, after the last one that did."""
@@ -253,7 +243,7 @@ class Tracker:
     def _segmented(self, prior: Evidence, step: Step, background: Background) -> Evidence:
         if step.events & FrameEvent.PASSED:  # too little is left of the picture to correct motion by
             return Evidence(prior.matte * (1 - blown_out(step)), prior.confidence)
-        rng = np.random.default_rng(abs(step.number))
+        rng = np.random.default_rng(abs(step.number)) if self._chain else None
         warped = warp(step.previous.lab, step.backward)
         behind = background.odds(step.frame.lab)
         return segment(self._net, prior, step.frame, warped, step.backward, behind, rng, self._speck)
@@ -262,74 +252,67 @@ class Tracker:
     def _registrar(self) -> Registrar:
         return Registrar(self._key.sharp_grey, self._region)
 
-    def propagated(
-        self, states: Sequence[State], seen: State, last_seen: int | None, corrected: int | None
-    ) -> Propagated:
-        """Successive states as they are stored, with the network as it is now.
-
-        states: ascending. seen: the state of the outermost frame that shows the scene; last_seen: its number, where
-        that is not the outermost of all. corrected: the outermost frame that was corrected."""
-        registrations = [state.registration for state in states if state.registration is not None]
-        return Propagated(
-            confidence=np.array([state.confidence for state in states], np.float32),
-            reason=np.array([state.reason for state in states], np.uint8),
-            exposure=np.stack([state.exposure.packed() for state in states]),
-            events=np.array([state.events for state in states], np.uint8),
+    def packed(self, states: Sequence[State]) -> PackedStates:
+        """States as they are stored, with the network as it is now."""
+        offset, offset_confidence = _packed_registrations(states)
+        overruled = [state.overruled for state in states]
+        none = np.zeros_like(self._region)
+        return PackedStates(
             matte=np.stack([to_bytes(state.matte) for state in states]),
             matte_confidence=np.stack([to_bytes(state.evidence.confidence) for state in states]),
-            offset=np.stack([pack(each.offset) for each in registrations]) if registrations else None,
-            offset_confidence=np.stack([to_bytes(each.confidence) for each in registrations])
-            if registrations
-            else None,
+            trail=np.stack([pack(state.trail.offset) for state in states]),
+            agreement=np.array([state.trail.agreement for state in states], np.float32),
+            corrected=np.array([state.trail.corrected for state in states], np.float32),
+            behind=np.stack([state.background.lab.astype(np.float16) for state in states]),
+            behind_seen=np.stack([to_bytes(state.background.seen) for state in states]),
             net=self._net.layers(),
-            trail=PackedTrail(pack(seen.trail.offset), seen.trail.agreement),
-            behind=PackedBackground(seen.background.lab.astype(np.float16), to_bytes(seen.background.seen)),
-            last_seen=_stored(last_seen, seen) if last_seen is not None else None,
-            corrected=corrected,
-            overruled=None if seen.overruled is None else to_bytes(seen.overruled),
+            offset=offset,
+            offset_confidence=offset_confidence,
+            overruled=np.stack([to_bytes(none if each is None else each) for each in overruled])
+            if any(each is not None for each in overruled)
+            else None,
         )
 
-    def resume(self, before: Propagated, index: int) -> State:
-        """The state of the frame at `index` of an earlier span, or of the last one before it that shows the scene; the
-        network goes on from that span's."""
-        self._net = MatteNet(self._edit.net, before.net)
-        seen = before.last_seen or LastSeen(
-            0,
-            before.exposure[index],
-            before.matte[index] if before.matte is not None else None,
-            before.matte_confidence[index] if before.matte_confidence is not None else None,
-            before.offset[index] if before.offset is not None else None,
-            before.offset_confidence[index] if before.offset_confidence is not None else None,
-        )
-        assert (
-            seen.matte is not None
-            and seen.matte_confidence is not None
-            and before.trail is not None
-            and before.behind is not None
-        )
-        trail = Trail(unpack(before.trail.offset), before.trail.agreement)
+    def resume(self, packed: PackedStates, index: int, exposure: Exposure) -> State:
+        """One of the states that `packed` packed; the network goes on from theirs. exposure: from the keyframe."""
+        self._net = MatteNet(self._edit.net, packed.net)
         registration = None
-        if seen.offset is not None and seen.offset_confidence is not None:
-            registration = Registration(unpack(seen.offset), from_bytes(seen.offset_confidence))
-        confidence, reason = float(before.confidence[index]), Reason(int(before.reason[index]))
-        exposure = Exposure.unpacked(seen.exposure)
-        known = Evidence(from_bytes(seen.matte), from_bytes(seen.matte_confidence))
-        background = Background(before.behind.lab.astype(np.float32), from_bytes(before.behind.seen))
-        overruled = None if before.overruled is None else from_bytes(before.overruled)
+        if packed.offset is not None and packed.offset_confidence is not None:
+            registration = Registration(unpack(packed.offset[index]), from_bytes(packed.offset_confidence[index]))
         return State(
-            known, background, confidence, reason, trail, registration, exposure, overruled=overruled
-        )  # fmt: skip
+            Evidence(from_bytes(packed.matte[index]), from_bytes(packed.matte_confidence[index])),
+            Background(packed.behind[index].astype(np.float32), from_bytes(packed.behind_seen[index])),
+            1.0,
+            Reason.NONE,
+            Trail(unpack(packed.trail[index]), float(packed.agreement[index]), float(packed.corrected[index])),
+            registration,
+            exposure,
+            overruled=None if packed.overruled is None else from_bytes(packed.overruled[index]),
+        )
 
 
-def _stored(number: int, state: State) -> LastSeen:
-    place = state.registration
-    return LastSeen(
-        number,
-        state.exposure.packed(),
-        to_bytes(state.matte),
-        to_bytes(state.evidence.confidence),
-        pack(place.offset) if place else None,
-        to_bytes(place.confidence) if place else None,
+def propagated(states: Sequence[State]) -> Propagated:
+    """The states of successive frames, ascending, as they are stored."""
+    offset, offset_confidence = _packed_registrations(states)
+    return Propagated(
+        confidence=np.array([state.confidence for state in states], np.float32),
+        reason=np.array([state.reason for state in states], np.uint8),
+        exposure=np.stack([state.exposure.packed() for state in states]),
+        events=np.array([state.events for state in states], np.uint8),
+        matte=np.stack([to_bytes(state.matte) for state in states]),
+        matte_confidence=np.stack([to_bytes(state.evidence.confidence) for state in states]),
+        offset=offset,
+        offset_confidence=offset_confidence,
+    )
+
+
+def _packed_registrations(states: Sequence[State]) -> tuple[NDArray[np.int16] | None, NDArray[np.uint8] | None]:
+    """The registrations of a mapped edit: their offsets and confidences."""
+    places = [state.registration for state in states if state.registration is not None]
+    if not places:
+        return None, None
+    return np.stack([pack(place.offset) for place in places]), np.stack(
+        [to_bytes(place.confidence) for place in places]
     )
 
 

@@ -13,11 +13,11 @@ import os
 import signal
 import weakref
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psutil
 
 from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.jobs.capacity import machine_memory
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.protocol import ReplyT, Request
 from paintover_engine.jobs.worker_client import WorkerClient, WorkerDied
@@ -25,17 +25,12 @@ from paintover_engine.jobs.worker_client import WorkerClient, WorkerDied
 WORKERS = 4
 POLL_SECONDS = 0.1
 CANCELLED_SECONDS = 3.0  # that a call whose client has left may still take
-_CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def memory_for_media() -> int:
     """Three quarters of the bytes of memory that this machine, or the container, has. A keyframe of 16K by 8K takes 13
     GiB."""
-    total = psutil.virtual_memory().total
-    for path in _CONTAINER_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # "max": none
-            total = min(total, int(Path(path).read_text()))
-    return int(total * 3 // 4)
+    return machine_memory() * 3 // 4
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import outputs, sidecar
+from paintover_engine.jobs.capacity import stages_at_a_time
 from paintover_engine.jobs.delivery import Delivery
 from paintover_engine.jobs.kept import Kept, keys_by_frame
 from paintover_engine.jobs.protocol import Output, PublishedFrame
@@ -49,8 +50,8 @@ class StageReport:
 class Runner:
     """Runs one job's stages. It is the `Context` of their functions.
 
-    Two stages run at a time where neither reads the other, so that both of two cores have work; of a method with a
-    model only one, because each needs the whole memory of the device.
+    As many stages run at a time as there are cores, where none reads another; of a method with a model only one,
+    because each needs the whole memory of the device.
 
     keyframes: with the corrections of other frames.
     cancelled: called once a frame; True ends the stage with `Cancelled`.
@@ -102,7 +103,7 @@ class Runner:
         self._source = open_source(self._files)
         self._keyframes: dict[str, Keyframe] = {}
         self._corrections: dict[str, Correction] = {}
-        self.slots = 1 if spec.takes_model else 2
+        self.slots = 1 if spec.takes_model else stages_at_a_time(info.width, info.height)
         self._threads = ThreadPoolExecutor(self.slots, "stage")
         self._names: dict[str, str] = {}
         self._runs: dict[str, Future[StageReport]] = {}

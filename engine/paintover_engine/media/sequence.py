@@ -238,6 +238,8 @@ def written(run: tuple[int, int]) -> str:
 class SequenceReader:
     """Reads frames of a sequence of image files. layer: the name of the one that is the picture."""
 
+    concurrent = True  # each frame is a file of its own
+
     def __init__(self, sequence: ImageSequence, header: Header, colorspace: str, layer: str = "") -> None:
         self._sequence = sequence
         self._header = header
@@ -325,6 +327,8 @@ def uploaded_header(path: Path) -> Header:
 
 class UploadedReader:
     """Reads uploaded frames."""
+
+    concurrent = True  # each frame is a file of its own
 
     def __init__(self, sequence: ImageSequence, header: Header, colorspace: str) -> None:
         self._sequence = sequence

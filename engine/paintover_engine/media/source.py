@@ -38,7 +38,8 @@ class Source:
         self._reader = reader
         self._cache: OrderedDict[int, Plate] = OrderedDict()
         self._room = cache_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the cache
+        self._reading = contextlib.nullcontext() if reader.concurrent else threading.Lock()
 
     def read(self, number: int) -> Plate:
         """The frame of a number in `info.first`..`info.last`. Raises PaintoverError where it is outside or damaged."""
@@ -51,27 +52,35 @@ class Source:
             own = self.read(number - (number - self.info.first) % self.info.step)
             assert isinstance(own, ImagePlate)
             return dataclasses.replace(own, number=number)
-        with self._lock:
-            if number in self._cache:
-                self._cache.move_to_end(number)
-                return self._cache[number]
+        if (kept := self._kept(number)) is not None:
+            return kept
+        with self._reading:
+            if (kept := self._kept(number)) is not None:  # another thread came by it meanwhile
+                return kept
             for plate in self._reader.read_to(number):
                 self._keep(plate)
             if (plate.width, plate.height) != (self.info.width, self.info.height):
                 raise _another_size(self.info.path, plate, self.info.width, self.info.height, self.info.first)
             return plate
 
+    def _kept(self, number: int) -> Plate | None:
+        with self._lock:
+            if number in self._cache:
+                self._cache.move_to_end(number)
+            return self._cache.get(number)
+
     def _keep(self, plate: Plate) -> None:
-        dropped = self._cache.pop(plate.number, None)
-        self._room += dropped.nbytes if dropped else 0
-        self._cache[plate.number] = plate
-        self._room -= plate.nbytes
-        while self._room < 0 and len(self._cache) > 1:
-            self._room += self._cache.popitem(last=False)[1].nbytes
+        with self._lock:
+            dropped = self._cache.pop(plate.number, None)
+            self._room += dropped.nbytes if dropped else 0
+            self._cache[plate.number] = plate
+            self._room -= plate.nbytes
+            while self._room < 0 and len(self._cache) > 1:
+                self._room += self._cache.popitem(last=False)[1].nbytes
 
     def close(self) -> None:
         """Lets go of the file and of all kept frames."""
-        with self._lock:
+        with self._reading, self._lock:
             self._cache.clear()
             self._reader.close()
 

@@ -22,7 +22,11 @@ _SAMPLE = 64 * 1024  # bytes
 
 
 class Reader(Protocol):
-    """Reads frames by number; what it meets on the way to one it yields too."""
+    """Reads frames by number; what it meets on the way to one it yields too. concurrent: several threads may read at a
+    time."""
+
+    @property
+    def concurrent(self) -> bool: ...
 
     def read_to(self, number: int) -> Iterator[Plate]: ...
 
@@ -90,6 +94,7 @@ class CheckedReader:
     def __init__(self, reader: Reader, files: SourceFiles) -> None:
         self._reader = reader
         self._files = files
+        self.concurrent = reader.concurrent
 
     def read_to(self, number: int) -> Iterator[Plate]:
         """Yields what the reader does. Raises PaintoverError where a frame's file is not what it was, or as the reader

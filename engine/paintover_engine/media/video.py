@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import cast
@@ -74,7 +75,8 @@ class VideoReader:
     """Reads frames of a video by number, in runs as long as they ascend; a few runs may be under way at a time, as of
     stages that work side by side, for going back to one place and to the other would decode all between each time."""
 
-    RUNS = 3
+    RUNS = max(3, min(8, (os.cpu_count() or 1) // 2))
+    concurrent = False
 
     def __init__(self, path: str, colorspace: str, stream: int | None = None) -> None:
         """stream: as `video_stream`'s number."""

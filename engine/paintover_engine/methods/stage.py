@@ -40,8 +40,9 @@ Output = TypeVar("Output", default=Any)
 """A stage's output: a frozen dataclass of arrays and numbers (`methods.tensors`)."""
 Out = TypeVar("Out")
 
-AHEAD = 4
-"""How many stages beyond the requested one may be started; each holds frames in memory."""
+AHEAD = 64
+"""How many of the stages beyond the requested one a worker looks through for such as it can start beside it: of sixteen
+cores' worth, several wait for each other."""
 
 
 class StageFunction(Generic[Parameters, Output]):

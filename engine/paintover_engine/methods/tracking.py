@@ -2,16 +2,17 @@
 
 flow           motion between neighbouring frames, both ways; of the plate alone, so it is prepared while the artist
                paints
-long_flow      the same between frames farther apart
+long_flow      the same between frames farther apart: between anchors, of which every fourth frame is one
 matte          where the keyframe is painted
 result_at_key  publishes the keyframe's own frame: the paint as it is
 colour         what the paint does: a colour map where it is a function of the plate's colour, and whether that is all
 region         where it is painted, at the flow's size. What depends on that and the plate alone is found again when the
                same place is painted otherwise:
 learn          a small network that segments the painted object
-propagate      outward from a keyframe, frame by frame: the matte, warped by flow and corrected by the network and the
-               picture's edges, and by the artist where a frame has a correction; and, where needed, the registration of
-               each pixel to the keyframe
+track          outward from a keyframe, from anchor to anchor: the matte, warped by flow and corrected by the network
+               and the picture's edges, and by the artist where a frame has a correction; and, where needed, the
+               registration of each pixel to the keyframe. The only chain of the draft
+propagate      the same in all frames, from the anchors around them
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from paintover_engine.compose import long_range, motion, paint, tracker
+from paintover_engine.compose import propagate as propagation
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.compressed_paint import separated
 from paintover_engine.compose.correcting import DrawnMatte
@@ -35,11 +37,10 @@ from paintover_engine.compose.keyframe_layer import KeyframeLayer
 from paintover_engine.compose.layer import AS_PAINTED, PaintOptions
 from paintover_engine.compose.long_range import HOPS, HopChunk, LongRangeMotion
 from paintover_engine.compose.matte import compression_noise, difference_matte
-from paintover_engine.compose.motion import FlowChunk, Motion
+from paintover_engine.compose.motion import STRIDE, FlowChunk, Motion
 from paintover_engine.compose.paint import ColourEdit, Mode, Paint
 from paintover_engine.compose.prefetch import prefetched
-from paintover_engine.compose.propagate import propagate as propagate_edit
-from paintover_engine.compose.propagate import propagate_grade
+from paintover_engine.compose.propagate import Anchors
 from paintover_engine.compose.tracker import Propagated, TrackedEdit
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.methods.planning import CHUNK, Span, chunk_starts, length, outward
@@ -63,7 +64,7 @@ cv2.setNumThreads(1)
 threadpool_limits(limits=1, user_api="blas")
 
 _SPANS_BEFORE = max(HOPS) // CHUNK
-"""Spans before one that hops from it reach."""
+"""Spans of anchors before one that hops from it reach."""
 
 # What travels between the stages.
 
@@ -116,6 +117,9 @@ class PropagateParameters:
     step: int
 
 
+AnchorStage = Stage[PropagateParameters, Anchors]
+
+
 # The plan.
 
 
@@ -148,7 +152,10 @@ class TrackingPlanner:
         self._mode = mode
         self._flows = {first: self._flow(first) for first in chunk_starts(info.first, info.last - 1)}
         self._hops = {
-            (hop, first): self._hop(hop, first) for hop in HOPS for first in chunk_starts(info.first, info.last - hop)
+            (hop, first): self._hop(hop, first)
+            for hop in HOPS
+            for first in chunk_starts(info.first, info.last - hop)
+            if long_range.firsts_of((max(first, info.first), min(first + CHUNK - 1, info.last - hop)))
         }
 
     @property
@@ -166,10 +173,10 @@ class TrackingPlanner:
         return Stage(flow, NoParameters(), (), (self._info.fingerprint,), frames, cost=2.0 * length(frames))
 
     def _hop(self, hop: int, first: int) -> Stage[HopParameters, HopChunk]:
-        """The flow of the pairs (n, n + hop) for n in one chunk, as far as the shot has them."""
+        """The flow of the pairs (n, n + hop) for the anchors n in one chunk, as far as the shot has them."""
         frames = (max(first, self._info.first), min(first + CHUNK - 1, self._info.last - hop))
         roots = (self._info.fingerprint,)
-        return Stage(long_flow, HopParameters(hop), (), roots, frames, cost=2.0 * length(frames))
+        return Stage(long_flow, HopParameters(hop), (), roots, frames, cost=0.5 * length(frames))
 
     def _hops_of(self, hop: int, first: int, last: int) -> tuple[Stage[HopParameters, HopChunk], ...]:
         """The flow of the pairs (n, n + hop) for n from first to last; none where first is beyond last."""
@@ -194,29 +201,53 @@ class TrackingPlanner:
         learned = Stage(learn, none, inputs, roots[:1], frames, needs_keyframe=True, cost=6.0)
         return KeyframeStages(key.frame, painted, edit, learned, published)
 
-    def propagated(self, key: KeyframeStages, end: int) -> Iterator[Stage[PropagateParameters, Propagated]]:
-        """The stages from beside a keyframe to frame `end`, chunk by chunk outward."""
+    def _tracked(self, key: KeyframeStages, end: int) -> list[AnchorStage]:
+        """The chain of stages over the anchors from a keyframe to frame `end`, outward. Each is of the anchors that one
+        chunk of flow leads to."""
         step = 1 if end > key.frame else -1
-        previous: tuple[Stage, ...] = ()
-        for span in outward(key.frame, end):
-            pairs = (span[0] - 1, span[1] - 1) if step > 0 else span
+        shift = 1 if step > 0 else 0  # frame n is reached by the pair (n - 1, n)
+        stages: list[AnchorStage] = []
+        for first, last in outward(key.frame - shift, end - shift):
+            span = (first + shift, last + shift)
             hops: list[Stage[HopParameters, HopChunk]] = []
             for hop in HOPS:  # those that lead to the keyframe or to frames beyond it
                 if step > 0:
                     hops += self._hops_of(hop, max(span[0] - hop, key.frame), span[1] - hop)
                 else:
                     hops += self._hops_of(hop, span[0], min(span[1], key.frame - hop))
-            propagated = Stage(
+            stages.append(
+                Stage(
+                    track,
+                    PropagateParameters(step),
+                    (key.learn, *stages[::-1][:_SPANS_BEFORE], *self.flows_of(first, last), *hops),
+                    (*key.learn.roots, *self._corrections_of(span)),
+                    span,
+                    needs_keyframe=True,
+                    cost=0.4 * length(span),
+                )
+            )
+        return stages
+
+    def propagated(self, key: KeyframeStages, end: int) -> Iterator[Stage[PropagateParameters, Propagated]]:
+        """The stages of the frames from beside a keyframe to frame `end`, chunk by chunk outward."""
+        step = 1 if end > key.frame else -1
+        anchors = self._tracked(key, end)
+        for span in outward(key.frame, end):
+            # The anchors at both ends of every interval between them that the span touches.
+            low, high = max(span[0] - STRIDE, key.frame + 1), min(span[1] + STRIDE, key.frame - 1)
+            first, last = (low, span[1]) if step > 0 else (span[0], high)
+            around = [each for each in anchors if each.frames[0] <= last and each.frames[1] >= first]
+            reach = (low, max(each.frames[1] for each in around)) if step > 0 else span
+            pairs = (reach[0] - 1, reach[1] - 1) if step > 0 else reach
+            yield Stage(
                 propagate,
                 PropagateParameters(step),
-                (key.learn, *previous, *self.flows_of(*pairs), *hops),
-                (*key.learn.roots, *self._corrections_of(span)),
+                (key.learn, *around, *self.flows_of(*pairs)),
+                (*key.learn.roots, *self._corrections_of(reach)),
                 span,
                 needs_keyframe=True,
                 cost=float(length(span)),
             )
-            previous = (propagated, *previous)[:_SPANS_BEFORE]
-            yield propagated
 
     def _corrections_of(self, span: Span) -> tuple[str, ...]:
         """The digests of the corrections of a span's frames."""
@@ -226,17 +257,17 @@ class TrackingPlanner:
 # The stages' functions.
 
 
-@stage(output=FlowChunk, version=4)
+@stage(output=FlowChunk, version=5)
 def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     """The motion of the pairs (n, n + 1) for the stage's frames n."""
     first, last = stage.frames
     frames = prefetched(functools.partial(analysis_frame, context), range(first, last + 2))
-    return motion.estimate(frames, context.check)
+    return motion.estimate(first, frames, context.check)
 
 
-@stage(output=HopChunk, version=2)
+@stage(output=HopChunk, version=3)
 def long_flow(context: Context, stage: Stage[HopParameters, HopChunk]) -> HopChunk:
-    """The motion of the pairs (n, n + hop) for the stage's frames n."""
+    """The motion of the pairs (n, n + hop) for the anchors n among the stage's frames."""
     frame_at = functools.partial(analysis_frame, context)
     return long_range.estimate_hops(stage.parameters.hop, stage.frames, frame_at, context.check)
 
@@ -292,28 +323,40 @@ def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     return Learned(False, edit)
 
 
-@stage(output=Propagated, version=12)
-def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
-    """The edit in the stage's frames, from the stage before it or from the keyframe."""
+@stage(output=Anchors)
+def track(context: Context, stage: Stage[PropagateParameters, Anchors]) -> Anchors:
+    """The edit in the anchors among the stage's frames, from the stage before it or from the keyframe."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step
-    before = [(needed.frames, context.load(needed)) for needed in stage.inputs_of(propagate)]
+    before = [context.load(needed) for needed in stage.inputs_of(track)]
     numbers = range(stage.frames[0], stage.frames[1] + 1)[::step]
     moved, frame_at = Motion(flow_chunks(context, stage), step), functools.partial(analysis_frame, context)
-    edit = context.load(learned).edit
-    corrections = _corrections(context, [stage])
+    edit, keyframe = context.load(learned).edit, learned.frames[0]
     if edit is None:
-        for correction in corrections:
+        for correction in _corrections(context, [stage]):
             raise PaintoverError(
                 Code.FAILED_PRECONDITION,
-                f"The keyframe {learned.frames[0]} grades the whole frame, so that frame {correction.frame} has no "
-                "matte to correct; give the keyframe one with --matte, or leave the correction out.",
+                f"The keyframe {keyframe} grades the whole frame, so that frame {correction.frame} has no matte to "
+                "correct; give the keyframe one with --matte, or leave the correction out.",
             )
-        return propagate_grade(before[0][1] if before else None, numbers, moved, step, frame_at)
+        return propagation.track_grade(keyframe, before[0] if before else None, numbers, moved, frame_at)
     far = [(each.frames, each.parameters.hop, context.load(each)) for each in stage.inputs_of(long_flow)]
-    size = flow_size(context.info.width, context.info.height)
-    drawn = {each.frame: DrawnMatte.of(each, size) for each in corrections}
-    hops = LongRangeMotion(far, step, size)
-    return propagate_edit(edit, learned.frames[0], before, numbers, moved, hops, frame_at, context.check, drawn)
+    hops = LongRangeMotion(far, step, flow_size(context.info.width, context.info.height))
+    drawn = _drawn(context, stage)
+    return propagation.track(edit, keyframe, before, numbers, moved, hops, frame_at, context.check, drawn)
+
+
+@stage(output=Propagated, version=13)
+def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
+    """The edit in the stage's frames, from the anchors around them."""
+    (learned,), step = stage.inputs_of(learn), stage.parameters.step
+    anchors = [context.load(needed) for needed in stage.inputs_of(track)]
+    numbers = range(stage.frames[0], stage.frames[1] + 1)
+    moved, frame_at = Motion(flow_chunks(context, stage), step), functools.partial(analysis_frame, context)
+    edit, keyframe = context.load(learned).edit, learned.frames[0]
+    if edit is None:
+        return propagation.propagate_grade(keyframe, anchors, numbers, moved, frame_at)
+    drawn = _drawn(context, stage)
+    return propagation.propagate(edit, keyframe, anchors, numbers, moved, frame_at, context.check, drawn)
 
 
 # What the stages of all methods read.
@@ -348,11 +391,18 @@ def _corrections(context: Context, propagated: Sequence[Stage]) -> list[Correcti
     return [context.correction(root) for each in propagated for root in each.roots[1:]]
 
 
+def _drawn(context: Context, stage: Stage) -> dict[int, DrawnMatte]:
+    """The corrections of a stage's frames, by frame."""
+    size = flow_size(context.info.width, context.info.height)
+    return {each.frame: DrawnMatte.of(each, size) for each in _corrections(context, [stage])}
+
+
 @functools.lru_cache(maxsize=max(HOPS) + 2 * CHUNK)
 def analysis_frame(context: Context, number: int) -> AnalysisFrame:
-    """A frame of the plate. Cached: stages that follow one another read the same ones."""
+    """A frame of the plate, read when it is first looked at. Cached: stages that follow one another read the same
+    ones."""
     width, height = flow_size(context.info.width, context.info.height)
-    return AnalysisFrame(shrink(context.plate(number).display(), (2 * width, 2 * height)))
+    return AnalysisFrame(lambda: shrink(context.plate(number).display(), (2 * width, 2 * height)))
 
 
 def flow_chunks(context: Context, stage: Stage) -> list[tuple[Span, FlowChunk]]:

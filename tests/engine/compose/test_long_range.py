@@ -19,7 +19,7 @@ from paintover_engine.compose.long_range import (
     proposed,
 )
 
-WIDTH, HEIGHT, SHIFT, HOP, PAIRS = 160, 96, 2, 4, 3
+WIDTH, HEIGHT, SHIFT, HOP, PAIRS = 160, 96, 2, 4, 5
 POLE = np.s_[:, 60:90]
 
 
@@ -57,19 +57,17 @@ def test_hop_leads_to_the_keyframes_side(step: int, number: int, to: int) -> Non
 
 
 def test_dimmed_light_is_no_error_of_the_motion() -> None:
-    shown = frames()[:-1]
+    shown = frames()[: HOP + 1]
     last = shown[-1]
     shown[-1] = AnalysisFrame((last.sharp * 0.5).astype(np.uint8))
-    found = estimate_hops(HOP, (PAIRS - 2, PAIRS - 2), lambda number: shown[number], lambda: None)
-    motion = LongRangeMotion([((PAIRS - 2, PAIRS - 2), HOP, found)], 1, (WIDTH, HEIGHT))
-    ((_, hop),) = motion.hops(PAIRS - 2 + HOP)
+    found = estimate_hops(HOP, (0, 0), lambda number: shown[number], lambda: None)
+    ((_, hop),) = LongRangeMotion([((0, 0), HOP, found)], 1, (WIDTH, HEIGHT)).hops(HOP)
     assert hop.error[16:-16, 24:-24].mean() < 1.5
 
 
-def test_no_hop_leads_beyond_what_was_estimated() -> None:
+def test_hops_join_anchors_alone() -> None:
     motion = LongRangeMotion([((0, PAIRS - 1), HOP, chunk())], 1, (WIDTH, HEIGHT))
-    assert not list(motion.hops(HOP - 1))
-    assert not list(motion.hops(HOP + PAIRS))
+    assert [number for number in range(HOP + PAIRS + HOP) if list(motion.hops(number))] == [HOP, 2 * HOP]
 
 
 def test_error_is_large_behind_an_occluder() -> None:

@@ -22,7 +22,7 @@ def plain(number: int) -> np.ndarray:
 
 def events(pictures: list[np.ndarray]) -> list[FrameEvent]:
     frames = [AnalysisFrame(np.ascontiguousarray(picture)) for picture in pictures]
-    motion = Motion([((0, len(frames) - 2), estimate(iter(frames), lambda: None))], 1)
+    motion = Motion([((0, len(frames) - 2), estimate(0, iter(frames), lambda: None))], 1)
     scene = SceneCursor(0, NO_CHANGE, motion, frames.__getitem__)
     steps = [scene.advance(number) for number in range(1, len(frames))]
     return [FrameEvent.HIDDEN if step is None else step.events for step in steps]
@@ -63,7 +63,7 @@ def test_changed_light_is_known(gain: float) -> None:
 def test_light_that_comes_back_is_the_same_again() -> None:
     """A strobe leaves no error in the frames between its dark ones."""
     frames = [AnalysisFrame(exposed(plain(n), 0.37 if n % 2 else 1, 3 * (n % 2))) for n in range(8)]
-    motion = Motion([((0, 6), estimate(iter(frames), lambda: None))], 1)
+    motion = Motion([((0, 6), estimate(0, iter(frames), lambda: None))], 1)
     scene = SceneCursor(0, NO_CHANGE, motion, frames.__getitem__)
     exposures = [step.exposure for step in map(scene.advance, range(1, 8)) if step is not None]
     assert all(exposure is NO_CHANGE for exposure in exposures[1::2])
@@ -84,7 +84,9 @@ def test_blown_out_pixels_of_a_flash_are_known() -> None:
     """They hold no colour that paint could be told from; others of the same flash do."""
     flash = exposed(plain(2), 1.6, 20)
     frames = [AnalysisFrame(np.ascontiguousarray(picture)) for picture in (plain(1), flash)]
-    scene = SceneCursor(0, NO_CHANGE, Motion([((0, 0), estimate(iter(frames), lambda: None))], 1), frames.__getitem__)
+    scene = SceneCursor(
+        0, NO_CHANGE, Motion([((0, 0), estimate(0, iter(frames), lambda: None))], 1), frames.__getitem__
+    )
     step = scene.advance(1)
     assert step is not None
     blown, clipped = blown_out(step) > 0, (frames[1].display == 255).sum(axis=2) >= 2

@@ -120,7 +120,8 @@ def test_stages_before_a_correction_keep_their_keys() -> None:
         for stage in shot.plan([correction(KeyframeKind.HOLDOUT, disc_matte(CORRECTED, 1))])
         if plain[stage.name, stage.frames] != stage.key
     }
-    assert changed == {frames for name, frames in plain if name == "propagate" and frames[1] >= CORRECTED}
+    tracking = {frames for name, frames in plain if name in ("track", "propagate")}
+    assert changed == {frames for frames in tracking if frames[1] >= CORRECTED}
 
 
 def test_grade_has_no_matte_to_correct() -> None:

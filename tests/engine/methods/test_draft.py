@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from paintover_engine.methods import draft
 from paintover_engine.methods.parameters import DraftParameters
-from paintover_engine.methods.stage import KeyframeRef, ResultFrame
+from paintover_engine.methods.stage import KeyframeRef, ResultFrame, Stage
 
 from tests.engine.methods.shots import Frame, MemoryShot, composed, refs
 
@@ -72,6 +73,31 @@ def test_plan_without_keyframes_prepares_flow(wide: Frame) -> None:
     stages = draft.plan(Shot(slide(wide), {}).info, [], DraftParameters())
     assert stages
     assert not any(stage.needs_keyframe or stage.publishes for stage in stages)
+
+
+def longest_chains(stages: list[Stage]) -> dict[str, int]:
+    """Of each kind of stage how many wait for one another, at most, through whatever other stages."""
+    depths: dict[str, Counter[str]] = {}
+    longest: Counter[str] = Counter()
+    for stage in stages:
+        depths[stage.key] = Counter()
+        for needed in stage.inputs:
+            depths[stage.key] |= depths[needed.key]
+        depths[stage.key][stage.name] += 1
+        longest |= depths[stage.key]
+    return dict(longest)
+
+
+@pytest.mark.parametrize("chunks", [4, 8])
+@pytest.mark.parametrize("later", [True, False])
+def test_only_anchors_wait_for_one_another(chunks: int, later: bool) -> None:
+    count = 8 * chunks
+    info = Shot([np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * count, {}).info
+    stages = draft.plan(info, [KeyframeRef(0 if later else count - 1, "a")], DraftParameters())
+    chains = longest_chains(stages)
+    assert chains.pop("track") == chunks
+    assert set(chains.values()) == {1}, chains
+    assert {"flow", "long_flow", "learn", "propagate", "result"} <= chains.keys()
 
 
 def test_flow_keys_do_not_depend_on_keyframes(wide: Frame) -> None:

@@ -311,13 +311,10 @@ def conditions(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, torch.Tensor]]
     return shown
 
 
-@pytest.mark.parametrize("layout", ["a14b", "flf2v"])
-def test_window_between_keyframes_is_given_both(
-    tiny_wan: Folders, monkeypatch: pytest.MonkeyPatch, layout: str
-) -> None:
+def test_window_between_keyframes_is_given_both(tiny_wan: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = conditions(monkeypatch)
-    shot = Shot(tiny_wan(layout), 9, (1, 7))
-    frames = shot.run(start="draft")
+    shot = Shot(tiny_wan("flf2v"), 9, (1, 7))
+    frames = shot.run(start="draft", n_max=1)
     assert sorted(frames) == list(range(9))
     between = next(stage for stage in shot.ran if stage.name == "edit" and stage.parameters.later == (6,))
     assert between.parameters.window[0] == 1
@@ -365,7 +362,7 @@ def test_first_frames_come_before_the_window_is_decoded(tiny_wan: Folders, monke
     hook = decoder.register_forward_pre_hook(lambda *_: seen.append(1))
     frames = shot.run_stages(plan)
     hook.remove()
-    assert sorted(frames) == list(range(8)) and len(seen) == 2 * 3
+    assert sorted(frames) == list(range(9)) and len(seen) == 2 * 3
     later, earlier = shot.outputs("decode", "change")
     assert np.array_equal(np.concatenate([earlier, later]), *whole.outputs("decode", "change"))
 
