@@ -69,10 +69,12 @@ make_venv() {
     "$python" -m venv --clear "$VENV" || fail "$python could not make $VENV (see above)."
 }
 
-# Python compiles what is imported, once; of PyTorch and what comes with it that is a small part.
+# Python compiles what is imported, once, and of PyTorch and what comes with it that is a small part; but nothing where it
+# is kept from writing.
+if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then COMPILE=--compile; else COMPILE=--no-compile; fi
+
 pip_install() {
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
-        --constraint constraints.txt "$@" ||
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check $COMPILE --constraint constraints.txt "$@" ||
         fail "pip could not install what Paintover needs (see above); mend that and run make again."
 }
 

@@ -36,6 +36,13 @@ def docker():
     return next(each for each in krita.Krita.instance().dockers() if each.objectName() == "paintover_docker")
 
 
+def of_frame_3():
+    """The docker's item that shows frame 3, a neighbour of the painted one."""
+    frames = docker().frames
+    items = [frames.item(row) for row in range(frames.count())]
+    return next(item for item in items if item.text().startswith("Frame 3"))
+
+
 def start(window):
     QtWidgets.QFileDialog.getOpenFileName = staticmethod(lambda *_: (os.environ["SHOT_FRAME"], ""))
     krita.Krita.instance().action("paintover_paint").trigger()
@@ -54,11 +61,9 @@ def paint(document):
 
 def look(_):
     frames = docker().frames
-    items = [frames.item(row) for row in range(frames.count())]
-    TOLD["frames"] = [item.text() for item in items]
-    picture = items[-1].data(QtCore.Qt.UserRole)
-    TOLD["painted"] = picture.pixelColor(228, 130).getRgb()
-    frames.itemActivated.emit(items[-1])
+    TOLD["frames"] = [frames.item(row).text() for row in range(frames.count())]
+    TOLD["painted"] = of_frame_3().data(QtCore.Qt.UserRole).pixelColor(228, 130).getRgb()
+    frames.itemActivated.emit(of_frame_3())
     krita.Krita.instance().activeWindow().qwindow().grab().save(os.environ["DRIVEN"] + ".png")
     TOLD["documents"] = len(krita.Krita.instance().documents())
     frames.clear()
@@ -67,9 +72,8 @@ def look(_):
     when(frames.count, look_again)
 
 
-def look_again(count):
-    item = docker().frames.item(count - 1)
-    TOLD["of_kra"] = item.data(QtCore.Qt.UserRole).pixelColor(228, 130).getRgb()
+def look_again(_):
+    TOLD["of_kra"] = of_frame_3().data(QtCore.Qt.UserRole).pixelColor(228, 130).getRgb()
     finish()
 
 

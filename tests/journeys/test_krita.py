@@ -51,7 +51,7 @@ def test_krita_paints_a_frame_and_shows_the_draft(display: dict[str, str], clien
     told = json.loads((tmp_path / "driven.json").read_text())
     assert "error" not in told, told["error"]
     assert told["file"].endswith("_0002.psd") and told["active"] == "Paint" and told["saved"]
-    assert [name.partition(",")[0] for name in told["frames"]][-2:] == ["Frame 1", "Frame 3"]
+    assert {name.partition(",")[0] for name in told["frames"]} >= {"Frame 1", "Frame 3"}
     for red, green, blue, _ in (told["painted"], told["of_kra"]):  # of frame 3, where the stroke went with the picture
         assert red > 180 > 90 > max(green, blue)
     assert told["documents"] == 1  # the draft's file was looked into, not left open
