@@ -69,8 +69,8 @@ make_venv() {
     "$python" -m venv --clear "$VENV" || fail "$python could not make $VENV (see above)."
 }
 
-# Python compiles what is imported, once, and of PyTorch and what comes with it that is a small part; but nothing where it
-# is kept from writing.
+# Python compiles what is imported, once, and of PyTorch and what comes with it that is a small part; but nothing
+# where it is kept from writing.
 if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then COMPILE=--compile; else COMPILE=--no-compile; fi
 
 pip_install() {
