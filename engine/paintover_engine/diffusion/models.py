@@ -265,7 +265,7 @@ def licence(model: ModelFolder) -> str:
     """The name of a model's licence, as its model card states it; "unknown" where nothing does."""
     if model.name in _KNOWN:
         return _KNOWN[model.name][1]
-    if (kind := _kind(model.path)) in _LICENCES:
+    if (kind := model.kind or _kind(model.path)) in _LICENCES:
         return _LICENCES[kind]
     card = model.path / "README.md"
     header = re.match(r"---\n(.*?)\n---", card.read_text("utf-8", "replace"), re.DOTALL) if card.is_file() else None
