@@ -18,29 +18,19 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from clip_job import ClipJob
 from paintover_engine.methods.registry import METHODS, plan_stages
 from paintover_engine.methods.stage import KeyframeRef
-from torch.nn.modules.module import register_module_forward_pre_hook
+from passes import counting
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.engine import wan_folders
-
-NETWORKS = (
-    "WanTransformer3DModel",
-    "WanVACETransformer3DModel",
-    "UNetSpatioTemporalConditionModel",
-    "UNet2DConditionModel",
-)
 
 
 @dataclass(frozen=True)
@@ -80,23 +70,6 @@ ROWS = (
     Row("Videoshop on Stable Video Diffusion", "videoshop", "small-svd", 5, 13, (0,), SVD),
     Row("the same without guidance (`guidance=1`)", "videoshop", "small-svd", 5, 13, (0,), (*SVD, ("guidance", 1.0))),
 )  # fmt: skip
-
-
-@contextmanager
-def counting() -> Iterator[list[int]]:
-    """The items of each call's batch of a network, as they come."""
-    counted: list[int] = []
-
-    def count(module: torch.nn.Module, given: tuple[Any, ...]) -> None:
-        real = type(module).__name__ in NETWORKS and next(module.parameters()).device.type != "meta"
-        if real:  # not where memory is counted from shapes
-            counted.append(len(given[0]) if given else 1)  # Wan's is given by name, one clip at a time
-
-    hook = register_module_forward_pre_hook(count)
-    try:
-        yield counted
-    finally:
-        hook.remove()
 
 
 def clip(name: str, frames: int) -> ClipJob:

@@ -22,8 +22,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -45,6 +44,7 @@ from paintover_engine.methods.parameters import DraftParameters, VideoshopParame
 from paintover_engine.methods.stage import KeyframeRef, Stage
 from paintover_evaluation.clips import ClipCase, EditKind, explained, random_case
 from paintover_evaluation.window_clips import FRAMES, random_clip
+from passes import counting
 from torch import Tensor
 
 KINDS: tuple[EditKind, ...] = ("recolour", "mark")
@@ -342,26 +342,15 @@ def cost(model: str, held: Sequence[ClipCase], steps: int) -> None:
             shot = FlowShot(f"timed {number}", case.source, case.truth[0])
             stages = shot.stages(model, method, steps=steps, **parameters)
             shot.run([stage for stage in stages if stage.name not in OF_MODEL])
-            with evaluations(model) as counted:
+            with counting() as counted:
                 started = time.process_time()
                 shot.run(stages)
                 seconds.append(time.process_time() - started)
-            counts.append(len(counted))
+            counts.append(sum(counted))
         whole = [taken / (count * one) for taken, count in zip(seconds, counts, strict=True)]
         frame = [count / (FRAMES - 1) for count in counts]
         print(f"| {name} | {' | '.join(cell(column) for column in (counts, frame, seconds, whole))} |", flush=True)
     print(f"\nOne pass of a window of {FRAMES} frames: {one * 1000:.1f} ms.")
-
-
-@contextmanager
-def evaluations(name: str) -> Iterator[list[None]]:
-    """Of the network, one entry each."""
-    model = wan.load(models.locate(name, "wan").path, "wan")
-    counted: list[None] = []
-    hooks = [expert.register_forward_pre_hook(lambda *_: counted.append(None)) for expert in model._experts.values()]
-    yield counted
-    for hook in hooks:
-        hook.remove()
 
 
 def pass_seconds(name: str) -> float:

@@ -46,6 +46,7 @@ from paintover_engine.methods.parameters import VideoshopParameters
 from paintover_engine.methods.stage import KeyframeRef, Stage
 from paintover_evaluation import motions
 from paintover_evaluation.clips import ClipCase, EditKind, SpriteClip, explained, random_case
+from passes import counting
 
 Case = ClipCase | motions.MotionCase
 KINDS: tuple[EditKind, ...] = ("recolour", "mark")
@@ -296,8 +297,6 @@ def lines(model: str, held: Sequence[tuple[Case, VideoshopShot, VideoshopShot]])
 def cost(model: str, held: Sequence[tuple[Case, VideoshopShot, VideoshopShot]]) -> None:
     """UNet evaluations of an edit, and its time in forward passes of one item, the VAE's work included."""
     loaded = svd.load(models.locate(model, "svd").path)
-    items: list[int] = []
-    handle = loaded.unet.register_forward_pre_hook(lambda _, args: items.append(args[0].shape[0]))
     one = forward_seconds(loaded, held[0][0])
     rows: dict[str, list[tuple[float, float, float]]] = {"first edit": [], "after preparation": []}
     for case, _, _ in held:
@@ -305,12 +304,11 @@ def cost(model: str, held: Sequence[tuple[Case, VideoshopShot, VideoshopShot]]) 
             shot = VideoshopShot("timed", case.source, case.truth[0])
             if prepare:
                 shot.run(shot.prepared(model))
-            items.clear()
-            started = clock(loaded)
-            shot.run(shot.stages(model))
-            seconds = clock(loaded) - started
+            with counting() as items:
+                started = clock(loaded)
+                shot.run(shot.stages(model))
+                seconds = clock(loaded) - started
             rows[name].append((sum(items), seconds, seconds / (sum(items) * one)))
-    handle.remove()
     print(f"\nOne forward pass of one item: {one * 1000:.1f} ms.\n")
     print("| | UNet items | seconds | seconds over items times one pass |\n|---|---|---|---|")
     for name, measured in rows.items():
