@@ -62,6 +62,14 @@ impl Claim {
     }
 }
 
+impl Drop for Claim {
+    /// Unlocks by itself: to close the file does not while a process that another thread is starting has it still, between its
+    /// fork and its exec.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +87,17 @@ mod tests {
         let lineage = first.lineage.clone();
         drop(first);
         assert!(Claim::take(&folder, "effect", &lineage).is_some());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn claim_ends_while_a_child_process_has_the_file() {
+        let folder = folder();
+        let claim = Claim::take(&folder, "effect", "").unwrap();
+        let (lineage, inherited) = (claim.lineage.clone(), claim.file.try_clone().unwrap());
+        drop(claim);
+        assert!(Claim::take(&folder, "effect", &lineage).is_some());
+        drop(inherited);
         fs::remove_dir_all(folder).unwrap();
     }
 
