@@ -35,7 +35,7 @@ _undamaged: set[tuple[str, int, int]] = set()
 
 
 class OutputDamaged(PaintoverError):
-    """A stage's output was damaged on disk and is removed. Transient: the job computes it again."""
+    """A stage's output was damaged on disk and is removed, or is gone. Transient: the job computes it again."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Code.UNAVAILABLE, message)
@@ -58,9 +58,12 @@ def digest(store: Store, key: str) -> str | None:
 def load_tensors(store: Store, key: str) -> Mapping[str, NDArray[Any]]:
     """The tensors of the stage of that key.
 
-    Raises OutputDamaged, and removes them, where they are not what was written: the stage is then run again."""
+    Raises OutputDamaged, and removes them, where they are not what was written: the stage is then run again. So it is
+    where they are gone: another worker may have found them damaged a moment before."""
     try:
         return _load(_tensors(store, key))[0]
+    except FileNotFoundError as error:
+        raise OutputDamaged(f"A stage's output is gone from the disk ({error}).") from error
     except _Damaged as error:
         store.remove(key, publishes=False)
         raise OutputDamaged(f"A stage's output was damaged on disk ({error}).") from error

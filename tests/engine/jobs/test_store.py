@@ -127,6 +127,12 @@ def test_damaged_tensors_are_removed(store: Store, damage: Callable[[Path], None
     assert not store.has(STAGE, publishes=False)
 
 
+def test_removed_output_is_to_be_computed_again(store: Store) -> None:
+    """As by another worker that found it damaged, or by hand."""
+    with pytest.raises(outputs.OutputDamaged, match="gone from the disk"):
+        outputs.load_tensors(store, STAGE)
+
+
 def test_tensors_without_a_checksum_are_read(store: Store) -> None:
     with store.writing(STAGE, publishes=False) as folder:
         save_file({"flow": np.arange(12.0)}, folder / "tensors.safetensors")
