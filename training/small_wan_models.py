@@ -28,7 +28,7 @@ STILL, MOVING = 10, 6
 CHANNELS, TEXT, SHIFT = STILL + MOVING, 16, 3.0
 LATENT_FRAMES, LATENT_SIZE = (FRAMES - 1) // 4 + 1, SIZE // FACTOR
 
-DEFAULTS = {"n_max_share": 1.0, "strength": 0.67, "threshold": 0.1, "rescaling": "none"}
+DEFAULTS = {"n_max_share": 0.3, "strength": 0.67, "threshold": 0.1, "rescaling": "none"}
 """What the methods take unasked with this model. Its first latent says nothing of the channels for what moves: their
 statistics are not to be matched to it."""
 
