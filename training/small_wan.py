@@ -1,7 +1,7 @@
 """Train the small Wan model. `training/README.md` tells how; everything is seeded.
 
     python training/small_wan.py vae    --out RUN --minutes 25
-    python training/small_wan.py flow   --out RUN --minutes 54
+    python training/small_wan.py flow   --out RUN --minutes 125
     python training/small_wan.py export --out RUN --folder FOLDER
 
 The first two go on from their last checkpoint in RUN: a run that was cut off goes on. Neither needs the other.
