@@ -14,6 +14,7 @@ use crate::identity;
 use crate::image::Image;
 use crate::instance::Instance;
 use crate::keyframes::Keyframe;
+use crate::methods;
 use crate::params::{self, HostColour, Settings};
 use crate::plate_check::Verdict;
 use crate::plate_file;
@@ -70,6 +71,11 @@ fn update_status(effect: &Effect, instance: &Instance, settings: &Settings, sent
         Some(engine) if !settings.target.is_empty() => {
             engine.wait_connection(Duration::from_millis(100));
             let mut status = engine.status(instance.number, &settings.target);
+            if settings.method == methods::BEST
+                && let Some(why) = engine.why_best(&settings.target)
+            {
+                status = format!("{status} {why}");
+            }
             if is_outdated(effect, engine, settings) {
                 status.push_str(" It is painted otherwise by now: press Propagate.");
             }

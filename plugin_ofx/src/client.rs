@@ -24,6 +24,8 @@ const PROTOCOL: u32 = 1;
 const CONNECT: Duration = Duration::from_secs(2);
 /// For calls in which the engine reads files.
 const READ_FILES: Duration = Duration::from_secs(120);
+/// Between two questions for what the engine is still finding out.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
 
 /// A connection; clones share it.
 #[derive(Clone)]
@@ -31,6 +33,14 @@ pub struct Client {
     channel: Channel,
     token: String,
     local: bool,
+}
+
+/// What came of a propagation.
+pub struct Created {
+    /// Their names; the last is of the method that was asked for.
+    pub jobs: Vec<String>,
+    /// Which method the engine chose, and why, one sentence; empty where the user did.
+    pub why: String,
 }
 
 /// What an engine has when the connection is made.
@@ -66,15 +76,14 @@ impl Client {
     /// Checks the protocol, and learns what methods, shots and jobs there are. An error is one sentence.
     pub async fn handshake(&self) -> Result<Catalogue, String> {
         let failed = |status: Status| sentence(&status);
-        let mut engines = wire::engine_service_client::EngineServiceClient::new(self.channel.clone());
-        let found = engines.get_engine(self.call(wire::GetEngineRequest {})).await.map_err(failed)?.into_inner().engine;
-        let found = found.unwrap_or_default();
+        let found = self.engine().await.map_err(failed)?;
         if found.protocol != PROTOCOL {
             return Err(format!(
                 "Engine {} speaks protocol {} and this effect {PROTOCOL}; update the older of the two.",
                 found.version, found.protocol
             ));
         }
+        let mut engines = wire::engine_service_client::EngineServiceClient::new(self.channel.clone());
         let methods = engines.list_methods(self.call(wire::ListMethodsRequest {})).await.map_err(failed)?.into_inner();
         methods::store(&methods);
         let mut shots = wire::shot_service_client::ShotServiceClient::new(self.channel.clone());
@@ -84,9 +93,25 @@ impl Client {
         Ok(Catalogue { jobs: jobs.into_iter().map(|job| job.name).collect(), shots })
     }
 
-    pub async fn is_there(&self) -> bool {
+    async fn engine(&self) -> Result<wire::Engine, Status> {
         let mut engines = wire::engine_service_client::EngineServiceClient::new(self.channel.clone());
-        engines.get_engine(self.call(wire::GetEngineRequest {})).await.is_ok()
+        let answer = engines.get_engine(self.call(wire::GetEngineRequest {})).await?.into_inner();
+        Ok(answer.engine.unwrap_or_default())
+    }
+
+    pub async fn is_there(&self) -> bool {
+        self.engine().await.is_ok()
+    }
+
+    /// What the method "best" is, once the engine has tried this machine's GPUs.
+    pub async fn best(&self) -> Result<wire::Final, Status> {
+        loop {
+            let found = self.engine().await?.r#final.unwrap_or_default();
+            if found.sure {
+                return Ok(found);
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
     }
 
     /// The changes of all jobs, beginning with their present states; ends with the connection. Does not wait for the call's
@@ -151,23 +176,42 @@ impl Client {
         answer.keyframe.map(|found| found.name).ok_or_else(|| Status::internal("The engine stored no keyframe."))
     }
 
-    /// Creates the job, its shot and keyframes first; returns its name.
-    pub async fn propagate(&self, work: Propagate) -> Result<String, Status> {
+    /// Creates the job, its shot and keyframes first. Where the engine is to choose the method and takes one that needs
+    /// minutes, a draft goes before it: its frames are there in seconds.
+    pub async fn propagate(&self, work: Propagate) -> Result<Created, Status> {
         let shot = self.shot_name(work.shot).await?;
         let mut keyframes = Vec::new();
         for keyframe in work.keyframes.iter() {
             keyframes.push(self.put_keyframe(&shot, keyframe).await?);
         }
-        let mut jobs = wire::job_service_client::JobServiceClient::new(self.channel.clone());
-        let spec = wire::JobSpec {
+        let mut created = Created { jobs: Vec::new(), why: String::new() };
+        let parameters_of = |method: &str| work.parameters.get(method).cloned().unwrap_or_default();
+        let mut spec = wire::JobSpec {
             shot,
             keyframes,
+            parameters: parameters_of(&work.method),
             method: work.method,
             model: work.model,
-            parameters: work.parameters,
             owner: work.owner,
             ..wire::JobSpec::default()
         };
+        // A model with "best" is left to the engine to refuse.
+        if spec.method == methods::BEST && spec.model.is_empty() {
+            let best = within(READ_FILES, self.best()).await?;
+            if best.method != methods::DRAFT {
+                let (method, parameters) = (methods::DRAFT.into(), parameters_of(methods::DRAFT));
+                created.jobs.push(self.create_job(wire::JobSpec { method, parameters, ..spec.clone() }).await?);
+            }
+            let parameters = parameters_of(&best.method);
+            spec = wire::JobSpec { method: best.method, model: best.model, parameters, ..spec };
+            created.why = best.why;
+        }
+        created.jobs.push(self.create_job(spec).await?);
+        Ok(created)
+    }
+
+    async fn create_job(&self, spec: wire::JobSpec) -> Result<String, Status> {
+        let mut jobs = wire::job_service_client::JobServiceClient::new(self.channel.clone());
         let request = wire::CreateJobRequest { spec: Some(spec), ..Default::default() };
         let answer = within(READ_FILES, jobs.create_job(self.call(request))).await?.into_inner();
         answer.job.map(|job| job.name).ok_or_else(|| Status::internal("The engine made no job."))

@@ -168,6 +168,12 @@ impl Connection {
         }
         self.engine.connected(catalogue.jobs, catalogue.shots, endpoint.monitor.clone());
         let mut jobs = client.watch();
+        let (engine, asked) = (self.engine, client.clone());
+        tokio::spawn(async move {
+            if let Ok(best) = asked.best().await {
+                engine.set_best(best);
+            }
+        });
         for order in std::mem::take(&mut self.orders) {
             tokio::spawn(execute(self.engine, client.clone(), order));
         }
@@ -286,14 +292,26 @@ async fn execute(engine: &'static EngineState, client: Client, order: Order) {
     let _ = order.reply.send(outcome);
 }
 
-/// Creates the job, and cancels it if the user did so meanwhile. Returns one sentence for the user.
+/// Creates the jobs, and cancels them if the user did so meanwhile. Returns what to tell the user.
 async fn propagate(engine: &EngineState, client: &Client, work: Propagate) -> Result<String, Status> {
     let owner = work.owner.clone();
     let cancelled = || Status::cancelled("Cancelled.");
     let created = if engine.is_cancelled(&owner) { Err(cancelled()) } else { client.propagate(work).await };
     match created {
-        Ok(job) if engine.is_cancelled(&owner) => client.cancel(job).await.and(Err(cancelled())),
-        Ok(job) => Ok(format!("Job {} is queued.", job.trim_start_matches("jobs/"))),
+        Ok(created) if engine.is_cancelled(&owner) => {
+            for job in created.jobs {
+                client.cancel(job).await?;
+            }
+            Err(cancelled())
+        }
+        Ok(created) => {
+            let numbers: Vec<_> = created.jobs.iter().map(|job| job.trim_start_matches("jobs/")).collect();
+            let queued = match numbers[..] {
+                [draft, job] => format!("Job {job} is queued, and job {draft} for a draft."),
+                _ => format!("Job {} is queued.", numbers.concat()),
+            };
+            Ok(format!("{queued} {}", created.why).trim_end().to_owned())
+        }
         Err(status) => Err(status),
     }
 }

@@ -40,7 +40,7 @@ impl JobView {
     /// How far the job is, one sentence; of one that is done, also which frames are not sure, and
     /// why, and what else the engine says of it.
     pub fn describe(&self) -> String {
-        let number = job_number(&self.job.name);
+        let number = format!("{} ({})", job_number(&self.job.name), self.method);
         let progress = self.job.progress.clone().unwrap_or_default();
         let frames = format!("{} of {} frames", progress.frames_done, progress.frames_total);
         match self.state {
@@ -99,7 +99,7 @@ mod tests {
         JobView {
             state: JobState::Done,
             shot: String::new(),
-            method: String::new(),
+            method: "draft".to_owned(),
             prepare_only: false,
             owner: String::new(),
             job: Job { name, progress, unsure, ..Job::default() },
@@ -114,20 +114,21 @@ mod tests {
     #[test]
     fn unsure_frames_are_named_with_the_reason() {
         let job = done(vec![range(5, 5, 0.0, "a flash"), range(12, 20, 0.3, "part of the edit was lost")]);
-        let status = "Job 7 is done: 40 of 40 frames. Not sure at 5: a flash; 12-20: part of the edit was lost.";
+        let status =
+            "Job 7 (draft) is done: 40 of 40 frames. Not sure at 5: a flash; 12-20: part of the edit was lost.";
         assert_eq!(job.describe(), status);
     }
 
     #[test]
     fn sure_job_says_nothing_of_it() {
-        assert_eq!(done(vec![]).describe(), "Job 7 is done: 40 of 40 frames.");
+        assert_eq!(done(vec![]).describe(), "Job 7 (draft) is done: 40 of 40 frames.");
     }
 
     #[test]
     fn what_the_engine_says_of_a_job_is_shown() {
         let mut view = done(vec![]);
         view.job.message = "A flash at 5: tracked across it.".to_owned();
-        assert_eq!(view.describe(), "Job 7 is done: 40 of 40 frames. A flash at 5: tracked across it.");
+        assert_eq!(view.describe(), "Job 7 (draft) is done: 40 of 40 frames. A flash at 5: tracked across it.");
     }
 
     #[test]

@@ -9,6 +9,9 @@ use crate::data_folder::data_folder;
 use crate::wire::{ListMethodsResponse, Method};
 
 const FILE: &str = "openfx-methods.bin";
+/// The choice that leaves the method to the engine: the best that its machine can run.
+pub const BEST: &str = "best";
+pub const DRAFT: &str = "draft";
 
 /// Writes the engine's answer for the next description, if it has changed.
 pub fn store(answer: &ListMethodsResponse) {

@@ -139,13 +139,12 @@ impl Press<'_> {
     }
 
     fn work(&self, shot: ShotSource) -> Box<Propagate> {
-        let method = self.settings.method.clone();
         Box::new(Propagate {
             shot,
             keyframes: self.settings.keyframes.clone(),
-            parameters: params::method_values(self.effect, &method, self.time),
+            parameters: params::method_values(self.effect, self.time),
             model: params::string(self.effect, params::MODEL).trim().to_owned(),
-            method,
+            method: self.settings.method.clone(),
             owner: format!("openfx-{}", Uuid::new_v4().simple()),
         })
     }

@@ -70,7 +70,8 @@ pub struct Propagate {
     pub keyframes: Keyframes,
     pub method: String,
     pub model: String,
-    pub parameters: HashMap<String, String>,
+    /// Of each method that it may be carried by.
+    pub parameters: HashMap<String, HashMap<String, String>>,
     /// See `Target::owners`.
     pub owner: String,
 }

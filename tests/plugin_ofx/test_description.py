@@ -66,7 +66,7 @@ def test_methods_of_the_first_session_are_the_engines(make_host: MakeHost, clien
     assert not (data_dir / "openfx-methods.bin").exists()
     effect = make_host().describe()
     methods = {method.name: method for method in client.list_methods()}
-    assert effect.params["method"].properties.values["OfxParamPropChoiceOption"] == list(methods)
+    assert effect.params["method"].properties.values["OfxParamPropChoiceOption"] == ["best", *methods]
     for method in methods.values():
         for parameter in method.parameters:
             described = effect.params[f"{method.name}_{parameter.name}"].properties.values
@@ -90,10 +90,11 @@ def test_only_the_chosen_methods_parameters_are_shown(make_host: MakeHost, data_
         secret = [param.properties.values.get("OfxParamPropSecret", [0])[0] for param in params]
         return {param.name.split("_")[0] for param, hidden in zip(params, secret, strict=True) if not hidden}
 
-    assert shown() == {"draft"}
+    assert effect.params["method"].properties.values["OfxParamPropDefault"] == [0]
+    assert shown() == {"draft"}  # of the best, what comes first
     effect.edit("method", "videoshop")
     assert shown() == {"videoshop"}
-    effect.edit("method", "draft")
+    effect.edit("method", "best")
     assert shown() == {"draft"}
 
 
@@ -105,7 +106,7 @@ def test_methods_of_a_newer_engine_are_described_from_then_on(
     stored = data_dir / "openfx-methods.bin"
     stored.write_bytes(stored.read_bytes().replace(b"draft", b"drawn"))
     effect = make_host().describe()
-    assert effect.params["method"].properties.values["OfxParamPropChoiceOption"][0] == "drawn"
+    assert effect.params["method"].properties.values["OfxParamPropChoiceOption"][:2] == ["best", "drawn"]
 
 
 @pytest.mark.parametrize("suite", ["OfxPropertySuite", "OfxImageEffectSuite", "OfxParameterSuite"])

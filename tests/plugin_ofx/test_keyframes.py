@@ -165,12 +165,45 @@ def test_model_reaches_the_job(slow_methods: None, make_host: MakeHost, client: 
     """Of a method that has one: the slow ones of tests stand in for it."""
     values = {"sourcePath": str(small_shot.source), "keyframePath": str(small_shot.keyframe), "keyframeFrame": 4}
     first = make_host().create({**values, "model": "small-svd"}, source_of(small_shot))
-    first.edit("propagate")  # the draft takes none: the engine says so
-    wait_for(lambda: first.edit("refresh") == OK and "uses no model" in first.status)
+    for method, refusal in (("draft", "uses no model"), ("best", "name that instead of 'best'")):
+        first.edit("method", method)
+        first.edit("propagate")  # neither takes one: the engine says so
+        wait_for(lambda refusal=refusal: first.edit("refresh") == OK and refusal in first.status)
     choice = {"method": "slow_final", "model": "small-svd", "slow_final_seconds": 0.0}
     effect = make_host().create({**values, **choice}, source_of(small_shot))
     job = client.get_job(propagate(effect, client))
     assert (job.spec.method, job.spec.model) == ("slow_final", "small-svd")
+
+
+@pytest.fixture
+def slow_best(slow_methods: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemons that start from here on find another method than the draft to be the best."""
+    monkeypatch.setenv("SLOW_BEST", "slow_final")
+
+
+def test_best_method_is_carried_behind_a_draft(
+    slow_best: None, make_host: MakeHost, client: Client, small_shot: SmallShot, data_dir: Path
+) -> None:
+    make_host().create({"sourcePath": str(small_shot.source)}, source_of(small_shot)).render(4.0, interactive=True)
+    wait_for((data_dir / "openfx-methods.bin").exists)  # the next session knows this engine's methods
+    values = {"sourcePath": str(small_shot.source), "keyframePath": str(small_shot.keyframe), "keyframeFrame": 4}
+    values |= {"draft_mode": "paint", "slow_final_seconds": 0.2}
+    effect = make_host().create(values, source_of(small_shot))
+    effect.edit("propagate")
+    wait_for(lambda: len(client.list_jobs()) == 2)
+    draft, final = sorted((job.spec for job in client.list_jobs()), key=lambda spec: spec.method)
+    assert (draft.method, draft.model, draft.parameters["mode"]) == ("draft", "", "paint")
+    assert (final.method, final.model, final.parameters["seconds"]) == ("slow_final", "small-svd", "0.2")
+    assert draft.owner == final.owner
+    why = "Carried by the method slow_final with small-svd, on a GPU of tests."
+    wait_for(lambda: effect.edit("refresh") == OK and effect.status.endswith(why))
+    wait_for(lambda: effect.edit("refresh") == OK and "(slow_final) is done: 12 of 12 frames." in effect.status)
+    shown = effect.render(6.0)[1]
+    for quality in ("Final only", "Best so far"):
+        effect.edit("quality", quality)
+        assert np.array_equal(effect.render(6.0)[1], shown)
+    effect.edit("quality", "Draft only")
+    assert not np.array_equal(effect.render(6.0)[1], shown)
 
 
 def test_painting_that_was_saved_since_is_said(make_host: MakeHost, client: Client, small_shot: SmallShot) -> None:

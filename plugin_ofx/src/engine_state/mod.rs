@@ -19,7 +19,7 @@ use crate::job_view::JobView;
 use crate::plate_check::{self, Samples, Verdict};
 use crate::requests::Request;
 use crate::target::{FrameRequest, Target, WaitPolicy};
-use crate::wire::{Job, Shot};
+use crate::wire::{Final, Job, Shot};
 use state::{Cached, FETCH, Key, Lookup, PlateCheck, RETRY_AFTER, State, is_source};
 
 pub use state::{CheckKey, ConnectionState};
@@ -284,6 +284,14 @@ impl EngineState {
         }
     }
 
+    /// What "best" is and why, one sentence, while the target's newest job is at work.
+    pub fn why_best(&self, target: &Target) -> Option<String> {
+        let state = self.lock();
+        let (_, job) = *state.candidates(target).first()?;
+        let best = state.best.as_ref().filter(|best| !job.finished() && job.method == best.method)?;
+        Some(best.why.clone())
+    }
+
     /// A number that changes with every frame that the target gains.
     pub fn revision(&self, target: &Target) -> i32 {
         let state = self.lock();
@@ -365,10 +373,16 @@ impl EngineState {
             state.failed.clear();
             state.shots = shots.into_iter().map(|shot| (shot.name.clone(), shot)).collect();
             state.monitor = monitor;
+            state.best = None;
         });
         if self.lock().awaited.is_empty() {
             self.set_connection_state(ConnectionState::Ready);
         }
+    }
+
+    /// Notes what the method "best" is.
+    pub fn set_best(&self, best: Final) {
+        self.change(|state| state.best = Some(best));
     }
 
     /// Applies a job's change. Returns its shot's name if that shot is not known yet.

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::frame::Frame;
 use crate::job_view::{JobView, job_number};
+use crate::methods::BEST;
 use crate::plate_check::{Samples, Verdict};
 use crate::source::canonical;
 use crate::target::{FrameRequest, Target, WaitPolicy};
-use crate::wire::Shot;
+use crate::wire::{Final, Shot};
 
 /// How long a final render waits for a connection, and for a frame that the engine has.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -52,6 +53,8 @@ pub struct State {
     pub jobs: HashMap<String, JobView>,
     pub shots: HashMap<String, Shot>,
     pub monitor: Option<String>,
+    /// What the method "best" is; None until the engine knows.
+    pub best: Option<Final>,
     pub frames: HashMap<Key, Cached>,
     pub fetching: HashSet<Key>,
     pub failed: HashMap<Key, (Instant, String)>,
@@ -143,7 +146,11 @@ impl State {
         {
             jobs.retain(|(_, job)| job.keyframes() == newest.keyframes());
         }
-        jobs.retain(|(_, job)| request.final_of.is_none_or(|method| job.method == method));
+        let method = request.final_of.map(|method| match &self.best {
+            Some(best) if method == BEST => &best.method,
+            _ => method,
+        });
+        jobs.retain(|(_, job)| method.is_none_or(|method| job.method == method));
         jobs
     }
 
@@ -151,6 +158,9 @@ impl State {
         let creating = request.target.owners.first().is_some_and(|owner| self.creating.contains(owner));
         if creating && policy.is_final() {
             return Lookup::Pending("The propagation is being prepared.".to_owned());
+        }
+        if request.final_of == Some(BEST) && self.best.is_none() && !self.jobs.is_empty() {
+            return Lookup::Pending("The engine is looking at this machine's GPUs.".to_owned());
         }
         let jobs = self.accepted(request, policy);
         let found = jobs.iter().find_map(|(name, job)| Some(((*name).clone(), *job.frames.get(&request.number)?)));

@@ -266,11 +266,13 @@ fn describe_method(describer: &Describer) -> Result<(), Status> {
     let methods = methods::known();
     describer.group(GROUP_METHOD, "Method", true)?;
     describer.group(GROUP_ADVANCED, "Method, advanced", false)?;
-    let names: Vec<CString> = methods.iter().map(|method| text(&method.name)).collect();
+    let names: Vec<CString> = method_names().map(text).collect();
     let options = names.iter().map(CString::as_c_str);
     let summaries = methods.iter().map(|method| format!("\n{}: {}", method.name, method.summary)).collect::<String>();
-    let hint =
-        format!("How the paint is carried through the shot; below are the chosen method's parameters.{summaries}");
+    let hint = format!(
+        "How the paint is carried through the shot; below are the chosen method's parameters, of best the draft's.\nbest: The best that this \
+         machine can run, behind a draft; the status says which.{summaries}"
+    );
     describer.choice(METHOD, "Method", &hint, GROUP_METHOD, options, 0)?;
     let hint = "The model of a method that computes with one: a name that `paintover methods` lists, or a folder. Empty: the \
                 method's own.";

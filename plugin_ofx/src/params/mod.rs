@@ -106,7 +106,6 @@ enum Quality {
 
 const QUALITIES: [(&CStr, Quality); 3] =
     [(c"Best so far", Quality::Best), (c"Final only", Quality::Final), (c"Draft only", Quality::Draft)];
-const DRAFT: &str = "draft";
 /// How many propagations an effect remembers, so that a frame of an earlier one shows until the newest has it.
 const MAX_OWNERS: usize = 4;
 
@@ -143,7 +142,7 @@ impl Settings {
         let is_sent = source.is_empty();
         let effect_id = string(EFFECT_ID);
         let range_text = string(SOURCE_RANGE).trim().to_owned();
-        let method = method_at(int(METHOD, 0)).map_or_else(|| DRAFT.into(), |method| method.name.clone());
+        let method = method_at(int(METHOD, 0)).to_owned();
         Self {
             target: Target {
                 job: job_name(&string(JOB)),
@@ -161,7 +160,7 @@ impl Settings {
             only: match option_at(&QUALITIES, int(QUALITY, 0)) {
                 Quality::Best => None,
                 Quality::Final => Some(method.clone()),
-                Quality::Draft => Some(DRAFT.into()),
+                Quality::Draft => Some(methods::DRAFT.into()),
             },
             method,
             is_sent,
@@ -211,8 +210,9 @@ pub fn set_string(effect: &Effect, param: &CStr, value: &str) {
     }
 }
 
-/// Shows the chosen method's parameters alone.
+/// Shows the chosen method's parameters alone; where the engine chooses, those of the draft, which is what comes first.
 pub fn show_method(effect: &Effect, chosen: &str) {
+    let chosen = if chosen == methods::BEST { methods::DRAFT } else { chosen };
     for method in methods::known() {
         for parameter in method.parameters.iter().filter(|parameter| methods::is_name(&parameter.name)) {
             if let Some(param) = effect.param(&method_param_name(&method.name, &parameter.name)) {
@@ -240,11 +240,10 @@ fn method_param_name(method: &str, parameter: &str) -> CString {
     text(&format!("{method}_{parameter}"))
 }
 
-/// The chosen method's parameters as a job takes them.
-pub fn method_values(effect: &Effect, method: &str, time: f64) -> HashMap<String, String> {
-    let Some(found) = methods::known().iter().find(|known| known.name == method) else { return HashMap::new() };
-    let value = |parameter: &wire::Parameter| {
-        let param = effect.param(&method_param_name(method, &parameter.name))?;
+/// Each method's parameters as a job takes them.
+pub fn method_values(effect: &Effect, time: f64) -> HashMap<String, HashMap<String, String>> {
+    let value = |method: &Method, parameter: &wire::Parameter| {
+        let param = effect.param(&method_param_name(&method.name, &parameter.name))?;
         Some(match parameter.kind() {
             ParameterKind::Float => param.double(time)?.to_string(),
             ParameterKind::Int => param.int()?.to_string(),
@@ -253,11 +252,19 @@ pub fn method_values(effect: &Effect, method: &str, time: f64) -> HashMap<String
             ParameterKind::String | ParameterKind::Unspecified => param.string()?,
         })
     };
-    found.parameters.iter().filter_map(|parameter| Some((parameter.name.clone(), value(parameter)?))).collect()
+    let values = |method: &Method| {
+        method.parameters.iter().filter_map(|of| Some((of.name.clone(), value(method, of)?))).collect()
+    };
+    methods::known().iter().map(|method| (method.name.clone(), values(method))).collect()
 }
 
-fn method_at(index: i32) -> Option<&'static Method> {
-    methods::known().get(usize::try_from(index).ok()?)
+/// The choices of the method: the first is the engine's, so that no method of a later engine takes its place.
+fn method_names() -> impl Iterator<Item = &'static str> {
+    std::iter::once(methods::BEST).chain(methods::known().iter().map(|method| method.name.as_str()))
+}
+
+fn method_at(index: i32) -> &'static str {
+    usize::try_from(index).ok().and_then(|index| method_names().nth(index)).unwrap_or(methods::BEST)
 }
 
 fn option_at<T: Copy>(options: &[(&CStr, T)], index: i32) -> T {
