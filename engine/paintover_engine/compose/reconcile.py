@@ -1,9 +1,9 @@
 """The matte of frames between two keyframes, where what was propagated from either differs.
 
-A keyframe that shows a part of the edited object says nothing of the rest: where its edit is absent, but nothing certain
-shows that what is seen there was unpainted, the other's matte counts. Of what both are certain of, a blend would be half
-transparent. So a network that was trained on both keyframes decides: it knows the edit as either shows it, and is given
-the blend as the matte that motion compensation gives.
+A keyframe that shows a part of the edited object says nothing of the rest: where its edit is absent, but nothing
+certain shows that what is seen there was unpainted, the other's matte counts. Of what both are certain of, a blend
+would be half transparent. So a network that was trained on both keyframes decides: it knows the edit as either shows
+it, and is given the blend as the matte that motion compensation gives.
 """
 
 from __future__ import annotations
