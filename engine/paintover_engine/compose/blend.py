@@ -18,6 +18,9 @@ from paintover_engine.compose.keyframe_layer import KeyframeLayer
 from paintover_engine.compose.layer import Picture, PlateRegion
 from paintover_engine.compose.matte import Plane
 
+Share = Plane | np.float32
+"""0..1: of a whole frame, or (h, w) of each pixel."""
+
 _SMOOTH = 31  # pixels over which a difference of colour is smooth
 _STRUCTURE = 0.06  # difference in fine structure from which on the surer one wins
 _STEEPNESS = 12.0  # exponent of the weights there
@@ -25,8 +28,12 @@ _ALIGNED = 480  # pixels on the long side of the pictures that are aligned
 _FARTHEST = 12.0  # pixels, of those, that paint is moved at most
 
 
-def blended(layers: Sequence[KeyframeLayer], number: int, view: PlateRegion) -> tuple[Picture, Plane]:
-    """Painted colour (h, w, 3) and matte (h, w) of a view of a frame, of one keyframe or of two."""
+def blended(
+    layers: Sequence[KeyframeLayer], number: int, view: PlateRegion, shares: Plane | None = None
+) -> tuple[Picture, Plane]:
+    """Painted colour (h, w, 3) and matte (h, w) of a view of a frame, of one keyframe or of two.
+
+    shares: (h', w') 0..1, of the second in each pixel of the whole frame; None: as they are weighted."""
     weighted = [(layer, counts) for layer in layers if (counts := layer.weight(number)) > 0]
     if not view.working.size or not weighted:
         return np.zeros_like(view.working), np.zeros(view.working.shape[:2], np.float32)
@@ -37,10 +44,10 @@ def blended(layers: Sequence[KeyframeLayer], number: int, view: PlateRegion) -> 
     sides = (first.composite(number, view), second.composite(number, view))
     if first.mapped and second.mapped:
         sides = _aligned(sides, share, view.working)
-    return _merged(sides, share)
+    return _merged(sides, np.float32(share) if shares is None else view.enlarged(shares))
 
 
-def _merged(sides: tuple[tuple[Picture, Plane], tuple[Picture, Plane]], share: float) -> tuple[Picture, Plane]:
+def _merged(sides: tuple[tuple[Picture, Plane], tuple[Picture, Plane]], share: Share) -> tuple[Picture, Plane]:
     """share: 0..1, of the second side."""
     (first, alpha), (second, other) = sides
     shares = _shares(_times(second, other) - _times(first, alpha), other - alpha, share)
@@ -51,13 +58,13 @@ def _merged(sides: tuple[tuple[Picture, Plane], tuple[Picture, Plane]], share: f
     return painted, matte
 
 
-def _shares(difference: Picture, edge: Plane, share: float) -> Plane:
+def _shares(difference: Picture, edge: Plane, share: Share) -> Plane:
     """(h, w) 0..1: the share of the second side in each pixel: `share`, but nearer to 0 or 1 where the two differ in
     structure. difference: (h, w, 3), of what either paints; edge: (h, w), of their mattes."""
     structure = cv2.absdiff(difference, cv2.blur(difference, (_SMOOTH, _SMOOTH))).max(-1)
     structure = cv2.blur(np.maximum(structure, np.abs(edge)), (9, 9))
     exponent = 1 + (_STEEPNESS - 1) * np.minimum(structure / np.float32(_STRUCTURE), 1)
-    odds = np.float32(np.log(max(share, 1e-6) / max(1 - share, 1e-6))) * exponent
+    odds = np.log(np.maximum(share, np.float32(1e-6)) / np.maximum(1 - share, np.float32(1e-6))) * exponent
     return np.asarray(1 / (1 + np.exp(-np.clip(odds, -30, 30))), np.float32)
 
 

@@ -3,8 +3,8 @@ outermost keyframe, the two nearest.
 
 learn_pair     the network of `tracking.learn`, trained on both keyframes
 calibrate      how well what was propagated from either agrees with the other's painting
-reconcile      the matte where those propagated from either keyframe differ; edits that are registered to their surface
-               have none
+reconcile      the matte where those propagated from either keyframe differ, and whose colours it has; edits that are
+               registered to their surface have no such matte
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from paintover_engine.compose import matte_net, motion, tracker
 from paintover_engine.compose import reconcile as reconciling
 from paintover_engine.compose.calibration import Calibration
-from paintover_engine.compose.matte import Plane
+from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte_net import MatteNet, Shown, TrainedNet
 from paintover_engine.compose.motion import Motion
 from paintover_engine.compose.tracker import Propagated
@@ -44,9 +44,11 @@ class LearnedPair:
 
 @dataclass(frozen=True)
 class Reconciled:
-    """matte: (frames, h, w) uint8, ascending; None where either keyframe's own counts."""
+    """matte, share: (frames, h, w) uint8, ascending, each a `Reconciliation`; the matte is None where either keyframe's
+    own counts, the share where neither has one."""
 
-    matte: NDArray[np.uint8] | None
+    matte: NDArray[np.uint8] | None = None
+    share: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,43 +129,56 @@ def calibrate(context: Context, stage: Stage[NoParameters, Calibrated]) -> Calib
     if first_end is None or second_end is None or first_start is None or second_start is None:
         return Calibrated(None, None)
     return Calibrated(
-        Calibration.of(first_end[0], second_end[0], first_end[1]),
-        Calibration.of(second_start[0], first_start[0], second_start[1]),
+        Calibration.of(first_end[0].matte, second_end[0].matte, first_end[1]),
+        Calibration.of(second_start[0].matte, first_start[0].matte, second_start[1]),
     )
 
 
-def _side(context: Context, propagated: Stage[Any, Propagated], number: int) -> tuple[Plane, float] | None:
-    """The matte (h, w) and the confidence of a frame; None of a grade."""
+def _side(context: Context, propagated: Stage[Any, Propagated], number: int) -> tuple[Evidence, float] | None:
+    """The matte of a frame and the confidence in all of it; None of a grade."""
     found, index = context.load(propagated), number - propagated.frames[0]
-    if found.matte is None:
+    if found.matte is None or found.matte_confidence is None:
         return None
-    return tracker.from_bytes(found.matte[index]), float(found.confidence[index])
+    matte, certain = (tracker.from_bytes(plane[index]) for plane in (found.matte, found.matte_confidence))
+    return Evidence(matte, certain), float(found.confidence[index])
 
 
-@stage(output=Reconciled, version=3)
+@stage(output=Reconciled, version=4)
 def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Reconciled:
-    """The mattes of the stage's frames."""
+    """The mattes of the stage's frames and whose colours they have; of edits that are registered to their surface the
+    latter alone."""
     (pair,) = stage.inputs_of(learn_pair)
     trained = context.load(pair).net
-    if trained is None:
-        return Reconciled(None)
-    net, moved = MatteNet(trained), Motion(flow_chunks(context, stage), 1)
-    calibrations = load_calibrations(context, stage)
-    mattes = []
+    net, moved = None if trained is None else MatteNet(trained), Motion(flow_chunks(context, stage), 1)
+    mattes, shares = [], []
     for number in range(stage.frames[0], stage.frames[1] + 1):
         context.check()
-        weighted = []
-        for side, calibration in zip(stage.inputs_of(propagate), calibrations, strict=True):
-            found = _side(context, side, number)
-            assert found is not None and calibration is not None
-            weighted.append((found[0], calibration.weight(found[1])))
+        sides = _sides(context, stage, number)
+        if not sides:
+            return Reconciled()
         motion_before = moved.to_keyframe_side(number)
-        if motion_before.cut or not all(counts for _, counts in weighted):
-            mattes.append(max(weighted, key=lambda side: side[1])[0])
-            continue
-        frames = (analysis_frame(context, number), analysis_frame(context, number - 1))
-        mattes.append(reconciling.reconciled(net, weighted, *frames, motion_before.backward))
-    return Reconciled(np.stack([tracker.to_bytes(matte) for matte in mattes]))
+        if motion_before.cut or not all(side.weight for side in sides):
+            found = reconciling.surer(sides)
+        elif net is None:
+            found = reconciling.Reconciliation(sides[0].evidence.matte, reconciling.shares(sides))
+        else:
+            frames = (analysis_frame(context, number), analysis_frame(context, number - 1))
+            found = reconciling.reconciled(net, sides, *frames, motion_before.backward)
+        mattes.append(tracker.to_bytes(found.matte))
+        shares.append(tracker.to_bytes(found.share))
+    return Reconciled(None if net is None else np.stack(mattes), np.stack(shares))
+
+
+def _sides(context: Context, stage: Stage, number: int) -> list[reconciling.Side]:
+    """What was propagated to a frame from either keyframe, for a `reconcile` stage; none of grades."""
+    sides = []
+    for propagated, calibration in zip(stage.inputs_of(propagate), load_calibrations(context, stage), strict=True):
+        found = _side(context, propagated, number)
+        if found is None or calibration is None:
+            return []
+        distance = abs(number - propagated.inputs[0].frames[0])
+        sides.append(reconciling.Side(found[0], calibration.weight(found[1]), distance))
+    return sides
 
 
 def load_calibrations(context: Context, stage: Stage) -> tuple[Calibration | None, Calibration | None]:

@@ -16,6 +16,7 @@ from paintover_engine.compose.blend import blended
 from paintover_engine.compose.layer import PaintOptions, PlateRegion
 from paintover_engine.compose.matte import feathered
 from paintover_engine.compose.prefetch import prefetched
+from paintover_engine.compose.tracker import from_bytes
 from paintover_engine.media.bounds import union
 from paintover_engine.methods import disturbances
 from paintover_engine.methods.between import PairPlanner, calibrate, load_calibrations, reconcile
@@ -102,14 +103,16 @@ def result(context: Context, stage: Stage[DraftResultParameters, Iterator[Result
     if len(layers) > 1:
         calibrations = load_calibrations(context, stage)
         layers = [layer.calibrated(each) for layer, each in zip(layers, calibrations, strict=True)]
+    shares = None
     for between in stage.inputs_of(reconcile):
-        mattes = context.load(between).matte
+        mattes, shares = (found := context.load(between)).matte, found.share
         layers = layers if mattes is None else [layer.with_mattes(stage.frames, mattes) for layer in layers]
 
     def frame(number: int) -> ResultFrame:
         context.check()
         bounds = union([layer.bounds(number) for layer in layers if layer.confidence(number) > 0])
-        painted, alpha = blended(layers, number, PlateRegion(context.plate(number), bounds))
+        share = None if shares is None else from_bytes(shares[number - stage.frames[0]])
+        painted, alpha = blended(layers, number, PlateRegion(context.plate(number), bounds), share)
         surest = max(layers, key=lambda layer: layer.weight(number))
         return publish(context, number, bounds, painted, feathered(alpha, look.softness), surest)
 

@@ -8,9 +8,10 @@ import pytest
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.blend import _aligned, _merged
 from paintover_engine.compose.layer import Picture
+from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.matte_net import MatteNet, Shown, train
-from paintover_engine.compose.reconcile import reconciled
+from paintover_engine.compose.reconcile import Side, reconciled
 
 SIZE = (96, 128)
 
@@ -27,13 +28,13 @@ def box(left: int, right: int) -> Plane:
 
 def test_even_colours_are_dissolved() -> None:
     matte = box(20, 100)
-    painted, alpha = _merged(((even(0.2), matte), (even(0.4), matte)), 0.25)
+    painted, alpha = _merged(((even(0.2), matte), (even(0.4), matte)), np.float32(0.25))
     assert np.allclose(alpha, matte, atol=1e-3)
     assert painted[50, 60, 0] == pytest.approx(0.25, abs=0.01)
 
 
 def test_mattes_that_differ_are_not_half_transparent() -> None:
-    painted, alpha = _merged(((even(0.2), box(20, 60)), (even(0.2), box(60, 100))), 0.3)
+    painted, alpha = _merged(((even(0.2), box(20, 60)), (even(0.2), box(60, 100))), np.float32(0.3))
     assert alpha[50, 40] > 0.95  # the surer one's
     assert alpha[50, 80] < 0.05
     assert painted[50, 40, 0] == pytest.approx(0.2, abs=0.01)
@@ -55,6 +56,7 @@ def test_network_of_both_keyframes_decides_where_mattes_differ() -> None:
     still = np.zeros((*SIZE, 2), np.float32)
     net = MatteNet(train(Shown(frame.lab, disc, still), Shown(frame.lab, disc, still)))
     half = disc * (np.arange(SIZE[1]) < 64)
-    found = reconciled(net, ((half.astype(np.float32), 1.0), (disc, 1.0)), frame, frame, still)
+    sides = [Side(Evidence(matte, np.ones_like(disc)), 1.0, 1) for matte in (half.astype(np.float32), disc)]
+    found = reconciled(net, sides, frame, frame, still).matte
     missing, blend = np.abs(found - disc)[disc > half].mean(), 0.5
     assert missing < 0.3 * blend
