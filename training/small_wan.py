@@ -186,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("vae", "flow", "export"))
     parser.add_argument("--out", type=Path, required=True, metavar="RUN")
-    parser.add_argument("--minutes", type=float, default=54)
+    parser.add_argument("--minutes", type=float, default=125)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path)
