@@ -171,7 +171,9 @@ class PaintLayer:
             if self._options.motion_blur:
                 motion = view.enlarged(_motion(propagated.offset, index)) * view.pixel(offset.shape)
                 blur = added_blur(view.working, key, motion, same)
-                residual, through, opacity, on_paint = (blur(each) for each in (residual, through, opacity, on_paint))
+                colours = blur(cv2.merge([*cv2.split(residual), opacity]))  # four planes cost as much as one
+                residual, opacity = np.ascontiguousarray(colours[..., :3]), np.ascontiguousarray(colours[..., 3])
+                through, on_paint = cv2.split(blur(cv2.merge([through, on_paint])))
             grain = grain_of(view.working, key, same > 0.5, number) if self._options.grain else None
         base = self._colour(view.working) if self._transmission is None else _times(view.working, through)
         painted = base + residual
