@@ -22,19 +22,21 @@ from paintover_engine.media.bounds import bounds_of
 
 Picture = NDArray[np.float32]  # (h, w, 3)
 
-_MEASURED = 150_000  # pixels of the pictures that are measured at most
+_MEASURED = 80_000  # pixels of the pictures that are measured at most
 _DETAIL = 1.0  # standard deviation, in pixels, below which detail is taken for grain
 _WINDOW = 16.0  # the same of the window over which gradients are compared
 _LINES = (2.0, 4.0, 8.0, 16.0, 32.0)  # lengths that are tried, in pixels
 _SPREADS = (1.0, 2.0, 4.0, 8.0)  # standard deviations that are tried
-_PITCH = 4  # pixels of the coarser grid
-_SMOOTH = 3.0  # of its pixels, over which the measured blur is averaged
+_PITCH = 8  # pixels of the coarser grid
+_SMOOTH = 1.5  # of its pixels, over which the measured blur is averaged
 _TEXTURE = 8e-5  # mean square of a gradient per pixel below which it tells nothing
 _FAINTEST = 1e-6  # the same of rounding
 _DOUBT = 0.03  # square of a logarithm by which a blur must explain the picture better than none
 _NOTICED = 0.5  # pixels from which on a blur is seen
 _AROUND = 24  # pixels around what is blurred that are looked at
-_TAPS = 11
+_TAPS = 12
+_TOGETHER = 3  # neighbouring taps that are averaged first
+_REDUCED = 2.0  # standard deviation from which on a blur is computed on a smaller picture
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Blur:
     spread: Plane
 
     def __call__(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A picture (h, w[, c]) blurred so; itself where there is no blur."""
+        """A picture (h, w[, c]), c up to 4, blurred so; itself where there is no blur."""
         seen = np.maximum(2 * magnitudes(self.line), self.spread) > _NOTICED
         x, y, width, height = bounds_of(seen.astype(np.uint8), _AROUND)
         if width == 0:
@@ -144,11 +146,20 @@ def _between(
 
 
 def _drawn_out(picture: NDArray[np.float32], line: Field) -> NDArray[np.float32]:
-    """A picture (h, w[, c]) whose points are drawn out to lines, as `Blur.line`."""
+    """A picture (h, w[, c]) whose points are drawn out to lines, as `Blur.line`: the mean of `_TAPS` points, or of as
+    many as are a pixel apart."""
     longest = 2 * float(magnitudes(line).max(initial=0))
-    taps = min(_TAPS, int(np.ceil(longest)) + 1)
     if longest < _NOTICED:
         return picture
+    taps = min(_TAPS, int(np.ceil(longest)) + 1)
+    if taps <= 2 * _TOGETHER:
+        return _mean_along(picture, line, taps)
+    groups = -(-taps // _TOGETHER)
+    return _mean_along(_mean_along(picture, line / np.float32(groups), _TOGETHER), line, groups)
+
+
+def _mean_along(picture: NDArray[np.float32], line: Field, taps: int) -> NDArray[np.float32]:
+    """The mean (h, w[, c]) of a picture at points evenly along each pixel's line."""
     total = np.zeros_like(picture)
     for tap in range(taps):
         points = endpoints(line * np.float32((2 * tap + 1) / taps - 1))
@@ -157,18 +168,35 @@ def _drawn_out(picture: NDArray[np.float32], line: Field) -> NDArray[np.float32]
 
 
 def _spread(picture: NDArray[np.float32], spread: Plane) -> NDArray[np.float32]:
-    """A picture (h, w[, c]) blurred by a Gaussian of each pixel's own extent, between those of a few pictures."""
+    """A picture (h, w[, c]) blurred by a Gaussian of each pixel's own extent: between those of a few pictures, by its
+    variance."""
     most = float(spread.max(initial=0))
     if most < _NOTICED:
         return picture
-    result, less, sharper = picture, 0.0, picture
+    square, less, sharper = spread * spread, 0.0, picture
+    left = np.ones_like(spread)  # of each pixel's weight, 1 where its extent is no less than what was looked at
+    total = np.zeros_like(picture)
     for more in _SPREADS:
-        if less >= most:
+        share = np.clip((square - np.float32(less * less)) / np.float32(more * more - less * less), 0, 1)
+        total += _weighted(sharper, left - share)
+        left, less, sharper = share, more, _gaussian(picture, more)
+        if more >= most:
             break
-        softer = cv2.GaussianBlur(picture, (0, 0), more)
-        share = np.clip((spread * spread - less * less) / (more * more - less * less), 0, 1)
-        share = share.reshape(*spread.shape, *[1] * (picture.ndim - 2))
-        inside = (spread > less).reshape(share.shape)
-        result = np.where(inside, sharper + share * (softer - sharper), result)
-        less, sharper = more, softer
-    return np.asarray(result, np.float32)
+    return np.asarray(total + _weighted(sharper, left), np.float32)
+
+
+def _weighted(picture: NDArray[np.float32], weight: Plane) -> NDArray[np.float32]:
+    """A picture (h, w[, c]), c up to 4, times a plane (h, w)."""
+    channels = picture.shape[2] if picture.ndim > 2 else 1
+    return np.asarray(cv2.multiply(picture, cv2.merge([weight] * channels)), np.float32)
+
+
+def _gaussian(picture: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
+    """A picture (h, w[, c]) blurred by a Gaussian, a wide one on a smaller picture."""
+    factor = int(max(1, deviation / _REDUCED))
+    height, width = picture.shape[:2]
+    if factor == 1 or min(height, width) < 4 * factor:
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), deviation), np.float32)
+    small = shrink(picture, (-(-width // factor), -(-height // factor)))
+    soft = cv2.GaussianBlur(small, (0, 0), deviation / factor)
+    return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

@@ -1,7 +1,8 @@
 """Paint that goes on where its keyframe did not show the surface: behind what stood before it, and beyond the frame.
 
-The paint's colours are continued smoothly (`matte.extend`), and its fine texture is copied from where it is known
-in whole pieces (He, Sun: Statistics of patch offsets for image completion, ECCV 2012, with a fixed set of offsets).
+The paint's colours are continued smoothly (`matte.extend`), and its fine texture is copied from where it is known: in
+the picture in whole pieces (He, Sun: Statistics of patch offsets for image completion, ECCV 2012, with a fixed set of
+offsets), beyond it mirrored. A pattern with outlines is not mirrored: there its colours alone go on.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from paintover_engine.compose.flow import Field, shrink
 from paintover_engine.compose.matte import Plane, extend
 
 _CELL = 8  # pixels of the grid on which displacements are chosen
 _PIECES = 6  # displacements by which texture is copied
 _FINE = 12.0  # standard deviation, in pixels, of what is finer than the colours that are continued
+_OUTLINED = 0.1  # deviation of the fine detail, in display values, from which on paint is a pattern with outlines
 _ALONG_BORDER = 0.1  # share of the frame's border from which on paint covers a surface that goes on beyond it
 
 
@@ -38,6 +41,46 @@ def continued(picture: NDArray[np.float32], known: Plane) -> NDArray[np.float32]
         rows, columns = np.nonzero(where)
         filled[rows, columns] += detail[rows + down, columns + right]
     return filled
+
+
+def is_pattern(picture: NDArray[np.float32], known: Plane) -> bool:
+    """Whether a picture (h, w, 3), where it is known, has strong outlines: nobody knows how such goes on, and where it
+    is mirrored it is plainly wrong. Clouds, plaster and grass have none."""
+    weight = np.maximum(cv2.GaussianBlur(known, (0, 0), _FINE), np.float32(1e-3))[..., None]
+    fine = picture - cv2.GaussianBlur(picture * known[..., None], (0, 0), _FINE) / weight
+    power = float((np.square(fine).sum(-1) * known).sum()) / max(1.0, float(known.sum()))
+    return power > _OUTLINED**2
+
+
+class Smooth:
+    """A picture (h, w, c), c up to 4, that goes on beyond its edges in smooth colours."""
+
+    def __init__(self, picture: NDArray[np.float32]) -> None:
+        height, width = self._shape = picture.shape[:2]
+        columns, rows = max(1, round(width / _CELL)), max(1, round(height / _CELL))
+        inside = np.s_[rows : 2 * rows, columns : 2 * columns]
+        cells = np.zeros((3 * rows, 3 * columns, picture.shape[2]), np.float32)
+        known = np.zeros(cells.shape[:2], np.float32)
+        cells[inside], known[inside] = shrink(picture, (columns, rows)), 1
+        parts = np.split(cells, range(3, cells.shape[2], 3), axis=2)  # OpenCV shrinks no more than four planes at once
+        whole = np.dstack([extend(part, known) for part in parts])
+        self._cells = cv2.GaussianBlur(whole, (0, 0), _FINE / _CELL)
+        self._cell = np.array([width / columns, height / rows], np.float32)
+        self._origin = np.array([columns, rows], np.float32)
+
+    def beyond(self, points: Field, mirrored: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What a picture shows at points (h, w, 2). mirrored: the picture there, mirrored beyond its edges, where it
+        fades over `_FINE` pixels: what stands at the edge is not cut off."""
+        x, y = cv2.split(points)
+        sides = ((x, self._shape[1]), (y, self._shape[0]))
+        across, down = (np.maximum(np.maximum(-at, at - (side - 1)), 0) for at, side in sides)
+        outside = np.maximum(across, down)
+        if not outside.any():
+            return mirrored
+        places = (points + np.float32(0.5)) / self._cell + (self._origin - np.float32(0.5))
+        smooth = cv2.remap(self._cells, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        share = 1 - np.exp(outside * np.float32(-1 / _FINE))
+        return np.asarray(mirrored + share[..., None] * (smooth - mirrored), np.float32)
 
 
 def _shifts(known: Plane) -> Iterator[tuple[tuple[int, int], NDArray[np.bool_]]]:

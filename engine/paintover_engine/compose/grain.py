@@ -25,6 +25,8 @@ _WINDOW = (7, 7)
 _ALIKE = (11, 11)  # over which the detail of two frames is compared
 _PITCH = 3  # pixels between the windows that are looked at
 _BINS = 6  # of brightness
+_TILE = 256  # side in pixels of the random grain, which is repeated
+_SAMPLES = 50_000  # pixels by which random grain is made like a frame's
 _ENOUGH = 60  # windows from which on a brightness counts
 _ENVELOPE = 0.2  # share of the windows that show grain alone
 _LOW = 0.83  # the variance at that share of windows with nothing but grain, as a share of their mean
@@ -33,9 +35,11 @@ _LEAST = 0.65  # as `_LOW`, of the one that varies least
 _CHANCE = 0.15  # what is missing by chance
 _CLIPPED = (0.02, 0.97)  # brightness beyond which a sample may be clipped
 _SEEN = 0.6 / 255  # standard deviation from which on grain is seen
+_UNEVEN = 6.0  # ratio of grain's variance at a brightness to the median at which it is texture
 _STRONGEST = 0.06  # the same of the strongest grain there is; more is texture
 _WHITE = -0.08  # correlation of neighbours in the finest detail of noise that is white
 _ALL = 0.99  # share of the picture that is plain, from which on none is drawn at random
+_THIRDS = np.full((1, 3), 1 / 3, np.float32)
 _TEXTURE = (1.6, 3.0)  # ratio of the variance to the grain's up to which the plate shows grain alone, and none
 
 
@@ -55,7 +59,7 @@ class Grain:
             return paint
         wanted = _looked_up(self.levels, _brightness(paint))
         through = transmission[..., None]
-        frozen = _variance(_fine(paint)).mean(-1) / wanted.mean(-1) - transmission**2  # the keyframe's, or the brush's
+        frozen = _mean(_variance(_fine(paint))) / _mean(wanted) - transmission**2  # the keyframe's, or the brush's
         cleanest = cv2.erode(np.where(where, np.minimum(frozen, 2), np.float32(2)), np.ones(_NEAR, np.uint8))
         missing = 1 - cv2.blur(cleanest, _NEAR) / np.float32(_LEAST)
         share = np.maximum(np.sqrt(np.clip((missing - _CHANCE) / (1 - _CHANCE), 0, 1))[..., None] - through, 0)
@@ -77,12 +81,14 @@ def grain_of(frame: Picture, key: Picture, same: NDArray[np.bool_], number: int)
     if changing is None:
         return None
     levels = np.minimum(levels, changing / np.float32(1.4))
+    levels = np.minimum(levels, np.float32(_UNEVEN) * np.median(levels, axis=0))
     if not _SEEN**2 < float(levels.mean(-1).max()) < _STRONGEST**2:
         return None
     deviation = np.sqrt(_looked_up(levels, brightness)) + np.float32(1e-6)
     unit = (fine - _texture(fine, before)) / deviation
     low, high = _TEXTURE
-    ratio = _variance(unit).max(-1)
+    red, green, blue = cv2.split(_variance(unit))
+    ratio = cv2.max(cv2.max(red, green), blue)  # NumPy's maximum over an axis of three is slow
     unit /= np.sqrt(np.maximum(ratio / np.float32(low), 1))[..., None]
     plain = np.clip((high - ratio) / (high - low), 0, 1)[..., None]
     plain[(brightness < _CLIPPED[0]) | (brightness > _CLIPPED[1])] = 0
@@ -102,15 +108,18 @@ def _drawn(unit: Picture, plain: NDArray[np.bool_], number: int) -> Picture:
     """Random grain (h, w, 3) of variance 1, as soft as a frame's (`unit`) where the plate is `plain`, and with its
     channels as much alike."""
     height, width = plain.shape
-    white = np.random.default_rng(number).standard_normal((height, width, 3), np.float32)
-    both = plain[:, 1:] & plain[:, :-1]
+    tile = np.random.default_rng(number).standard_normal((min(height, _TILE), min(width, _TILE), 3), np.float32)
+    white = np.tile(tile, (-(-height // _TILE), -(-width // _TILE), 1))[:height, :width]
+    rows = np.s_[:: max(1, plain.size // _SAMPLES)]
+    shown, known = unit[rows], plain[rows]
+    both = known[:, 1:] & known[:, :-1]
     if both.sum() < _ENOUGH:
         return white
-    left, right = unit[:, :-1][both], unit[:, 1:][both]
+    left, right = shown[:, :-1][both], shown[:, 1:][both]
     alike = float((left * right).mean() / np.square(left).mean())
     side = np.clip(alike - _WHITE, 0, 0.6) / 2
     soft = cv2.sepFilter2D(white, -1, np.array([side, 1, side]), np.array([side, 1, side]))
-    covariance = np.cov(unit[plain].T) + 1e-4 * np.eye(3)
+    covariance = np.cov(shown[known].T) + 1e-4 * np.eye(3)
     mixed = cv2.transform(_fine(soft), np.linalg.cholesky(covariance).astype(np.float32))
     return np.asarray(mixed / (mixed.std() + np.float32(1e-6)), np.float32)
 
@@ -145,4 +154,9 @@ def _looked_up(levels: Levels, brightness: Plane) -> Picture:
     """(h, w, 3): levels at each pixel's brightness."""
     middles, every = (np.arange(_BINS) + 0.5) / _BINS, np.linspace(0, 1, 256)
     table = np.stack([np.interp(every, middles, channel) for channel in levels.T], -1).astype(np.float32)
-    return np.asarray(table[np.clip(brightness * 255, 0, 255).astype(np.uint8)])
+    places = np.clip(brightness * 255, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(cv2.merge([places] * 3), table[:, None]), np.float32)
+
+
+def _mean(picture: Picture) -> Plane:
+    return np.asarray(cv2.transform(picture, _THIRDS), np.float32)  # NumPy's mean over an axis of three is slow

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from paintover_engine.compose.blur import added_blur
 from paintover_engine.compose.colour_map import ColourMap
 from paintover_engine.compose.exposure import Exposure
-from paintover_engine.compose.fill import goes_on
+from paintover_engine.compose.fill import Smooth, goes_on, is_pattern
 from paintover_engine.compose.flow import (
     Field,
     affine_motion,
@@ -135,6 +135,9 @@ class PaintLayer:
         self._painted = (shrink(paint.matte, size) > 0.9).astype(np.float32)
         base = colour(near.plate) if self._transmission is None else near.plate * self._transmission
         self._residual = near.residual(base, fill)
+        self._smooth = None
+        if fill and self._transmission is not None and is_pattern(near.painted, near.matte):
+            self._smooth = Smooth(np.dstack([self._residual, self._transmission]))
 
     def composite(
         self,
@@ -163,7 +166,11 @@ class PaintLayer:
         if self._transmission is None:
             through, residual = np.zeros_like(confidence), _times(residual, np.minimum(4 * confidence, 1))
         else:
-            through, residual = _sampled(self._transmission, on_key, border=self._beyond), _times(residual, light)
+            through = _sampled(self._transmission, on_key, border=self._beyond)
+            if self._smooth:
+                *colours, through = cv2.split(self._smooth.beyond(on_key, np.dstack([residual, through])))
+                residual = cv2.merge(colours)
+            residual = _times(residual, light)
         grain = None
         if self._opaque and (self._options.motion_blur or self._options.grain):
             key = _times(_sampled(self._plate, on_key, cv2.INTER_CUBIC), light)
@@ -171,7 +178,9 @@ class PaintLayer:
             if self._options.motion_blur:
                 motion = view.enlarged(_motion(propagated.offset, index)) * view.pixel(offset.shape)
                 blur = added_blur(view.working, key, motion, same)
-                residual, through, opacity, on_paint = (blur(each) for each in (residual, through, opacity, on_paint))
+                colours = blur(cv2.merge([*cv2.split(residual), opacity]))  # four planes cost as much as one
+                residual, opacity = np.ascontiguousarray(colours[..., :3]), np.ascontiguousarray(colours[..., 3])
+                through, on_paint = cv2.split(blur(cv2.merge([through, on_paint])))
             grain = grain_of(view.working, key, same > 0.5, number) if self._options.grain else None
         base = self._colour(view.working) if self._transmission is None else _times(view.working, through)
         painted = base + residual

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from paintover_engine.compose.blur import added_blur
+from paintover_engine.compose.blur import Blur, added_blur
 
 HEIGHT, WIDTH = 120, 200
 MOVING = np.broadcast_to(np.array([18, 0], np.float32), (HEIGHT, WIDTH, 2))
@@ -61,3 +61,25 @@ def test_paint_is_blurred_as_the_surface_is() -> None:
     inner = np.s_[20:-20, 20:-20]
     wanted = exposed(paint, 9)[inner]
     assert np.abs(blur(paint)[inner] - wanted).mean() < 0.3 * np.abs(paint[inner] - wanted).mean()
+
+
+def widths_of_a_point(blur: Blur) -> tuple[float, float]:
+    """The standard deviations, across and down, of what a point is blurred to."""
+    point = np.zeros((101, 101), np.float32)
+    point[50, 50] = 1
+    seen, place = blur(point), np.arange(101) - 50.0
+    return tuple(float(np.sqrt((seen.sum(axis) * place**2).sum() / seen.sum())) for axis in (0, 1))
+
+
+@pytest.mark.parametrize("spread", [1.0, 3.0, 4.0, 8.0])
+def test_spread_is_that_of_a_gaussian(spread: float) -> None:
+    blur = Blur(np.zeros((101, 101, 2), np.float32), np.full((101, 101), spread, np.float32))
+    assert widths_of_a_point(blur) == pytest.approx((spread, spread), rel=0.08)
+
+
+@pytest.mark.parametrize("length", [4, 12, 30])
+def test_point_is_drawn_out_to_its_line(length: int) -> None:
+    line = np.broadcast_to(np.array([length / 2, 0], np.float32), (101, 101, 2)).copy()
+    across, down = widths_of_a_point(Blur(line, np.zeros((101, 101), np.float32)))
+    assert across == pytest.approx(length / 12**0.5, rel=0.08)
+    assert down < 0.01

@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from paintover_engine.compose.fill import continued, goes_on
+from numpy.typing import NDArray
+from paintover_engine.compose.fill import Smooth, continued, goes_on, is_pattern
 
 HEIGHT, WIDTH = 96, 160
 
@@ -48,3 +49,32 @@ def test_surface_that_goes_on_reaches_the_border(part: tuple[slice, ...], expect
     matte = np.zeros((HEIGHT, WIDTH), np.float32)
     matte[part] = 1
     assert goes_on(matte) is expected
+
+
+def striped(contrast: float) -> NDArray[np.float32]:
+    """Stripes 32 pixels wide, around a grey of 0.5."""
+    row = 0.5 + contrast * (np.arange(WIDTH) // 32 % 2 - 0.5)
+    return np.broadcast_to(row[None, :, None], (HEIGHT, WIDTH, 3)).astype(np.float32).copy()
+
+
+@pytest.mark.parametrize(("contrast", "expected"), [(0.6, True), (0.05, False)])
+def test_strong_outlines_make_a_pattern(contrast: float, expected: bool) -> None:
+    assert is_pattern(striped(contrast), np.ones((HEIGHT, WIDTH), np.float32)) is expected
+
+
+def test_edge_of_the_paint_is_no_outline() -> None:
+    known = np.zeros((HEIGHT, WIDTH), np.float32)
+    known[40:] = 1
+    picture = np.where(known[..., None] > 0, np.float32(0.2), np.float32(1)).repeat(3, 2)
+    assert not is_pattern(picture, known)
+
+
+def test_pattern_goes_on_in_its_smooth_colours() -> None:
+    picture = np.dstack([striped(0.6), np.full((HEIGHT, WIDTH), 0.3, np.float32)])
+    points = np.stack(np.meshgrid(np.arange(2 * WIDTH), np.arange(HEIGHT)), -1).astype(np.float32)
+    mirrored = cv2.remap(picture, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    result = Smooth(picture).beyond(points, mirrored)
+    assert np.array_equal(result[:, :WIDTH], picture)
+    assert np.abs(np.diff(result[:, WIDTH - 1 :], axis=1)).max() < 0.06
+    far = result[:, WIDTH + 64 :, :3]
+    assert far.std() < 0.1 and abs(float(far.mean()) - 0.5) < 0.15

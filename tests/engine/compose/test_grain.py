@@ -83,3 +83,13 @@ def test_grain_over_texture_is_random_but_the_same_again() -> None:
     textured = np.s_[:, WIDTH // 2 + 20 :]
     assert first.unit[textured].std() == pytest.approx(1, rel=0.25)
     assert abs(np.corrcoef(first.unit[textured].ravel(), fine(checks)[textured].ravel())[0, 1]) < 0.2
+
+
+def test_flicker_at_one_brightness_is_no_grain() -> None:
+    foliage = np.s_[:, 3 * WIDTH // 4 :]
+    frames = [plate() + grainy(0.01, seed) for seed in (1, 2)]
+    for frame, seed in zip(frames, (3, 4), strict=True):
+        frame[foliage] += grainy(0.05, seed)[foliage]
+    grain = grain_of(frames[0], frames[1], EVERYWHERE, 7)
+    assert grain is not None
+    assert float(np.sqrt(grain.levels).max()) < 0.03
