@@ -156,14 +156,17 @@ def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Recon
         sides = _sides(context, stage, number)
         if not sides:
             return Reconciled()
-        motion_before = moved.to_keyframe_side(number)
-        if motion_before.cut or not all(side.weight for side in sides):
+        before = moved.to_keyframe_side(number) if moved.covers(number) else None  # the shot's first frame has none
+        if (before is not None and before.cut) or not all(side.weight for side in sides):
             found = reconciling.surer(sides)
         elif net is None:
             found = reconciling.Reconciliation(sides[0].evidence.matte, reconciling.shares(sides))
+        elif before is None:
+            frame = analysis_frame(context, number)
+            found = reconciling.reconciled(net, sides, frame, frame, np.zeros((*frame.lab.shape[:2], 2), np.float32))
         else:
             frames = (analysis_frame(context, number), analysis_frame(context, number - 1))
-            found = reconciling.reconciled(net, sides, *frames, motion_before.backward)
+            found = reconciling.reconciled(net, sides, *frames, before.backward)
         mattes.append(tracker.to_bytes(found.matte))
         shares.append(tracker.to_bytes(found.share))
     return Reconciled(None if net is None else np.stack(mattes), np.stack(shares))

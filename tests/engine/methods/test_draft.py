@@ -203,6 +203,15 @@ def test_frames_beyond_the_keyframes_are_of_both(wide: Frame) -> None:
             assert {needed.frames[0] for needed in stage.inputs if needed.name == "learn"} == {3, 6}
 
 
+@pytest.mark.parametrize("mode", ["paint", "colour"])
+def test_first_frame_before_two_keyframes_is_painted(wide: Frame, mode: Literal["paint", "colour"]) -> None:
+    """It has no frame before it whose motion would tell where the paint was."""
+    plates, truths = slide(wide), slide(marked(wide, 0.7))
+    frames = Shot(plates, {3: truths[3], 6: truths[6]}).run(DraftParameters(mode=mode))
+    edit = (truths[0] != plates[0]).any(-1)
+    assert error(composed(plates[0], frames[0]), truths[0], edit) < 0.35 * error(plates[0], truths[0], edit)
+
+
 def test_edit_that_a_keyframe_moves_elsewhere_stays_there(wide: Frame) -> None:
     plates, moved = slide(wide), wide.copy()
     cv2.circle(moved, (WIDTH // 2 + 70, HEIGHT // 2), 14, (40, 200, 60), -1)
