@@ -48,7 +48,7 @@ from passes import counting
 from torch import Tensor
 
 KINDS: tuple[EditKind, ...] = ("recolour", "mark")
-SHARES = (0.4, 0.6, 0.8, 1.0)
+SHARES = (0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 """Of the schedule, in `curve`."""
 STARTS = ((4, 2), (8, 3), (8, 6), (15, 15))
 """Steps of the schedule, and those of them that are edited in, in `draft`."""
