@@ -299,10 +299,11 @@ async fn propagate(engine: &EngineState, client: &Client, work: Propagate) -> Re
     let created = if engine.is_cancelled(&owner) { Err(cancelled()) } else { client.propagate(work).await };
     match created {
         Ok(created) if engine.is_cancelled(&owner) => {
+            let mut outcome = Ok(());
             for job in created.jobs {
-                client.cancel(job).await?;
+                outcome = client.cancel(job).await.and(outcome);
             }
-            Err(cancelled())
+            outcome.and(Err(cancelled()))
         }
         Ok(created) => {
             let numbers: Vec<_> = created.jobs.iter().map(|job| job.trim_start_matches("jobs/")).collect();

@@ -40,24 +40,24 @@ impl JobView {
     /// How far the job is, one sentence; of one that is done, also which frames are not sure, and
     /// why, and what else the engine says of it.
     pub fn describe(&self) -> String {
-        let number = format!("{} ({})", job_number(&self.job.name), self.method);
+        let named = format!("Job {} ({})", job_number(&self.job.name), self.method);
         let progress = self.job.progress.clone().unwrap_or_default();
         let frames = format!("{} of {} frames", progress.frames_done, progress.frames_total);
         match self.state {
             JobState::Running if progress.seconds_left >= 0.0 => {
-                format!("Job {number} is running: {frames}, about {:.0} s left.", progress.seconds_left)
+                format!("{named} is running: {frames}, about {:.0} s left.", progress.seconds_left)
             }
-            JobState::Running => format!("Job {number} is running: {frames}."),
+            JobState::Running => format!("{named} is running: {frames}."),
             JobState::Done => {
                 let said = if self.job.message.is_empty() { String::new() } else { format!(" {}", self.job.message) };
-                format!("Job {number} is done: {frames}.{}{said}", unsure_in_words(&self.job.unsure))
+                format!("{named} is done: {frames}.{}{said}", unsure_in_words(&self.job.unsure))
             }
-            JobState::Failed => format!("Job {number} failed: {}", self.job.message),
-            JobState::Cancelled => format!("Job {number} was cancelled: {frames}."),
-            JobState::Paused => format!("Job {number} is paused: {frames}."),
-            JobState::Preparing => format!("Job {number} is being prepared."),
-            JobState::WaitingForKeyframe => format!("Job {number} waits for a keyframe."),
-            JobState::Queued | JobState::Unspecified => format!("Job {number} is queued."),
+            JobState::Failed => format!("{named} failed: {}", self.job.message),
+            JobState::Cancelled => format!("{named} was cancelled: {frames}."),
+            JobState::Paused => format!("{named} is paused: {frames}."),
+            JobState::Preparing => format!("{named} is being prepared."),
+            JobState::WaitingForKeyframe => format!("{named} waits for a keyframe."),
+            JobState::Queued | JobState::Unspecified => format!("{named} is queued."),
         }
     }
 }

@@ -150,32 +150,35 @@ def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Recon
     (pair,) = stage.inputs_of(learn_pair)
     trained = context.load(pair).net
     net, moved = None if trained is None else MatteNet(trained), Motion(flow_chunks(context, stage), 1)
+    calibrations = load_calibrations(context, stage)
     mattes, shares = [], []
     for number in range(stage.frames[0], stage.frames[1] + 1):
         context.check()
-        sides = _sides(context, stage, number)
+        sides = _sides(context, stage, calibrations, number)
         if not sides:
             return Reconciled()
-        before = moved.to_keyframe_side(number) if moved.covers(number) else None  # the shot's first frame has none
+        before = moved.to_keyframe_side(number) if moved.covers(number) else None
         if (before is not None and before.cut) or not all(side.weight for side in sides):
             found = reconciling.surer(sides)
         elif net is None:
             found = reconciling.Reconciliation(sides[0].evidence.matte, reconciling.shares(sides))
-        elif before is None:
-            frame = analysis_frame(context, number)
-            found = reconciling.reconciled(net, sides, frame, frame, np.zeros((*frame.lab.shape[:2], 2), np.float32))
         else:
-            frames = (analysis_frame(context, number), analysis_frame(context, number - 1))
-            found = reconciling.reconciled(net, sides, *frames, before.backward)
+            frame = previous = analysis_frame(context, number)
+            backward = np.zeros((*frame.lab.shape[:2], 2), np.float32)  # the shot's first frame has none before it
+            if before is not None:
+                previous, backward = analysis_frame(context, number - 1), before.backward
+            found = reconciling.reconciled(net, sides, frame, previous, backward)
         mattes.append(tracker.to_bytes(found.matte))
         shares.append(tracker.to_bytes(found.share))
     return Reconciled(None if net is None else np.stack(mattes), np.stack(shares))
 
 
-def _sides(context: Context, stage: Stage, number: int) -> list[reconciling.Side]:
+def _sides(
+    context: Context, stage: Stage, calibrations: Sequence[Calibration | None], number: int
+) -> list[reconciling.Side]:
     """What was propagated to a frame from either keyframe, for a `reconcile` stage; none of grades."""
     sides = []
-    for propagated, calibration in zip(stage.inputs_of(propagate), load_calibrations(context, stage), strict=True):
+    for propagated, calibration in zip(stage.inputs_of(propagate), calibrations, strict=True):
         found = _side(context, propagated, number)
         if found is None or calibration is None:
             return []

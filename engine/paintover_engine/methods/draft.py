@@ -105,8 +105,10 @@ def result(context: Context, stage: Stage[DraftResultParameters, Iterator[Result
         layers = [layer.calibrated(each) for layer, each in zip(layers, calibrations, strict=True)]
     shares = None
     for between in stage.inputs_of(reconcile):
-        mattes, shares = (found := context.load(between)).matte, found.share
-        layers = layers if mattes is None else [layer.with_mattes(stage.frames, mattes) for layer in layers]
+        found = context.load(between)
+        shares = found.share
+        if found.matte is not None:
+            layers = [layer.with_mattes(stage.frames, found.matte) for layer in layers]
 
     def frame(number: int) -> ResultFrame:
         context.check()

@@ -270,8 +270,8 @@ fn describe_method(describer: &Describer) -> Result<(), Status> {
     let options = names.iter().map(CString::as_c_str);
     let summaries = methods.iter().map(|method| format!("\n{}: {}", method.name, method.summary)).collect::<String>();
     let hint = format!(
-        "How the paint is carried through the shot; below are the chosen method's parameters, of best the draft's.\nbest: The best that this \
-         machine can run, behind a draft; the status says which.{summaries}"
+        "How the paint is carried through the shot; below are the chosen method's parameters, of best the draft's.\n\
+         best: The best that this machine can run, behind a draft; the status says which.{summaries}"
     );
     describer.choice(METHOD, "Method", &hint, GROUP_METHOD, options, 0)?;
     let hint = "The model of a method that computes with one: a name that `paintover methods` lists, or a folder. Empty: the \
