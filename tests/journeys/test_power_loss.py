@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
-import signal
 import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from paintover.v1 import job_pb2
 from paintover_bridge import daemon
 from paintover_bridge.client import connect
 
 from tests.conftest import SmallShot
+from tests.journeys.test_queue import kill_with_workers
 
 SECONDS = 60.0
 SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
@@ -57,11 +55,7 @@ class Disk:
             fcntl.ioctl(descriptor, SHUTDOWN, WITHOUT_FLUSHING)
         finally:
             os.close(descriptor)
-        processes = [psutil.Process(engine), *psutil.Process(engine).children(recursive=True)]
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGKILL)
-        psutil.wait_procs(processes, SECONDS)
+        kill_with_workers(engine)
         subprocess.run(["umount", self.place], check=True)
         assert mount(self._image, self.place)
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from paintover.v1 import frame_pb2, job_pb2
 from paintover_bridge.client import Client, ClientError, connect
@@ -30,6 +31,16 @@ def wait_until(condition: Callable[[], object], seconds: float = SECONDS) -> Non
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def kill_with_workers(engine: int) -> None:
+    """Kills an engine and its workers, and returns when none is left: a worker would go on until it sees the end of
+    its input. engine: its process number."""
+    processes = [psutil.Process(engine), *psutil.Process(engine).children(recursive=True)]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    assert psutil.wait_procs(processes, SECONDS)[1] == []
 
 
 def running(client: Client, job: job_pb2.Job, stages: int = 1) -> bool:

@@ -18,7 +18,7 @@ from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.queue import Queue
 
 from tests.conftest import SmallShot
-from tests.journeys.test_queue import DONE, FAILED, SECONDS, log, running, wait_until
+from tests.journeys.test_queue import DONE, FAILED, SECONDS, kill_with_workers, log, running, wait_until
 
 
 def test_damaged_queue_is_restored_from_records(slow: Client, shot: str, data_dir: Path, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_damaged_input_is_recomputed_by_its_job(cpu_workers: int, slow: Client, 
     job = slow.create_job(shot, method="slow-draft", parameters={"stages": "3", "seconds": "1"})
     wait_until(lambda: running(slow, job))
     (prepared,) = DataFolder(data_dir).cache.rglob("tensors.safetensors")
-    os.kill(slow.endpoint.pid, signal.SIGKILL)  # the next worker reads the file, whatever this one has in memory
+    kill_with_workers(slow.endpoint.pid)  # the next worker reads the file, whatever this one has in memory
     flip_last_byte(prepared)
     assert slow.wait_until_finished(job.name, SECONDS)
     done = slow.get_job(job.name)
