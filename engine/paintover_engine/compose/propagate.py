@@ -234,7 +234,7 @@ class _Follower:
             first, last = steps[0], frames[-1].step
             assert first and last
             backward, forward = self._motion.over(start, end)
-            whole = replace(last, previous=first.previous, backward=backward, forward=forward)
+            whole = replace(last, before=start, previous=first.previous, backward=backward, forward=forward)
             frames = [_Placed(whole, frames[-1].registration)]
         return _Interval(plain, frames, registrations)
 

@@ -48,11 +48,13 @@ class Step:
     """A frame that shows the scene and the last one before it that does, nearer to the keyframe; both at the keyframe's
     exposure.
 
-    backward: flow from this frame to that; forward: from that one to this. exposure: from the keyframe to this frame.
-    events: what happens to it. restored: (2h, 2w, 3), the picture of `frame` where clipped samples of it were
-    restored from the one before. blown: (h, w), where most of a restored pixel's channels were clipped."""
+    before: that one's number. backward: flow from this frame to that; forward: from that one to this. exposure: from
+    the keyframe to this frame. events: what happens to it. restored: (2h, 2w, 3), the picture of `frame` where clipped
+    samples of it were restored from the one before. blown: (h, w), where most of a restored pixel's channels were
+    clipped."""
 
     number: int
+    before: int
     frame: AnalysisFrame
     previous: AnalysisFrame
     backward: Field
@@ -61,6 +63,11 @@ class Step:
     events: FrameEvent = FrameEvent(0)
     restored: Display | None = None
     blown: NDArray[np.bool_] | None = None
+
+    @property
+    def distance(self) -> int:
+        """How many frames lie between the two, and one."""
+        return abs(self.number - self.before)
 
     def hop(self) -> Hop:
         """The motion to the frame before, with its error."""
@@ -119,8 +126,9 @@ class SceneCursor:
             | FrameEvent.PASSED * passed
         )
         step = Step(
-            number, frame, self._seen, moved.backward, moved.forward, exposure, FrameEvent(events), picture, blown
-        )
+            number, self.last_seen, frame, self._seen, moved.backward, moved.forward, exposure, FrameEvent(events),
+            picture, blown,
+        )  # fmt: skip
         if not events & FrameEvent.PASSED:
             self.last_seen, self.exposure, self.picture, self._seen = number, exposure, picture, frame
             self._recent.append(exposure)

@@ -40,6 +40,7 @@ from paintover_engine.compose.matte_net import (
     train,
 )
 from paintover_engine.compose.overexposed import RestoredFrames
+from paintover_engine.compose.reacquire import reacquired
 from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registrar, Registration
 from paintover_engine.compose.scene import FrameEvent, Step
@@ -163,6 +164,10 @@ class Tracker:
         needs no matte, so that it may be computed ahead of `advance`, in another thread."""
         if registration is None or step.events & FrameEvent.REPEATED:
             return registration
+        if step.events & FrameEvent.ACROSS:
+            object_ = warp(self._region, registration.offset) * certain(registration.confidence)
+            found = reacquired(step, object_)
+            step = found.step if found else step
         previous, frame = step.previous.sharp_grey, step.frame.sharp_grey
         return self._registrar.advance(registration, step.backward, step.forward, previous, frame)
 
@@ -177,7 +182,10 @@ class Tracker:
         from the frame to others nearer to the keyframe, with their mattes (h, w) 0..1."""
         if step.events & FrameEvent.REPEATED:
             return replace(state, events=step.events, restored=step.restored)
-        moved = proposed([(step.hop(), state.evidence), *hops])
+        known = [(step.hop(), state.evidence), *hops]
+        if step.events & FrameEvent.ACROSS and (again := reacquired(step, state.matte)):
+            step, known = again.step, [(again.hop, state.evidence)]  # no flow across the gap is to be trusted
+        moved = proposed(known)
         prior, confidence, trail = moved.matte, moved.confidence, state.trail
         background = state.background.moved(step.backward, step.forward, _grown(prior))
         overruled = None if state.overruled is None else warp(state.overruled, step.backward)
