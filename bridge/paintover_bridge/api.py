@@ -27,7 +27,7 @@ from paintover_bridge import arrays
 from paintover_bridge.client import Client, connect, is_finished
 from paintover_bridge.errors import ClientError, bad_input
 from paintover_bridge.frames import Frame
-from paintover_bridge.messages import ParameterValue, PathLike
+from paintover_bridge.messages import DragPoint, ParameterValue, PathLike
 from paintover_bridge.records import word
 
 if TYPE_CHECKING:
@@ -271,6 +271,7 @@ class Paintover:
         mattes: Mapping[int, Picture] | None = None,
         holdouts: Mapping[int, Picture] | None = None,
         rotos: Mapping[int, Picture] | None = None,
+        drags: Mapping[int, Sequence[DragPoint]] | None = None,
         output: PathLike | None = None,
         write_mattes: PathLike | None = None,
         method: str = "draft",
@@ -290,6 +291,7 @@ class Paintover:
         keyframes, mattes: the edited picture, and where the edit applies (white), by frame number.
         holdouts, rotos: mattes that correct where the edit was carried to, by the number of any other frame: white
             where it does not belong, or exactly where it belongs.
+        drags: points by which a part of the edit is moved in any other frame, each (x, y, to_x, to_y) in pixels.
         output, write_mattes: a video file, a pattern or a folder; None: the result is kept in the engine only.
         frames: first and last number, inclusive; None: all. rate: of an array, frames a second as a fraction.
         Raises ClientError for what cannot be used."""
@@ -304,7 +306,7 @@ class Paintover:
         else:
             shot = self.client.create_shot(os.fspath(_path(source)), frames=frames, colorspace=colorspace).name
         names = self._put_keyframes(shot, keyframes, mattes or {})
-        corrections = self._put_corrections(shot, "holdout", holdouts) + self._put_corrections(shot, "roto", rotos)
+        corrections = self._put_corrections(shot, {"holdout": holdouts, "roto": rotos}, drags)
         job = self.client.create_job(
             shot,
             names,
@@ -329,12 +331,23 @@ class Paintover:
             for number, picture in sorted(keyframes.items())
         ]
 
-    def _put_corrections(self, shot: str, kind: str, mattes: Mapping[int, Picture] | None) -> list[str]:
-        """The names of a shot's new corrections of one kind."""
-        return [
-            self.client.put_keyframe(shot, number, _picture(matte, f"The {kind} matte {number}"), kind=kind).name
-            for number, matte in sorted((mattes or {}).items())
+    def _put_corrections(
+        self,
+        shot: str,
+        mattes: Mapping[str, Mapping[int, Picture] | None],
+        drags: Mapping[int, Sequence[DragPoint]] | None,
+    ) -> list[str]:
+        """The names of a shot's new corrections. mattes: by their kind."""
+        put = [
+            self.client.put_keyframe(shot, number, _picture(matte, f"The {kind} matte {number}"), kind=kind)
+            for kind, given in mattes.items()
+            for number, matte in sorted((given or {}).items())
         ]
+        put += [
+            self.client.put_keyframe(shot, number, None, kind="drag", drag=points)
+            for number, points in sorted((drags or {}).items())
+        ]
+        return [correction.name for correction in put]
 
     def _uploaded(self, frames: object, numbers: tuple[int, int] | None, rate: tuple[int, int], colorspace: str) -> str:
         """The name of a shot of an array's frames, sent to the engine."""

@@ -6,11 +6,16 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from paintover_bridge.errors import bad_input
 
+if TYPE_CHECKING:
+    from paintover_bridge.messages import DragPoint
+
 _RANGE = re.compile(r"(-?\d+)-(-?\d+)")
 _FRAME_IMAGE = re.compile(r"([+-]?\d+)=(.+)", re.DOTALL)
+_DRAG = re.compile(r"([+-]?\d+)=([^,:]+),([^,:]+):([^,:]+),([^,:]+)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", re.IGNORECASE)
 _JOB = re.compile(r"(?:jobs/)?(\d+)")
 _PATTERN = re.compile(r"%0?\d*d|#|@")
@@ -19,12 +24,14 @@ _PATTERN = re.compile(r"%0?\d*d|#|@")
 @dataclass(frozen=True)
 class KeyframeFile:
     """A painted frame as given: its number, its picture, and the matte that says where the edit applies, if any; or a
-    correction, whose picture is a matte. kind: "paint", "holdout" or "roto"."""
+    correction, whose picture is a matte, or which has no picture but the points of a drag, each x, y, to_x, to_y. kind:
+    "paint", "holdout", "roto" or "drag"."""
 
     frame: int
-    picture: str
+    picture: str | None
     matte: str | None
     kind: str = "paint"
+    drag: tuple[DragPoint, ...] = ()
 
 
 def parse_frame_images(option: str, given: Iterable[str]) -> dict[int, str]:
@@ -59,24 +66,44 @@ def parse_keyframes(pictures: Iterable[str], mattes: Iterable[str]) -> list[Keyf
     return [KeyframeFile(frame, by_frame[frame], matte_by_frame.get(frame)) for frame in sorted(by_frame)]
 
 
-def parse_corrections(
-    holdouts: Iterable[str], rotos: Iterable[str], keyframes: Iterable[KeyframeFile]
-) -> list[KeyframeFile]:
-    """The corrections of `--hold` and `--roto`, by ascending frame. Raises ClientError as `parse_frame_images`, for a
-    frame that has both, and for the frame of a keyframe."""
-    held, drawn = parse_frame_images("--hold", holdouts), parse_frame_images("--roto", rotos)
-    painted = {keyframe.frame for keyframe in keyframes}
-    for frame in sorted({*held, *drawn}):
-        if frame in held and frame in drawn:
-            raise bad_input(f"Frame {frame} has a --hold and a --roto; give one of them.")
-        if frame in painted:
-            option = "--hold" if frame in held else "--roto"
+def parse_drags(given: Iterable[str]) -> dict[int, list[DragPoint]]:
+    """FRAME=X,Y:X,Y texts, the points by frame number. Raises ClientError for a malformed text."""
+    drags: dict[int, list[DragPoint]] = {}
+    for text in given:
+        match = _DRAG.fullmatch(text.replace(" ", ""))
+        try:
+            if match is None:
+                raise ValueError(text)
+            x, y, to_x, to_y = (float(number) for number in match.groups()[1:])
+        except ValueError:
             raise bad_input(
-                f"{option} gives frame {frame}, which is a keyframe: say where it is painted with --matte, or correct "
-                "another frame."
+                f"--drag '{text}' is not FRAME=X,Y:X,Y; write it like --drag 12=410,220:418,224, in pixels."
+            ) from None
+        drags.setdefault(int(match[1]), []).append((x, y, to_x, to_y))
+    return drags
+
+
+def parse_corrections(
+    holdouts: Iterable[str], rotos: Iterable[str], drags: Iterable[str], keyframes: Iterable[KeyframeFile]
+) -> list[KeyframeFile]:
+    """The corrections of `--hold`, `--roto` and `--drag`, by ascending frame. Raises ClientError as
+    `parse_frame_images` and `parse_drags`, for a frame that has two of them, and for the frame of a keyframe."""
+    held, drawn = parse_frame_images("--hold", holdouts), parse_frame_images("--roto", rotos)
+    dragged = parse_drags(drags)
+    by_option = {"--hold": held.keys(), "--roto": drawn.keys(), "--drag": dragged.keys()}
+    painted = {keyframe.frame for keyframe in keyframes}
+    for frame in sorted({*held, *drawn, *dragged}):
+        options = [option for option, frames in by_option.items() if frame in frames]
+        if len(options) > 1:
+            raise bad_input(f"Frame {frame} has a {' and a '.join(options)}; give one of them.")
+        if frame in painted:
+            raise bad_input(
+                f"{options[0]} gives frame {frame}, which is a keyframe: say where it is painted with --matte, or "
+                "correct another frame."
             )
     given = [KeyframeFile(frame, image, None, "holdout") for frame, image in held.items()]
     given += [KeyframeFile(frame, image, None, "roto") for frame, image in drawn.items()]
+    given += [KeyframeFile(frame, None, None, "drag", tuple(points)) for frame, points in dragged.items()]
     return sorted(given, key=lambda each: each.frame)
 
 

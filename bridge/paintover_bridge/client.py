@@ -32,10 +32,12 @@ from paintover_bridge.daemon import Endpoint
 from paintover_bridge.errors import ClientError, unavailable
 from paintover_bridge.frames import Frame, MappedRegion, UploadFrame, assemble, upload_messages
 from paintover_bridge.messages import (
+    DragPoint,
     ParameterValue,
     PathLike,
     PictureFile,
     absolute,
+    drag_messages,
     frame_range,
     message,
     parameter_texts,
@@ -205,13 +207,9 @@ class Client:
         return self._call(lambda connection: connection.shots.ListShots, shot_pb2.ListShotsRequest()).shots
 
     def prepare_shot(
-        self,
-        name: str,
-        method: str = "draft",
-        *,
-        parameters: Mapping[str, ParameterValue] | None = None,
-        model: str = "",
-    ) -> str:
+        self, name: str, method: str = "draft", *,
+        parameters: Mapping[str, ParameterValue] | None = None, model: str = "",
+    ) -> str:  # fmt: skip
         """Starts what needs no keyframe; returns the name of the job that does it."""
         request = message(
             shot_pb2.PrepareShotRequest, name=name, method=method, parameters=parameter_texts(parameters), model=model
@@ -224,17 +222,18 @@ class Client:
     # Keyframes
 
     def put_keyframe(
-        self, shot: str, frame: int, picture: PictureFile, matte: PictureFile | None = None, kind: str = "paint"
-    ) -> keyframe_pb2.Keyframe:
+        self, shot: str, frame: int, picture: PictureFile | None, matte: PictureFile | None = None, kind: str = "paint",
+        drag: Iterable[DragPoint] = (),
+    ) -> keyframe_pb2.Keyframe:  # fmt: skip
         """Gives the shot an edited picture of one frame: a path on the engine's machine, or a whole image file's bytes.
 
         matte: white where the edit applies; without it, where picture and plate differ. kind: "paint"; or of a matte
-        that corrects the frame, "holdout" (white where the edit is wrong) or "roto" (white just where it belongs)."""
-        drawn = None if matte is None else picture_message(matte)
-        value = f"KEYFRAME_KIND_{str(kind).upper()}"
-        given = picture_message(picture)
+        that corrects the frame, "holdout" (white where the edit is wrong) or "roto" (white just where it belongs); or
+        "drag", which has no picture: by its points a part of the edit is moved, by two turned and scaled."""
+        given, drawn = (None if each is None else picture_message(each) for each in (picture, matte))
+        value, points = f"KEYFRAME_KIND_{str(kind).upper()}", drag_messages(drag)
         request = message(
-            keyframe_pb2.PutKeyframeRequest, shot=shot, frame=frame, picture=given, matte=drawn, kind=value
+            keyframe_pb2.PutKeyframeRequest, shot=shot, frame=frame, picture=given, matte=drawn, kind=value, drag=points
         )
         return self._call(lambda connection: connection.keyframes.PutKeyframe, request, PROBE_SECONDS).keyframe
 
@@ -319,9 +318,8 @@ class Client:
         return self._call(lambda connection: connection.jobs.UpdateJob, request).job
 
     def cancel_job(self, name: str) -> job_pb2.Job:
-        return self._call(
-            lambda connection: connection.jobs.CancelJob, message(job_pb2.CancelJobRequest, name=name)
-        ).job
+        request = message(job_pb2.CancelJobRequest, name=name)
+        return self._call(lambda connection: connection.jobs.CancelJob, request).job
 
     def retry_job(self, name: str) -> job_pb2.Job:
         return self._call(lambda connection: connection.jobs.RetryJob, message(job_pb2.RetryJobRequest, name=name)).job

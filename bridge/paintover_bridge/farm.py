@@ -39,8 +39,8 @@ def write_bundle(
         "stream": request.stream,
         "layer": request.layer,
         "keyframes": [
-            {"frame": key.frame, "picture": os.path.abspath(key.picture),
-             "matte": os.path.abspath(key.matte) if key.matte else "", "kind": key.kind}
+            {"frame": key.frame, "picture": os.path.abspath(key.picture) if key.picture else "",
+             "matte": os.path.abspath(key.matte) if key.matte else "", "kind": key.kind, "drag": key.drag}
             for key in keyframes
         ],
         "method": request.method,

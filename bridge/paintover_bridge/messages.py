@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from paintover.v1 import keyframe_pb2, shot_pb2
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MessageT = TypeVar("MessageT", bound="Message")
 ParameterValue = Union[str, int, float, bool]
 PathLike = Union[str, "os.PathLike[str]"]
+DragPoint = tuple[float, float, float, float]
+"""x, y, to_x, to_y, in pixels from the top left: what the result shows at x, y belongs to to_x, to_y."""
 PictureFile = Union[PathLike, bytes]
 """A path, or a whole image file's bytes."""
 
@@ -75,6 +77,11 @@ def picture_message(picture: PictureFile) -> keyframe_pb2.Picture:
     if isinstance(picture, bytes):
         return message(keyframe_pb2.Picture, data=picture)
     return message(keyframe_pb2.Picture, path=absolute(picture))
+
+
+def drag_messages(drag: Iterable[DragPoint]) -> list[keyframe_pb2.DragPoint]:
+    """The points of a drag."""
+    return [message(keyframe_pb2.DragPoint, x=x, y=y, to_x=to_x, to_y=to_y) for x, y, to_x, to_y in drag]
 
 
 def _culprit(kind: type[MessageT], fields: Mapping[str, Any]) -> ClientError | None:

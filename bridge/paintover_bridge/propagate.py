@@ -72,18 +72,21 @@ def earlier_keyframes(client: Client, request: JobRequest) -> list[KeyframeFile]
         named = [current[name] for name in (*job.spec.keyframes, *job.spec.corrections) if name in current]
         first, last = request.frames or (-sys.maxsize, sys.maxsize)
         pictures = [
-            KeyframeFile(keyframe.frame, keyframe.files[0], next(iter(keyframe.files[1:]), None), _kind(keyframe))
+            _as_given(keyframe)
             for keyframe in named
-            if first <= keyframe.frame <= last and keyframe.files and all(map(os.path.isfile, keyframe.files))
+            if first <= keyframe.frame <= last
+            and (keyframe.drag or (keyframe.files and all(map(os.path.isfile, keyframe.files))))
         ]
         if any(picture.kind == "paint" for picture in pictures):
             return pictures
     raise bad_input(f"Nothing was painted on {request.source} yet; give a painted frame with --keyframe.")
 
 
-def _kind(keyframe: keyframe_pb2.Keyframe) -> str:
-    """ "paint", "holdout" or "roto"."""
-    return word(keyframe_pb2.KeyframeKind.DESCRIPTOR, keyframe.kind)
+def _as_given(keyframe: keyframe_pb2.Keyframe) -> KeyframeFile:
+    kind = word(keyframe_pb2.KeyframeKind.DESCRIPTOR, keyframe.kind)
+    picture, matte = [*keyframe.files[:2], None, None][:2]
+    drag = tuple((point.x, point.y, point.to_x, point.to_y) for point in keyframe.drag)
+    return KeyframeFile(keyframe.frame, picture, matte, kind, drag)
 
 
 def _spelt(source: str) -> str:
@@ -124,7 +127,7 @@ def put_keyframes(
     keyframes: list[str] = []
     corrections: list[str] = []
     for each in given:
-        keyframe = client.put_keyframe(shot, each.frame, each.picture, each.matte, each.kind)
+        keyframe = client.put_keyframe(shot, each.frame, each.picture, each.matte, each.kind, each.drag)
         output.event("keyframe", as_record(keyframe))
         output.notes(keyframe.notes)
         (keyframes if each.kind == "paint" else corrections).append(keyframe.name)

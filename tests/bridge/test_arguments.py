@@ -101,12 +101,28 @@ def test_missing_source_is_refused_but_not_a_pattern(tmp_path: Path) -> None:
 
 
 def test_corrections_come_by_frame_with_their_kind(image: str) -> None:
-    found = parse_corrections([f"29={image}"], [f"7={image}"], [KeyframeFile(0, image, None)])
+    found = parse_corrections([f"29={image}"], [f"7={image}"], [], [KeyframeFile(0, image, None)])
     assert found == [KeyframeFile(7, image, None, "roto"), KeyframeFile(29, image, None, "holdout")]
 
 
 def test_correction_of_a_keyframe_or_twice_is_refused(image: str) -> None:
     with pytest.raises(ClientError, match="--roto gives frame 3, which is a keyframe: say where it is painted with"):
-        parse_corrections([], [f"3={image}"], [KeyframeFile(3, image, None)])
+        parse_corrections([], [f"3={image}"], [], [KeyframeFile(3, image, None)])
     with pytest.raises(ClientError, match="Frame 5 has a --hold and a --roto; give one of them"):
-        parse_corrections([f"5={image}"], [f"5={image}"], [])
+        parse_corrections([f"5={image}"], [f"5={image}"], [], [])
+    with pytest.raises(ClientError, match="Frame 5 has a --hold and a --drag; give one of them"):
+        parse_corrections([f"5={image}"], [], ["5=1,2:3,4"], [])
+
+
+def test_drags_of_a_frame_are_one_correction() -> None:
+    found = parse_corrections([], [], ["-3=10,20.5:30,40", "2=1,2:3,4", "-3 = 1,1 : 2,2"], [])
+    assert [(each.frame, each.kind, each.drag) for each in found] == [
+        (-3, "drag", ((10, 20.5, 30, 40), (1, 1, 2, 2))),
+        (2, "drag", ((1, 2, 3, 4),)),
+    ]
+
+
+@pytest.mark.parametrize("text", ["5", "5=1,2", "5=1,2:3", "5=a,2:3,4", "x=1,2:3,4"])
+def test_malformed_drag_is_refused(text: str) -> None:
+    with pytest.raises(ClientError, match=r"is not FRAME=X,Y:X,Y; write it like --drag 12=410,220:418,224"):
+        parse_corrections([], [], [text], [])

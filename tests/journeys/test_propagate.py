@@ -61,6 +61,25 @@ def test_a_painted_disc_follows_the_shot_and_the_rest_stays_the_plate(data_dir: 
     )
 
 
+def test_drag_moves_the_paint_and_is_found_again(client: Client, small_shot: SmallShot, tmp_path: Path) -> None:
+    given = ["propagate", small_shot.source, "-k", f"4={small_shot.keyframe}", "--drag", "8=40,32:46,28"]
+    run = paintover(*given, "-o", tmp_path / "out")
+    assert run.returncode == 0, run.stderr
+    ys, xs = np.nonzero(red(read(tmp_path / "out" / "00008.png")))
+    assert (abs(xs.mean() - 46) < 1, abs(ys.mean() - 28) < 1) == (True, True)
+    hold = tmp_path / "hold.png"
+    cv2.imwrite(str(hold), np.full((64, 96), 255, np.uint8))
+    run = paintover(
+        "propagate", small_shot.source, "--hold", f"11={hold}", "-o", tmp_path / "held"
+    )  # with what was given before
+    assert run.returncode == 0, run.stderr
+    corrections = json.loads((tmp_path / "held" / "paintover.json").read_text())["corrections"]
+    assert [(each["frame"], each["kind"]) for each in corrections] == [(8, "drag"), (11, "holdout")]
+    run = paintover("propagate", small_shot.source, "--drag", "8=40,32:140,28", "-o", tmp_path / "x")
+    assert run.returncode == 2
+    assert "The drag of frame 8 from 40,32 to 140,28 leaves the picture; its pixels are 0,0 to 95,63." in run.stderr
+
+
 def test_holdout_is_carried_on_found_again_and_never_replaced(
     client: Client, small_shot: SmallShot, tmp_path: Path
 ) -> None:

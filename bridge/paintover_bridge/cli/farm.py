@@ -61,6 +61,7 @@ def bundle(
     keyframe_mattes: tuple[str, ...],
     holdouts: tuple[str, ...],
     rotos: tuple[str, ...],
+    drags: tuple[str, ...],
     folder: str,
     result: str | None,
     redone: str | None,
@@ -83,6 +84,6 @@ def bundle(
     if (redone is None) != (earlier is None):
         raise bad_input("--frames and --keep belong together: the frames to make anew, and the job.json of the others.")
     files = parse_keyframes(keyframes, keyframe_mattes)
-    files += parse_corrections(holdouts, rotos, files)
+    files += parse_corrections(holdouts, rotos, drags, files)
     chosen = parse_range(redone, "--frames") if redone else None
     return write_bundle(job.parse(), files, folder, result, context.output(), chosen, earlier)

@@ -123,8 +123,16 @@ CORRECTIONS = (
         multiple=True,
         help="A matte drawn for any frame: white exactly where the edit belongs, to go on from there.",
     ),
+    click.option(
+        "--drag",
+        "drags",
+        metavar="FRAME=X,Y:X,Y",
+        multiple=True,
+        help="Moves a part of the edit in any frame, from one pixel to another, to go on from there; give several "
+        "points of it to turn or bend it.",
+    ),
 )
-"""The mattes that correct where an edit was carried to."""
+"""What corrects where an edit was carried to."""
 
 
 def keyframe_options(default: str = "") -> Callable[[Command], Command]:

@@ -172,13 +172,15 @@ def resume_job(id: str) -> int:
 )
 @click.option("--roto", "rotos", metavar="FRAME=IMAGE", multiple=True,
               help="With --frames: a matte, white exactly where the edit belongs.")  # fmt: skip
+@click.option("--drag", "drags", metavar="FRAME=X,Y:X,Y", multiple=True,
+              help="With --frames: moves a part of the edit, from one pixel to another.")  # fmt: skip
 @click.option("-p", "parameters", metavar="NAME=VALUE", multiple=True, help="With --frames: another parameter.")
 @click.option("-o", "--output", metavar="OUT", help="With --frames: where it goes.  [default: the next version]")
 @click.option("--overwrite", is_flag=True, help="With --frames: replace OUT if it exists.")
 @context.common
 def retry_job(
     id: str, frames: str | None, keyframes: tuple[str, ...], holdouts: tuple[str, ...], rotos: tuple[str, ...],
-    parameters: tuple[str, ...], output: str | None, overwrite: bool,
+    drags: tuple[str, ...], parameters: tuple[str, ...], output: str | None, overwrite: bool,
 ) -> int:  # fmt: skip
     """Run a failed or cancelled job again, or some frames of a finished one.
 
@@ -191,7 +193,7 @@ def retry_job(
       paintover jobs retry 3 --frames 40-52 -k 46=painted.png
     """
     if frames is None:
-        if keyframes or holdouts or rotos or parameters or output or overwrite:
+        if keyframes or holdouts or rotos or drags or parameters or output or overwrite:
             raise bad_input("A job is run again as it was; add --frames A-B to make some frames otherwise.")
         return _act(id, lambda client, name: client.retry_job(name), "is queued again")
 
@@ -205,7 +207,7 @@ def retry_job(
     from paintover_bridge.propagate import redo
 
     chosen, files = parse_range(frames, "--frames"), parse_keyframes(keyframes, ())
-    files += parse_corrections(holdouts, rotos, files)
+    files += parse_corrections(holdouts, rotos, drags, files)
     changed = parse_parameters(parameters)
     with context.connected() as client:
         return redo(client, parse_job(id), chosen, files, changed, output, overwrite, context.output())

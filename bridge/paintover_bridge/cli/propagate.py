@@ -29,6 +29,7 @@ def propagate(
     keyframe_mattes: tuple[str, ...],
     holdouts: tuple[str, ...],
     rotos: tuple[str, ...],
+    drags: tuple[str, ...],
     detach: bool,
 ) -> int:
     """Carry painted keyframes through a shot.
@@ -49,7 +50,7 @@ def propagate(
     from paintover_bridge.arguments import parse_corrections, parse_keyframes
 
     files = parse_keyframes(keyframes, keyframe_mattes)
-    files += parse_corrections(holdouts, rotos, files)
+    files += parse_corrections(holdouts, rotos, drags, files)
     request = job.parse()
     if detach and request.clip is not None:
         raise bad_input("A timeline's result is written when its media is; leave out --detach.")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame, Display
 from paintover_engine.compose.correcting import DrawnMatte
+from paintover_engine.compose.dragging import DragPoints
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.flow import pack, unpack
 from paintover_engine.compose.long_range import Evidence, Hop, LongRangeMotion, motion_error, smooth_lab
@@ -38,6 +39,8 @@ from paintover_engine.compose.tracker import (
 )
 
 FrameAt = Callable[[int], AnalysisFrame]
+Corrections = Mapping[int, DrawnMatte | DragPoints]
+"""By frame."""
 Packed = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """`Evidence`, as it is stored."""
 
@@ -95,7 +98,7 @@ def track(
     frame_at: FrameAt,
     shot: Span,
     check: Callable[[], None],
-    corrections: Mapping[int, DrawnMatte],
+    corrections: Corrections,
 ) -> Anchors:
     """A local edit in the anchors among the frames `numbers`, which lead away from the frame `keyframe` one by one.
 
@@ -206,7 +209,7 @@ class _Follower:
         scene: SceneCursor,
         motion: Motion,
         state: State,
-        corrections: Mapping[int, DrawnMatte],
+        corrections: Corrections,
     ) -> None:
         self._tracker = tracker
         self._scene = scene
@@ -245,7 +248,8 @@ class _Follower:
         _ = taken.frame.lab  # its pictures are computed here, ahead of the matte
         found = known or self._tracker.register(self._registration, taken)
         if not taken.events & FrameEvent.PASSED:
-            self._registration = found
+            drag = self._corrections.get(taken.number)
+            self._registration = self._tracker.dragged(found, drag, taken) if isinstance(drag, DragPoints) else found
         return _Placed(taken, found)
 
     def back(self, here: Step, beyond: Step) -> Hop:
@@ -266,7 +270,7 @@ def propagate(
     frame_at: FrameAt,
     shot: Span,
     check: Callable[[], None],
-    corrections: Mapping[int, DrawnMatte],
+    corrections: Corrections,
 ) -> Propagated:
     """A local edit in the frames `numbers`, ascending, all on one side of the frame `keyframe`.
 
@@ -346,7 +350,7 @@ def _between(
     far: _Anchor,
     at_far: State,
     check: Callable[[], None],
-    corrections: Mapping[int, DrawnMatte],
+    corrections: Corrections,
 ) -> Iterator[tuple[int, State]]:
     """The states of the frames behind one anchor up to the next, by number. state, at_far: of the two."""
     step = 1 if far.frame > near.frame else -1

@@ -109,6 +109,13 @@ class Registrar:
         self._searched = not self._searched  # after a search in vain, one frame is left out
         return (self._searched and self.search(sharp)) or found
 
+    def moved(self, found: Registration, motion: Field, sharp: NDArray[np.uint8]) -> Registration:
+        """A frame's registration, moved by the artist: as certain as it was, or as the frame looks like the keyframe
+        there. motion: (h, w, 2), from the frame's pixels to those of `found`."""
+        offset = motion + warp(found.offset, motion)
+        alike = _ramp(self._agreement(offset, halved(sharp), self._whole), 0.5, 0.8) * warp(self._around, offset)
+        return Registration(offset, np.maximum(warp(found.confidence, motion), alike * (magnitudes(motion) > 0)))
+
     def _with_planes(
         self, free: Registration, before: Registration, previous: NDArray[np.uint8], sharp: NDArray[np.uint8]
     ) -> Registration:

@@ -19,6 +19,7 @@ from paintover_engine.compose.analysis_frame import AnalysisFrame, Display, Lab
 from paintover_engine.compose.background import Background
 from paintover_engine.compose.confidence import ConfidenceMeter, Trail
 from paintover_engine.compose.correcting import DrawnMatte
+from paintover_engine.compose.dragging import DragPoints
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.flow import Field, pack, unpack, warp
 from paintover_engine.compose.long_range import Evidence, Hop, proposed
@@ -45,6 +46,7 @@ from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registrar, Registration
 from paintover_engine.compose.scene import FrameEvent, Step
 from paintover_engine.media.bounds import bounds_of
+from paintover_engine.media.keyframe_kind import KeyframeKind
 
 REACH = 10
 """How far from its motion-compensated place the matte is searched for, in pixels."""
@@ -216,15 +218,49 @@ class Tracker:
         measures = self._meter.measure(state.trail, frame, state.evidence, surface)
         return replace(state, confidence=measures.confidence, reason=measures.reason)
 
-    def corrected(self, state: State, drawn: DrawnMatte, step: Step) -> State:
+    def corrected(self, state: State, given: DrawnMatte | DragPoints, step: Step) -> State:
         """The state of `step`'s frame as the artist corrects it; the network is trained on that."""
+        corrected = (
+            self._dragged(state, given, step) if isinstance(given, DragPoints) else self._drawn(state, given, step)
+        )
+        return corrected if self._chain else self.measured(corrected, step.frame)
+
+    def dragged(self, registration: Registration | None, drag: DragPoints, step: Step) -> Registration | None:
+        """The registration of `step`'s frame, moved by the artist; None of an edit that is not mapped."""
+        if registration is None:
+            return None
+        motion = drag.motion(warp(self._region, registration.offset))
+        return self._registrar.moved(registration, motion, step.frame.sharp_grey)
+
+    def _dragged(self, state: State, drag: DragPoints, step: Step) -> State:
+        registration = state.registration
+        motion = drag.motion(state.matte if registration is None else warp(self._region, registration.offset))
+        matte = DrawnMatte(KeyframeKind.ROTO, warp(state.matte, motion))
+        trail = self._meter.corrected(state.trail, matte.outside & (state.matte > 0.5))
+        self._learn(state, matte, step)
+        return replace(
+            state,
+            evidence=matte.evidence(state.evidence),
+            background=state.background.updated(step.frame.lab, matte.matte),
+            trail=replace(trail, offset=motion + warp(trail.offset, motion)),
+            registration=self.dragged(registration, drag, step),
+            overruled=None if state.overruled is None else warp(state.overruled, motion),
+        )
+
+    def _learn(self, state: State, drawn: DrawnMatte, step: Step) -> None:
+        """Trains the network on a matte that corrects a state's."""
+        if not self._chain:
+            return
         found = drawn.evidence(state.evidence)
         near = _grown(np.maximum(state.matte, found.matte)) > 0
         outside, inside = drawn.outside & near, (found.matte > 0.9) & ~drawn.outside
-        if self._chain:
-            warped = warp(step.previous.lab, step.backward)
-            planes = feature_planes(step.frame.lab, warped, state.matte, motion_plane(step.backward, state.matte))
-            self._net.correct(planes, outside, inside, np.random.default_rng(abs(step.number)))
+        warped = warp(step.previous.lab, step.backward)
+        planes = feature_planes(step.frame.lab, warped, state.matte, motion_plane(step.backward, state.matte))
+        self._net.correct(planes, outside, inside, np.random.default_rng(abs(step.number)))
+
+    def _drawn(self, state: State, drawn: DrawnMatte, step: Step) -> State:
+        found = drawn.evidence(state.evidence)
+        self._learn(state, drawn, step)
         registration, overruled = state.registration, state.overruled
         if registration is not None:
             overruled = drawn.overruled(warp(self._region, registration.offset))
@@ -233,10 +269,9 @@ class Tracker:
             registration = replace(registration, confidence=registration.confidence * (1 - overruled))
         trail = self._meter.corrected(state.trail, drawn.outside)
         background = state.background.updated(step.frame.lab, found.matte)
-        drawn_state = replace(
+        return replace(
             state, evidence=found, background=background, trail=trail, registration=registration, overruled=overruled
         )
-        return drawn_state if self._chain else self.measured(drawn_state, step.frame)
 
     def unseen(self, state: State) -> State:
         """The state of a frame that does not show the scene, after the last one that did."""

@@ -23,11 +23,11 @@ from paintover_engine.jobs import outputs
 from paintover_engine.jobs.entities import JobFrame
 from paintover_engine.jobs.kept import Kept, kept_frames, keys_by_frame
 from paintover_engine.jobs.runner import needed_for
-from paintover_engine.media.correction import load_correction
+from paintover_engine.media.correction import drag_of, load_correction
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.inputs import source_files
 from paintover_engine.media.keyframe import load_keyframe
-from paintover_engine.media.keyframe_kind import KeyframeKind, check_corrected_frames
+from paintover_engine.media.keyframe_kind import DragPoint, KeyframeKind, check_corrected_frames
 from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.output import check_output, check_sidecar
 from paintover_engine.media.source import Source, content_digest, open_source, probe
@@ -48,12 +48,14 @@ MIB = 2**20
 
 
 class PaintedFrame(BaseModel):
-    """A keyframe as files, or a correction, whose picture is its matte. matte: "" for none."""
+    """A keyframe as files, or a correction, whose picture is its matte. picture, matte: "" for none. drag: the
+    points of a drag, which has no picture."""
 
     frame: int
-    picture: str
+    picture: str = ""
     matte: str = ""
     kind: KeyframeKind = KeyframeKind.PAINT
+    drag: list[DragPoint] = []
 
 
 class BundleRequest(BaseModel):
@@ -172,6 +174,10 @@ def _describe(request: BundleRequest, bundle: Path, keyframes: Path) -> tuple[Fa
 
 def _stored(given: PaintedFrame, source: Source, info: SourceInfo, folder: Path, notes: list[str]) -> KeyframeRef:
     """Reads a keyframe or a correction and stores it in a folder; adds to the notes."""
+    if given.kind is KeyframeKind.DRAG:
+        drag = drag_of(given.frame, given.drag, (info.width, info.height))
+        outputs.save_correction(folder / f"{drag.digest}.safetensors", drag)
+        return KeyframeRef(given.frame, drag.digest, given.kind)
     plate = source.read(given.frame)
     if given.kind is KeyframeKind.PAINT:
         key = load_keyframe(given.picture, given.frame, plate, info, given.matte or None, source.read)

@@ -58,6 +58,10 @@ MIGRATIONS = (
     """
     ALTER TABLE keyframes ADD COLUMN kind TEXT NOT NULL DEFAULT 'paint';
     """,
+    # 6: the points of drags.
+    """
+    ALTER TABLE keyframes ADD COLUMN drag TEXT NOT NULL DEFAULT '[]';
+    """,
 )
 """Each brings a file of version n to version n + 1. Never change one that was released: add the next."""
 

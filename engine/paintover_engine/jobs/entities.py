@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from paintover_engine.compose.reason import Reason
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.keyframe_kind import KeyframeKind
+from paintover_engine.media.keyframe_kind import DragPoint, KeyframeKind
 
 
 class JobState(enum.Enum):
@@ -55,6 +55,7 @@ class StoredKeyframe:
 
     id: "<shot>/<frame>-<first 12 digits of the digest>"; current: no later save of the same frame replaced it.
     files: the paths that its picture and its matte were read from; those sent as bytes have none.
+    drag: the points of a drag.
     """
 
     id: str
@@ -66,6 +67,7 @@ class StoredKeyframe:
     current: bool
     files: list[str] = field(default_factory=list)
     kind: KeyframeKind = KeyframeKind.PAINT
+    drag: list[DragPoint] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

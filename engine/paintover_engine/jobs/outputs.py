@@ -21,7 +21,7 @@ from paintover_engine.durable import replace_file
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.protocol import PublishedFrame
 from paintover_engine.jobs.store import Store, StoredFrame, checksum, frame_path
-from paintover_engine.media.correction import Correction
+from paintover_engine.media.correction import Correction, Drag
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.media.video_picture import read_only
@@ -164,15 +164,18 @@ def load_keyframe(path: Path) -> Keyframe:
         )
 
 
-def save_correction(path: Path, correction: Correction) -> None:
+def save_correction(path: Path, correction: Correction | Drag) -> None:
     """Stores a correction beside the keyframes."""
-    _save_given(path, {"matte": correction.matte}, correction, {"kind": correction.kind.value})
+    tensors = {"points": correction.points} if isinstance(correction, Drag) else {"matte": correction.matte}
+    _save_given(path, tensors, correction, {"kind": correction.kind.value})
 
 
-def load_correction(path: Path) -> Correction:
+def load_correction(path: Path) -> Correction | Drag:
     """A correction that `save_correction` stored, read-only. Raises PaintoverError as `load_keyframe`."""
     with _named_damage(path):
         tensors, metadata = _load(path)
+        if metadata["kind"] == KeyframeKind.DRAG.value:
+            return Drag(int(metadata["frame"]), read_only(tensors["points"]), metadata["digest"])
         return Correction(
             frame=int(metadata["frame"]),
             kind=KeyframeKind(metadata["kind"]),
@@ -182,7 +185,7 @@ def load_correction(path: Path) -> Correction:
         )
 
 
-def _save_given(path: Path, tensors: Tensors, given: Keyframe | Correction, metadata: dict[str, str]) -> None:
+def _save_given(path: Path, tensors: Tensors, given: Keyframe | Correction | Drag, metadata: dict[str, str]) -> None:
     """Stores what an artist gave for a frame. metadata: beside what keyframes and corrections share."""
     shared = {"frame": str(given.frame), "digest": given.digest, "notes": json.dumps(list(given.notes))}
     partial = path.with_suffix(".partial")

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from paintover_engine.compose.reason import Reason
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.keyframe_kind import KeyframeKind
+from paintover_engine.media.keyframe_kind import DragPoint, KeyframeKind
 from paintover_engine.methods.stage import KeyframeRef
 
 VERSION = 1
@@ -184,13 +184,14 @@ class KeyframeReply(Message):
 class KeyframeRequest(Request[KeyframeReply]):
     """Reads an edited picture, checks it against the plate and stores it by its digest. matte_path: "" for none.
 
-    kind: of a correction, the picture is its matte, and there is no other."""
+    kind: of a correction by a matte, the picture is that; of a drag there is none, but its points."""
 
     info: SourceInfo
     frame: int
     path: str
     matte_path: str
     kind: KeyframeKind = KeyframeKind.PAINT
+    drag: list[DragPoint] = []
 
 
 class ExportFrameRequest(Request[Notes]):

@@ -125,12 +125,14 @@ class Queue:
             before = self._row("SELECT * FROM keyframes WHERE id = ?", (keyframe.id,))  # the same picture elsewhere
             files = dict.fromkeys([*(_keyframe(before).files if before else []), *keyframe.files])
             self._db.rows(
-                "INSERT INTO keyframes (id, shot, frame, digest, has_matte, notes, current, created, files, kind) "
-                "VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?) "
+                "INSERT INTO keyframes "
+                "(id, shot, frame, digest, has_matte, notes, current, created, files, kind, drag) "
+                "VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET current = 1, files = excluded.files",
                 (
                     keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
                     json.dumps(keyframe.notes), time.time(), json.dumps(list(files)), keyframe.kind.value,
+                    json.dumps(keyframe.drag),
                 ),
             )  # fmt: skip
 
@@ -179,14 +181,14 @@ class Queue:
         """Adds a keyframe that is missing. It is current only where it was and its frame has no current one."""
         self._db.rows(
             "INSERT OR IGNORE INTO keyframes "
-            "(id, shot, frame, digest, has_matte, notes, current, created, files, kind) "
+            "(id, shot, frame, digest, has_matte, notes, current, created, files, kind, drag) "
             "VALUES (?, ?, ?, ?, ?, ?, ? AND NOT EXISTS "
-            "(SELECT 1 FROM keyframes WHERE shot = ? AND frame = ? AND (kind = ?) = ? AND current), ?, ?, ?)",
+            "(SELECT 1 FROM keyframes WHERE shot = ? AND frame = ? AND (kind = ?) = ? AND current), ?, ?, ?, ?)",
             (
                 keyframe.id, keyframe.shot, keyframe.frame, keyframe.digest, keyframe.has_matte,
                 json.dumps(keyframe.notes), keyframe.current, keyframe.shot, keyframe.frame,
                 KeyframeKind.PAINT.value, keyframe.kind is KeyframeKind.PAINT, time.time(),
-                json.dumps(keyframe.files), keyframe.kind.value,
+                json.dumps(keyframe.files), keyframe.kind.value, json.dumps(keyframe.drag),
             ),
         )  # fmt: skip
 
@@ -440,6 +442,7 @@ def _keyframe(row: sqlite3.Row) -> StoredKeyframe:
     return StoredKeyframe(
         row["id"], row["shot"], row["frame"], row["digest"], bool(row["has_matte"]), json.loads(row["notes"]),
         bool(row["current"]), json.loads(row["files"]), KeyframeKind(row["kind"]),
+        [tuple(point) for point in json.loads(row["drag"])],
     )  # fmt: skip
 
 

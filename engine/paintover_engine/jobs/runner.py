@@ -22,7 +22,7 @@ from paintover_engine.jobs.delivery import Delivery
 from paintover_engine.jobs.kept import Kept, keys_by_frame
 from paintover_engine.jobs.protocol import Output, PublishedFrame
 from paintover_engine.jobs.store import Store, StoredFrame
-from paintover_engine.media.correction import Correction
+from paintover_engine.media.correction import Correction, Drag
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import Plate
@@ -102,7 +102,7 @@ class Runner:
         self._closing_notes: Sequence[str] = ()
         self._source = open_source(self._files)
         self._keyframes: dict[str, Keyframe] = {}
-        self._corrections: dict[str, Correction] = {}
+        self._corrections: dict[str, Correction | Drag] = {}
         self.slots = 1 if spec.takes_model else stages_at_a_time(info.width, info.height)
         self._threads = ThreadPoolExecutor(self.slots, "stage")
         self._names: dict[str, str] = {}
@@ -148,7 +148,7 @@ class Runner:
             self._keyframes[digest] = outputs.load_keyframe(self._keyframe_path(digest))
         return self._keyframes[digest]
 
-    def correction(self, digest: str) -> Correction:
+    def correction(self, digest: str) -> Correction | Drag:
         if digest not in self._corrections:
             self._corrections[digest] = outputs.load_correction(self._keyframe_path(digest))
         return self._corrections[digest]

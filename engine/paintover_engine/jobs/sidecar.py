@@ -62,13 +62,14 @@ class Keyframe(_Part):
 
 
 class Correction(_Part):
-    """A matte that corrected where the edit was propagated to."""
+    """What corrected where the edit was propagated to."""
 
     frame: int
     kind: KeyframeKind = Field(
-        description="`holdout`: the edit does not belong where the matte is white; `roto`: it belongs exactly there."
+        description="`holdout`: the edit does not belong where the matte is white; `roto`: it belongs exactly there; "
+        "`drag`: parts of it were moved."
     )
-    digest: str = Field(description="64 hex digits of the matte.")
+    digest: str = Field(description="64 hex digits of the matte, or of the points.")
 
 
 class Model(_Part):

@@ -32,7 +32,7 @@ from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
 from paintover_engine.jobs.views import Sources, save_matte, save_picture
 from paintover_engine.media.copies import files_to_copy, find_copy, path_in_copy
-from paintover_engine.media.correction import load_correction
+from paintover_engine.media.correction import drag_of, load_correction
 from paintover_engine.media.export import ResultFrame as ResultPicture
 from paintover_engine.media.export import export_frame, export_results
 from paintover_engine.media.info import SourceInfo
@@ -142,6 +142,10 @@ class Worker:
         )
 
     def _keyframe(self, request: protocol.KeyframeRequest) -> protocol.KeyframeReply:
+        if request.kind is KeyframeKind.DRAG:
+            drag = drag_of(request.frame, request.drag, (request.info.width, request.info.height))
+            outputs.save_correction(self._folder.keyframes / f"{drag.digest}.safetensors", drag)
+            return protocol.KeyframeReply(digest=drag.digest, notes=[], has_matte=False)
         source = open_source(request.info)  # a new one: opening it tells whether the source changed since the probe
         try:
             plate = source.read(request.frame)

@@ -1,9 +1,10 @@
-"""Mattes that an artist draws on frames beside the keyframes, to correct where the edit was propagated to."""
+"""What an artist gives for frames beside the keyframes, to correct where the edit was propagated to."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.media.keyframe import absolute, read_matte
-from paintover_engine.media.keyframe_kind import KeyframeKind
+from paintover_engine.media.keyframe_kind import DragPoint, KeyframeKind
 from paintover_engine.media.plate import Plate
 
 Plane = NDArray[np.float32]
@@ -48,6 +49,45 @@ def load_correction(path: str | os.PathLike[str], frame: int, kind: KeyframeKind
     digest = hashlib.sha256(repr((kind.value, frame, matte.shape)).encode())
     digest.update(np.ascontiguousarray(matte).data)
     return Correction(frame, kind, matte, tuple(notes), digest.hexdigest())
+
+
+@dataclass(frozen=True, eq=False)
+class Drag:
+    """Points of one frame's propagated edit, and where they belong.
+
+    frame: its number in the shot. points: (n, 4) float32, each a `DragPoint`. digest: 64 hex digits of all of it."""
+
+    frame: int
+    points: NDArray[np.float32]
+    digest: str
+    notes: tuple[str, ...] = ()
+    kind = KeyframeKind.DRAG
+
+
+def drag_of(frame: int, points: Sequence[DragPoint], size: tuple[int, int]) -> Drag:
+    """size: (width, height) of the plate. Raises PaintoverError for points outside the picture, and for two that belong
+    to one place."""
+    if not points:
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT, f"The drag of frame {frame} has no points; give one that is dragged, and where to."
+        )
+    width, height = size
+    for point in points:
+        x, y, to_x, to_y = point
+        if not (0 <= x < width and 0 <= to_x < width and 0 <= y < height and 0 <= to_y < height):
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT,
+                f"The drag of frame {frame} from {x:g},{y:g} to {to_x:g},{to_y:g} leaves the picture; its pixels are "
+                f"0,0 to {width - 1},{height - 1}.",
+            )
+    if len({tuple(point[2:]) for point in points}) < len(points):
+        raise PaintoverError(
+            Code.INVALID_ARGUMENT, f"The drag of frame {frame} moves two points to one place; leave one of them out."
+        )
+    given = np.array(points, np.float32)
+    digest = hashlib.sha256(repr((KeyframeKind.DRAG.value, frame, size)).encode())
+    digest.update(given.data)
+    return Drag(frame, given, digest.hexdigest())
 
 
 def corrected(kind: KeyframeKind, drawn: Plane, matte: Plane) -> Plane:

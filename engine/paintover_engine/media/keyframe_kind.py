@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from paintover_engine.errors import Code, PaintoverError
 
+DragPoint = tuple[float, float, float, float]
+"""x, y, to_x, to_y, in pixels from the plate's top left: what was propagated to x, y belongs to to_x, to_y."""
+
 
 class KeyframeKind(str, enum.Enum):
     """The values are stored and written into job files: add, never rename."""
@@ -17,6 +20,8 @@ class KeyframeKind(str, enum.Enum):
     """A matte that corrects the propagated one: where it is white, the edit does not belong."""
     ROTO = "roto"
     """A matte that replaces the propagated one: the edit belongs exactly where it is white."""
+    DRAG = "drag"
+    """Points of the propagated edit, and where they belong."""
 
 
 def check_corrected_frames(keyframes: Sequence[int], corrections: Sequence[int]) -> None:
@@ -30,5 +35,5 @@ def check_corrected_frames(keyframes: Sequence[int], corrections: Sequence[int])
             )
         if corrections.count(number) > 1:
             raise PaintoverError(
-                Code.INVALID_ARGUMENT, f"Frame {number} has two corrections; give a holdout or a roto matte, not both."
+                Code.INVALID_ARGUMENT, f"Frame {number} has two corrections; give a holdout, a roto matte or a drag."
             )

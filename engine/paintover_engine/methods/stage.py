@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from paintover_engine.media.correction import Correction
+    from paintover_engine.media.correction import Correction, Drag
     from paintover_engine.media.info import SourceInfo
     from paintover_engine.media.keyframe import Keyframe
     from paintover_engine.media.plate import Plate
@@ -199,7 +199,7 @@ class Context(Protocol):
     def keyframe(self, digest: str) -> Keyframe:
         """The keyframe whose digest stands in the stage's roots."""
 
-    def correction(self, digest: str) -> Correction:
+    def correction(self, digest: str) -> Correction | Drag:
         """The correction whose digest stands in the stage's roots."""
 
     def load(self, stage: Stage[Any, Out]) -> Out:

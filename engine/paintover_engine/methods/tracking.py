@@ -32,6 +32,7 @@ from paintover_engine.compose import propagate as propagation
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.compressed_paint import separated
 from paintover_engine.compose.correcting import DrawnMatte
+from paintover_engine.compose.dragging import DragPoints
 from paintover_engine.compose.flow import flow_size, shrink
 from paintover_engine.compose.keyframe_layer import KeyframeLayer
 from paintover_engine.compose.layer import AS_PAINTED, PaintOptions
@@ -43,6 +44,7 @@ from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.compose.propagate import Anchors
 from paintover_engine.compose.tracker import Propagated, TrackedEdit
 from paintover_engine.errors import Code, PaintoverError
+from paintover_engine.media.correction import Correction, Drag
 from paintover_engine.methods.planning import CHUNK, Span, chunk_starts, length, outward
 from paintover_engine.methods.publishing import publish
 from paintover_engine.methods.stage import (
@@ -56,7 +58,6 @@ from paintover_engine.methods.stage import (
 )
 
 if TYPE_CHECKING:
-    from paintover_engine.media.correction import Correction
     from paintover_engine.media.info import SourceInfo
 
 # Stages share out frames and steps to threads. OpenCV's and BLAS's own would, on pictures this small, mostly wait.
@@ -342,8 +343,8 @@ def track(context: Context, stage: Stage[PropagateParameters, Anchors]) -> Ancho
         return propagation.track_grade(keyframe, before[0] if before else None, numbers, moved, frame_at, shot)
     far = [(each.frames, each.parameters.hop, context.load(each)) for each in stage.inputs_of(long_flow)]
     hops = LongRangeMotion(far, step, flow_size(context.info.width, context.info.height))
-    drawn = _drawn(context, stage)
-    return propagation.track(edit, keyframe, before, numbers, moved, hops, frame_at, shot, context.check, drawn)
+    given = _at_flow_size(context, stage)
+    return propagation.track(edit, keyframe, before, numbers, moved, hops, frame_at, shot, context.check, given)
 
 
 @stage(output=Propagated, version=14)
@@ -357,8 +358,8 @@ def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -
     edit, keyframe = context.load(learned).edit, learned.frames[0]
     if edit is None:
         return propagation.propagate_grade(keyframe, anchors, numbers, moved, frame_at, shot)
-    drawn = _drawn(context, stage)
-    return propagation.propagate(edit, keyframe, anchors, numbers, moved, frame_at, shot, context.check, drawn)
+    given = _at_flow_size(context, stage)
+    return propagation.propagate(edit, keyframe, anchors, numbers, moved, frame_at, shot, context.check, given)
 
 
 # What the stages of all methods read.
@@ -384,19 +385,23 @@ def load_layer(context: Context, stages: Sequence[Stage], options: PaintOptions 
         [(each.frames, context.load(each)) for each in propagated],
         load_paint(context, painted) if tracked and tracked.mapped else None,
         options,
-        _corrections(context, propagated),
+        [each for each in _corrections(context, propagated) if isinstance(each, Correction)],
     )
 
 
-def _corrections(context: Context, propagated: Sequence[Stage]) -> list[Correction]:
+def _corrections(context: Context, propagated: Sequence[Stage]) -> list[Correction | Drag]:
     """Those of the frames of some `propagate` stages."""
     return [context.correction(root) for each in propagated for root in each.roots[1:]]
 
 
-def _drawn(context: Context, stage: Stage) -> dict[int, DrawnMatte]:
+def _at_flow_size(context: Context, stage: Stage) -> dict[int, DrawnMatte | DragPoints]:
     """The corrections of a stage's frames, by frame."""
-    size = flow_size(context.info.width, context.info.height)
-    return {each.frame: DrawnMatte.of(each, size) for each in _corrections(context, [stage])}
+    plate = (context.info.width, context.info.height)
+    size = flow_size(*plate)
+    return {
+        each.frame: DragPoints.of(each, plate, size) if isinstance(each, Drag) else DrawnMatte.of(each, size)
+        for each in _corrections(context, [stage])
+    }
 
 
 @functools.lru_cache(maxsize=max(HOPS) + 2 * CHUNK)

@@ -15,7 +15,7 @@ from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState, Sho
 from paintover_engine.jobs.finals import Final
 from paintover_engine.jobs.protocol import MethodRequirements
 from paintover_engine.jobs.unsure import UnsureRange, suggested_keyframes
-from paintover_engine.media.keyframe_kind import KeyframeKind
+from paintover_engine.media.keyframe_kind import DragPoint, KeyframeKind
 from paintover_engine.methods.registry import (
     Kind,
     MethodSpec,
@@ -127,7 +127,13 @@ def keyframe_message(keyframe: StoredKeyframe) -> keyframe_pb2.Keyframe:
         notes=keyframe.notes,
         files=keyframe.files,
         kind=KEYFRAME_KINDS[keyframe.kind],
+        drag=[keyframe_pb2.DragPoint(x=x, y=y, to_x=to_x, to_y=to_y) for x, y, to_x, to_y in keyframe.drag],
     )
+
+
+def drag_points(points: Iterable[keyframe_pb2.DragPoint]) -> list[DragPoint]:
+    """The points of a drag that a client puts."""
+    return [(point.x, point.y, point.to_x, point.to_y) for point in points]
 
 
 def keyframe_kind(kind: keyframe_pb2.KeyframeKind.ValueType) -> KeyframeKind:

@@ -27,6 +27,7 @@ from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs.engine import Engine
 from paintover_engine.jobs.entities import Job, JobFrame, JobSpec, JobState
 from paintover_engine.jobs.store import StoredFrame
+from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.methods.registry import METHODS, found_models
 from paintover_engine.service import messages
 from paintover_engine.service.guard import PROTOCOL
@@ -212,11 +213,15 @@ class KeyframeServicer(keyframe_pb2_grpc.KeyframeServiceServicer):
     async def PutKeyframe(
         self, request: keyframe_pb2.PutKeyframeRequest, context: Context
     ) -> keyframe_pb2.PutKeyframeResponse:
+        shot, kind = messages.shot_id(request.shot), messages.keyframe_kind(request.kind)
         picture = _picture(request.picture)
+        if request.drag and kind is not KeyframeKind.DRAG:
+            raise PaintoverError(Code.INVALID_ARGUMENT, "Only a drag has points; leave 'drag' out, or set its 'kind'.")
+        if kind is KeyframeKind.DRAG and picture is None:
+            drag = await self._engine.keyframes.put_drag(shot, request.frame, messages.drag_points(request.drag))
+            return keyframe_pb2.PutKeyframeResponse(keyframe=messages.keyframe_message(drag))
         if picture is None:
             raise PaintoverError(Code.INVALID_ARGUMENT, "The keyframe has no picture; give a path or a file's bytes.")
-        shot = messages.shot_id(request.shot)
-        kind = messages.keyframe_kind(request.kind)
         keyframe = await self._engine.keyframes.put(shot, request.frame, picture, _picture(request.matte), kind)
         return keyframe_pb2.PutKeyframeResponse(keyframe=messages.keyframe_message(keyframe))
 

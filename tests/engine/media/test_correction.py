@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from paintover_engine.errors import Code, PaintoverError
-from paintover_engine.media.correction import Correction, load_correction
-from paintover_engine.media.keyframe_kind import KeyframeKind, check_corrected_frames
+from paintover_engine.media.correction import Correction, drag_of, load_correction
+from paintover_engine.media.keyframe_kind import DragPoint, KeyframeKind, check_corrected_frames
 from paintover_engine.media.plate import ImagePlate
 from PIL import Image
 
@@ -27,6 +27,20 @@ def test_grey_is_the_matte_and_larger_ones_are_rescaled(tmp_path: Path) -> None:
     assert not found.matte[25:].any()
     assert "rescaled" in found.notes[0]
     assert found.digest != load(tmp_path / "roto.png", KeyframeKind.ROTO, drawn).digest
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ([], "The drag of frame 3 has no points"),
+        ([(10, 10, 96, 10)], "from 10,10 to 96,10 leaves the picture; its pixels are 0,0 to 95,47"),
+        ([(float("nan"), 0, 1, 1)], "from nan,0 to 1,1 leaves the picture"),
+        ([(1, 1, 5, 5), (2, 2, 5, 5)], "The drag of frame 3 moves two points to one place"),
+    ],
+)
+def test_drag_that_says_nothing_usable_is_refused(points: list[DragPoint], words: str) -> None:
+    with pytest.raises(PaintoverError, match=words):
+        drag_of(3, points, (96, 48))
 
 
 def test_black_holdout_is_refused_and_black_roto_matte_is_none(tmp_path: Path) -> None:

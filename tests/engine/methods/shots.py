@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from paintover_engine.media.correction import Correction
+from paintover_engine.media.correction import Correction, Drag
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.keyframe import Keyframe
 from paintover_engine.media.plate import ImagePlate
@@ -27,7 +27,7 @@ class MemoryShot:
 
     name: str = "plate"
     mattes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
-    corrections: dict[str, Correction] = field(default_factory=dict)
+    corrections: dict[str, Correction | Drag] = field(default_factory=dict)
     kept: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
     checkpoints: dict[str, Tensors] = field(default_factory=dict)
     ran: list[Stage] = field(default_factory=list)
@@ -50,7 +50,7 @@ class MemoryShot:
         working = self.painted[number].astype(np.float32) / np.float32(255)
         return Keyframe(number, working, self.mattes.get(number), (), digest)
 
-    def correction(self, digest: str) -> Correction:
+    def correction(self, digest: str) -> Correction | Drag:
         return self.corrections[digest]
 
     def load(self, stage: Stage) -> Any:

@@ -1,4 +1,4 @@
-"""Mattes by which an artist corrects a draft, on small shots with a known answer."""
+"""Mattes and drags by which an artist corrects a draft, on small shots with a known answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from paintover_engine.errors import PaintoverError
-from paintover_engine.media.correction import Correction
+from paintover_engine.media.correction import Correction, Drag, drag_of
 from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.methods import draft
 from paintover_engine.methods.parameters import DraftParameters
@@ -27,17 +27,21 @@ class Shot(MemoryShot):
     plates: list[Frame]
     painted: dict[int, Frame]
 
-    def plan(self, corrections: list[Correction]) -> list[Stage]:
+    def plan(self, corrections: list[Correction | Drag]) -> list[Stage]:
         self.corrections = {each.digest: each for each in corrections}
         given = [KeyframeRef(each.frame, each.digest, each.kind) for each in corrections]
         return draft.plan(self.info, [*refs(self.painted), *given], DraftParameters(softness=0))
 
-    def run(self, *corrections: Correction) -> dict[int, ResultFrame]:
+    def run(self, *corrections: Correction | Drag) -> dict[int, ResultFrame]:
         return self.run_stages(self.plan(list(corrections)))
 
 
 def correction(kind: KeyframeKind, matte: NDArray[np.float32], frame: int = CORRECTED) -> Correction:
     return Correction(frame, kind, matte, (), f"{kind.value}{frame}")
+
+
+def drag(*points: tuple[float, float, float, float]) -> Drag:
+    return drag_of(CORRECTED, points, (WIDTH, HEIGHT))
 
 
 def discs() -> Shot:
@@ -67,6 +71,16 @@ def covered(frame: ResultFrame, where: NDArray[np.float32]) -> float:
     matte = np.zeros((HEIGHT, WIDTH), np.float32)
     matte[y : y + height, x : x + width] = frame.painted[..., 3]
     return float(matte[where > 0].mean())
+
+
+def middle(frame: ResultFrame, side: int) -> NDArray[np.float64]:
+    """The centre of what is painted of the disc on a side."""
+    x, y, width, height = frame.bounds
+    matte = np.zeros((HEIGHT, WIDTH), np.float32)
+    matte[y : y + height, x : x + width] = frame.painted[..., 3]
+    part = np.s_[:, 84:] if side else np.s_[:, :84]
+    ys, xs = np.nonzero(matte[part] > 0.5)
+    return np.array([xs.mean() + (84 if side else 0), ys.mean()])
 
 
 def test_holdout_removes_its_part_from_there_on() -> None:
@@ -110,6 +124,37 @@ def test_holdout_holds_on_paint_that_sticks_to_a_surface() -> None:
         left[40:56, middle - 15 : middle - 5] = right[40:56, middle + 5 : middle + 15] = 1
         assert covered(frames[number], left) > 0.9
         assert covered(frames[number], right) < 0.05
+
+
+def test_dragged_disc_moves_alone_and_is_found_again() -> None:
+    shot = discs()
+    x, y = centre(CORRECTED, 1)
+    frames = shot.run(drag((x, y, x + 6, y - 4)))
+    at, other = middle(frames[CORRECTED], 1), middle(frames[CORRECTED], 0)
+    assert np.hypot(at[0] - x - 6, at[1] - y + 4) < 0.5
+    assert np.hypot(other[0] - centre(CORRECTED, 0)[0], other[1] - y) < 0.5
+    assert covered(frames[COUNT - 1], disc_matte(COUNT - 1, 1, 10)) > 0.9  # whose edge the plate shows
+
+
+def test_dragged_paint_stays_where_it_was_dragged() -> None:
+    """A plain wall moves unseen behind the paint, which is dragged after it, turned by a quarter."""
+    plates = [np.full((HEIGHT, WIDTH, 3), 120, np.uint8)] * COUNT
+    painted = plates[0].copy()
+    painted[40:56, 40:80] = (220, 40, 40)
+    before = Shot(plates, {0: painted}).run()
+    frames = Shot(plates, {0: painted}).run(drag((40, 48, 100, 28), (79, 48, 100, 67)))
+    assert np.array_equal(frames[CORRECTED - 2].painted, before[CORRECTED - 2].painted)
+    turned = np.zeros((HEIGHT, WIDTH), np.float32)
+    turned[30:66, 94:106] = 1
+    for number in (CORRECTED, CORRECTED + 1, COUNT - 1):
+        assert covered(frames[number], turned) > 0.9
+        assert covered(frames[number], np.float32(cv2.dilate(turned, np.ones((17, 17))) == 0)) < 0.01
+
+
+def test_drag_beside_the_paint_moves_nothing() -> None:
+    shot = discs()
+    frames, before = shot.run(drag((4, 4, 20, 20))), shot.run()
+    assert np.abs(middle(frames[CORRECTED], 0) - middle(before[CORRECTED], 0)).max() < 0.5
 
 
 def test_stages_before_a_correction_keep_their_keys() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.jobs import protocol
@@ -14,12 +14,13 @@ from paintover_engine.jobs.resources.jobs import Jobs
 from paintover_engine.jobs.resources.shots import Shots
 from paintover_engine.jobs.resources.state import EngineState
 from paintover_engine.media.info import SourceInfo
-from paintover_engine.media.keyframe_kind import KeyframeKind
+from paintover_engine.media.keyframe_kind import DragPoint, KeyframeKind
 
 _NAMES = {
     KeyframeKind.PAINT: "The keyframe",
     KeyframeKind.HOLDOUT: "The holdout",
     KeyframeKind.ROTO: "The roto matte",
+    KeyframeKind.DRAG: "The drag",
 }
 
 
@@ -46,12 +47,9 @@ class Keyframes:
         """Checks an edited picture against the plate, stores it, and gives it to the jobs that wait for one.
 
         picture, matte: a path, or the bytes of a file. kind: of a correction, the picture is its matte."""
-        shot, info = await self._shots.probed(shot_id)
-        if not info.first <= frame <= info.last:
-            raise PaintoverError(
-                Code.INVALID_ARGUMENT,
-                f"{_NAMES[kind]}'s frame {frame} does not exist: the shot has frames {info.first} to {info.last}.",
-            )
+        if kind is KeyframeKind.DRAG:
+            raise PaintoverError(Code.INVALID_ARGUMENT, f"The drag of frame {frame} takes points, not a picture.")
+        shot, info = await self._shot_of(shot_id, frame, kind)
         if kind is not KeyframeKind.PAINT and matte:
             raise PaintoverError(
                 Code.INVALID_ARGUMENT, f"{_NAMES[kind]} of frame {frame} is a matte itself; leave out its matte."
@@ -62,6 +60,38 @@ class Keyframes:
         if kind is KeyframeKind.PAINT:
             self._jobs.use_keyframes(shot.id)
         return keyframe
+
+    async def put_drag(self, shot_id: str, frame: int, points: Sequence[DragPoint]) -> StoredKeyframe:
+        """Stores a correction by a drag."""
+        shot, info = await self._shot_of(shot_id, frame, KeyframeKind.DRAG)
+        with self._counted():
+            request = protocol.KeyframeRequest(
+                info=info, frame=frame, path="", matte_path="", kind=KeyframeKind.DRAG, drag=list(points)
+            )
+            read = await self._state.media.call(request)
+            drag = StoredKeyframe(
+                id=f"{shot.id}/{frame}-{read.digest[:12]}",
+                shot=shot.id,
+                frame=frame,
+                digest=read.digest,
+                has_matte=False,
+                notes=read.notes,
+                current=True,
+                kind=KeyframeKind.DRAG,
+                drag=list(points),
+            )
+            self._queue.put_keyframe(drag)
+        return drag
+
+    async def _shot_of(self, shot_id: str, frame: int, kind: KeyframeKind) -> tuple[Shot, SourceInfo]:
+        """The shot that a frame is given for. Raises PaintoverError where it has no such frame."""
+        shot, info = await self._shots.probed(shot_id)
+        if not info.first <= frame <= info.last:
+            raise PaintoverError(
+                Code.INVALID_ARGUMENT,
+                f"{_NAMES[kind]}'s frame {frame} does not exist: the shot has frames {info.first} to {info.last}.",
+            )
+        return shot, info
 
     async def _read(
         self,

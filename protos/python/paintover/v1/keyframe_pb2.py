@@ -24,35 +24,37 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpaintover/v1/keyframe.proto\x12\x0cpaintover.v1\"\x82\x01\n\x08Keyframe\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66rame\x18\x02 \x01(\x03\x12\x11\n\thas_matte\x18\x03 \x01(\x08\x12\r\n\x05notes\x18\x04 \x03(\t\x12\r\n\x05\x66iles\x18\x05 \x03(\t\x12(\n\x04kind\x18\x06 \x01(\x0e\x32\x1a.paintover.v1.KeyframeKind\"1\n\x07Picture\x12\x0e\n\x04path\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04\x66rom\"\xa9\x01\n\x12PutKeyframeRequest\x12\x0c\n\x04shot\x18\x01 \x01(\t\x12\r\n\x05\x66rame\x18\x02 \x01(\x03\x12&\n\x07picture\x18\x03 \x01(\x0b\x32\x15.paintover.v1.Picture\x12$\n\x05matte\x18\x04 \x01(\x0b\x32\x15.paintover.v1.Picture\x12(\n\x04kind\x18\x05 \x01(\x0e\x32\x1a.paintover.v1.KeyframeKind\"?\n\x13PutKeyframeResponse\x12(\n\x08keyframe\x18\x01 \x01(\x0b\x32\x16.paintover.v1.Keyframe\"$\n\x14ListKeyframesRequest\x12\x0c\n\x04shot\x18\x01 \x01(\t\"o\n\x15ListKeyframesResponse\x12)\n\tkeyframes\x18\x01 \x03(\x0b\x32\x16.paintover.v1.Keyframe\x12+\n\x0b\x63orrections\x18\x02 \x03(\x0b\x32\x16.paintover.v1.Keyframe\"%\n\x15\x44\x65leteKeyframeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteKeyframeResponse\"_\n\x12\x45xportFrameRequest\x12\x0c\n\x04shot\x18\x01 \x01(\t\x12\r\n\x05\x66rame\x18\x02 \x01(\x03\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x11\n\toverwrite\x18\x04 \x01(\x08\x12\x0b\n\x03job\x18\x05 \x01(\t\"$\n\x13\x45xportFrameResponse\x12\r\n\x05notes\x18\x01 \x03(\t*y\n\x0cKeyframeKind\x12\x1d\n\x19KEYFRAME_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13KEYFRAME_KIND_PAINT\x10\x01\x12\x19\n\x15KEYFRAME_KIND_HOLDOUT\x10\x02\x12\x16\n\x12KEYFRAME_KIND_ROTO\x10\x03\x32\xf0\x02\n\x0fKeyframeService\x12R\n\x0bPutKeyframe\x12 .paintover.v1.PutKeyframeRequest\x1a!.paintover.v1.PutKeyframeResponse\x12X\n\rListKeyframes\x12\".paintover.v1.ListKeyframesRequest\x1a#.paintover.v1.ListKeyframesResponse\x12[\n\x0e\x44\x65leteKeyframe\x12#.paintover.v1.DeleteKeyframeRequest\x1a$.paintover.v1.DeleteKeyframeResponse\x12R\n\x0b\x45xportFrame\x12 .paintover.v1.ExportFrameRequest\x1a!.paintover.v1.ExportFrameResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpaintover/v1/keyframe.proto\x12\x0cpaintover.v1\"=\n\tDragPoint\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\x12\x0c\n\x04to_x\x18\x03 \x01(\x01\x12\x0c\n\x04to_y\x18\x04 \x01(\x01\"\xa9\x01\n\x08Keyframe\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66rame\x18\x02 \x01(\x03\x12\x11\n\thas_matte\x18\x03 \x01(\x08\x12\r\n\x05notes\x18\x04 \x03(\t\x12\r\n\x05\x66iles\x18\x05 \x03(\t\x12(\n\x04kind\x18\x06 \x01(\x0e\x32\x1a.paintover.v1.KeyframeKind\x12%\n\x04\x64rag\x18\x07 \x03(\x0b\x32\x17.paintover.v1.DragPoint\"1\n\x07Picture\x12\x0e\n\x04path\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04\x66rom\"\xd0\x01\n\x12PutKeyframeRequest\x12\x0c\n\x04shot\x18\x01 \x01(\t\x12\r\n\x05\x66rame\x18\x02 \x01(\x03\x12&\n\x07picture\x18\x03 \x01(\x0b\x32\x15.paintover.v1.Picture\x12$\n\x05matte\x18\x04 \x01(\x0b\x32\x15.paintover.v1.Picture\x12(\n\x04kind\x18\x05 \x01(\x0e\x32\x1a.paintover.v1.KeyframeKind\x12%\n\x04\x64rag\x18\x06 \x03(\x0b\x32\x17.paintover.v1.DragPoint\"?\n\x13PutKeyframeResponse\x12(\n\x08keyframe\x18\x01 \x01(\x0b\x32\x16.paintover.v1.Keyframe\"$\n\x14ListKeyframesRequest\x12\x0c\n\x04shot\x18\x01 \x01(\t\"o\n\x15ListKeyframesResponse\x12)\n\tkeyframes\x18\x01 \x03(\x0b\x32\x16.paintover.v1.Keyframe\x12+\n\x0b\x63orrections\x18\x02 \x03(\x0b\x32\x16.paintover.v1.Keyframe\"%\n\x15\x44\x65leteKeyframeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteKeyframeResponse\"_\n\x12\x45xportFrameRequest\x12\x0c\n\x04shot\x18\x01 \x01(\t\x12\r\n\x05\x66rame\x18\x02 \x01(\x03\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x11\n\toverwrite\x18\x04 \x01(\x08\x12\x0b\n\x03job\x18\x05 \x01(\t\"$\n\x13\x45xportFrameResponse\x12\r\n\x05notes\x18\x01 \x03(\t*\x91\x01\n\x0cKeyframeKind\x12\x1d\n\x19KEYFRAME_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13KEYFRAME_KIND_PAINT\x10\x01\x12\x19\n\x15KEYFRAME_KIND_HOLDOUT\x10\x02\x12\x16\n\x12KEYFRAME_KIND_ROTO\x10\x03\x12\x16\n\x12KEYFRAME_KIND_DRAG\x10\x04\x32\xf0\x02\n\x0fKeyframeService\x12R\n\x0bPutKeyframe\x12 .paintover.v1.PutKeyframeRequest\x1a!.paintover.v1.PutKeyframeResponse\x12X\n\rListKeyframes\x12\".paintover.v1.ListKeyframesRequest\x1a#.paintover.v1.ListKeyframesResponse\x12[\n\x0e\x44\x65leteKeyframe\x12#.paintover.v1.DeleteKeyframeRequest\x1a$.paintover.v1.DeleteKeyframeResponse\x12R\n\x0b\x45xportFrame\x12 .paintover.v1.ExportFrameRequest\x1a!.paintover.v1.ExportFrameResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'paintover.v1.keyframe_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KEYFRAMEKIND']._serialized_start=817
-  _globals['_KEYFRAMEKIND']._serialized_end=938
-  _globals['_KEYFRAME']._serialized_start=46
-  _globals['_KEYFRAME']._serialized_end=176
-  _globals['_PICTURE']._serialized_start=178
-  _globals['_PICTURE']._serialized_end=227
-  _globals['_PUTKEYFRAMEREQUEST']._serialized_start=230
-  _globals['_PUTKEYFRAMEREQUEST']._serialized_end=399
-  _globals['_PUTKEYFRAMERESPONSE']._serialized_start=401
-  _globals['_PUTKEYFRAMERESPONSE']._serialized_end=464
-  _globals['_LISTKEYFRAMESREQUEST']._serialized_start=466
-  _globals['_LISTKEYFRAMESREQUEST']._serialized_end=502
-  _globals['_LISTKEYFRAMESRESPONSE']._serialized_start=504
-  _globals['_LISTKEYFRAMESRESPONSE']._serialized_end=615
-  _globals['_DELETEKEYFRAMEREQUEST']._serialized_start=617
-  _globals['_DELETEKEYFRAMEREQUEST']._serialized_end=654
-  _globals['_DELETEKEYFRAMERESPONSE']._serialized_start=656
-  _globals['_DELETEKEYFRAMERESPONSE']._serialized_end=680
-  _globals['_EXPORTFRAMEREQUEST']._serialized_start=682
-  _globals['_EXPORTFRAMEREQUEST']._serialized_end=777
-  _globals['_EXPORTFRAMERESPONSE']._serialized_start=779
-  _globals['_EXPORTFRAMERESPONSE']._serialized_end=815
-  _globals['_KEYFRAMESERVICE']._serialized_start=941
-  _globals['_KEYFRAMESERVICE']._serialized_end=1309
+  _globals['_KEYFRAMEKIND']._serialized_start=959
+  _globals['_KEYFRAMEKIND']._serialized_end=1104
+  _globals['_DRAGPOINT']._serialized_start=45
+  _globals['_DRAGPOINT']._serialized_end=106
+  _globals['_KEYFRAME']._serialized_start=109
+  _globals['_KEYFRAME']._serialized_end=278
+  _globals['_PICTURE']._serialized_start=280
+  _globals['_PICTURE']._serialized_end=329
+  _globals['_PUTKEYFRAMEREQUEST']._serialized_start=332
+  _globals['_PUTKEYFRAMEREQUEST']._serialized_end=540
+  _globals['_PUTKEYFRAMERESPONSE']._serialized_start=542
+  _globals['_PUTKEYFRAMERESPONSE']._serialized_end=605
+  _globals['_LISTKEYFRAMESREQUEST']._serialized_start=607
+  _globals['_LISTKEYFRAMESREQUEST']._serialized_end=643
+  _globals['_LISTKEYFRAMESRESPONSE']._serialized_start=645
+  _globals['_LISTKEYFRAMESRESPONSE']._serialized_end=756
+  _globals['_DELETEKEYFRAMEREQUEST']._serialized_start=758
+  _globals['_DELETEKEYFRAMEREQUEST']._serialized_end=795
+  _globals['_DELETEKEYFRAMERESPONSE']._serialized_start=797
+  _globals['_DELETEKEYFRAMERESPONSE']._serialized_end=821
+  _globals['_EXPORTFRAMEREQUEST']._serialized_start=823
+  _globals['_EXPORTFRAMEREQUEST']._serialized_end=918
+  _globals['_EXPORTFRAMERESPONSE']._serialized_start=920
+  _globals['_EXPORTFRAMERESPONSE']._serialized_end=956
+  _globals['_KEYFRAMESERVICE']._serialized_start=1107
+  _globals['_KEYFRAMESERVICE']._serialized_end=1475
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,8 @@ class _KeyframeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Keyframe
     """A correction: a matte that is white where the edit does not belong in the frame."""
     KEYFRAME_KIND_ROTO: _KeyframeKind.ValueType  # 3
     """A correction: a matte that is white exactly where the edit belongs in the frame."""
+    KEYFRAME_KIND_DRAG: _KeyframeKind.ValueType  # 4
+    """A correction: points of the propagated edit, and where they belong in the frame."""
 
 class KeyframeKind(_KeyframeKind, metaclass=_KeyframeKindEnumTypeWrapper): ...
 
@@ -42,7 +44,41 @@ KEYFRAME_KIND_HOLDOUT: KeyframeKind.ValueType  # 2
 """A correction: a matte that is white where the edit does not belong in the frame."""
 KEYFRAME_KIND_ROTO: KeyframeKind.ValueType  # 3
 """A correction: a matte that is white exactly where the edit belongs in the frame."""
+KEYFRAME_KIND_DRAG: KeyframeKind.ValueType  # 4
+"""A correction: points of the propagated edit, and where they belong in the frame."""
 Global___KeyframeKind: _TypeAlias = KeyframeKind  # noqa: Y015
+
+@_typing.final
+class DragPoint(_message.Message):
+    """In pixels from the plate's top left: what was propagated to x, y belongs to to_x, to_y, and the connected part of the
+    edit that it is on with it. One point moves a part, two turn and scale it, more deform it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    TO_X_FIELD_NUMBER: _builtins.int
+    TO_Y_FIELD_NUMBER: _builtins.int
+    x: _builtins.float
+    y: _builtins.float
+    to_x: _builtins.float
+    to_y: _builtins.float
+    def __init__(
+        self,
+        *,
+        x: _builtins.float = ...,
+        y: _builtins.float = ...,
+        to_x: _builtins.float = ...,
+        to_y: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["to_x", b"to_x", "to_y", b"to_y", "x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DragPoint: _TypeAlias = DragPoint  # noqa: Y015
 
 @_typing.final
 class Keyframe(_message.Message):
@@ -54,6 +90,7 @@ class Keyframe(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    DRAG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"shots/<id>/keyframes/<frame>-<digest>"."""
     frame: _builtins.int
@@ -67,6 +104,10 @@ class Keyframe(_message.Message):
     def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The file that the picture was read from, then the matte's where it has one; none where they were sent."""
 
+    @_builtins.property
+    def drag(self) -> _containers.RepeatedCompositeFieldContainer[Global___DragPoint]:
+        """Of a drag."""
+
     def __init__(
         self,
         *,
@@ -76,10 +117,11 @@ class Keyframe(_message.Message):
         notes: _abc.Iterable[_builtins.str] | None = ...,
         files: _abc.Iterable[_builtins.str] | None = ...,
         kind: Global___KeyframeKind.ValueType = ...,
+        drag: _abc.Iterable[Global___DragPoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "frame", b"frame", "has_matte", b"has_matte", "kind", b"kind", "name", b"name", "notes", b"notes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drag", b"drag", "files", b"files", "frame", b"frame", "has_matte", b"has_matte", "kind", b"kind", "name", b"name", "notes", b"notes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -119,17 +161,22 @@ class PutKeyframeRequest(_message.Message):
     PICTURE_FIELD_NUMBER: _builtins.int
     MATTE_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    DRAG_FIELD_NUMBER: _builtins.int
     shot: _builtins.str
     frame: _builtins.int
     kind: Global___KeyframeKind.ValueType
     """Unspecified: paint."""
     @_builtins.property
     def picture(self) -> Global___Picture:
-        """Of a correction, its matte."""
+        """Of a correction by a matte, that; of a drag, none."""
 
     @_builtins.property
     def matte(self) -> Global___Picture:
         """White where the edit applies; without it the edit is where picture and plate differ."""
+
+    @_builtins.property
+    def drag(self) -> _containers.RepeatedCompositeFieldContainer[Global___DragPoint]:
+        """Of a drag, and of nothing else."""
 
     def __init__(
         self,
@@ -139,10 +186,11 @@ class PutKeyframeRequest(_message.Message):
         picture: Global___Picture | None = ...,
         matte: Global___Picture | None = ...,
         kind: Global___KeyframeKind.ValueType = ...,
+        drag: _abc.Iterable[Global___DragPoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["matte", b"matte", "picture", b"picture"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "kind", b"kind", "matte", b"matte", "picture", b"picture", "shot", b"shot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drag", b"drag", "frame", b"frame", "kind", b"kind", "matte", b"matte", "picture", b"picture", "shot", b"shot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
