@@ -2,12 +2,11 @@
 (`paintover_evaluation.motions`).
 
     python training/proof_svd.py unet   --out RUN --clips 100000 [--cooldown 10000] [--start FILE]
-    python training/proof_svd.py export --out RUN --folder FOLDER
-    python training/proof_svd.py keep   --out RUN --file training/checkpoints/proof-svd.safetensors
+    python training/proof_svd.py export --out RUN --folder training/proof-svd
 
 Plain SVD training: no look swap, no linear start. A run that was cut off goes on from its last checkpoint, written
-every ten minutes, and ends where one that was not does. `keep` writes what a repository can hold, the averaged weights
-in half precision; `--start` begins a run from such a file, with fresh moments of the optimiser. The picture tower is
+every ten minutes, and ends where one that was not does. `--start` begins a run from an exported UNet's file instead,
+with fresh moments of the optimiser. The picture tower is
 the shipped small-svd's, frozen.
 """
 
@@ -28,7 +27,7 @@ from checkpoints import Checkpoint, average, load_part
 from diffusers import UNetSpatioTemporalConditionModel
 from paintover_evaluation import motions
 from quick_unet import forward
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from small_svd import BUCKET, FPS_ID, Batch, LinearCode
 from small_svd_models import SCALING, TOKEN, build_vae, clip_pixels, linear_code, save_pipeline
 from torch import Tensor, nn
@@ -40,9 +39,9 @@ CHECKPOINT_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the training draws. Noise levels: ln σ ~ N(mean, deviation²), and log-uniform tails from e^mean up to σ = 700
-    and down to σ = 0.005: only below the grain's own deviation does the model learn that a plate has grain, so that
-    inversion turns grain into noise and finds none in a flat picture."""
+    """What the training draws. Noise levels: ln σ ~ N(mean, deviation²), and log-uniform tails from e^mean to 700 and
+    down to 0.005. Only below the grain's own deviation does the model learn that a plate has grain, so that inversion
+    makes noise of it, and finds none in a flat picture."""
 
     batch: int = 8
     rate: float = 1e-3
@@ -180,15 +179,6 @@ def descend(
     return loss.item()
 
 
-def keep(run: Path, file: Path) -> None:
-    """Write the averaged weights in half precision to one file, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.half() for name, value in load_part(run / "unet.safetensors", "ema").items()}
-    fresh = file.with_suffix(".part")
-    save_file(weights, fresh)
-    fresh.replace(file)
-
-
 def export(run: Path, folder: Path) -> None:
     """Write the diffusers folder of the averaged weights in half precision, whole or not at all."""
     unet, tower = build_unet(), CLIPVisionModelWithProjection.from_pretrained(TOWER)
@@ -222,13 +212,12 @@ DEFAULTS = {
 
 
 def main() -> None:
-    """Trains, exports, or writes the file to keep."""
+    """Trains or exports."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("unet", "export", "keep"))
+    parser.add_argument("part", choices=("unet", "export"))
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--folder", type=Path, help="export: the diffusers folder to write")
-    parser.add_argument("--file", type=Path, help="keep: the file to write")
-    parser.add_argument("--start", type=Path, help="unet: weights to begin a new run with, as `keep` writes them")
+    parser.add_argument("--start", type=Path, help="unet: an exported UNet's weights, to begin a new run with")
     parser.add_argument("--clips", type=int, default=100_000)
     parser.add_argument("--cooldown", type=int, default=10_000, help="clips over which the learning rate falls to 0")
     parser.add_argument("--rate", type=float, default=Recipe.rate)
@@ -239,10 +228,8 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     if given.part == "unet":
         train(given.out, given.clips, given.cooldown, given.seed, Recipe(rate=given.rate), given.start)
-    elif given.part == "export":
-        export(given.out, given.folder)
     else:
-        keep(given.out, given.file)
+        export(given.out, given.folder)
 
 
 if __name__ == "__main__":

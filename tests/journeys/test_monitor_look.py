@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paintover.v1 import job_pb2
+from paintover.v1 import job_pb2, keyframe_pb2
 from paintover_bridge.client import Client, connect
 
 from tests.conftest import make_small_shot
@@ -88,6 +88,12 @@ def view(browser: WebDriver) -> str:
 
 def where(viewer: Any) -> str:
     return str(viewer.find_element(By.CSS_SELECTOR, ".look output").text)
+
+
+def title(viewer: Any) -> str:
+    """The name of the job that is shown."""
+    number = str(viewer.find_element(By.CSS_SELECTOR, "h3 small").text).partition(" ")[0]
+    return f"jobs/{number.removeprefix('#')}"
 
 
 def type_key(browser: WebDriver, *keys: str) -> None:
@@ -237,6 +243,54 @@ def test_difference_and_matte_show_where_the_paint_is(viewer: Any, browser: WebD
         height, width = pixels.shape
         assert pixels[height // 2, width // 2] > 100  # the disc in the middle
         assert pixels[height // 8, width // 8] < 40
+
+
+def test_frame_is_corrected_by_drag_and_brush(
+    engine: Client, job: job_pb2.Job, viewer: Any, browser: WebDriver
+) -> None:
+    """In frame 14, where the disc was carried to 152, 90."""
+    type_key(browser, "c")
+    assert "Frame 10 is painted" in browser.find_element(By.ID, "toast").text
+    type_key(browser, *4 * [Keys.ARROW_RIGHT], "c")
+    shown = box(browser, ".drawn")["width"] / 320
+
+    def stroke(dx: int, dy: int) -> None:
+        canvas = viewer.find_element(By.CSS_SELECTOR, ".drawn")
+        mouse = ActionChains(browser).move_to_element_with_offset(canvas, round(-8 * shown), 0).click_and_hold()
+        mouse.move_by_offset(round(dx * shown), round(dy * shown)).release().perform()
+
+    stroke(20, -10)
+    keep(browser, "correct-drag")
+    press(viewer.find_element(By.CSS_SELECTOR, ".correct"), "Apply")
+    first = until(lambda: title(viewer) != job.name and engine.get_job(title(viewer)))
+    assert where(viewer).startswith("frame 14")
+    (drag,) = [one for one in engine.list_keyframes(job.spec.shot, corrections=True) if one.drag]
+    x, y, to_x, to_y = (getattr(drag.drag[0], name) for name in ("x", "y", "to_x", "to_y"))
+    assert (x, y, to_x - x, to_y - y) == pytest.approx((152, 90, 20, -10), abs=1.5)
+    until(lambda: engine.wait_until_finished(first.name, SECONDS))
+    type_key(browser, Keys.ARROW_RIGHT, "c")
+    bar = viewer.find_element(By.CSS_SELECTOR, ".correct")
+    press(bar, "Draw the matte")
+    until(lambda: viewer.find_element(By.CSS_SELECTOR, ".drawn").get_attribute("data-loaded") == "15")
+    alpha = "return document.querySelector('.drawn').getContext('2d').getImageData(...arguments, 1, 1).data[3]"
+    assert browser.execute_script(alpha, 170, 80) > 200  # where the disc was dragged to
+    assert browser.execute_script(alpha, 20, 20) == 0
+    press(bar, "Hold out")
+    assert browser.execute_script(alpha, 170, 80) == 0
+    stroke(40, 0)
+    keep(browser, "correct-hold")
+    type_key(browser, Keys.ENTER)
+    made = until(lambda: title(viewer) not in (job.name, first.name) and engine.get_job(title(viewer)))
+    assert engine.wait_until_finished(made.name, SECONDS)
+    kinds = {one.name: (one.frame, one.kind) for one in engine.list_keyframes(job.spec.shot, corrections=True)}
+    assert [kinds[name] for name in made.spec.corrections] == [
+        (14, keyframe_pb2.KEYFRAME_KIND_DRAG),
+        (15, keyframe_pb2.KEYFRAME_KIND_HOLDOUT),
+    ]
+    outputs = [Path(one.spec.output.path).name for one in (job, first, made)]
+    assert outputs == ["edited.mkv", "edited_v001.mkv", "edited_v002.mkv"]
+    for name in (first.name, made.name):
+        engine.delete_job(name)
 
 
 def test_results_of_a_shot_are_compared(engine: Client, job: job_pb2.Job, viewer: Any, browser: WebDriver) -> None:

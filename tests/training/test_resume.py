@@ -171,17 +171,20 @@ def test_resumed_proof_training_equals_uninterrupted(
 
 
 @pytest.mark.usefixtures("uncompiled")
-def test_kept_weights_begin_a_new_proof_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+def test_exported_weights_begin_a_new_proof_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
     proof_svd = tiny_proof(monkeypatch)
-    first, second, kept = tmp_path / "first", tmp_path / "second", tmp_path / "kept" / "proof.safetensors"
+    first, second, folder = tmp_path / "first", tmp_path / "second", tmp_path / "proof-svd"
     first.mkdir()
     second.mkdir()
     proof_svd.train(first, 2, 2, 0, proof_svd.Recipe(batch=1))
-    proof_svd.keep(first, kept)
-    proof_svd.train(second, 0, 2, 0, proof_svd.Recipe(batch=1), kept)  # no step
+    proof_svd.export(first, folder)
+    exported = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    proof_svd.train(second, 0, 2, 0, proof_svd.Recipe(batch=1), exported)  # no step
     assert not (second / "unet.safetensors").exists()
-    proof_svd.train(second, 1, 1, 0, proof_svd.Recipe(batch=1, rate=0.0), kept)
-    weights, averaged = (load_file(path) for path in (second / "unet.safetensors", kept))
+    proof_svd.train(second, 1, 1, 0, proof_svd.Recipe(batch=1, rate=0.0), exported)
+    weights, averaged = (load_file(path) for path in (second / "unet.safetensors", exported))
     assert all(torch.equal(weights[f"model/{key}"], value.float()) for key, value in averaged.items())
 
 

@@ -205,6 +205,27 @@ def test_malformed_body_is_one_sentence(browser: Browser, job: job_pb2.Job, body
     assert json.loads(answer.body)["message"].endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("what", "body", "words"),
+    [
+        ("8/drag", b"[[1, 2, 3]]", "A point of a drag is four numbers"),
+        ("8/drag", b'[["1", 2, 3, 4]]', "A point of a drag is four numbers"),
+        ("8/drag", b"{", "A drag is a list of up to 64 points"),
+        ("8/drag", b"[[1, 2, 300, 4]]", "leaves the picture; its pixels are 0,0 to 95,63"),
+        ("4/drag", b"[[1, 2, 3, 4]]", "Frame 4 is a keyframe"),
+        ("8/holdout", b"no picture", "cannot be read"),
+        ("99/holdout", b"", "frame 99 does not exist"),
+    ],
+)
+def test_unusable_correction_is_one_sentence(
+    browser: Browser, client: Client, job: job_pb2.Job, what: str, body: bytes, words: str
+) -> None:
+    jobs = len(client.list_jobs())
+    answer = browser.ask(f"/{job.name}/correct/{what}", "POST", body, **CHANGE)
+    assert (answer.status, words in json.loads(answer.body)["message"]) == (400, True), answer.body
+    assert len(client.list_jobs()) == jobs
+
+
 def test_content_policy_on_every_response(browser: Browser) -> None:
     for path in ("/", "/app.js", "/style.css", "/nothing.js"):
         policy = browser.ask(path).headers["content-security-policy"]

@@ -126,16 +126,24 @@ class Jobs:
                 f"The frames would come out as they are: give another keyframe (-k {first}=IMAGE), a correction "
                 f"(--hold {first}=IMAGE) or another parameter (-p seed=2).",
             )
-        versioned = "" if output else unversioned_path(job.spec.output) if job.spec.output else ""
-        mattes = unversioned_path(job.spec.mattes) if versioned and job.spec.mattes else ""
         spec = dataclasses.replace(
-            changed, output=output, overwrite=overwrite, versioned=versioned, mattes=mattes,
-            kept=kept_frames(frames, first, last),
-        )  # fmt: skip
+            _to_next_version(changed), overwrite=overwrite, kept=kept_frames(frames, first, last)
+        )
+        if output:
+            spec = dataclasses.replace(spec, output=output, versioned="", mattes="")
         made = await self.create(job.shot, spec, job.priority)
         kept = [frame for frame in frames if not first <= frame.number <= last]
         self._queue.add_frames(made, kept)  # so they stay when the finished job is removed
         return self._queue.job(made.id)
+
+    async def correct(self, job_id: int, correction: StoredKeyframe) -> Job:
+        """Queues a job like another one with one more correction, which replaces that of its frame. It is written to
+        the next version of where the other's result went."""
+        job = self._queue.job(job_id)
+        others = [each for each in map(self._queue.keyframe, job.spec.corrections) if each.frame != correction.frame]
+        names = [each.id for each in sorted([*others, correction], key=lambda each: each.frame)]
+        spec = dataclasses.replace(_to_next_version(job.spec), corrections=names, overwrite=False, kept=[])
+        return await self.create(job.shot, spec, job.priority)
 
     async def check(self, shot_id: str, spec: JobSpec) -> None:
         """Raises PaintoverError as `create` would for a job like this once its keyframes are there."""
@@ -356,3 +364,10 @@ class Jobs:
         if job.state is not JobState.DONE or info is None:
             return []
         return unsure_ranges(self._queue.frames(job.id, below=LOW_CONFIDENCE), (info.first, info.last))
+
+
+def _to_next_version(spec: JobSpec) -> JobSpec:
+    """A job's description with its output, if any, going to the next version of where it went."""
+    versioned = unversioned_path(spec.output) if spec.output else ""
+    mattes = unversioned_path(spec.mattes) if versioned and spec.mattes else ""
+    return dataclasses.replace(spec, output="", versioned=versioned, mattes=mattes)

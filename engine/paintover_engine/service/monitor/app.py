@@ -25,6 +25,7 @@ from paintover_engine.jobs.unsure import suggested_keyframes
 from paintover_engine.jobs.versions import VIDEOS
 from paintover_engine.methods.registry import METHODS
 from paintover_engine.service.monitor.access import HEADERS, Access
+from paintover_engine.service.monitor.correcting import CorrectingFace
 from paintover_engine.service.monitor.desktop import show
 from paintover_engine.service.monitor.devices import shown_devices
 from paintover_engine.service.monitor.dropped import DroppedClips
@@ -85,6 +86,7 @@ class Monitor:
         )
         self._painting = PaintingFace(self._engine, _body)
         app.add_routes(self._painting.routes())
+        app.add_routes(CorrectingFace(self._engine).routes())
         app.add_routes(DroppedClips(self._engine.folder.dropped, self._engine.roots).routes())
         if self._with_metrics:
             app.add_routes([web.get("/metrics", self._metrics)])
@@ -278,6 +280,7 @@ class Monitor:
             "last": info.last if info else 0,
             "width": round(info.width * float(info.pixel_aspect)) if info else 0,
             "height": info.height if info else 0,
+            "plate": [info.width, info.height] if info else [0, 0],
             "rate": float(info.rate) if info and info.rate else 24.0,
             "progress": vars(job.progress),
             "framesDone": job.frames_done,

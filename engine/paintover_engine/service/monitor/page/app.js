@@ -12,11 +12,12 @@ const cards = new Map();
 const main = document.querySelector("main");
 const lists = Object.fromEntries(["running", "waiting", "finished"].map((name) => [name, document.querySelector(`#${name} .cards`)]));
 const shown = { running: FIRST_SHOWN, waiting: FIRST_SHOWN, finished: FIRST_SHOWN };
-const viewer = new Viewer(document.getElementById("viewer"), { step, act: doOrRemove, versions, closed: () => choose(null) });
+const viewer = new Viewer(document.getElementById("viewer"), { step, act: doOrRemove, versions, follow: openWhenKnown, closed: () => choose(null) });
 const chooser = new Chooser(document.getElementById("chooser"));
 const search = document.getElementById("search");
 const going = new Map();
 let chosen = null;
+let awaited = null; // a job that is opened when the engine tells of it
 let dragged = null;
 
 const nearby = new IntersectionObserver((entries) => {
@@ -74,6 +75,7 @@ function take(job, fresh = false) {
     nearby.observe(card.root);
   }
   cards.get(job.id).update(job);
+  if (awaited?.id === job.id) openWhenKnown(job.id, awaited.frame);
   if (chosen === job.id) viewer.update(job);
   else if (chosen !== null) viewer.drawVersions();
 }
@@ -169,6 +171,11 @@ function drawGauges(told) {
 function open(id, frame) {
   choose(id);
   viewer.open(jobs.get(id), frame);
+}
+
+function openWhenKnown(id, frame) {
+  awaited = jobs.has(id) ? null : { id, frame };
+  if (jobs.has(id)) open(id, frame);
 }
 
 function choose(id) {

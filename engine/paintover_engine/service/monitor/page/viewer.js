@@ -3,6 +3,7 @@
 
 import { act, copySupport, post, read, say } from "./api.js";
 import { buttonsOf, movable } from "./card.js";
+import { Correcting } from "./correcting.js";
 import { Stage } from "./stage.js";
 import { drawConfidence } from "./strip.js";
 import { button, duration, element, rangeInWords } from "./words.js";
@@ -11,7 +12,7 @@ const AHEAD = 10;
 const KEYS = [
   ["← →", "a frame back, forward"], ["Home End", "first, last frame"], ["K or Space", "play, stop"], ["N", "next frame to paint"],
   ["B", "before or after"], ["W", "wipe"], ["[ ]", "move the wipe"], ["D", "difference"], ["M", "matte"],
-  ["+ −", "enlarge, reduce"], ["Z", "1:1, or the whole"], ["F", "full screen"], ["P", "paint this frame"],
+  ["+ −", "enlarge, reduce"], ["Z", "1:1, or the whole"], ["F", "full screen"], ["P", "paint this frame"], ["C", "correct this frame"],
   ["?", "these keys"], ["Esc", "close"],
 ];
 
@@ -55,6 +56,7 @@ export class Viewer {
   build() {
     const { job } = this;
     this.stage = new Stage(() => this.drawTools());
+    this.hand = new Correcting(this.stage, () => this.drawTools(), (id, frame) => this.actions.follow(id, frame));
     this.wiper = element("input", { type: "range", min: 0, max: 100, value: 50, className: "sr", "aria-label": "Wipe between before and after" });
     this.wiper.addEventListener("input", () => this.stage.setWipe(this.wiper.value / 100));
     this.confidence = element("canvas", { "aria-hidden": "true" });
@@ -68,6 +70,7 @@ export class Viewer {
       difference: button("Difference", () => this.look("difference"), { title: "D" }),
       matte: button("Matte", () => this.look("matte"), { title: "M" }),
       zoom: button("1:1", () => this.stage.toggleActual(), { title: "Z" }),
+      correct: button("Correct", () => this.correct(), { title: "C" }),
       full: button("Full screen", () => this.fullScreen(), { title: "F" }),
       keys: button("Keys", () => this.toggleKeys(), { title: "?", "aria-expanded": "false" }),
     };
@@ -88,7 +91,7 @@ export class Viewer {
       element("header", {}, this.heading, button("Close", () => this.close(), { "aria-label": "Close the job", title: "Esc" })),
       element("div", { className: "look" }, this.stage.root,
         element("div", { className: "scrub" }, this.confidence, this.marks, this.scrubber),
-        element("div", { className: "play" }, this.player, ...Object.values(this.tools), this.where)),
+        element("div", { className: "play" }, this.player, ...Object.values(this.tools), this.where), this.hand.root),
       element("div", { className: "about", tabIndex: 0, role: "region", "aria-label": "About the job" },
         this.wiper, this.help,
         element("div", { className: "play" }, this.painter, this.against), this.unsure, this.chips, this.trouble, this.buttons, this.phases, this.facts),
@@ -123,7 +126,7 @@ export class Viewer {
   drawTools() {
     if (!this.tools || !this.stage) return;
     const { view } = this.stage;
-    const pressed = { wipe: view === "wipe", flip: view === "before" || view === "after", difference: view === "difference", matte: view === "matte" };
+    const pressed = { wipe: view === "wipe", flip: view === "before" || view === "after", difference: view === "difference", matte: view === "matte", correct: this.hand.isOpen };
     for (const [name, on] of Object.entries(pressed)) this.tools[name].setAttribute("aria-pressed", String(on));
     this.tools.flip.textContent = view === "before" || view === "after" ? `A/B: ${view}` : "A/B";
     this.tools.zoom.textContent = this.stage.zoom > 1.01 || this.stage.zoom < 0.99 ? `${this.stage.percent()} %` : "1:1";
@@ -202,7 +205,7 @@ export class Viewer {
     const { id } = this.job;
     const details = await read(`/jobs/${id}`);
     if (!details || this.job?.id !== id) return;
-    this.job.made = new Map(details.frames);
+    for (const [number, confidence] of details.frames) this.job.made.set(number, confidence); // events may be ahead
     this.parameters = details.parameters;
     this.suggested = details.suggested;
     this.unsure.hidden = details.unsure.length === 0;
@@ -221,6 +224,7 @@ export class Viewer {
 
   go(frame) {
     const { job } = this;
+    if (this.hand.isOpen && frame !== this.frame) this.hand.close();
     this.frame = Math.max(job.first, Math.min(job.last, frame));
     this.isMade = job.made.has(this.frame);
     this.scrubber.value = this.frame;
@@ -270,6 +274,14 @@ export class Viewer {
     if (opened) say(painting(opened));
   }
 
+  correct() {
+    if (this.hand.isOpen) return this.hand.close();
+    this.pause();
+    if ((this.job.keyframes ?? []).includes(this.frame)) return say(`Frame ${this.frame} is painted: paint it again instead.`);
+    if (!this.isMade) return say("This frame is not made yet.");
+    return this.hand.open(this.job, this.frame);
+  }
+
   // Playing: each frame when it is there, so a slow machine shows fewer a second, and says so.
 
   toggle() {
@@ -313,7 +325,7 @@ export class Viewer {
   key(event) {
     if (!this.isOpen || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.target.closest?.("select, input:not([type=range]), textarea, dialog[open]")) return;
-    if (event.key === " " && event.target.closest?.("button")) return; // presses it
+    if ((event.key === " " || event.key === "Enter") && event.target.closest?.("button")) return; // presses it
     const done = this.actionOf(event.key);
     if (!done) return;
     event.preventDefault();
@@ -330,8 +342,9 @@ export class Viewer {
       b: () => this.flip(), w: () => stage.setView("wipe"), d: () => this.look("difference"), m: () => this.look("matte"),
       "[": () => { stage.setWipe(stage.share - 0.05); this.drawTools(); }, "]": () => { stage.setWipe(stage.share + 0.05); this.drawTools(); },
       "+": () => stage.enlarge(stage.zoom * 1.25), "=": () => stage.enlarge(stage.zoom * 1.25), "-": () => stage.enlarge(stage.zoom / 1.25),
-      z: () => stage.toggleActual(), f: () => this.fullScreen(), p: () => this.paint(), "?": () => this.toggleKeys(),
-      Escape: () => this.close(),
+      z: () => stage.toggleActual(), f: () => this.fullScreen(), p: () => this.paint(), c: () => this.correct(), "?": () => this.toggleKeys(),
+      Escape: () => (this.hand.isOpen ? this.hand.close() : this.close()),
+      Enter: this.hand.isOpen ? () => this.hand.apply() : undefined,
     }[key.length === 1 ? key.toLowerCase() : key];
   }
 }
