@@ -55,6 +55,7 @@ _SETTLED = 0.1  # share of the uncertainty of a pixel that the network's agreeme
 _BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise, if all parts of the edit are plainly larger
+_REGISTERED = 0.3  # of a registration, above which it shows the edit
 _CLIPPED = 2.0  # levels below the highest from which a sample may be clipped
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
 _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, in pixels, that test its edge
@@ -192,6 +193,8 @@ class Tracker:
             on_key, weight = warp(self._region, registration.offset), certain(registration.confidence)
             prior += weight * (on_key - prior)
             found = self._segmented(Evidence(prior, confidence), step, background)
+            agreed = agreeing_parts(weight * on_key, found.matte)
+            weight, registration = weight * agreed, replace(registration, confidence=registration.confidence * agreed)
             corrected = found.matte + (1 - self._edit.firmness) * weight * (on_key - found.matte)
             found = Evidence(without_specks(corrected, self._speck), found.confidence)
         trail = self._meter.advance(trail, step.backward, found.matte, prior)
@@ -405,6 +408,16 @@ def segment(
         core = (cv2.erode((np.minimum(matte, before) > 0.9).astype(np.uint8), disc(4)) > 0) & (odds > 1)
         net.learn(planes, outside, core, rng)
     return Evidence(found, confidence)
+
+
+def agreeing_parts(registered: Plane, found: Plane) -> Plane:
+    """0/1 (h, w): 0 in the parts of a registered edit, (h, w) 0..1, of which the matte by the pixels' looks, `found`,
+    has less than half: the registration has gone over to another surface."""
+    count, parts = cv2.connectedComponents((registered > _REGISTERED).astype(np.uint8))
+    size = np.maximum(1, np.bincount(parts.ravel(), minlength=count))
+    agreed = np.bincount(parts.ravel(), found.ravel(), count) / size >= 0.5
+    agreed[0] = True
+    return np.asarray(agreed[parts], np.float32)
 
 
 def _speck(region: Plane) -> int:
