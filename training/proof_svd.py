@@ -39,7 +39,7 @@ CHECKPOINT_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the training draws. Noise levels: ln σ ~ N(mean, deviation²), and log-uniform tails from e^mean up to 700 and
+    """What the training draws. Noise levels: ln σ ~ N(mean, deviation²), and log-uniform tails from e^mean to 700 and
     down to 0.005. Only below the grain's own deviation does the model learn that a plate has grain, so that inversion
     makes noise of it, and finds none in a flat picture."""
 

@@ -102,7 +102,8 @@ class KeyframeLayer:
         propagated, index = self._at(number)
         exposure = Exposure.unpacked(propagated.exposure[index]).significant()
         if exposure is not NO_CHANGE:
-            view = view.exposed(exposure.inverse())
+            restored = None if propagated.restored is None else propagated.restored.at(number)
+            view = view.exposed(exposure.inverse(), restored)
         if self._layer is None:
             painted, alpha = self._colour(view.working), np.ones(view.working.shape[:2], np.float32)
         else:

@@ -32,6 +32,7 @@ from paintover_engine.compose.matte import (
     guided_coefficients,
     sharpen,
 )
+from paintover_engine.compose.overexposed import CLIPPED
 from paintover_engine.compose.paint import Paint
 from paintover_engine.compose.tracker import Propagated, certain, from_bytes
 from paintover_engine.media.bounds import EMPTY, Bounds, bounds_of
@@ -77,14 +78,21 @@ class PlateRegion:
         as_it_is = not plate.colorspace and native.dtype in (np.uint8, np.uint16)
         whole = native if as_it_is else plate.display()
         self.bounds = bounds
-        self.working = to_working(unit(native[y : y + height, x : x + width]), plate.colorspace)
+        self._part = native[y : y + height, x : x + width]
+        self.working = to_working(unit(self._part), plate.colorspace)
         self.size = (whole.shape[1], whole.shape[0])
         self.small = unit(shrink(whole, flow_size(*self.size)))
 
-    def exposed(self, exposure: Exposure) -> PlateRegion:
-        """The same part at another exposure."""
+    def exposed(self, exposure: Exposure, restored: NDArray[np.uint8] | None = None) -> PlateRegion:
+        """The same part at another exposure. restored: (h', w', 3), the whole frame at that exposure, for what is
+        clipped."""
         view = copy.copy(self)
         view.working, view.small = exposure(self.working), exposure(self.small)
+        if restored is not None and np.issubdtype(self._part.dtype, np.integer):
+            clipped = unit(self._part) >= np.float32(CLIPPED / 255)
+            enlarged = self.enlarged(unit(restored))
+            view.working = np.where(clipped, np.maximum(view.working, enlarged), view.working)
+            view.small = unit(shrink(restored, (self.small.shape[1], self.small.shape[0])))
         return view
 
     def pixel(self, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -15,17 +15,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.analysis_frame import AnalysisFrame
+from paintover_engine.compose.analysis_frame import AnalysisFrame, Display
 from paintover_engine.compose.correcting import DrawnMatte
 from paintover_engine.compose.dragging import DragPoints
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.flow import pack, unpack
 from paintover_engine.compose.long_range import Evidence, Hop, LongRangeMotion, motion_error, smooth_lab
-from paintover_engine.compose.motion import STRIDE, Motion
+from paintover_engine.compose.motion import STRIDE, Motion, Span
+from paintover_engine.compose.overexposed import RestoredFrames
 from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registration
-from paintover_engine.compose.scene import FrameEvent, SceneCursor, Step
+from paintover_engine.compose.scene import FrameEvent, SceneCursor, Step, as_keyframe
 from paintover_engine.compose.tracker import (
     PackedStates,
     Propagated,
@@ -53,7 +54,8 @@ class Anchors:
     exposure: (n, 2, 3) float32, `Exposure.packed`, and states: of that frame; None of a grade. offset:
     (frames, h, w, 2) int16, packed, and offset_confidence: (frames, h, w) uint8: of a mapped edit the `Registration` of
     every frame behind the anchors before, outward: a surface is followed frame by frame. corrected: the outermost frame
-    up to the last anchor that the artist corrected: nothing nearer to the keyframe is evidence beyond it."""
+    up to the last anchor that the artist corrected: nothing nearer to the keyframe is evidence beyond it. restored: of
+    the frames `seen`, those in which clipped samples were restored."""
 
     frames: NDArray[np.int64]
     plain: NDArray[np.uint8]
@@ -63,6 +65,11 @@ class Anchors:
     offset: NDArray[np.int16] | None = None
     offset_confidence: NDArray[np.uint8] | None = None
     corrected: int | None = None
+    restored: RestoredFrames | None = None
+
+    def picture(self, index: int) -> Display | None:
+        """`Step.restored` of the frame that an anchor's motion goes on from."""
+        return None if self.restored is None else self.restored.at(int(self.seen[index]))
 
     def registration(self, number: int) -> Registration | None:
         """That of a frame behind the anchor before them, up to the last."""
@@ -89,6 +96,7 @@ def track(
     motion: Motion,
     long_range: LongRangeMotion,
     frame_at: FrameAt,
+    shot: Span,
     check: Callable[[], None],
     corrections: Corrections,
 ) -> Anchors:
@@ -103,7 +111,8 @@ def track(
     known = _known(before)
     if all(found.corrected is None for found in before):
         known[keyframe] = (edit.region, np.full_like(edit.region, 255))
-    follower = _Follower(tracker, SceneCursor(seen, state.exposure, motion, frame_at), motion, state, corrections)
+    scene = SceneCursor(seen, state.exposure, motion, frame_at, shot, state.restored)
+    follower = _Follower(tracker, scene, motion, state, corrections)
     ends = anchors_among(numbers)
     starts = dict(zip(ends, [start, *ends], strict=False))
     plain, states, last_seen, corrected = [], [], [], None
@@ -135,6 +144,7 @@ def track(
         np.stack([pack(each.offset) for each in registrations]) if registrations else None,
         np.stack([to_bytes(each.confidence) for each in registrations]) if registrations else None,
         corrected,
+        RestoredFrames.of([(number, each.restored) for number, each in zip(last_seen, states, strict=True)]),
     )
 
 
@@ -144,7 +154,7 @@ def _outermost(tracker: Tracker, keyframe: int, before: Sequence[Anchors]) -> tu
         return keyframe, keyframe, tracker.start()
     nearest = before[0]
     assert nearest.states is not None
-    state = tracker.resume(nearest.states, -1, Exposure.unpacked(nearest.exposure[-1]))
+    state = tracker.resume(nearest.states, -1, Exposure.unpacked(nearest.exposure[-1]), nearest.picture(-1))
     return int(nearest.frames[-1]), int(nearest.seen[-1]), state
 
 
@@ -227,7 +237,7 @@ class _Follower:
             first, last = steps[0], frames[-1].step
             assert first and last
             backward, forward = self._motion.over(start, end)
-            whole = replace(last, previous=first.previous, backward=backward, forward=forward)
+            whole = replace(last, before=start, previous=first.previous, backward=backward, forward=forward)
             frames = [_Placed(whole, frames[-1].registration)]
         return _Interval(plain, frames, registrations)
 
@@ -258,6 +268,7 @@ def propagate(
     numbers: Sequence[int],
     motion: Motion,
     frame_at: FrameAt,
+    shot: Span,
     check: Callable[[], None],
     corrections: Corrections,
 ) -> Propagated:
@@ -277,11 +288,11 @@ def propagate(
             if far.plain and wanted == [far.frame]:
                 states[far.frame] = at_far
                 continue
-            scene = SceneCursor(near.seen, state.exposure, motion, frame_at)
+            scene = SceneCursor(near.seen, state.exposure, motion, frame_at, shot, state.restored)
             follower = _Follower(tracker, scene, motion, state, corrections)
             between = _between(tracker, follower, state, near, far, at_far, check, corrections)
             states |= {number: found for number, found in between if number in wanted}
-    return propagated([states[number] for number in numbers])
+    return propagated(numbers, [states[number] for number in numbers])
 
 
 @dataclass(frozen=True)
@@ -304,20 +315,24 @@ class _Anchor:
     def exposure(self) -> Exposure:
         return NO_CHANGE if self.anchors is None else Exposure.unpacked(self.anchors.exposure[self.index])
 
+    @property
+    def picture(self) -> Display | None:
+        return None if self.anchors is None else self.anchors.picture(self.index)
+
     def registration(self, number: int) -> Registration | None:
         return None if self.anchors is None else self.anchors.registration(number)
 
     def state(self, tracker: Tracker) -> State:
         if self.anchors is None or self.anchors.states is None:
             return tracker.start()
-        return tracker.resume(self.anchors.states, self.index, self.exposure)
+        return tracker.resume(self.anchors.states, self.index, self.exposure, self.picture)
 
     def measured_state(self, tracker: Tracker, frame_at: FrameAt) -> State:
         """The state with its confidence."""
         state = self.state(tracker)
         if self.anchors is None:
             return state
-        return tracker.measured(state, frame_at(self.seen).exposed(self.exposure.significant().inverse()))
+        return tracker.measured(state, as_keyframe(frame_at(self.seen), self.exposure, self.picture))
 
 
 def _intervals(keyframe: int, anchors: Sequence[Anchors], step: int) -> Iterator[tuple[_Anchor, _Anchor]]:
@@ -367,24 +382,29 @@ def _between(
 
 
 def track_grade(
-    keyframe: int, before: Anchors | None, numbers: Sequence[int], motion: Motion, frame_at: FrameAt
+    keyframe: int, before: Anchors | None, numbers: Sequence[int], motion: Motion, frame_at: FrameAt, shot: Span
 ) -> Anchors:
     """A grade in the anchors among frames, as in `track`."""
     start = _Anchor(keyframe) if before is None else _Anchor(int(before.frames[-1]), before, -1)
-    scene = SceneCursor(start.seen, start.exposure, motion, frame_at)
-    ends, seen, exposures = anchors_among(numbers), [], []
+    scene = SceneCursor(start.seen, start.exposure, motion, frame_at, shot, start.picture)
+    ends, seen, exposures, pictures = anchors_among(numbers), [], [], []
     for number in numbers:
         scene.advance(number)
         if number in ends:
             seen.append(scene.last_seen)
             exposures.append(scene.exposure.packed())
+            pictures.append((scene.last_seen, scene.picture))
     return Anchors(
-        np.array(ends, np.int64), np.zeros(len(ends), np.uint8), np.array(seen, np.int64), np.stack(exposures)
+        np.array(ends, np.int64),
+        np.zeros(len(ends), np.uint8),
+        np.array(seen, np.int64),
+        np.stack(exposures),
+        restored=RestoredFrames.of(pictures),
     )
 
 
 def propagate_grade(
-    keyframe: int, anchors: Sequence[Anchors], numbers: Sequence[int], motion: Motion, frame_at: FrameAt
+    keyframe: int, anchors: Sequence[Anchors], numbers: Sequence[int], motion: Motion, frame_at: FrameAt, shot: Span
 ) -> Propagated:
     """A grade in the frames `numbers`, as in `propagate`."""
     step = 1 if numbers[0] > keyframe else -1
@@ -392,7 +412,7 @@ def propagate_grade(
     for near, far in _intervals(keyframe, anchors, step):
         between = range(near.frame + step, far.frame + step, step)
         if not set(between).isdisjoint(numbers):
-            scene = SceneCursor(near.seen, near.exposure, motion, frame_at)
+            scene = SceneCursor(near.seen, near.exposure, motion, frame_at, shot, near.picture)
             taken |= {number: scene.advance(number) for number in between}
     steps = [taken[number] for number in numbers]
     shown = np.array([each is not None for each in steps])
@@ -401,4 +421,5 @@ def propagate_grade(
         np.where(shown, Reason.NONE, Reason.NOT_SHOWN).astype(np.uint8),
         np.stack([(NO_CHANGE if each is None else each.exposure).packed() for each in steps]),
         np.array([FrameEvent.HIDDEN if each is None else each.events for each in steps], np.uint8),
+        restored=RestoredFrames.of([(each.number, each.restored) for each in steps if each is not None]),
     )

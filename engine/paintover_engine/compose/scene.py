@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
-from paintover_engine.compose.exposure import NO_CHANGE, PLAIN, Exposure
+from paintover_engine.compose.exposure import NO_CHANGE, PLAIN, Display, Exposure
 from paintover_engine.compose.flow import Field
 from paintover_engine.compose.long_range import Hop, motion_error, smooth_lab
-from paintover_engine.compose.motion import Motion, PairEstimator, PairMotion
+from paintover_engine.compose.motion import Motion, PairEstimator, PairMotion, Span
+from paintover_engine.compose.overexposed import CLIPPED, blown_out, brightens, motion_through, restored
 
 LONGEST_GAP = 12
 """Frames after which a scene that was interrupted is not expected back: the interruption was a cut."""
@@ -21,7 +23,6 @@ LONGEST_GAP = 12
 _MOMENT = 6  # frames within which a light that changed comes back
 _BACK = 0.15  # share of its change within which it is the same again
 _LONGEST_FLASH = 3  # frames; a light that stays on for longer is the scene's new light
-_CLIPPED_LEVEL = 252
 _CLIPPED = 0.1  # more of the frame clipped than in the frame before: too little is left to go on from
 _DIMMEST = 0.2  # likewise, of its gain
 
@@ -47,16 +48,26 @@ class Step:
     """A frame that shows the scene and the last one before it that does, nearer to the keyframe; both at the keyframe's
     exposure.
 
-    backward: flow from this frame to that; forward: from that one to this. exposure: from the keyframe to this frame.
-    events: what happens to it."""
+    before: that one's number. backward: flow from this frame to that; forward: from that one to this. exposure: from
+    the keyframe to this frame. events: what happens to it. restored: (2h, 2w, 3), the picture of `frame` where clipped
+    samples of it were restored from the one before. blown: (h, w), where most of a restored pixel's channels were
+    clipped."""
 
     number: int
+    before: int
     frame: AnalysisFrame
     previous: AnalysisFrame
     backward: Field
     forward: Field
     exposure: Exposure = NO_CHANGE
     events: FrameEvent = FrameEvent(0)
+    restored: Display | None = None
+    blown: NDArray[np.bool_] | None = None
+
+    @property
+    def distance(self) -> int:
+        """How many frames lie between the two, and one."""
+        return abs(self.number - self.before)
 
     def hop(self) -> Hop:
         """The motion to the frame before, with its error."""
@@ -69,16 +80,26 @@ class SceneCursor:
     scene does not come back within `LONGEST_GAP` frames; else it was a disturbance: a flash, a black frame.
 
     last_seen: the frame before the first one that is asked for, or the last before that from which motion goes on.
-    exposure: from the keyframe to that frame."""
+    exposure: from the keyframe to that frame. shot: its first and last frame. picture: `Step.restored` of the last seen
+    frame."""
 
     def __init__(
-        self, last_seen: int, exposure: Exposure, motion: Motion, frame_at: Callable[[int], AnalysisFrame]
+        self,
+        last_seen: int,
+        exposure: Exposure,
+        motion: Motion,
+        frame_at: Callable[[int], AnalysisFrame],
+        shot: Span,
+        picture: Display | None = None,
     ) -> None:
         self.last_seen = last_seen
         self.exposure = exposure
         self._motion = motion
         self._frame_at = frame_at
-        self._seen = frame_at(last_seen).exposed(exposure.significant().inverse())
+        self._shot = shot
+        self.picture = picture
+        self._seen = as_keyframe(frame_at(last_seen), exposure, picture)
+        self._gap: tuple[int, int, PairMotion] | None = None
         self._recent = deque([exposure], maxlen=_MOMENT)
 
     def advance(self, number: int) -> Step | None:
@@ -90,17 +111,26 @@ class SceneCursor:
         if moved.cut:
             return None
         exposure = self._exposure_after(moved.exposure)
-        frame = self._frame_at(number).exposed(exposure.significant().inverse())
+        passed = distance <= _LONGEST_FLASH and self._shows_little(number, moved.exposure)
+        picture, blown = None, None
+        if brightens(exposure):
+            moved = self._through(number, moved, exposure) if passed else moved
+            picture = restored(self._frame_at(number).sharp, exposure, self._seen.sharp, moved.backward)
+            blown = blown_out(self._frame_at(number).display)
+        frame = as_keyframe(self._frame_at(number), exposure, picture)
         events = (
             FrameEvent.REPEATED * moved.repeated
             | FrameEvent.LIGHT * (moved.exposure.strength > PLAIN)
             | FrameEvent.JUMP * moved.jump
             | FrameEvent.ACROSS * (distance > 1)
-            | FrameEvent.PASSED * (distance <= _LONGEST_FLASH and self._shows_little(number, moved.exposure))
+            | FrameEvent.PASSED * passed
         )
-        step = Step(number, frame, self._seen, moved.backward, moved.forward, exposure, FrameEvent(events))
+        step = Step(
+            number, self.last_seen, frame, self._seen, moved.backward, moved.forward, exposure, FrameEvent(events),
+            picture, blown,
+        )  # fmt: skip
         if not events & FrameEvent.PASSED:
-            self.last_seen, self.exposure, self._seen = number, exposure, frame
+            self.last_seen, self.exposure, self.picture, self._seen = number, exposure, picture, frame
             self._recent.append(exposure)
         return step
 
@@ -118,19 +148,47 @@ class SceneCursor:
         """The motion between a frame and the last one from which it goes on."""
         if abs(number - self.last_seen) == 1:
             return self._motion.to_keyframe_side(number)
-        with PairEstimator() as estimator:
-            return estimator.between(self._frame_at(self.last_seen), self._frame_at(number))
+        if self._gap is None or self._gap[:2] != (self.last_seen, number):
+            with PairEstimator() as estimator:
+                found = estimator.between(self._frame_at(self.last_seen), self._frame_at(number))
+            self._gap = self.last_seen, number, found
+        return self._gap[2]
+
+    def _through(self, number: int, moved: PairMotion, exposure: Exposure) -> PairMotion:
+        """The motion to an overexposed frame, by that from the last one to the next that is not."""
+        step = 1 if number > self.last_seen else -1
+        for beyond in range(number + step, self.last_seen + step * (_LONGEST_FLASH + 2), step):
+            if not self._shot[0] <= beyond <= self._shot[1]:
+                break
+            if not self._clips(beyond):
+                whole = self._motion_to(beyond)
+                share = abs(number - self.last_seen) / abs(beyond - self.last_seen)
+                return (
+                    moved
+                    if whole.cut
+                    else motion_through(
+                        moved, self._frame_at(number).display, exposure.of_display(self._seen.display), whole, share
+                    )
+                )
+        return moved
 
     def _shows_little(self, number: int, change: Exposure) -> bool:
         """Whether the light leaves so little of a frame that the next one's motion is better found from before it.
         change: from the last frame to this."""
         if change.strength <= PLAIN:
             return False
-        return float(change.gain.mean()) < _DIMMEST or (
-            _clipped(self._frame_at(number)) - _clipped(self._frame_at(self.last_seen)) > _CLIPPED
-        )
+        return float(change.gain.mean()) < _DIMMEST or self._clips(number)
+
+    def _clips(self, number: int) -> bool:
+        """Whether much of a frame is clipped that is not in the last one."""
+        return _clipped(self._frame_at(number)) - _clipped(self._frame_at(self.last_seen)) > _CLIPPED
+
+
+def as_keyframe(frame: AnalysisFrame, exposure: Exposure, picture: Display | None) -> AnalysisFrame:
+    """A frame at the keyframe's exposure. exposure: from the keyframe to it. picture: `Step.restored` of it."""
+    return frame.exposed(exposure.significant().inverse()) if picture is None else AnalysisFrame(picture)
 
 
 def _clipped(frame: AnalysisFrame) -> float:
     """The share of a frame's samples that are as bright as can be."""
-    return float((frame.display >= _CLIPPED_LEVEL).mean(dtype=np.float64))
+    return float((frame.display >= CLIPPED).mean(dtype=np.float64))

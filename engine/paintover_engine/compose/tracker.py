@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab
+from paintover_engine.compose.analysis_frame import AnalysisFrame, Display, Lab
 from paintover_engine.compose.background import Background
 from paintover_engine.compose.confidence import ConfidenceMeter, Trail
 from paintover_engine.compose.correcting import DrawnMatte
@@ -40,6 +40,8 @@ from paintover_engine.compose.matte_net import (
     motion_plane,
     train,
 )
+from paintover_engine.compose.overexposed import RestoredFrames
+from paintover_engine.compose.reacquire import reacquired
 from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registrar, Registration
 from paintover_engine.compose.scene import FrameEvent, Step
@@ -56,7 +58,6 @@ _BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise, if all parts of the edit are plainly larger
 _REGISTERED = 0.3  # of a registration, above which it shows the edit
-_CLIPPED = 2.0  # levels below the highest from which a sample may be clipped
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
 _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, in pixels, that test its edge
 
@@ -82,7 +83,7 @@ class Propagated:
     what lowers it most. exposure: (frames, 2, 3) float32, `Exposure.packed` from the keyframe to each frame. events:
     (frames,) uint8, each a `FrameEvent`. matte, matte_confidence: (frames, h, w) uint8, `Evidence`. offset:
     (frames, h, w, 2) int16, packed, and offset_confidence: (frames, h, w) uint8: the `Registration`s of a mapped
-    edit."""
+    edit. restored: the frames in which clipped samples were restored; None without any."""
 
     confidence: NDArray[np.float32]
     reason: NDArray[np.uint8]
@@ -92,6 +93,7 @@ class Propagated:
     matte_confidence: NDArray[np.uint8] | None = None
     offset: NDArray[np.int16] | None = None
     offset_confidence: NDArray[np.uint8] | None = None
+    restored: RestoredFrames | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class State:
     """The edit in one frame: its matte, what lies behind it, its confidence 0..1 and what lowers that, how it came
     there, and, of a mapped edit, where the frame's pixels stood on the keyframe. exposure: from the keyframe to the
     frame. events: what happened to the frame. overruled: (h, w) 0..1, where the artist's corrections say that the
-    registration leads to the wrong matte; None without any."""
+    registration leads to the wrong matte; None without any. restored: of the frame's `Step`."""
 
     evidence: Evidence
     background: Background
@@ -132,6 +134,7 @@ class State:
     exposure: Exposure = NO_CHANGE
     events: FrameEvent = FrameEvent(0)
     overruled: Plane | None = None
+    restored: Display | None = None
 
     @property
     def matte(self) -> Plane:
@@ -164,6 +167,10 @@ class Tracker:
         needs no matte, so that it may be computed ahead of `advance`, in another thread."""
         if registration is None or step.events & FrameEvent.REPEATED:
             return registration
+        if step.events & FrameEvent.ACROSS:
+            object_ = warp(self._region, registration.offset) * certain(registration.confidence)
+            found = reacquired(step, object_)
+            step = found.step if found else step
         previous, frame = step.previous.sharp_grey, step.frame.sharp_grey
         return self._registrar.advance(registration, step.backward, step.forward, previous, frame)
 
@@ -177,8 +184,11 @@ class Tracker:
         """The state of `step`'s frame from that of the frame before it. registration: from `register`. hops: motions
         from the frame to others nearer to the keyframe, with their mattes (h, w) 0..1."""
         if step.events & FrameEvent.REPEATED:
-            return replace(state, events=step.events)
-        moved = proposed([(step.hop(), state.evidence), *hops])
+            return replace(state, events=step.events, restored=step.restored)
+        known = [(step.hop(), state.evidence), *hops]
+        if step.events & FrameEvent.ACROSS and (again := reacquired(step, state.matte)):
+            step, known = again.step, [(again.hop, state.evidence)]  # no flow across the gap is to be trusted
+        moved = proposed(known)
         prior, confidence, trail = moved.matte, moved.confidence, state.trail
         background = state.background.moved(step.backward, step.forward, _grown(prior))
         overruled = None if state.overruled is None else warp(state.overruled, step.backward)
@@ -200,7 +210,8 @@ class Tracker:
         trail = self._meter.advance(trail, step.backward, found.matte, prior)
         background = background.updated(step.frame.lab, found.matte)
         moved_on = State(
-            found, background, 1.0, Reason.NONE, trail, registration, step.exposure, step.events, overruled
+            found, background, 1.0, Reason.NONE, trail, registration, step.exposure, step.events, overruled,
+            step.restored,
         )  # fmt: skip
         return moved_on if self._chain else self.measured(moved_on, step.frame)
 
@@ -279,12 +290,15 @@ class Tracker:
         )
 
     def _segmented(self, prior: Evidence, step: Step, background: Background) -> Evidence:
-        if step.events & FrameEvent.PASSED:  # too little is left of the picture to correct motion by
-            return Evidence(prior.matte * (1 - blown_out(step)), prior.confidence)
+        if step.events & FrameEvent.PASSED and step.restored is None:  # too little is left to correct motion by
+            return prior
         rng = np.random.default_rng(abs(step.number)) if self._chain else None
         warped = warp(step.previous.lab, step.backward)
         behind = background.odds(step.frame.lab)
-        return segment(self._net, prior, step.frame, warped, step.backward, behind, rng, self._speck)
+        found = segment(self._net, prior, step.frame, warped, step.backward, behind, rng, self._speck)
+        if step.blown is None:
+            return found
+        return Evidence(np.where(step.blown, prior.matte, found.matte), found.confidence)  # what is white shows nothing
 
     @functools.cached_property
     def _registrar(self) -> Registrar:
@@ -311,8 +325,8 @@ class Tracker:
             else None,
         )
 
-    def resume(self, packed: PackedStates, index: int, exposure: Exposure) -> State:
-        """One of the states that `packed` packed; the network goes on from theirs. exposure: from the keyframe."""
+    def resume(self, packed: PackedStates, index: int, exposure: Exposure, restored: Display | None) -> State:
+        """One of the states that `packed` packed; the network goes on from theirs. exposure, restored: of its frame."""
         self._net = MatteNet(self._edit.net, packed.net)
         registration = None
         if packed.offset is not None and packed.offset_confidence is not None:
@@ -326,10 +340,11 @@ class Tracker:
             registration,
             exposure,
             overruled=None if packed.overruled is None else from_bytes(packed.overruled[index]),
+            restored=restored,
         )
 
 
-def propagated(states: Sequence[State]) -> Propagated:
+def propagated(numbers: Sequence[int], states: Sequence[State]) -> Propagated:
     """The states of successive frames, ascending, as they are stored."""
     offset, offset_confidence = _packed_registrations(states)
     return Propagated(
@@ -341,6 +356,7 @@ def propagated(states: Sequence[State]) -> Propagated:
         matte_confidence=np.stack([to_bytes(state.evidence.confidence) for state in states]),
         offset=offset,
         offset_confidence=offset_confidence,
+        restored=RestoredFrames.of([(number, each.restored) for number, each in zip(numbers, states, strict=True)]),
     )
 
 
@@ -426,13 +442,6 @@ def _speck(region: Plane) -> int:
     count, _, stats, _ = cv2.connectedComponentsWithStats((region > 0.02).astype(np.uint8))
     smallest = min((int(stats[part, cv2.CC_STAT_AREA]) for part in range(1, count)), default=2 * _SPECK)
     return max(1, min(_SPECK, smallest // 2))
-
-
-def blown_out(step: Step) -> Plane:
-    """0/1 (h, w): where a frame is so bright that its colours are lost: most of a pixel's channels are clipped."""
-    highest = (1 - step.exposure.lift) / step.exposure.gain  # as the keyframe is exposed
-    clipped = (step.frame.display >= 255 * highest - _CLIPPED).sum(axis=2) >= 2
-    return np.asarray(clipped, np.float32)
 
 
 def _grown(matte: Plane) -> NDArray[np.uint8]:

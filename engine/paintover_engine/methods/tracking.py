@@ -331,6 +331,7 @@ def track(context: Context, stage: Stage[PropagateParameters, Anchors]) -> Ancho
     before = [context.load(needed) for needed in stage.inputs_of(track)]
     numbers = range(stage.frames[0], stage.frames[1] + 1)[::step]
     moved, frame_at = Motion(flow_chunks(context, stage), step), functools.partial(analysis_frame, context)
+    shot = (context.info.first, context.info.last)
     edit, keyframe = context.load(learned).edit, learned.frames[0]
     if edit is None:
         for correction in _corrections(context, [stage]):
@@ -339,11 +340,11 @@ def track(context: Context, stage: Stage[PropagateParameters, Anchors]) -> Ancho
                 f"The keyframe {keyframe} grades the whole frame, so that frame {correction.frame} has no matte to "
                 "correct; give the keyframe one with --matte, or leave the correction out.",
             )
-        return propagation.track_grade(keyframe, before[0] if before else None, numbers, moved, frame_at)
+        return propagation.track_grade(keyframe, before[0] if before else None, numbers, moved, frame_at, shot)
     far = [(each.frames, each.parameters.hop, context.load(each)) for each in stage.inputs_of(long_flow)]
     hops = LongRangeMotion(far, step, flow_size(context.info.width, context.info.height))
     given = _at_flow_size(context, stage)
-    return propagation.track(edit, keyframe, before, numbers, moved, hops, frame_at, context.check, given)
+    return propagation.track(edit, keyframe, before, numbers, moved, hops, frame_at, shot, context.check, given)
 
 
 @stage(output=Propagated, version=14)
@@ -353,11 +354,12 @@ def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -
     anchors = [context.load(needed) for needed in stage.inputs_of(track)]
     numbers = range(stage.frames[0], stage.frames[1] + 1)
     moved, frame_at = Motion(flow_chunks(context, stage), step), functools.partial(analysis_frame, context)
+    shot = (context.info.first, context.info.last)
     edit, keyframe = context.load(learned).edit, learned.frames[0]
     if edit is None:
-        return propagation.propagate_grade(keyframe, anchors, numbers, moved, frame_at)
+        return propagation.propagate_grade(keyframe, anchors, numbers, moved, frame_at, shot)
     given = _at_flow_size(context, stage)
-    return propagation.propagate(edit, keyframe, anchors, numbers, moved, frame_at, context.check, given)
+    return propagation.propagate(edit, keyframe, anchors, numbers, moved, frame_at, shot, context.check, given)
 
 
 # What the stages of all methods read.

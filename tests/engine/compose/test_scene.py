@@ -8,7 +8,6 @@ from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.exposure import NO_CHANGE
 from paintover_engine.compose.motion import Motion, estimate
 from paintover_engine.compose.scene import FrameEvent, SceneCursor
-from paintover_engine.compose.tracker import blown_out
 
 from tests.engine.compose.test_exposure import exposed
 from tests.engine.compose.test_flow import textured
@@ -23,7 +22,7 @@ def plain(number: int) -> np.ndarray:
 def events(pictures: list[np.ndarray]) -> list[FrameEvent]:
     frames = [AnalysisFrame(np.ascontiguousarray(picture)) for picture in pictures]
     motion = Motion([((0, len(frames) - 2), estimate(0, iter(frames), lambda: None))], 1)
-    scene = SceneCursor(0, NO_CHANGE, motion, frames.__getitem__)
+    scene = SceneCursor(0, NO_CHANGE, motion, frames.__getitem__, (0, len(frames) - 1))
     steps = [scene.advance(number) for number in range(1, len(frames))]
     return [FrameEvent.HIDDEN if step is None else step.events for step in steps]
 
@@ -64,7 +63,7 @@ def test_light_that_comes_back_is_the_same_again() -> None:
     """A strobe leaves no error in the frames between its dark ones."""
     frames = [AnalysisFrame(exposed(plain(n), 0.37 if n % 2 else 1, 3 * (n % 2))) for n in range(8)]
     motion = Motion([((0, 6), estimate(0, iter(frames), lambda: None))], 1)
-    scene = SceneCursor(0, NO_CHANGE, motion, frames.__getitem__)
+    scene = SceneCursor(0, NO_CHANGE, motion, frames.__getitem__, (0, len(frames) - 1))
     exposures = [step.exposure for step in map(scene.advance, range(1, 8)) if step is not None]
     assert all(exposure is NO_CHANGE for exposure in exposures[1::2])
     assert len({exposure.strength for exposure in exposures[::2]}) == 1
@@ -78,17 +77,3 @@ def test_cut_hides_the_scene() -> None:
     other = 255 - textured(9, 420, 200) // 3
     pictures = [plain(0), plain(1), *(other[:, 4 * n : 4 * n + 300] for n in range(3))]
     assert events(pictures) == [NOTHING] + [FrameEvent.HIDDEN] * 3
-
-
-def test_blown_out_pixels_of_a_flash_are_known() -> None:
-    """They hold no colour that paint could be told from; others of the same flash do."""
-    flash = exposed(plain(2), 1.6, 20)
-    frames = [AnalysisFrame(np.ascontiguousarray(picture)) for picture in (plain(1), flash)]
-    scene = SceneCursor(
-        0, NO_CHANGE, Motion([((0, 0), estimate(0, iter(frames), lambda: None))], 1), frames.__getitem__
-    )
-    step = scene.advance(1)
-    assert step is not None
-    blown, clipped = blown_out(step) > 0, (frames[1].display == 255).sum(axis=2) >= 2
-    assert 0.05 < clipped.mean() < 0.9
-    assert (blown == clipped).mean() > 0.95
