@@ -30,6 +30,7 @@ _TILES = (8, 6)
 _SLIGHT = 1.5 / 255  # strength of a change from one frame to the next below which it is none
 _UNEXPLAINED = ((1.5 / 255, 3 / 255, 6 / 255), (0.45, 0.65, 0.75))  # by strength: the share a change may leave
 _AS_GOOD = 1.1  # share of the error that a simpler exposure may leave
+_LIFTED = 2  # channels that a lift must explain better: of one alone it is noise
 _STEP = 0.2  # of a level: likewise, at least
 _ROUNDS = 5
 _FLAT = 1.0  # variance in squared levels that makes a channel without contrast keep its own
@@ -142,25 +143,25 @@ def _left_by(exposure: Exposure, here: NDArray[np.float32], there: NDArray[np.fl
 
 def _fitted(first: NDArray[np.float32], second: NDArray[np.float32], about: Exposure | None) -> Exposure | None:
     """The line through samples (n, 3) of two pictures in 8-bit levels. Of several that are as good the simplest: one
-    gain for all channels, one for each, each with a lift; what a line need not explain would be noise, and chains of
-    lines add that up.
+    gain for all channels, one for each, and a lift where several channels have one; what a line need not explain would
+    be noise, and chains of lines add that up.
 
     about: roughly that line, by which it is told what is clipped."""
-    gains, lifts, samples, errors = np.ones(3, np.float32), np.zeros(3, np.float32), [], []
+    samples = []
     for channel in range(3):
         x, y = first[:, channel], second[:, channel]
         expected = y if about is None else about.gain[channel] * x + 255 * about.lift[channel]
         valid = _unclipped(x) & _unclipped(expected) & (y > 0) & (y < 255)
         if valid.sum() < max(_LEAST_SAMPLES, _LEAST_SHARE * len(x)):
             return None
-        x, y = x[valid], y[valid]
-        gain, lift, error = _line(x, y)
-        alone, left = _ratio(x, y)
-        if left < _AS_GOOD * error:
-            gain, lift, error = alone, 0.0, left
-        gains[channel], lifts[channel] = gain, lift / 255
-        samples.append((x, y))
-        errors.append(error)
+        samples.append((x[valid], y[valid]))
+    lines = [_line(x, y) for x, y in samples]
+    ratios = [(gain, 0.0, error) for gain, error in (_ratio(x, y) for x, y in samples)]
+    worse = [ratio[-1] >= _AS_GOOD * line[-1] for line, ratio in zip(lines, ratios, strict=True)]
+    lifted = sum(worse) >= _LIFTED
+    chosen = [line if lifted and bad else ratio for line, ratio, bad in zip(lines, ratios, worse, strict=True)]
+    gains, lifts, errors = (np.array(each, np.float32) for each in zip(*chosen, strict=True))
+    lifts = lifts / np.float32(255)
     common = np.float32(gains.mean())
     if not lifts.any() and all(
         float(np.median(np.abs(y - common * x))) < _AS_GOOD * error + _STEP

@@ -258,7 +258,7 @@ class TrackingPlanner:
 # The stages' functions.
 
 
-@stage(output=FlowChunk, version=5)
+@stage(output=FlowChunk, version=6)
 def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     """The motion of the pairs (n, n + 1) for the stage's frames n."""
     first, last = stage.frames
@@ -266,7 +266,7 @@ def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     return motion.estimate(first, frames, context.check)
 
 
-@stage(output=HopChunk, version=3)
+@stage(output=HopChunk, version=4)
 def long_flow(context: Context, stage: Stage[HopParameters, HopChunk]) -> HopChunk:
     """The motion of the pairs (n, n + hop) for the anchors n among the stage's frames."""
     frame_at = functools.partial(analysis_frame, context)

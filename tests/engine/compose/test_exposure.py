@@ -37,6 +37,14 @@ def test_dimmed_picture_has_one_gain_and_no_lift() -> None:
     assert len(set(found.gain.tolist())) == 1
 
 
+def test_lift_of_one_channel_alone_is_none() -> None:
+    """A thing of one colour that moves looks like one, and a chain of them would tint the paint."""
+    wide = textured()
+    first, second = wide[:, 4:164].copy(), exposed(wide[:, :160], 0.95)
+    second[..., 1] = exposed(wide[:, :160, 1], 0.92, 4)
+    assert not of_aligned(first, second, shifted(4, first.shape), of_histograms(first, second)).lift.any()
+
+
 def test_tinted_picture_has_a_gain_for_each_channel() -> None:
     wide, gains = textured(), np.array([1.1, 1.0, 0.85])
     first, second = wide[:, 4:164].copy(), exposed(wide[:, :160], gains)
