@@ -57,7 +57,6 @@ _SETTLED = 0.1  # share of the uncertainty of a pixel that the network's agreeme
 _BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise, if all parts of the edit are plainly larger
-_REGISTERED = 0.3  # of a registration, above which it shows the edit
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
 _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, in pixels, that test its edge
 
@@ -66,13 +65,11 @@ _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, 
 class TrackedEdit:
     """What a local edit is tracked by.
 
-    region: (h, w) uint8, where the keyframe is painted. mapped: the map to its surface is propagated too.
-    drawn: the paint has texture or a soft edge of its own, of which the plate shows nothing. firmness:
+    region: (h, w) uint8, where the keyframe is painted. mapped: the map to its surface is propagated too. firmness:
     how well the edge of the region is seen in the plate, 0 to 1. net: the trained matte network."""
 
     region: NDArray[np.uint8]
     mapped: bool
-    drawn: bool
     firmness: float
     net: TrainedNet
 
@@ -205,12 +202,6 @@ class Tracker:
             on_key, weight = warp(self._region, registration.offset), certain(registration.confidence)
             prior += weight * (on_key - prior)
             found = self._segmented(Evidence(prior, confidence), step, background)
-            if not self._edit.drawn and overruled is None:  # a correction teaches the network what no surface shows
-                agreed = agreeing_parts(weight * on_key, found.matte)
-                weight, registration = (
-                    weight * agreed,
-                    replace(registration, confidence=registration.confidence * agreed),
-                )
             corrected = found.matte + (1 - self._edit.firmness) * weight * (on_key - found.matte)
             found = Evidence(without_specks(corrected, self._speck), found.confidence)
         trail = self._meter.advance(trail, step.backward, found.matte, prior)
@@ -253,7 +244,7 @@ class Tracker:
             background=state.background.updated(step.frame.lab, matte.matte),
             trail=replace(trail, offset=motion + warp(trail.offset, motion)),
             registration=self.dragged(registration, drag, step),
-            overruled=np.zeros_like(state.matte) if state.overruled is None else warp(state.overruled, motion),
+            overruled=None if state.overruled is None else warp(state.overruled, motion),
         )
 
     def _learn(self, state: State, drawn: DrawnMatte, step: Step) -> None:
@@ -385,7 +376,7 @@ def learn(key: AnalysisFrame, region: Plane, surface_matters: bool, backward: Fi
     net = train(Shown(key.lab, region, backward))
     edge = firmness(net, key, region, backward)
     mapped = bool(region.any()) and (surface_matters or edge == 0)
-    return TrackedEdit(to_bytes(region), mapped, surface_matters, edge, net)
+    return TrackedEdit(to_bytes(region), mapped, edge, net)
 
 
 def segment(
@@ -430,16 +421,6 @@ def segment(
         core = (cv2.erode((np.minimum(matte, before) > 0.9).astype(np.uint8), disc(4)) > 0) & (odds > 1)
         net.learn(planes, outside, core, rng)
     return Evidence(found, confidence)
-
-
-def agreeing_parts(registered: Plane, found: Plane) -> Plane:
-    """0/1 (h, w): 0 in the parts of a registered edit, (h, w) 0..1, of which the matte by the pixels' looks, `found`,
-    has less than half: the registration has gone over to another surface."""
-    count, parts = cv2.connectedComponents((registered > _REGISTERED).astype(np.uint8))
-    size = np.maximum(1, np.bincount(parts.ravel(), minlength=count))
-    agreed = np.bincount(parts.ravel(), found.ravel(), count) / size >= 0.5
-    agreed[0] = True
-    return np.asarray(agreed[parts], np.float32)
 
 
 def _speck(region: Plane) -> int:

@@ -312,7 +312,7 @@ def region(context: Context, stage: Stage[NoParameters, Region]) -> Region:
     return Region(place, does.grade, surface=does.drawn or does.soft)
 
 
-@stage(output=Learned, version=3)
+@stage(output=Learned, version=2)
 def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     """What the edit is tracked by."""
     (place,), key = stage.inputs_of(region), stage.frames[0]
