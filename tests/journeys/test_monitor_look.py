@@ -398,10 +398,8 @@ def test_dropped_pictures_become_a_shot(engine: Client, browser: WebDriver, tmp_
     browser.get(engine.open_monitor())
     browser.execute_script(DROP, {"notes.txt": ""})
     until(lambda: "'notes.txt' is no video" in browser.find_element(By.ID, "toast").text)
-    refused: list[str] = []  # the browser may log it after the page has shown it
-    until(lambda: refused.extend(line["message"] for line in browser.get_log("browser")) or refused)
-    assert len(refused) == 1
-    assert "status of 400" in refused[0]
+    # Logged after the page has shown it, maybe; and beside what an earlier test's engine left when it ended.
+    until(lambda: any("status of 400" in line["message"] for line in browser.get_log("browser")))
     browser.execute_script(DROP, dict(list(pictures.items())[:1]))
     until(lambda: "One picture is no shot" in browser.find_element(By.ID, "toast").text)
     browser.execute_script(DROP, pictures)
