@@ -162,14 +162,11 @@ class SceneCursor:
                 break
             if not self._clips(beyond):
                 whole = self._motion_to(beyond)
+                if whole.cut:
+                    break
                 share = abs(number - self.last_seen) / abs(beyond - self.last_seen)
-                return (
-                    moved
-                    if whole.cut
-                    else motion_through(
-                        moved, self._frame_at(number).display, exposure.of_display(self._seen.display), whole, share
-                    )
-                )
+                previous = exposure.of_display(self._seen.display)
+                return motion_through(moved, self._frame_at(number).display, previous, whole, share)
         return moved
 
     def _shows_little(self, number: int, change: Exposure) -> bool:

@@ -236,31 +236,33 @@ class Tracker:
         registration = state.registration
         motion = drag.motion(state.matte if registration is None else warp(self._region, registration.offset))
         matte = DrawnMatte(KeyframeKind.ROTO, warp(state.matte, motion))
+        found = matte.evidence(state.evidence)
         trail = self._meter.corrected(state.trail, matte.outside & (state.matte > 0.5))
-        self._learn(state, matte, step)
+        self._learn(state, found, matte.outside, step)
+        if registration is not None:
+            registration = self._registrar.moved(registration, motion, step.frame.sharp_grey)
         return replace(
             state,
-            evidence=matte.evidence(state.evidence),
+            evidence=found,
             background=state.background.updated(step.frame.lab, matte.matte),
             trail=replace(trail, offset=motion + warp(trail.offset, motion)),
-            registration=self.dragged(registration, drag, step),
+            registration=registration,
             overruled=None if state.overruled is None else warp(state.overruled, motion),
         )
 
-    def _learn(self, state: State, drawn: DrawnMatte, step: Step) -> None:
-        """Trains the network on a matte that corrects a state's."""
+    def _learn(self, state: State, found: Evidence, outside: NDArray[np.bool_], step: Step) -> None:
+        """Trains the network on what corrects a state. found: as it is corrected; outside: (h, w), where no edit is."""
         if not self._chain:
             return
-        found = drawn.evidence(state.evidence)
         near = _grown(np.maximum(state.matte, found.matte)) > 0
-        outside, inside = drawn.outside & near, (found.matte > 0.9) & ~drawn.outside
+        outside, inside = outside & near, (found.matte > 0.9) & ~outside
         warped = warp(step.previous.lab, step.backward)
         planes = feature_planes(step.frame.lab, warped, state.matte, motion_plane(step.backward, state.matte))
         self._net.correct(planes, outside, inside, np.random.default_rng(abs(step.number)))
 
     def _drawn(self, state: State, drawn: DrawnMatte, step: Step) -> State:
         found = drawn.evidence(state.evidence)
-        self._learn(state, drawn, step)
+        self._learn(state, found, drawn.outside, step)
         registration, overruled = state.registration, state.overruled
         if registration is not None:
             overruled = drawn.overruled(warp(self._region, registration.offset))

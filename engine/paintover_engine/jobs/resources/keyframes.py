@@ -68,18 +68,7 @@ class Keyframes:
             request = protocol.KeyframeRequest(
                 info=info, frame=frame, path="", matte_path="", kind=KeyframeKind.DRAG, drag=list(points)
             )
-            read = await self._state.media.call(request)
-            drag = StoredKeyframe(
-                id=f"{shot.id}/{frame}-{read.digest[:12]}",
-                shot=shot.id,
-                frame=frame,
-                digest=read.digest,
-                has_matte=False,
-                notes=read.notes,
-                current=True,
-                kind=KeyframeKind.DRAG,
-                drag=list(points),
-            )
+            drag = await self._stored(shot, request, [])
             self._queue.put_keyframe(drag)
         return drag
 
@@ -104,17 +93,24 @@ class Keyframes:
     ) -> StoredKeyframe:
         with self._as_file(picture, _NAMES[kind]) as path, self._as_file(matte, "The matte") as matte_path:
             request = protocol.KeyframeRequest(info=info, frame=frame, path=path, matte_path=matte_path, kind=kind)
-            read = await self._state.media.call(request)
+            return await self._stored(
+                shot, request, [given for given in (picture, matte) if isinstance(given, str) and given]
+            )
+
+    async def _stored(self, shot: Shot, request: protocol.KeyframeRequest, files: list[str]) -> StoredKeyframe:
+        """Has a media worker check and store what is given for a frame. files: the paths that it was given as."""
+        read = await self._state.media.call(request)
         return StoredKeyframe(
-            id=f"{shot.id}/{frame}-{read.digest[:12]}",
+            id=f"{shot.id}/{request.frame}-{read.digest[:12]}",
             shot=shot.id,
-            frame=frame,
+            frame=request.frame,
             digest=read.digest,
             has_matte=read.has_matte,
             notes=read.notes,
             current=True,
-            files=[given for given in (picture, matte) if isinstance(given, str) and given],
-            kind=kind,
+            files=files,
+            kind=request.kind,
+            drag=request.drag,
         )
 
     @contextlib.contextmanager
