@@ -89,13 +89,19 @@ def _smooth(planes: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-def motion_plane(backward: Field, prior: Plane) -> Plane:
+def object_motion(backward: Field, prior: Plane) -> Field:
+    """(h, w, 2): the affine motion nearest to the flow in a matte. backward, prior: as of `motion_plane`."""
+    return affine_motion(backward, prior, robust=True, pitch=3)
+
+
+def motion_plane(backward: Field, prior: Plane, own: Field | None = None) -> Plane:
     """-1..1 (h, w): whether a pixel moves as its surroundings do (-1) or as the object in the matte does (1).
 
-    backward: (h, w, 2), the flow from this frame to the one before; prior: (h, w), the matte warped to this frame. Each
-    side's motion is the affine one nearest to its flow; where both fit equally, as where nothing moves, it is 0."""
+    backward: (h, w, 2), the flow from this frame to the one before; prior: (h, w), the matte warped to this frame.
+    own: `object_motion`, where it is known. Each side's motion is the affine one nearest to its flow; where both fit
+    equally, as where nothing moves, it is 0."""
     around = magnitudes(backward - affine_motion(backward, 1 - prior, robust=True, pitch=6))
-    inside = magnitudes(backward - affine_motion(backward, prior, robust=True, pitch=3))
+    inside = magnitudes(backward - (object_motion(backward, prior) if own is None else own))
     return np.asarray(np.tanh((around - inside) / 2), np.float32)
 
 

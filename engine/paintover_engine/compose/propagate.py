@@ -288,6 +288,7 @@ def propagate(
             if far.plain and wanted == [far.frame]:
                 states[far.frame] = at_far
                 continue
+            state = replace(state, rigidity=at_far.rigidity)
             scene = SceneCursor(near.seen, state.exposure, motion, frame_at, shot, state.restored)
             follower = _Follower(tracker, scene, motion, state, corrections)
             between = _between(tracker, follower, state, near, far, at_far, check, corrections)

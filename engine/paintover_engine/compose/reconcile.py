@@ -18,7 +18,7 @@ from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.flow import Field, warp
 from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte import Plane, disc
-from paintover_engine.compose.matte_net import MatteNet
+from paintover_engine.compose.matte_net import MatteNet, motion_plane
 from paintover_engine.compose.tracker import segment
 
 _AGREEMENT = 0.3  # difference of two mattes up to which their blend stands
@@ -70,7 +70,7 @@ def reconciled(
     if not differing.any():
         return Reconciliation(blend, share)
     prior = Evidence(blend, np.zeros_like(blend))
-    decided = segment(net, prior, frame, warp(previous.lab, backward), backward).matte
+    decided = segment(net, prior, frame, warp(previous.lab, backward), motion_plane(backward, blend)).matte
     found = blend + np.minimum(2 * differing, 1) * (decided - blend)
     found += (1 - (1 - np.float32(_KEPT)) * cv2.blur(known, (3, 3))) * np.maximum(blend - found, 0)
     outline = 1 - np.maximum(_broad(first - second), _broad(second - first))

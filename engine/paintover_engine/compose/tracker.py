@@ -38,12 +38,14 @@ from paintover_engine.compose.matte_net import (
     TrainedNet,
     feature_planes,
     motion_plane,
+    object_motion,
     train,
 )
 from paintover_engine.compose.overexposed import RestoredFrames
 from paintover_engine.compose.reacquire import reacquired
 from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registrar, Registration
+from paintover_engine.compose.rigidity import Rigidity, unlike_object
 from paintover_engine.compose.scene import FrameEvent, Step
 from paintover_engine.media.bounds import bounds_of
 from paintover_engine.media.keyframe_kind import KeyframeKind
@@ -55,6 +57,7 @@ _PRIOR_WEIGHT = 0.1  # of the surroundings' log-odds beside the network's own
 _MOTION_WEIGHT = 2.0  # of the same where motion is right
 _SETTLED = 0.1  # share of the uncertainty of a pixel that the network's agreement removes at a frame
 _BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
+_EXCLUDED = -6.0  # log-odds of what a rigid object's own motion excludes
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise, if all parts of the edit are plainly larger
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
@@ -100,15 +103,16 @@ class PackedStates:
     """States of an edit that others are propagated from, in n frames.
 
     matte, matte_confidence: (n, h, w) uint8. trail: (n, h, w, 2) int16, packed, agreement, corrected: (n,) float32, of
-    a `Trail`. behind: (n, h, w, 3) float16 L*a*b*, and behind_seen: (n, h, w) uint8, of a `Background`. net: the matte
-    network's layers as of the last of them. offset, packed, offset_confidence: of a mapped edit. overruled: (n, h, w)
-    uint8, `State.overruled`."""
+    a `Trail`. rigidity: (n, 2) float32, explained and total of a `Rigidity`. behind: (n, h, w, 3) float16 L*a*b*, and
+    behind_seen: (n, h, w) uint8, of a `Background`. net: the matte network's layers as of the last of them. offset,
+    packed, offset_confidence: of a mapped edit. overruled: (n, h, w) uint8, `State.overruled`."""
 
     matte: NDArray[np.uint8]
     matte_confidence: NDArray[np.uint8]
     trail: NDArray[np.int16]
     agreement: NDArray[np.float32]
     corrected: NDArray[np.float32]
+    rigidity: NDArray[np.float32]
     behind: NDArray[np.float16]
     behind_seen: NDArray[np.uint8]
     net: NetWeights
@@ -122,7 +126,8 @@ class State:
     """The edit in one frame: its matte, what lies behind it, its confidence 0..1 and what lowers that, how it came
     there, and, of a mapped edit, where the frame's pixels stood on the keyframe. exposure: from the keyframe to the
     frame. events: what happened to the frame. overruled: (h, w) 0..1, where the artist's corrections say that the
-    registration leads to the wrong matte; None without any. restored: of the frame's `Step`."""
+    registration leads to the wrong matte; None without any. restored: of the frame's `Step`. rigidity: of its object,
+    as far as the anchors are known."""
 
     evidence: Evidence
     background: Background
@@ -134,6 +139,7 @@ class State:
     events: FrameEvent = FrameEvent(0)
     overruled: Plane | None = None
     restored: Display | None = None
+    rigidity: Rigidity = Rigidity()
 
     @property
     def matte(self) -> Plane:
@@ -197,18 +203,18 @@ class Tracker:
             if prior.sum() < _GONE * self._region.sum() and (place := self._registrar.search(step.frame.sharp_grey)):
                 prior = warp(self._region, place.offset) * certain(place.confidence)
                 trail = Trail(place.offset - step.backward, trail.agreement)
-            found = self._segmented(Evidence(prior, confidence), step, background)
+            found, rigidity = self._segmented(Evidence(prior, confidence), step, background, state)
         else:  # where the map to the keyframe is certain, the keyframe's own matte counts; elsewhere the last frame's
             on_key, weight = warp(self._region, registration.offset), certain(registration.confidence)
             prior += weight * (on_key - prior)
-            found = self._segmented(Evidence(prior, confidence), step, background)
+            found, rigidity = self._segmented(Evidence(prior, confidence), step, background, state)
             corrected = found.matte + (1 - self._edit.firmness) * weight * (on_key - found.matte)
             found = Evidence(without_specks(corrected, self._speck), found.confidence)
         trail = self._meter.advance(trail, step.backward, found.matte, prior)
         background = background.updated(step.frame.lab, found.matte)
         moved_on = State(
             found, background, 1.0, Reason.NONE, trail, registration, step.exposure, step.events, overruled,
-            step.restored,
+            step.restored, rigidity,
         )  # fmt: skip
         return moved_on if self._chain else self.measured(moved_on, step.frame)
 
@@ -288,16 +294,26 @@ class Tracker:
             events=FrameEvent.HIDDEN,
         )
 
-    def _segmented(self, prior: Evidence, step: Step, background: Background) -> Evidence:
+    def _segmented(
+        self, prior: Evidence, step: Step, background: Background, state: State
+    ) -> tuple[Evidence, Rigidity]:
+        """The matte of a frame, and its object's rigidity. background: as moved; state: of the frame before."""
+        rigidity = state.rigidity
         if step.events & FrameEvent.PASSED and step.restored is None:  # too little is left to correct motion by
-            return prior
+            return prior, rigidity
         rng = np.random.default_rng(abs(step.number)) if self._chain else None
         warped = warp(step.previous.lab, step.backward)
         behind = background.odds(step.frame.lab)
-        found = segment(self._net, prior, step.frame, warped, step.backward, behind, rng, self._speck)
-        if step.blown is None:
-            return found
-        return Evidence(np.where(step.blown, prior.matte, found.matte), found.confidence)  # what is white shows nothing
+        own = object_motion(step.backward, prior.matte)
+        motion = motion_plane(step.backward, prior.matte, own)
+        unlike = unlike_object(own, motion, state.matte)
+        if self._chain:
+            rigidity = rigidity.updated(prior, unlike)
+        excluded = rigidity.excluded(unlike, prior.confidence, behind)
+        found = segment(self._net, prior, step.frame, warped, motion, behind, excluded, rng, self._speck)
+        if step.blown is not None:  # what is white shows nothing
+            found = replace(found, matte=np.where(step.blown, prior.matte, found.matte))
+        return found, rigidity
 
     @functools.cached_property
     def _registrar(self) -> Registrar:
@@ -314,6 +330,7 @@ class Tracker:
             trail=np.stack([pack(state.trail.offset) for state in states]),
             agreement=np.array([state.trail.agreement for state in states], np.float32),
             corrected=np.array([state.trail.corrected for state in states], np.float32),
+            rigidity=np.array([(state.rigidity.explained, state.rigidity.total) for state in states], np.float32),
             behind=np.stack([state.background.lab.astype(np.float16) for state in states]),
             behind_seen=np.stack([to_bytes(state.background.seen) for state in states]),
             net=self._net.layers(),
@@ -340,6 +357,7 @@ class Tracker:
             exposure,
             overruled=None if packed.overruled is None else from_bytes(packed.overruled[index]),
             restored=restored,
+            rigidity=Rigidity(*packed.rigidity[index].tolist()),
         )
 
 
@@ -386,8 +404,9 @@ def segment(
     prior: Evidence,
     frame: AnalysisFrame,
     warped: Lab,
-    backward: Field,
+    motion: Plane,
     behind: Plane | None = None,
+    excluded: Plane | None = None,
     rng: np.random.Generator | None = None,
     speck: int = _SPECK,
 ) -> Evidence:
@@ -395,9 +414,9 @@ def segment(
     the picture's edges. What the network decides against what motion says, or where motion says nothing, is uncertain
     until it has decided so for some frames.
 
-    warped: L*a*b* of the frame before, warped onto this one by the flow `backward`. behind: (h, w), `Background.odds`;
-    None: not known. rng: draws the confident pixels on which the network is trained further; None for no training.
-    speck: islands and holes of fewer pixels are noise."""
+    warped: L*a*b* of the frame before, warped onto this one by flow. motion: (h, w), `motion_plane`. behind: (h, w),
+    `Background.odds`, and excluded: (h, w), `Rigidity.excluded`; None: not known. rng: draws the confident pixels on
+    which the network is trained further; None for no training. speck: islands and holes of fewer pixels are noise."""
     found, confidence = np.zeros_like(prior.matte), np.ones_like(prior.matte)
     candidates = _grown(prior.matte)
     x, y, width, height = bounds_of(candidates, 3 * REACH)
@@ -405,10 +424,12 @@ def segment(
         return Evidence(found, confidence)
     part = np.s_[y : y + height, x : x + width]
     before, sure = prior.matte[part], prior.confidence[part]
-    planes = feature_planes(frame.lab[part], warped[part], before, motion_plane(backward, prior.matte)[part])
+    planes = feature_planes(frame.lab[part], warped[part], before, motion[part])
     odds = np.clip(net.odds(planes, candidates[part] > 0), -6, 6)
     if behind is not None:
         odds += behind[part]
+    if excluded is not None:
+        odds += excluded[part] * (np.float32(_EXCLUDED) - odds)
     near = np.clip(cv2.GaussianBlur(before, (0, 0), _BLUR), 0.02, 0.98)
     weight = np.float32(_PRIOR_WEIGHT) + np.float32(_MOTION_WEIGHT) * sure
     inside = 1 / (1 + np.exp(-(odds + weight * np.log(near / (1 - near)))))
@@ -449,7 +470,7 @@ def firmness(net: TrainedNet, key: AnalysisFrame, region: Plane, backward: Field
         shift: Field = np.broadcast_to(np.array(displacement, np.float32), (*region.shape, 2))
         displaced = warp(region, shift)
         prior = Evidence(displaced, np.zeros_like(displaced))
-        corrected = segment(network, prior, key, warp(key.lab, shift), backward).matte
+        corrected = segment(network, prior, key, warp(key.lab, shift), motion_plane(backward, displaced)).matte
         before += float(np.abs(displaced - region).sum())
         after += float(np.abs(corrected - region).sum())
     return float(np.clip(2 * (1 - after / before) - 0.5, 0, 1))
