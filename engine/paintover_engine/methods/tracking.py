@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from paintover_engine.compose import long_range, motion, paint, tracker
+from paintover_engine.compose import heap, long_range, motion, paint, tracker
 from paintover_engine.compose import propagate as propagation
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.compressed_paint import separated
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 # Stages share out frames and steps to threads. OpenCV's and BLAS's own would, on pictures this small, mostly wait.
 cv2.setNumThreads(1)
 threadpool_limits(limits=1, user_api="blas")
+heap.keep_freed_memory()
 
 _SPANS_BEFORE = max(HOPS) // CHUNK
 """Spans of anchors before one that hops from it reach."""
