@@ -147,7 +147,7 @@ class ConfidenceMeter:
         matte = found.matte
         moved = warp(self._region, trail.offset)
         area, reached = max(1.0, float(matte.sum())), max(1.0, float(moved.sum()))
-        near = cv2.dilate((matte > 0.1).astype(np.float32), disc(_EDGE))
+        near = cv2.dilate((matte > 0.1).astype(np.uint8), disc(_EDGE))
         inside, around = _histograms(frame.lab, matte)
         return Measures(
             uncertain=float((near * (1 - found.confidence)).sum()) / area,
@@ -179,9 +179,11 @@ def _histograms(lab: Lab, matte: Plane) -> tuple[Histogram, Histogram]:
 def _histogram(lab: Lab, where: NDArray[np.uint8]) -> Histogram:
     counts = cv2.calcHist([lab], [0, 1, 2], where, [_BINS] * 3, _RANGES).astype(np.float32)
     for axis in range(3):  # (1 2 1)/4 along each axis: a colour near a bin's edge counts in both
-        padded = np.pad(counts, [(1, 1) if each == axis else (0, 0) for each in range(3)])
-        low, high = (np.take(padded, range(start, start + _BINS), axis) for start in (0, 2))
-        counts = (low + 2 * counts + high) / 4
+        smooth = 2 * counts
+        bins, before = np.moveaxis(smooth, axis, 0), np.moveaxis(counts, axis, 0)
+        bins[1:] += before[:-1]
+        bins[:-1] += before[1:]
+        counts = smooth / 4
     return np.asarray(counts / max(1e-6, float(counts.sum())), np.float32)
 
 
