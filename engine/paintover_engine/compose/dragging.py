@@ -14,6 +14,7 @@ from paintover_engine.media.correction import Drag
 
 Points = NDArray[np.float32]  # (n, 2) x, y
 
+_VISIBLE = 0.1  # of a matte: what counts as a part of the edit
 _BESIDE = 8  # pixels from the edit up to which a point takes hold of it
 _GAP = 2  # pixels by which pieces of one part are grown until they touch
 _AROUND = 4.0  # pixels around a part that move as it does
@@ -40,7 +41,7 @@ class DragPoints:
 
         edit: (h, w) 0..1, the edit as propagated. Each of its parts that points lie on, or beside, is moved by these;
         all else stays, and points on none move nothing."""
-        pieces = (edit > 0.1).astype(np.uint8)
+        pieces = (edit > _VISIBLE).astype(np.uint8)
         motion, total = np.zeros((*edit.shape, 2), np.float32), np.ones(edit.shape, np.float32)
         if not pieces.any():
             return motion
@@ -55,6 +56,12 @@ class DragPoints:
             motion += share[..., None] * moved
             total += share
         return np.asarray(motion / np.maximum(1, total - 1)[..., None])
+
+    def is_beside(self, edit: Plane) -> bool:
+        """Whether any point ends on a part of an edit, or beside one. edit: (h, w) 0..1, as dragged: a drag that took
+        hold of no part mostly ends on none, too."""
+        parts = (edit > _VISIBLE).astype(np.int32)
+        return bool(parts.any()) and any(_part_at(parts, point) for point in self.to)
 
 
 def _part_at(parts: NDArray[np.int32], point: Points) -> int:

@@ -19,14 +19,13 @@ from pydantic import BaseModel, ConfigDict
 from paintover_engine.errors import Code, PaintoverError
 from paintover_engine.farm import job_file, render
 from paintover_engine.farm.job_file import FarmJob
-from paintover_engine.jobs import outputs
 from paintover_engine.jobs.entities import JobFrame
 from paintover_engine.jobs.kept import Kept, kept_frames, keys_by_frame
+from paintover_engine.jobs.protocol import KeyframeRequest
 from paintover_engine.jobs.runner import needed_for
-from paintover_engine.media.correction import drag_of, load_correction
+from paintover_engine.jobs.stored_keyframes import store_keyframe
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.inputs import source_files
-from paintover_engine.media.keyframe import load_keyframe
 from paintover_engine.media.keyframe_kind import DragPoint, KeyframeKind, check_corrected_frames
 from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.output import check_output, check_sidecar
@@ -174,20 +173,12 @@ def _describe(request: BundleRequest, bundle: Path, keyframes: Path) -> tuple[Fa
 
 def _stored(given: PaintedFrame, source: Source, info: SourceInfo, folder: Path, notes: list[str]) -> KeyframeRef:
     """Reads a keyframe or a correction and stores it in a folder; adds to the notes."""
-    if given.kind is KeyframeKind.DRAG:
-        drag = drag_of(given.frame, given.drag, (info.width, info.height))
-        outputs.save_correction(folder / f"{drag.digest}.safetensors", drag)
-        return KeyframeRef(given.frame, drag.digest, given.kind)
-    plate = source.read(given.frame)
-    if given.kind is KeyframeKind.PAINT:
-        key = load_keyframe(given.picture, given.frame, plate, info, given.matte or None, source.read)
-        outputs.save_keyframe(folder / f"{key.digest}.safetensors", key)
-        notes += key.notes
-        return KeyframeRef(given.frame, key.digest)
-    correction = load_correction(given.picture, given.frame, given.kind, plate)
-    outputs.save_correction(folder / f"{correction.digest}.safetensors", correction)
-    notes += correction.notes
-    return KeyframeRef(given.frame, correction.digest, given.kind)
+    request = KeyframeRequest(
+        info=info, frame=given.frame, path=given.picture, matte_path=given.matte, kind=given.kind, drag=given.drag
+    )
+    reply = store_keyframe(request, source, folder)
+    notes += reply.notes
+    return KeyframeRef(given.frame, reply.digest, given.kind)
 
 
 def kept_of(request: BundleRequest, info: SourceInfo) -> list[Kept]:

@@ -30,15 +30,13 @@ from paintover_engine.jobs.environment import environment_error
 from paintover_engine.jobs.folders import DataFolder
 from paintover_engine.jobs.runner import Runner
 from paintover_engine.jobs.store import Store
+from paintover_engine.jobs.stored_keyframes import store_keyframe
 from paintover_engine.jobs.views import Sources, save_matte, save_picture
 from paintover_engine.media.copies import files_to_copy, find_copy, path_in_copy
-from paintover_engine.media.correction import drag_of, load_correction
 from paintover_engine.media.export import ResultFrame as ResultPicture
 from paintover_engine.media.export import export_frame, export_results
 from paintover_engine.media.info import SourceInfo
 from paintover_engine.media.inputs import refuse_inputs
-from paintover_engine.media.keyframe import load_keyframe
-from paintover_engine.media.keyframe_kind import KeyframeKind
 from paintover_engine.media.mattes import check_mattes
 from paintover_engine.media.output import check_output, check_sidecar
 from paintover_engine.media.source import check_unchanged, content_digest, open_source, probe
@@ -142,25 +140,11 @@ class Worker:
         )
 
     def _keyframe(self, request: protocol.KeyframeRequest) -> protocol.KeyframeReply:
-        if request.kind is KeyframeKind.DRAG:
-            drag = drag_of(request.frame, request.drag, (request.info.width, request.info.height))
-            outputs.save_correction(self._folder.keyframes / f"{drag.digest}.safetensors", drag)
-            return protocol.KeyframeReply(digest=drag.digest, notes=[], has_matte=False)
         source = open_source(request.info)  # a new one: opening it tells whether the source changed since the probe
         try:
-            plate = source.read(request.frame)
-            if request.kind is not KeyframeKind.PAINT:
-                correction = load_correction(request.path, request.frame, request.kind, plate)
-                outputs.save_correction(self._folder.keyframes / f"{correction.digest}.safetensors", correction)
-                return protocol.KeyframeReply(digest=correction.digest, notes=list(correction.notes), has_matte=False)
-            matte = request.matte_path or None
-            keyframe = load_keyframe(request.path, request.frame, plate, request.info, matte, source.read)
+            return store_keyframe(request, source, self._folder.keyframes)
         finally:
             source.close()
-        outputs.save_keyframe(self._folder.keyframes / f"{keyframe.digest}.safetensors", keyframe)
-        return protocol.KeyframeReply(
-            digest=keyframe.digest, notes=list(keyframe.notes), has_matte=keyframe.matte is not None
-        )
 
     def _export_frame(self, request: protocol.ExportFrameRequest) -> protocol.Notes:
         refuse_inputs([Path(request.path)], request.info)

@@ -13,18 +13,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paintover_engine.compose.blend import blended
+from paintover_engine.compose.dragging import DragPoints
+from paintover_engine.compose.flow import flow_size
 from paintover_engine.compose.layer import PaintOptions, PlateRegion
 from paintover_engine.compose.matte import feathered
 from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.compose.tracker import from_bytes
 from paintover_engine.media.bounds import union
+from paintover_engine.media.correction import Drag
 from paintover_engine.methods import disturbances
 from paintover_engine.methods.between import PairPlanner, calibrate, load_calibrations, reconcile
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.planning import Span, StageList, intervals, length
 from paintover_engine.methods.publishing import publish
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, keyframes_of, stage
-from paintover_engine.methods.tracking import KeyframeStages, TrackingPlanner, load_layer, matte
+from paintover_engine.methods.tracking import (
+    KeyframeStages,
+    TrackingPlanner,
+    corrections,
+    load_layer,
+    matte,
+    propagate,
+)
 
 if TYPE_CHECKING:
     from paintover_engine.media.info import SourceInfo
@@ -86,8 +96,26 @@ def _result(span: Span, inputs: tuple[Stage, ...], parameters: DraftResultParame
 
 
 def notes(context: Context, stages: Sequence[Stage]) -> list[str]:
-    """Sentences for a finished job: what happened to the plate's frames while the edit was tracked through them."""
-    return disturbances.sentences(context, stages)
+    """Sentences for a finished job: what happened to the plate's frames while the edit was tracked through them, and
+    which drags moved nothing."""
+    return [*disturbances.sentences(context, stages), *_idle_drags(context, stages)]
+
+
+def _idle_drags(context: Context, stages: Sequence[Stage]) -> Iterator[str]:
+    plate = (context.info.width, context.info.height)
+    size = flow_size(*plate)
+    drags: dict[int, Drag] = {}
+    held: set[int] = set()
+    for propagated in (each for each in stages if each.function is propagate):
+        for drag in corrections(context, [propagated]):
+            if isinstance(drag, Drag):
+                drags[drag.frame] = drag
+                edit = from_bytes(context.load(propagated).matte[drag.frame - propagated.frames[0]])
+                if DragPoints.of(drag, plate, size).is_beside(edit):
+                    held.add(drag.frame)
+    for frame in sorted(drags.keys() - held):
+        x, y = drags[frame].points[0, :2]
+        yield f"The drag of frame {frame} from {x:g},{y:g} is on no paint and moves none; begin it on the edit."
 
 
 @stage(publishes=True)

@@ -335,7 +335,7 @@ def track(context: Context, stage: Stage[PropagateParameters, Anchors]) -> Ancho
     shot = (context.info.first, context.info.last)
     edit, keyframe = context.load(learned).edit, learned.frames[0]
     if edit is None:
-        for correction in _corrections(context, [stage]):
+        for correction in corrections(context, [stage]):
             raise PaintoverError(
                 Code.FAILED_PRECONDITION,
                 f"The keyframe {keyframe} grades the whole frame, so that frame {correction.frame} has no matte to "
@@ -386,11 +386,11 @@ def load_layer(context: Context, stages: Sequence[Stage], options: PaintOptions 
         [(each.frames, context.load(each)) for each in propagated],
         load_paint(context, painted) if tracked and tracked.mapped else None,
         options,
-        [each for each in _corrections(context, propagated) if isinstance(each, Correction)],
+        [each for each in corrections(context, propagated) if isinstance(each, Correction)],
     )
 
 
-def _corrections(context: Context, propagated: Sequence[Stage]) -> list[Correction | Drag]:
+def corrections(context: Context, propagated: Sequence[Stage]) -> list[Correction | Drag]:
     """Those of the frames of some `propagate` stages."""
     return [context.correction(root) for each in propagated for root in each.roots[1:]]
 
@@ -401,7 +401,7 @@ def _at_flow_size(context: Context, stage: Stage) -> dict[int, DrawnMatte | Drag
     size = flow_size(*plate)
     return {
         each.frame: DragPoints.of(each, plate, size) if isinstance(each, Drag) else DrawnMatte.of(each, size)
-        for each in _corrections(context, [stage])
+        for each in corrections(context, [stage])
     }
 
 

@@ -129,7 +129,9 @@ def test_holdout_holds_on_paint_that_sticks_to_a_surface() -> None:
 def test_dragged_disc_moves_alone_and_is_found_again() -> None:
     shot = discs()
     x, y = centre(CORRECTED, 1)
-    frames = shot.run(drag((x, y, x + 6, y - 4)))
+    dragged = drag((x, y, x + 6, y - 4))
+    frames = shot.run(dragged)
+    assert draft.notes(shot, shot.plan([dragged])) == []
     at, other = middle(frames[CORRECTED], 1), middle(frames[CORRECTED], 0)
     assert np.hypot(at[0] - x - 6, at[1] - y + 4) < 0.5
     assert np.hypot(other[0] - centre(CORRECTED, 0)[0], other[1] - y) < 0.5
@@ -151,9 +153,13 @@ def test_dragged_paint_stays_where_it_was_dragged() -> None:
         assert covered(frames[number], np.float32(cv2.dilate(turned, np.ones((17, 17))) == 0)) < 0.01
 
 
-def test_drag_beside_the_paint_moves_nothing() -> None:
+def test_drag_beside_the_paint_moves_nothing_and_is_named() -> None:
     shot = discs()
-    frames, before = shot.run(drag((4, 4, 20, 20))), shot.run()
+    beside = drag((4, 4, 20, 20))
+    frames = shot.run(beside)
+    said = draft.notes(shot, shot.plan([beside]))
+    assert said == ["The drag of frame 10 from 4,4 is on no paint and moves none; begin it on the edit."]
+    before = shot.run()
     assert np.abs(middle(frames[CORRECTED], 0) - middle(before[CORRECTED], 0)).max() < 0.5
 
 
