@@ -18,6 +18,7 @@ each sequence left out in turn, and rounded. `benchmarks/confidence.py` shows ho
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -119,8 +120,16 @@ class ConfidenceMeter:
     def __init__(self, key: AnalysisFrame, region: Plane) -> None:
         self._region = region
         self._area = max(1.0, float(region.sum()))
-        self._inside, self._around = _histograms(key.lab, region)
-        self._detail = max(1e-3, _detail(key, region))
+        self._key = key
+
+    @functools.cached_property
+    def _looks(self) -> tuple[Histogram, Histogram]:
+        """Of the colours in the region and of those around it."""
+        return _histograms(self._key.lab, self._region)
+
+    @functools.cached_property
+    def _detail(self) -> float:
+        return max(1e-3, _detail(self._key, self._region))
 
     def start(self) -> Trail:
         """The trail of the keyframe itself."""
@@ -155,8 +164,8 @@ class ConfidenceMeter:
             agreement=trail.agreement,
             corrected=trail.corrected,
             covered=float(np.minimum(moved, matte).sum()) / reached,
-            alike=_likeness(inside, self._inside),
-            surrounded=_likeness(around, self._around),
+            alike=_likeness(inside, self._looks[0]),
+            surrounded=_likeness(around, self._looks[1]),
             seen=float(matte.sum()) / self._area,
             grown=area / reached,
             registered=None if surface is None else float((surface * matte).sum()) / area,
