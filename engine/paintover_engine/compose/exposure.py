@@ -6,6 +6,7 @@ Flow, colours and cuts are then judged on pictures of one exposure.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -48,8 +49,9 @@ class Exposure:
 
     @staticmethod
     def unpacked(packed: NDArray[np.float32]) -> Exposure:
-        """The one that `packed` packed."""
-        return Exposure(packed[0], packed[1])
+        """The one that `packed` packed; `NO_CHANGE` where that changes nothing."""
+        changes = (packed[0] != 1).any() or packed[1].any()
+        return Exposure(packed[0], packed[1]) if changes else NO_CHANGE
 
     def packed(self) -> NDArray[np.float32]:
         """(2, 3): gain and lift."""
@@ -76,7 +78,7 @@ class Exposure:
         """The strength of what makes this exposure another."""
         return self.inverse().then(other).strength
 
-    @property
+    @functools.cached_property
     def strength(self) -> float:
         """How much it changes dark, middle and bright colours, as the largest mean over a channel; 1 = white."""
         levels = _LEVELS[:, None] / 255
