@@ -100,14 +100,6 @@ def test_only_anchors_wait_for_one_another(chunks: int, later: bool) -> None:
     assert {"flow", "long_flow", "learn", "propagate", "result"} <= chains.keys()
 
 
-@pytest.mark.parametrize(("key", "beside"), [(0, [(0, 3)]), (6, [(4, 7)]), (8, [(4, 7), (8, 11)])])
-def test_learning_waits_for_the_flow_beside_alone(wide: Frame, key: int, beside: list[tuple[int, int]]) -> None:
-    stages = draft.plan(Shot(slide(wide), {}).info, [KeyframeRef(key, "a")], DraftParameters())
-    learned = next(stage for stage in stages if stage.name == "learn")
-    last = COUNT - 2  # the first frame of the last pair
-    assert [each.frames for each in learned.inputs if each.name == "flow"] == [(a, min(b, last)) for a, b in beside]
-
-
 def test_flow_keys_do_not_depend_on_keyframes(wide: Frame) -> None:
     shot = Shot(slide(wide), {})
     prepared = {stage.key for stage in draft.plan(shot.info, [], DraftParameters())}
