@@ -29,7 +29,7 @@ _WIDENED = 0.85  # share of such a difference that is added: either side's edge 
 _STEEPNESS = 3.0  # exponent of the certainty that something is unpainted
 _LEAST = 3e-3  # of it, where nothing is certain
 _WHOLE = 4  # radius in pixels of a part that one keyframe alone paints
-_ENOUGH = 30  # pixels that both paint: their certainty is the usual one
+_ENOUGH = 30  # pixels that both paint
 _DOUBT = 1.5  # exponent of the certainty of such a part, relative to that of what both paint
 
 
@@ -104,16 +104,25 @@ def _counted(sides: Sequence[Side]) -> tuple[Plane, Plane]:
     """(h, w) 0..1, of either side: how much of its weight counts in each pixel, by what it shows there."""
     first, second = (side.evidence.matte for side in sides)
     both, whole = np.minimum(first, second), np.maximum(_broad(first - second, _WHOLE), _broad(second - first, _WHOLE))
-    shown = []
-    for matte, certain in ((side.evidence.matte, side.evidence.confidence) for side in sides):
-        paint = both if both.sum() > _ENOUGH else matte
-        usual = float((certain * paint).sum()) / max(1.0, float(paint.sum()))
-        relative = np.clip(certain / np.float32(max(usual, _LEAST)), _LEAST, 1)
-        shown.append(relative ** (np.float32(_DOUBT) * whole))
+    left, right = (_shown(side.evidence.confidence, both, whole) for side in sides)
     return (
-        np.where(second > first, sides[0].absence(), shown[0]),
-        np.where(second > first, shown[1], sides[1].absence()),
+        np.where(second > first, sides[0].absence(), left),
+        np.where(second > first, right, sides[1].absence()),
     )
+
+
+def _shown(confidence: Plane, both: Plane, whole: Plane) -> Plane:
+    """(h, w) 0..1: how far a side's paint counts as such. Its confidence in what both sides paint is the measure of
+    that in what it alone paints; without the former all of its paint counts.
+
+    confidence, both: (h, w) 0..1, of the side, and the matte that both have. whole: (h, w) 0..1, the parts that one
+    alone paints."""
+    area = float(both.sum())
+    if area < _ENOUGH:
+        return np.ones_like(both)
+    usual = max(float((confidence * both).sum()) / area, _LEAST)
+    relative = np.clip(confidence / np.float32(usual), _LEAST, 1)
+    return np.asarray(relative ** (np.float32(_DOUBT) * whole), np.float32)
 
 
 def _share(weights: Sequence[float], counted: tuple[Plane, Plane]) -> Plane:
