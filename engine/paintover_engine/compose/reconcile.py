@@ -30,7 +30,6 @@ _STEEPNESS = 3.0  # exponent of the certainty that something is unpainted
 _LEAST = 3e-3  # of it, where nothing is certain
 _WHOLE = 4  # radius in pixels of a part that one keyframe alone paints
 _ENOUGH = 30  # pixels that both paint
-_DOUBT = 1.5  # exponent of the certainty of such a part, relative to that of what both paint
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def reconciled(
 
     sides: from either keyframe. previous: the frame before this one; backward: flow from this frame to that."""
     first, second = (side.evidence.matte for side in sides)
-    known, counted = _known(sides), _counted(sides)
+    known, counted = _known(sides), _counted(sides, *_presence(sides))
     blend = first + _share([side.weight for side in sides], counted) * (second - first)
     share = _share([side.colour_weight for side in sides], counted)
     differing = cv2.blur(np.clip(2 * cv2.absdiff(first, second) - np.float32(_AGREEMENT), 0, 1), (5, 5))
@@ -83,8 +82,10 @@ def reconciled(
 
 
 def shares(sides: Sequence[Side]) -> Plane:
-    """(h, w) 0..1: the share of the second side's colours in each pixel of a frame."""
-    return _share([side.colour_weight for side in sides], _counted(sides))
+    """(h, w) 0..1: the share of the second side's colours in each pixel of a frame, of edits that are registered to
+    their surface: that, not how certain its matte is, says where their paint belongs."""
+    everywhere = np.ones_like(sides[0].evidence.matte)
+    return _share([side.colour_weight for side in sides], _counted(sides, everywhere, everywhere))
 
 
 def surer(sides: Sequence[Side]) -> Reconciliation:
@@ -100,15 +101,19 @@ def _known(sides: Sequence[Side]) -> Plane:
     return np.where(second.evidence.matte > first.evidence.matte, first.absence(), second.absence())
 
 
-def _counted(sides: Sequence[Side]) -> tuple[Plane, Plane]:
-    """(h, w) 0..1, of either side: how much of its weight counts in each pixel, by what it shows there."""
+def _counted(sides: Sequence[Side], *shown: Plane) -> tuple[Plane, Plane]:
+    """(h, w) 0..1, of either side: how much of its weight counts in each pixel. shown: the same, of either, where it is
+    the one that paints more."""
+    more = sides[1].evidence.matte > sides[0].evidence.matte
+    return np.where(more, sides[0].absence(), shown[0]), np.where(more, shown[1], sides[1].absence())
+
+
+def _presence(sides: Sequence[Side]) -> tuple[Plane, Plane]:
+    """(h, w) 0..1, of either side: how far its paint counts as such."""
     first, second = (side.evidence.matte for side in sides)
     both, whole = np.minimum(first, second), np.maximum(_broad(first - second, _WHOLE), _broad(second - first, _WHOLE))
     left, right = (_shown(side.evidence.confidence, both, whole) for side in sides)
-    return (
-        np.where(second > first, sides[0].absence(), left),
-        np.where(second > first, right, sides[1].absence()),
-    )
+    return left, right
 
 
 def _shown(confidence: Plane, both: Plane, whole: Plane) -> Plane:
@@ -122,7 +127,7 @@ def _shown(confidence: Plane, both: Plane, whole: Plane) -> Plane:
         return np.ones_like(both)
     usual = max(float((confidence * both).sum()) / area, _LEAST)
     relative = np.clip(confidence / np.float32(usual), _LEAST, 1)
-    return np.asarray(relative ** (np.float32(_DOUBT) * whole), np.float32)
+    return np.asarray(relative**whole, np.float32)
 
 
 def _share(weights: Sequence[float], counted: tuple[Plane, Plane]) -> Plane:

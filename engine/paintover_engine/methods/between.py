@@ -162,7 +162,7 @@ def _side(context: Context, propagated: Stage[Any, Propagated], number: int) -> 
     return Evidence(matte, certain), float(found.confidence[index])
 
 
-@stage(output=Reconciled, version=4)
+@stage(output=Reconciled, version=5)
 def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Reconciled:
     """The mattes of the stage's frames and whose colours they have; of edits that are registered to their surface the
     latter alone."""
