@@ -7,6 +7,7 @@ keyframe shows the true edit on its own frame, so that what was propagated there
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ _LEAST = 0.02  # share of an edit that is right, where little is
 _STEEPNESS = 3.0  # exponent of the odds
 _ROUNDING = 0.05  # share that is wrong beside a keyframe, too
 _EXPECTED = 0.5  # error where another keyframe is reached, on the mean
+_MISSED = 0.1  # overlap below which an edit has partly missed the true one
 _UNSURE = 0.5  # confidence from which on an error is measured
 
 
@@ -34,6 +36,16 @@ class Calibration:
         """matte, truth: (h, w) 0..1, as propagated and as it should be."""
         union = float(np.maximum(matte, truth).sum())
         return Calibration(float(np.minimum(matte, truth).sum()) / union if union else 1.0, confidence)
+
+    @staticmethod
+    def along(frames: Sequence[Calibration]) -> Calibration:
+        """frames: those next to the other keyframe, the nearest first. An edit that misses what is painted there has
+        been lost on the way: what its confidence falls to at last (it leaves the picture, say) tells nothing of where,
+        so that its error counts for the surest of the frames."""
+        nearest, surest = frames[0], max(each.confidence for each in frames)
+        missed = max(0.0, 1 - nearest.overlap / _MISSED)
+        confidence = nearest.confidence * (surest / max(nearest.confidence, 1e-9)) ** missed
+        return Calibration(nearest.overlap, confidence)
 
     def weight(self, confidence: float) -> float:
         """How much the edit counts in a frame where its confidence is given; 0 where that shows another scene.

@@ -1,9 +1,10 @@
 """The matte of frames between two keyframes, where what was propagated from either differs.
 
 A keyframe that shows a part of the edited object says nothing of the rest: where its edit is absent, but nothing
-certain shows that what is seen there was unpainted, the other's matte counts. Of what both are certain of, a blend
-would be half transparent. So a network that was trained on both keyframes decides: it knows the edit as either shows
-it, and is given the blend as the matte that motion compensation gives.
+certain shows that what is seen there was unpainted, the other's matte counts; but a whole part that one alone paints
+counts less where it is less certain than what both paint: an edit that spills is sure of the object and not of the
+spill. Of what both are certain of, a blend would be half transparent. So a network that was trained on both keyframes
+decides: it knows the edit as either shows it, and is given the blend as the matte that motion compensation gives.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from paintover_engine.compose.tracker import segment
 _AGREEMENT = 0.3  # difference of two mattes up to which their blend stands
 _KEPT = 0.5  # share of what the network takes away from the blend that stays: a hole is seen more than a spill
 _THIN = 2  # radius in pixels of what fits into no difference along an outline
-_WIDENED = 0.7  # share of such a difference that is added: either side's edge is eaten into where it moved fast
+_WIDENED = 0.85  # share of such a difference that is added: either side's edge is eaten into where it moved fast
 _STEEPNESS = 3.0  # exponent of the certainty that something is unpainted
-_LEAST = 1e-5  # of it, where nothing is certain
+_LEAST = 3e-3  # of it, where nothing is certain
+_WHOLE = 4  # radius in pixels of a part that one keyframe alone paints
+_ENOUGH = 30  # pixels that both paint
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ class Side:
     distance: int
 
     @property
-    def colour_weight(self) -> np.float32:
+    def colour_weight(self) -> float:
         """That of its colours, which dissolve on the way from one keyframe to the other."""
-        return np.float32(self.weight / self.distance)
+        return self.weight / self.distance
 
     def absence(self) -> Plane:
         """(h, w) 0..1: how far what is unpainted counts as such, of the side's weight."""
@@ -63,9 +66,9 @@ def reconciled(
 
     sides: from either keyframe. previous: the frame before this one; backward: flow from this frame to that."""
     first, second = (side.evidence.matte for side in sides)
-    known = _known(sides)
-    blend = first + _share(sides, [np.float32(side.weight) for side in sides], known) * (second - first)
-    share = shares(sides)
+    known, counted = _known(sides), _counted(sides, *_presence(sides))
+    blend = first + _share([side.weight for side in sides], counted) * (second - first)
+    share = _share([side.colour_weight for side in sides], counted)
     differing = cv2.blur(np.clip(2 * cv2.absdiff(first, second) - np.float32(_AGREEMENT), 0, 1), (5, 5))
     if not differing.any():
         return Reconciliation(blend, share)
@@ -73,14 +76,16 @@ def reconciled(
     decided = segment(net, prior, frame, warp(previous.lab, backward), backward).matte
     found = blend + np.minimum(2 * differing, 1) * (decided - blend)
     found += (1 - (1 - np.float32(_KEPT)) * cv2.blur(known, (3, 3))) * np.maximum(blend - found, 0)
-    outline = 1 - np.maximum(_broad(first - second), _broad(second - first))
+    outline = 1 - np.maximum(_broad(first - second, _THIN), _broad(second - first, _THIN))
     missing = np.maximum(np.maximum(first, second) - found, 0)
     return Reconciliation(np.asarray(found + np.float32(_WIDENED) * outline * missing, np.float32), share)
 
 
 def shares(sides: Sequence[Side]) -> Plane:
-    """(h, w) 0..1: the share of the second side's colours in each pixel of a frame."""
-    return _share(sides, [side.colour_weight for side in sides], _known(sides))
+    """(h, w) 0..1: the share of the second side's colours in each pixel of a frame, of edits that are registered to
+    their surface: that, not how certain its matte is, says where their paint belongs."""
+    everywhere = np.ones_like(sides[0].evidence.matte)
+    return _share([side.colour_weight for side in sides], _counted(sides, everywhere, everywhere))
 
 
 def surer(sides: Sequence[Side]) -> Reconciliation:
@@ -96,15 +101,43 @@ def _known(sides: Sequence[Side]) -> Plane:
     return np.where(second.evidence.matte > first.evidence.matte, first.absence(), second.absence())
 
 
-def _share(sides: Sequence[Side], weights: Sequence[np.float32], known: Plane) -> Plane:
-    """(h, w) 0..1: the share of the second of two sides with some weights; `known` of it where it paints less."""
+def _counted(sides: Sequence[Side], *shown: Plane) -> tuple[Plane, Plane]:
+    """(h, w) 0..1, of either side: how much of its weight counts in each pixel. shown: the same, of either, where it is
+    the one that paints more."""
     more = sides[1].evidence.matte > sides[0].evidence.matte
-    left, right = weights[0] * np.where(more, known, np.float32(1)), weights[1] * np.where(more, np.float32(1), known)
+    return np.where(more, sides[0].absence(), shown[0]), np.where(more, shown[1], sides[1].absence())
+
+
+def _presence(sides: Sequence[Side]) -> tuple[Plane, Plane]:
+    """(h, w) 0..1, of either side: how far its paint counts as such."""
+    first, second = (side.evidence.matte for side in sides)
+    both, whole = np.minimum(first, second), np.maximum(_broad(first - second, _WHOLE), _broad(second - first, _WHOLE))
+    left, right = (_shown(side.evidence.confidence, both, whole) for side in sides)
+    return left, right
+
+
+def _shown(confidence: Plane, both: Plane, whole: Plane) -> Plane:
+    """(h, w) 0..1: how far a side's paint counts as such. Its confidence in what both sides paint is the measure of
+    that in what it alone paints; without the former all of its paint counts.
+
+    confidence, both: (h, w) 0..1, of the side, and the matte that both have. whole: (h, w) 0..1, the parts that one
+    alone paints."""
+    area = float(both.sum())
+    if area < _ENOUGH:
+        return np.ones_like(both)
+    usual = max(float((confidence * both).sum()) / area, _LEAST)
+    relative = np.clip(confidence / np.float32(usual), _LEAST, 1)
+    return np.asarray(relative**whole, np.float32)
+
+
+def _share(weights: Sequence[float], counted: tuple[Plane, Plane]) -> Plane:
+    """(h, w) 0..1: the share of the second of two sides with some weights. counted: `_counted`."""
+    left, right = (np.float32(weight) * part for weight, part in zip(weights, counted, strict=True))
     return np.asarray(cv2.blur(np.asarray(right / (left + right), np.float32), (3, 3)))
 
 
-def _broad(excess: Plane) -> Plane:
-    """(h, w) 0..1: where one matte covers more than another in a whole part, not along its outline alone. excess:
-    (h, w) -1..1, how much more."""
-    opened = cv2.morphologyEx((excess > 0.4).astype(np.float32), cv2.MORPH_OPEN, disc(_THIN))
-    return np.asarray(cv2.blur(cv2.dilate(opened, disc(_THIN)), (3, 3)), np.float32)
+def _broad(excess: Plane, radius: int) -> Plane:
+    """(h, w) 0..1: where one matte covers more than another in a whole part, into which a disc of a radius in pixels
+    fits, not along its outline alone. excess: (h, w) -1..1, how much more."""
+    opened = cv2.morphologyEx((excess > 0.4).astype(np.float32), cv2.MORPH_OPEN, disc(radius))
+    return np.asarray(cv2.blur(cv2.dilate(opened, disc(radius)), (3, 3)), np.float32)

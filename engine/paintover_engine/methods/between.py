@@ -34,6 +34,8 @@ from paintover_engine.methods.tracking import (
     propagate,
 )
 
+_BESIDE = 4  # frames beside a keyframe in which another's edit is compared with it
+
 
 @dataclass(frozen=True)
 class LearnedPair:
@@ -72,10 +74,10 @@ class PairPlanner:
         flows: list[Stage] = list(dict.fromkeys((*first.flow_beside(), *second.flow_beside())))
         shown = (first.learn, second.learn, *flows)
         self._learned = Stage(learn_pair, none, shown, self._root, frames, needs_keyframe=True, cost=6.0)
-        start, end = first.frame + 1, second.frame - 1
-        forward, backward = self._propagated((start, end))
-        ends = (_holding(forward, end), _holding(backward, end), _holding(forward, start), _holding(backward, start))
-        self._calibrated = Stage(calibrate, none, ends, self._root, frames, needs_keyframe=True, cost=0.1)
+        between, numbers = (first.frame + 1, second.frame - 1), [each for side in _beside(frames) for each in side]
+        holding = (_holding(stages, number) for stages in self._propagated(between) for number in numbers)
+        beside = tuple(dict.fromkeys(holding))
+        self._calibrated = Stage(calibrate, none, beside, self._root, frames, needs_keyframe=True, cost=0.1)
 
     def on(self, span: Span) -> Iterator[tuple[Span, tuple[Stage, ...]]]:
         """The parts of a span of frames, between the keyframes or beyond one of them, the nearest to that first; and of
@@ -99,7 +101,7 @@ class PairPlanner:
         return forward, backward
 
 
-def _holding(stages: Sequence[Stage], number: int) -> Stage:
+def _holding(stages: Sequence[Stage[Any, Propagated]], number: int) -> Stage[Any, Propagated]:
     """The one of the stages whose frames hold a number."""
     return next(stage for stage in stages if stage.frames[0] <= number <= stage.frames[1])
 
@@ -118,20 +120,37 @@ def learn_pair(context: Context, stage: Stage[NoParameters, LearnedPair]) -> Lea
     return LearnedPair(matte_net.train(*shown))
 
 
-@stage(output=Calibrated)
+@stage(output=Calibrated, version=2)
 def calibrate(context: Context, stage: Stage[NoParameters, Calibrated]) -> Calibrated:
-    """How well the edit of each keyframe agrees with the other, one frame from that: there the other's is as painted
-    but for one step of motion."""
-    start, end = stage.frames[0] + 1, stage.frames[1] - 1
-    first_end, second_end, first_start, second_start = (
-        _side(context, needed, number) for needed, number in zip(stage.inputs, (end, end, start, start), strict=True)
+    """How well the edit of each keyframe agrees with the other beside that: there the other's is as painted but for a
+    few steps of motion."""
+    forward, backward = (
+        [each for each in stage.inputs_of(propagate) if each.parameters.step == step] for step in (1, -1)
     )
-    if first_end is None or second_end is None or first_start is None or second_start is None:
-        return Calibrated(None, None)
-    return Calibrated(
-        Calibration.of(first_end[0].matte, second_end[0].matte, first_end[1]),
-        Calibration.of(second_start[0].matte, first_start[0].matte, second_start[1]),
-    )
+    at_second, at_first = _beside(stage.frames)
+    first = _calibrated(context, forward, backward, at_second)
+    second = _calibrated(context, backward, forward, at_first)
+    return Calibrated(first, second)
+
+
+def _beside(keyframes: Span) -> tuple[range, range]:
+    """The frames beside the second of two keyframes and beside the first, between them, the nearest first."""
+    first, second = keyframes
+    count = min(_BESIDE, second - first - 1)
+    return range(second - 1, second - 1 - count, -1), range(first + 1, first + 1 + count)
+
+
+def _calibrated(
+    context: Context, edit: Sequence[Stage[Any, Propagated]], other: Sequence[Stage[Any, Propagated]], numbers: range
+) -> Calibration | None:
+    """That of an edit in frames beside the other keyframe; None of a grade. edit, other: as either was propagated."""
+    found = []
+    for number in numbers:
+        here, true = (_side(context, _holding(stages, number), number) for stages in (edit, other))
+        if here is None or true is None:
+            return None
+        found.append(Calibration.of(here[0].matte, true[0].matte, here[1]))
+    return Calibration.along(found)
 
 
 def _side(context: Context, propagated: Stage[Any, Propagated], number: int) -> tuple[Evidence, float] | None:
@@ -143,7 +162,7 @@ def _side(context: Context, propagated: Stage[Any, Propagated], number: int) -> 
     return Evidence(matte, certain), float(found.confidence[index])
 
 
-@stage(output=Reconciled, version=4)
+@stage(output=Reconciled, version=5)
 def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Reconciled:
     """The mattes of the stage's frames and whose colours they have; of edits that are registered to their surface the
     latter alone."""

@@ -32,3 +32,15 @@ def test_surer_edit_that_agreed_less_counts_less() -> None:
 def test_both_count_alike_that_agreed_alike() -> None:
     ratio = Calibration(0.9, 0.3).weight(0.5) / Calibration(0.9, 0.3).weight(0.52)
     assert ratio == pytest.approx(1, abs=0.2)
+
+
+def test_edit_that_missed_counts_little_all_the_way() -> None:
+    """It lay wrong for long before it left the picture, where its confidence fell at last."""
+    nearest, before = Calibration(0.0, 0.002), Calibration(0.0, 0.3)
+    assert nearest.weight(0.25) > 10
+    assert Calibration.along([nearest, before, before]).weight(0.25) < 0.1
+
+
+def test_edit_that_agreed_is_judged_where_it_is_known_best() -> None:
+    nearest, before = Calibration(0.8, 0.2), Calibration(0.7, 0.6)
+    assert Calibration.along([nearest, before]) == nearest

@@ -59,3 +59,15 @@ def test_part_a_keyframe_never_saw_is_the_others(net: MatteNet, confidence: floa
     frame = frame_of(HALF)
     found = reconciled(net, [side(HALF, 20.0, confidence), side(WHOLE, 1.0)], frame, frame, STILL).matte
     assert least < found[(WHOLE > 0) & (np.arange(SIZE[1]) > 43)].mean() < most
+
+
+@pytest.mark.parametrize(("sure", "least", "most"), [(0.1, 0.0, 0.3), (1.0, 0.6, 1.0)])
+def test_whole_part_of_one_side_counts_as_it_is_sure(net: MatteNet, sure: float, least: float, most: float) -> None:
+    """The other side is not certain that the part is bare."""
+    part = disc_at(70, 10)
+    both = np.maximum(WHOLE, part)
+    frame = frame_of(both)
+    first = Side(Evidence(WHOLE, np.where(part > 0, np.float32(0.6), np.float32(1))), 2.0, 1)
+    second = Side(Evidence(both, np.where(part > 0, np.float32(sure), np.float32(1))), 1.0, 1)
+    share = reconciled(net, [first, second], frame, frame, STILL).share
+    assert least <= share[disc_at(70, 8) > 0].mean() <= most
