@@ -18,6 +18,8 @@ Grey = NDArray[np.uint8]
 Lab = NDArray[np.float32]
 """(h, w, 3) CIE L*a*b* as `cielab` gives it."""
 
+_SUM = np.ones((1, 3), np.float32)
+
 
 class AnalysisFrame:
     """A frame at the analysis size. Its pictures are computed on first use: not by `functools.cached_property`, which
@@ -32,6 +34,7 @@ class AnalysisFrame:
         self._grey: Grey | None = None
         self._sharp_grey: Grey | None = None
         self._lab: Lab | None = None
+        self._smooth_lab: Lab | None = None
 
     @property
     def sharp(self) -> Display:
@@ -69,6 +72,13 @@ class AnalysisFrame:
             self._lab = cielab(self.display)
         return self._lab
 
+    @property
+    def smooth_lab(self) -> Lab:
+        """(h, w, 3): `lab` without its finest grain."""
+        if self._smooth_lab is None:
+            self._smooth_lab = np.asarray(cv2.blur(self.lab, (3, 3)), np.float32)
+        return self._smooth_lab
+
     def exposed(self, exposure: Exposure) -> AnalysisFrame:
         """The frame at another exposure; itself where it changes nothing."""
         return self if exposure is NO_CHANGE else AnalysisFrame(lambda: exposure.of_display(self.sharp))
@@ -79,3 +89,10 @@ def cielab(picture: Display) -> Lab:
     lab = cv2.cvtColor(picture.astype(np.float32) * np.float32(1 / 255), cv2.COLOR_RGB2LAB)
     lab *= np.array([1 / 50, 1 / 40, 1 / 40], np.float32)
     return np.asarray(lab)
+
+
+def distances(first: Lab, second: Lab) -> NDArray[np.float32]:
+    """(h, w): how far the colours of two pictures are apart."""
+    squares = first - second
+    squares *= squares
+    return np.asarray(np.sqrt(cv2.transform(squares, _SUM)))

@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.analysis_frame import Lab
+from paintover_engine.compose.analysis_frame import Lab, distances
 from paintover_engine.compose.flow import Field, consistency, endpoints, warp, within_picture
 from paintover_engine.compose.matte import Plane, disc, extend
+from paintover_engine.compose.planes import planes_of, times
 
 _BESIDE = 3  # pixels from the matte up to which a frame's background is not remembered
 _TOLERANCE = 0.06  # difference in scaled L*a*b* that noise and light make
@@ -27,6 +28,7 @@ _SAME, _OTHER = -6.0, 4.0  # log-odds of the object where the frame shows what i
 _STEEPNESS = 6.0  # of the log-odds, over the difference in tolerances
 _EVEN = 1.7  # the difference, in tolerances, that says neither
 _WINDOW = (3, 3)
+_SUM = np.ones((1, 3), np.float32)
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,18 @@ class Background:
         where the object may be in it. There the background moves as its surroundings."""
         confidence = consistency(backward, forward) * (1 - hidden)
         motion = extend(backward, confidence)
-        lab, seen = warp(self.lab, motion), warp(self.seen, motion)
-        return Background(lab, seen * within_picture(endpoints(motion), seen.shape))
+        moved = warp(cv2.merge([*planes_of(self.lab), self.seen]), motion)  # four planes cost less than three
+        light, green, blue, seen = planes_of(moved)
+        inside = within_picture(endpoints(motion), seen.shape)
+        return Background(cv2.merge([light, green, blue]), seen * inside)
 
     def odds(self, frame: Lab) -> Plane:
         """(h, w): log-odds that a frame's pixels are the object, by what lies behind them; 0 where that is not
         known."""
-        light, green, blue = cv2.split(frame - self.lab)
-        difference = cv2.blur(np.sqrt(light * light + green * green + blue * blue), _WINDOW)
+        difference = cv2.blur(distances(frame, self.lab), _WINDOW)
         mean = cv2.blur(self.lab, (5, 5))
-        spread = np.sqrt(np.maximum(cv2.blur(self.lab * self.lab, (5, 5)) - mean * mean, 0)).sum(-1)
+        variance = np.maximum(cv2.blur(self.lab * self.lab, (5, 5)) - mean * mean, 0)
+        spread = cv2.transform(np.sqrt(variance), _SUM)
         ratio = difference / (np.float32(_TOLERANCE) + np.float32(_PIXEL) * spread)
         known = np.clip(2 * cv2.erode(self.seen, np.ones(_WINDOW, np.uint8)) - 1, 0, 1)
         return np.asarray(
@@ -65,9 +69,9 @@ class Background:
     def updated(self, frame: Lab, matte: Plane) -> Background:
         """With what a frame shows of it outside a matte."""
         shown = _outside(matte)
-        lab = self.lab + shown[..., None] * (frame - self.lab)
+        lab = self.lab + times(frame - self.lab, shown)
         return Background(lab, np.maximum(shown, np.float32(_REMEMBERED) * self.seen))
 
 
 def _outside(matte: Plane) -> Plane:
-    return np.asarray(1 - cv2.dilate((matte > 0.1).astype(np.float32), disc(_BESIDE)), np.float32)
+    return np.asarray(cv2.dilate((matte > 0.1).astype(np.uint8), disc(_BESIDE)) == 0, np.float32)

@@ -18,6 +18,7 @@ each sequence left out in turn, and rounded. `benchmarks/confidence.py` shows ho
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -119,8 +120,16 @@ class ConfidenceMeter:
     def __init__(self, key: AnalysisFrame, region: Plane) -> None:
         self._region = region
         self._area = max(1.0, float(region.sum()))
-        self._inside, self._around = _histograms(key.lab, region)
-        self._detail = max(1e-3, _detail(key, region))
+        self._key = key
+
+    @functools.cached_property
+    def _looks(self) -> tuple[Histogram, Histogram]:
+        """Of the colours in the region and of those around it."""
+        return _histograms(self._key.lab, self._region)
+
+    @functools.cached_property
+    def _detail(self) -> float:
+        return max(1e-3, _detail(self._key, self._region))
 
     def start(self) -> Trail:
         """The trail of the keyframe itself."""
@@ -147,7 +156,7 @@ class ConfidenceMeter:
         matte = found.matte
         moved = warp(self._region, trail.offset)
         area, reached = max(1.0, float(matte.sum())), max(1.0, float(moved.sum()))
-        near = cv2.dilate((matte > 0.1).astype(np.float32), disc(_EDGE))
+        near = cv2.dilate((matte > 0.1).astype(np.uint8), disc(_EDGE))
         inside, around = _histograms(frame.lab, matte)
         return Measures(
             uncertain=float((near * (1 - found.confidence)).sum()) / area,
@@ -155,8 +164,8 @@ class ConfidenceMeter:
             agreement=trail.agreement,
             corrected=trail.corrected,
             covered=float(np.minimum(moved, matte).sum()) / reached,
-            alike=_likeness(inside, self._inside),
-            surrounded=_likeness(around, self._around),
+            alike=_likeness(inside, self._looks[0]),
+            surrounded=_likeness(around, self._looks[1]),
             seen=float(matte.sum()) / self._area,
             grown=area / reached,
             registered=None if surface is None else float((surface * matte).sum()) / area,
@@ -179,9 +188,11 @@ def _histograms(lab: Lab, matte: Plane) -> tuple[Histogram, Histogram]:
 def _histogram(lab: Lab, where: NDArray[np.uint8]) -> Histogram:
     counts = cv2.calcHist([lab], [0, 1, 2], where, [_BINS] * 3, _RANGES).astype(np.float32)
     for axis in range(3):  # (1 2 1)/4 along each axis: a colour near a bin's edge counts in both
-        padded = np.pad(counts, [(1, 1) if each == axis else (0, 0) for each in range(3)])
-        low, high = (np.take(padded, range(start, start + _BINS), axis) for start in (0, 2))
-        counts = (low + 2 * counts + high) / 4
+        smooth = 2 * counts
+        bins, before = np.moveaxis(smooth, axis, 0), np.moveaxis(counts, axis, 0)
+        bins[1:] += before[:-1]
+        bins[:-1] += before[1:]
+        counts = smooth / 4
     return np.asarray(counts / max(1e-6, float(counts.sum())), np.float32)
 
 

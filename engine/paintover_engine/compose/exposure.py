@@ -6,6 +6,7 @@ Flow, colours and cuts are then judged on pictures of one exposure.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -48,8 +49,9 @@ class Exposure:
 
     @staticmethod
     def unpacked(packed: NDArray[np.float32]) -> Exposure:
-        """The one that `packed` packed."""
-        return Exposure(packed[0], packed[1])
+        """The one that `packed` packed; `NO_CHANGE` where that changes nothing."""
+        changes = (packed[0] != 1).any() or packed[1].any()
+        return Exposure(packed[0], packed[1]) if changes else NO_CHANGE
 
     def packed(self) -> NDArray[np.float32]:
         """(2, 3): gain and lift."""
@@ -76,7 +78,7 @@ class Exposure:
         """The strength of what makes this exposure another."""
         return self.inverse().then(other).strength
 
-    @property
+    @functools.cached_property
     def strength(self) -> float:
         """How much it changes dark, middle and bright colours, as the largest mean over a channel; 1 = white."""
         levels = _LEVELS[:, None] / 255
@@ -164,7 +166,7 @@ def _fitted(first: NDArray[np.float32], second: NDArray[np.float32], about: Expo
     lifts = lifts / np.float32(255)
     common = np.float32(gains.mean())
     if not lifts.any() and all(
-        float(np.median(np.abs(y - common * x))) < _AS_GOOD * error + _STEP
+        _median(np.abs(y - common * x)) < _AS_GOOD * error + _STEP
         for (x, y), error in zip(samples, errors, strict=True)
     ):
         gains[:] = common
@@ -200,8 +202,17 @@ def _ratio(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[float, float
 
 def _cauchy(residual: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
     """Cauchy's weights of residuals, and their median."""
-    error = float(np.median(residual))
+    error = _median(residual)
     return np.asarray(1 / (1 + (residual / max(1.0, 2.4 * error)) ** 2), np.float32), error
+
+
+def _median(values: NDArray[np.float32]) -> float:
+    """The median of values (n,): `numpy.median`'s own checks take longer than so few of them."""
+    middle = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, middle)[middle])
+    low, high = np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1]
+    return float((low + high) / 2)
 
 
 def _unclipped(levels: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from paintover_engine.compose.planes import planes_of
 from paintover_engine.media.bounds import Bounds
 
 Field = NDArray[np.float32]  # (h, w, 2)
@@ -101,13 +102,16 @@ def warp(picture: Array, flow: Field) -> Array:
     """Backward warping: the second picture brought to the first one's grid, bilinear, border repeated.
 
     picture: (h, w[, c]), sampled at the flow's end points; flow: (h, w, 2), first -> second."""
-    moved: Array = cv2.remap(picture, endpoints(flow), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    relative, points = cv2.WARP_RELATIVE_MAP, flow
+    if picture.ndim == 3 and picture.shape[2] == 2:  # which OpenCV 5.0 samples at other points then
+        relative, points = 0, endpoints(flow)
+    moved: Array = cv2.remap(picture, points, None, cv2.INTER_LINEAR | relative, borderMode=cv2.BORDER_REPLICATE)
     return moved
 
 
 def magnitudes(field: Field) -> Plane:
     """(h, w): the length of a field's vectors."""
-    x, y = cv2.split(field)  # not cv2.magnitude: its last bit depends on where in memory its arguments lie
+    x, y = planes_of(field)  # not cv2.magnitude: its last bit depends on where in memory its arguments lie
     return np.asarray(np.sqrt(x * x + y * y))
 
 
@@ -120,21 +124,25 @@ def consistency(forward: Field, backward: Field, bounds: Bounds | None = None) -
     second picture or leaves it."""
     ends = endpoints(forward, bounds)
     returned: Field = cv2.remap(backward, ends, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    error = magnitudes(forward + returned) ** 2
-    allowed = 0.5 + 0.01 * (magnitudes(forward) ** 2 + magnitudes(returned) ** 2)
+    (x, y), (back_x, back_y) = planes_of(forward), planes_of(returned)
+    allowed = np.float32(0.5) + np.float32(0.01) * (x * x + y * y + back_x * back_x + back_y * back_y)
+    error = (x + back_x) ** 2 + (y + back_y) ** 2
     return np.asarray(cv2.exp(-error / allowed) * within_picture(ends, backward.shape), np.float32)
 
 
 def within_picture(points: Field, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """(h, w) bool: which points (h, w, 2) lie in a picture of a shape (height, width, …), to less than a pixel."""
-    x, y = points[..., 0], points[..., 1]
+    x, y = planes_of(points)
     return np.asarray((x > -1) & (x < shape[1]) & (y > -1) & (y < shape[0]))
 
 
-def affine_motion(field: Field, weight: Plane, robust: bool = False, pitch: int = 2) -> Field:
+def affine_motion(
+    field: Field, weight: Plane, robust: bool = False, pitch: int = 2, part: tuple[slice, slice] = np.s_[:, :]
+) -> Field:
     """The affine motion (h, w, 2) nearest to a field (h, w, 2), weighted by (h, w) and sampled every `pitch` pixels.
 
-    robust: outliers are left out, by iteratively reweighted least squares with Cauchy's weights."""
+    robust: outliers are left out, by iteratively reweighted least squares with Cauchy's weights. part: of the motion
+    that is returned."""
     height, width = weight.shape
     grid = _grid(height, width)
     given = weight[::pitch, ::pitch].ravel()
@@ -150,7 +158,7 @@ def affine_motion(field: Field, weight: Plane, robust: bool = False, pitch: int 
         solution = np.linalg.solve(weighted @ basis + ridge, weighted @ values).astype(np.float32)
         residual = basis @ solution - values
         w = given / (1 + 4 * (residual[:, :1] ** 2 + residual[:, 1:] ** 2))
-    motion: Field = cv2.transform(grid, np.concatenate([solution[:2].T / _UNIT, solution[2:].T], -1))
+    motion: Field = cv2.transform(grid[part], np.concatenate([solution[:2].T / _UNIT, solution[2:].T], -1))
     return motion
 
 

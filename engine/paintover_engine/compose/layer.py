@@ -34,6 +34,7 @@ from paintover_engine.compose.matte import (
 )
 from paintover_engine.compose.overexposed import CLIPPED
 from paintover_engine.compose.paint import Paint
+from paintover_engine.compose.planes import planes_of, times
 from paintover_engine.compose.tracker import Propagated, certain, from_bytes
 from paintover_engine.media.bounds import EMPTY, Bounds, bounds_of
 from paintover_engine.media.colour import to_working
@@ -170,27 +171,27 @@ class PaintLayer:
             offset, small_confidence = self._as_around(offset, small_confidence)
         on_key, confidence, light = self._surface(offset, small_confidence, view)
         residual = _sampled(self._residual, on_key, cv2.INTER_CUBIC, self._beyond)
-        opacity, on_paint = cv2.split(_sampled(self._alphas, on_key))
+        opacity, on_paint = planes_of(_sampled(self._alphas, on_key))
         if self._transmission is None:
-            through, residual = np.zeros_like(confidence), _times(residual, np.minimum(4 * confidence, 1))
+            through, residual = np.zeros_like(confidence), times(residual, np.minimum(4 * confidence, 1))
         else:
             through = _sampled(self._transmission, on_key, border=self._beyond)
             if self._smooth:
-                *colours, through = cv2.split(self._smooth.beyond(on_key, np.dstack([residual, through])))
-                residual = cv2.merge(colours)
-            residual = _times(residual, light)
+                *planes, through = planes_of(self._smooth.beyond(on_key, np.dstack([residual, through])))
+                residual = cv2.merge(planes)
+            residual = times(residual, light)
         grain = None
         if self._opaque and (self._options.motion_blur or self._options.grain):
-            key = _times(_sampled(self._plate, on_key, cv2.INTER_CUBIC), light)
+            key = times(_sampled(self._plate, on_key, cv2.INTER_CUBIC), light)
             same = certain(confidence) * within_picture(on_key, self._plate.shape)
             if self._options.motion_blur:
                 motion = view.enlarged(_motion(propagated.offset, index)) * view.pixel(offset.shape)
                 blur = added_blur(view.working, key, motion, same)
-                colours = blur(cv2.merge([*cv2.split(residual), opacity]))  # four planes cost as much as one
+                colours = blur(cv2.merge([*planes_of(residual), opacity]))  # four planes cost as much as one
                 residual, opacity = np.ascontiguousarray(colours[..., :3]), np.ascontiguousarray(colours[..., 3])
-                through, on_paint = cv2.split(blur(cv2.merge([through, on_paint])))
+                through, on_paint = planes_of(blur(cv2.merge([through, on_paint])))
             grain = grain_of(view.working, key, same > 0.5, number) if self._options.grain else None
-        base = self._colour(view.working) if self._transmission is None else _times(view.working, through)
+        base = self._colour(view.working) if self._transmission is None else times(view.working, through)
         painted = base + residual
         matte *= opacity
         matte += (1 - self._firmness) * certain(confidence) * (on_paint - matte)
@@ -215,11 +216,11 @@ class PaintLayer:
         the ratio of the light there to that on the keyframe (h, w). offset, confidence: (h', w'[, 2]), a
         registration."""
         across, down = view.pixel(offset.shape)
-        x, y = cv2.split(offset)
+        x, y = planes_of(offset)
         planes = view.enlarged(
             cv2.merge([x * across, y * down, confidence, self._relighting(offset, confidence, view)])
         )
-        x, y, confidence, light = cv2.split(planes)
+        x, y, confidence, light = planes_of(planes)
         left, top = view.bounds[0] - self._origin[0], view.bounds[1] - self._origin[1]
         return endpoints(cv2.merge([x, y]), (left, top, *view.bounds[2:])), confidence, light
 
@@ -256,11 +257,6 @@ def _sampled(
 ) -> NDArray[np.float32]:
     """A picture of the keyframe at points (h, w, 2). border: how it goes on beyond its edges."""
     return np.asarray(cv2.remap(on_key, points, None, method, borderMode=border), np.float32)
-
-
-def _times(picture: Picture, plane: Plane) -> Picture:
-    """A picture (h, w, 3) times a plane (h, w)."""
-    return np.asarray(cv2.multiply(picture, cv2.merge([plane] * 3)), np.float32)
 
 
 def _corrected(matte: Plane, correction: Correction | None, view: PlateRegion, opacity: Plane | None = None) -> Plane:

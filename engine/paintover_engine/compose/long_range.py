@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab, cielab
+from paintover_engine.compose.analysis_frame import AnalysisFrame, Lab, cielab, distances
 from paintover_engine.compose.exposure import NO_CHANGE, of_aligned, of_histograms
 from paintover_engine.compose.flow import (
     Field,
@@ -31,6 +31,7 @@ from paintover_engine.compose.flow import (
 )
 from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.motion import BETTER, EXPOSED, STRIDE, Span, at_one_exposure
+from paintover_engine.compose.planes import planes_of
 
 HOPS = (4, 16)
 """Distances in frames, beside that to the neighbour."""
@@ -116,26 +117,19 @@ def _flow_between(
     return forward, estimator.between(there, here), *labs
 
 
-def smooth_lab(frame: AnalysisFrame) -> Lab:
-    """A frame's L*a*b* without its finest grain."""
-    return np.asarray(cv2.blur(frame.lab, (3, 3)), np.float32)
-
-
 def motion_error(flow: Field, returned: Field, here: Lab, there: Lab, pixel: float = 1.0) -> Plane:
     """(h, w) >= 0, in the flow's pixels: how wrong a flow from one picture to another may be, by how far flow back
     misses the pixel (Sundaram et al. 2010), and by how much the two differ in colour there.
 
-    flow: here -> there; returned: there -> here; here, there: `smooth_lab`; pixel: the size of their pixels."""
+    flow: here -> there; returned: there -> here; here, there: L*a*b* without its finest grain; pixel: the size of their
+    pixels."""
     ends = endpoints(flow)
-    missed = magnitudes(flow + _sampled(returned, ends))
-    light, green, blue = cv2.split(here - _sampled(there, ends))
-    colour = cv2.blur(np.sqrt(light * light + green * green + blue * blue), _WINDOW)
-    error = np.float32(pixel) * missed + np.float32(_COLOUR) * colour
-    return np.where(within_picture(ends, flow.shape), np.minimum(error, _OUTSIDE), np.float32(_OUTSIDE))
-
-
-def _sampled(picture: NDArray[np.float32], ends: Field) -> NDArray[np.float32]:
-    return np.asarray(cv2.remap(picture, ends, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    back: Field = cv2.remap(returned, ends, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    colour = cv2.blur(distances(here, warp(there, flow)), _WINDOW)
+    error = np.float32(pixel) * magnitudes(flow + back) + np.float32(_COLOUR) * colour
+    np.minimum(error, np.float32(_OUTSIDE), out=error)
+    error[~within_picture(ends, flow.shape)] = _OUTSIDE
+    return np.asarray(error)
 
 
 def _packed_error(error: Plane) -> NDArray[np.uint8]:
@@ -185,7 +179,7 @@ def proposed(known: Sequence[tuple[Hop, Evidence]]) -> Evidence:
     total, weights, confidence = (np.zeros_like(known[0][1].matte) for _ in range(3))
     for hop, there in known:
         moved = warp(cv2.merge([there.matte, there.confidence]), hop.backward)
-        matte, sure = cv2.split(moved)
+        matte, sure = planes_of(moved)
         weight = (np.exp(hop.error * np.float32(-1 / _SPREAD)) + np.float32(_LEAST)) * (sure + np.float32(_LEAST))
         total += weight * matte
         weights += weight

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]  # (h, w)
+from paintover_engine.compose.planes import planes_of
 
+Plane = NDArray[np.float32]  # (h, w)
 
 _SUM = np.ones((1, 3), np.float32)
 _SPECK = 24  # pixels of an island or a hole that are noise
@@ -104,18 +108,16 @@ def guided_coefficients(
     edge."""
     side = (2 * radius + 1, 2 * radius + 1)
 
-    def mean(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(cv2.blur(planes, side, borderType=cv2.BORDER_REFLECT))
+    def mean(plane: NDArray[Any]) -> Plane:
+        return np.asarray(cv2.blur(plane, side, borderType=cv2.BORDER_REFLECT))
 
-    r, g, b = cv2.split(guide)
-    first = mean(cv2.merge([r, g, b, target]))
-    mr, mg, mb, mt = cv2.split(first)
-    groups = ((r * r, r * g, r * b, g * g), (g * b, b * b), (r * target, g * target, b * target))
-    products = [mean(cv2.merge(group)) for group in groups]
-    rr, rg, rb, gg = cv2.split(products[0])
-    gb, bb = cv2.split(products[1])
-    cr, cg, cb = cv2.split(products[2])
-    rr, gg, bb = rr - mr * mr + flatness, gg - mg * mg + flatness, bb - mb * mb + flatness
+    r, g, b = planes_of(guide)
+    mr, mg, mb, mt = (mean(plane) for plane in (r, g, b, target))
+    pairs = itertools.combinations_with_replacement((r, g, b), 2)
+    rr, rg, rb, gg, gb, bb = (mean(first * second) for first, second in pairs)
+    cr, cg, cb = (mean(plane * target) for plane in (r, g, b))
+    least = np.float32(flatness)
+    rr, gg, bb = rr - mr * mr + least, gg - mg * mg + least, bb - mb * mb + least
     rg, rb, gb = rg - mr * mg, rb - mr * mb, gb - mg * mb
     cr, cg, cb = cr - mr * mt, cg - mg * mt, cb - mb * mt
     irr, irg, irb = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
@@ -124,7 +126,7 @@ def guided_coefficients(
     ar = (irr * cr + irg * cg + irb * cb) * scale
     ag = (irg * cr + igg * cg + igb * cb) * scale
     ab = (irb * cr + igb * cg + ibb * cb) * scale
-    return np.asarray(mean(cv2.merge([ar, ag, ab, mt - ar * mr - ag * mg - ab * mb])))
+    return np.asarray(cv2.merge([mean(plane) for plane in (ar, ag, ab, mt - ar * mr - ag * mg - ab * mb)]))
 
 
 def apply_coefficients(coefficients: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -156,15 +158,17 @@ def extend(picture: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[
 
     picture: (h, w, c); known: (h, w) 0..1, each pixel's weight. Pixels of weight 1 keep their value."""
     height, width = known.shape
-    weighted = cv2.merge([*(plane * known for plane in cv2.split(picture)), known])
+    weighted = cv2.merge([*(plane * known for plane in planes_of(picture)), known])
     levels = [weighted]
     while min(levels[-1].shape[:2]) > 1 and levels[-1][..., -1].min() < 1e-3:
         h, w = levels[-1].shape[:2]
         levels.append(cv2.resize(levels[-1], (-(-w // 2), -(-h // 2)), interpolation=cv2.INTER_AREA))
-    filled = levels[-1][..., :-1] / np.maximum(levels[-1][..., -1:], 1e-6)
+    *planes, share = planes_of(levels[-1])
+    filled = cv2.merge([plane / np.maximum(share, np.float32(1e-6)) for plane in planes])
     for level in reversed(levels[:-1]):
         h, w = level.shape[:2]
-        coarse = cv2.resize(filled, (w, h), interpolation=cv2.INTER_LINEAR).reshape(h, w, -1)
-        share = np.minimum(level[..., -1:], 1)
-        filled = level[..., :-1] + (1 - share) * coarse
+        coarse = planes_of(cv2.resize(filled, (w, h), interpolation=cv2.INTER_LINEAR))
+        *planes, share = planes_of(level)
+        rest = 1 - np.minimum(share, 1)
+        filled = cv2.merge([plane + rest * beyond for plane, beyond in zip(planes, coarse, strict=True)])
     return np.asarray(filled, np.float32).reshape(height, width, -1)

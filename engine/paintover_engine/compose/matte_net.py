@@ -18,9 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.analysis_frame import Lab
+from paintover_engine.compose.analysis_frame import Lab, distances
 from paintover_engine.compose.flow import Array, Field, affine_motion, magnitudes, warp
 from paintover_engine.compose.matte import Plane
+from paintover_engine.compose.planes import planes_of
 
 Arrays = list[NDArray[np.float32]]
 
@@ -68,10 +69,10 @@ class TrainedNet:
 def appearance(lab: Lab) -> list[Plane]:
     """Features of the pixels' appearance, as planes (h, w): CIE L*a*b* at four scales, local standard deviation at two,
     mean gradients."""
-    planes = list(cv2.split(lab))
+    planes = planes_of(lab)
     blurred = {scale: _smooth(lab, scale) for scale in (2, 4, 10)}
     for scale in blurred:
-        planes += cv2.split(blurred[scale])
+        planes += planes_of(blurred[scale])
     light = planes[0]
     for scale in (4, 10):
         variance = _smooth(light * light, scale) - blurred[scale][..., 0] ** 2
@@ -89,13 +90,14 @@ def _smooth(planes: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-def motion_plane(backward: Field, prior: Plane) -> Plane:
+def motion_plane(backward: Field, prior: Plane, part: tuple[slice, slice] = np.s_[:, :]) -> Plane:
     """-1..1 (h, w): whether a pixel moves as its surroundings do (-1) or as the object in the matte does (1).
 
     backward: (h, w, 2), the flow from this frame to the one before; prior: (h, w), the matte warped to this frame. Each
-    side's motion is the affine one nearest to its flow; where both fit equally, as where nothing moves, it is 0."""
-    around = magnitudes(backward - affine_motion(backward, 1 - prior, robust=True, pitch=6))
-    inside = magnitudes(backward - affine_motion(backward, prior, robust=True, pitch=3))
+    side's motion is the affine one nearest to its flow; where both fit equally, as where nothing moves, it is 0. part:
+    of the plane that is returned."""
+    around = magnitudes(backward[part] - affine_motion(backward, 1 - prior, robust=True, pitch=6, part=part))
+    inside = magnitudes(backward[part] - affine_motion(backward, prior, robust=True, pitch=3, part=part))
     return np.asarray(np.tanh((around - inside) / 2), np.float32)
 
 
@@ -167,7 +169,7 @@ class MatteNet:
 
     def _features(self, planes: list[Plane], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
         """(F, N), normalised."""
-        rows = np.stack([plane.ravel()[chosen] for plane in planes])
+        rows = np.stack([plane.ravel().take(chosen) for plane in planes])
         rows -= self._mean
         rows /= self._scale
         return rows
@@ -192,8 +194,7 @@ def feature_planes(frame: Lab, warped: Lab, prior: Plane, motion: Plane) -> list
 
 def _motion_planes(frame: Lab, warped: Lab, prior: Plane, motion: Plane) -> list[Plane]:
     """`_MOTION_PLANES` planes: the warped matte at four scales, the warped picture's error at two, and `motion`."""
-    light, green, blue = cv2.split(frame - warped)
-    error = np.sqrt(light * light + green * green + blue * blue)
+    error = distances(frame, warped)
     planes = [2 * plane - 1 for plane in (prior, *(_smooth(prior, scale) for scale in (2, 5, 12)))]
     return [*planes, np.minimum(3 * error, 2), np.minimum(3 * _smooth(error, 3), 2), motion]
 
@@ -221,7 +222,7 @@ def train(*keyframes: Shown) -> TrainedNet:
     trainer = _Trainer(weights, [np.zeros(b, np.float32) for _, b in pairs])
     for step in range(_STEPS):
         batch = rng.integers(0, len(features), _BATCH)
-        trainer.step(features[batch], inside[batch], _RATE * (1 - 0.9 * step / _STEPS))
+        trainer.step(features.take(batch, 0), inside[batch], _RATE * (1 - 0.9 * step / _STEPS))
         if step >= _STEPS // 2:
             trainer.accumulate()
     rehearsed = rng.choice(len(features), _REHEARSED)
@@ -238,7 +239,8 @@ def _examples(
     sizes = np.exp(rng.uniform(-_RESIZED, _RESIZED, _SIZES))
     for size, variants in ((1.0, _VARIANTS), *((float(size), _VARIANTS // _SIZES) for size in sizes)):
         frame, label, moves = (_resized(picture, size), _resized(matte, size), _resized(motion, size))
-        looks, importance = appearance(frame), _importance(label)
+        looks, importance = appearance(frame), _importance(label).cumsum()
+        importance /= importance[-1]
         for variant in range(variants):
             error = _motion_error(label.shape, rng)
             prior = warp(label, error)
@@ -246,8 +248,8 @@ def _examples(
                 prior = cv2.GaussianBlur(prior, (0, 0), rng.uniform(0.5, 2))
             shown = moves * np.float32(variant % 3 != 0)
             planes = looks + _motion_planes(frame, warp(frame, error), prior, shown)
-            chosen = rng.choice(label.size, _PIXELS, p=importance)
-            features.append(np.stack([plane.ravel()[chosen] for plane in planes], -1))
+            chosen = importance.searchsorted(rng.random(_PIXELS), side="right")  # as `rng.choice` would
+            features.append(np.stack([plane.ravel().take(chosen) for plane in planes], -1))
             inside.append(label.ravel()[chosen])
     return np.concatenate(features), np.concatenate(inside)
 
@@ -313,15 +315,18 @@ class _Trainer:
         """One step of Adam on a batch: features (N, F), inside (N,) 0..1."""
         layers = [features]
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            layers.append(np.maximum(layers[-1] @ weight + bias, 0))
+            layer = layers[-1] @ weight
+            layer += bias
+            layers.append(np.maximum(layer, 0, out=layer))
         odds = (layers[-1] @ self.weights[-1] + self.biases[-1])[:, 0]
         gradient = ((1 / (1 + np.exp(-np.clip(odds, -30, 30))) - inside) / len(inside))[:, None].astype(np.float32)
+        ones = np.ones(len(gradient), np.float32)
         for index in reversed(range(len(self.weights))):
             np.matmul(layers[index].T, gradient, out=self._gradients[0][index])
-            np.matmul(np.ones(len(gradient), np.float32), gradient, out=self._gradients[1][index])
+            np.matmul(ones, gradient, out=self._gradients[1][index])
             if index:
                 gradient = gradient @ self.weights[index].T
-                gradient *= layers[index] > 0
+                gradient *= np.sign(layers[index])  # 0 or 1
         self._adam(rate)
 
     def _adam(self, rate: float) -> None:

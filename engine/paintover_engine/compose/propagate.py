@@ -20,7 +20,7 @@ from paintover_engine.compose.correcting import DrawnMatte
 from paintover_engine.compose.dragging import DragPoints
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.flow import pack, unpack
-from paintover_engine.compose.long_range import Evidence, Hop, LongRangeMotion, motion_error, smooth_lab
+from paintover_engine.compose.long_range import Evidence, Hop, LongRangeMotion, motion_error
 from paintover_engine.compose.motion import STRIDE, Motion, Span
 from paintover_engine.compose.overexposed import RestoredFrames
 from paintover_engine.compose.prefetch import prefetched
@@ -255,7 +255,7 @@ class _Follower:
     def back(self, here: Step, beyond: Step) -> Hop:
         """The motion from a step's frame to one farther from the keyframe."""
         returned, outward = self._motion.over(here.number, beyond.number)
-        return Hop(outward, motion_error(outward, returned, smooth_lab(here.frame), smooth_lab(beyond.frame)))
+        return Hop(outward, motion_error(outward, returned, here.frame.smooth_lab, beyond.frame.smooth_lab))
 
 
 # The frames between anchors.
@@ -279,12 +279,13 @@ def propagate(
     step = 1 if numbers[0] > keyframe else -1
     tracker = Tracker(frame_at(keyframe), edit, chain=False)
     states: dict[int, State] = {}
+    reached: tuple[_Anchor, State] | None = None
     for near, far in _intervals(keyframe, anchors, step):
         wanted = [number for number in numbers if step * near.frame < step * number <= step * far.frame]
         if wanted:
-            state, at_far = (
-                each.measured_state(tracker, frame_at) for each in (near, far)
-            )  # with the farther one's net
+            state = reached[1] if reached and reached[0] is near else near.measured_state(tracker, frame_at)
+            at_far = far.measured_state(tracker, frame_at)  # with its net
+            reached = far, at_far
             if far.plain and wanted == [far.frame]:
                 states[far.frame] = at_far
                 continue

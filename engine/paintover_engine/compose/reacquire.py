@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paintover_engine.compose.flow import Field, endpoints, halved, warp
-from paintover_engine.compose.long_range import Hop, motion_error, smooth_lab
+from paintover_engine.compose.long_range import Hop, motion_error
 from paintover_engine.compose.matte import Plane, disc
 from paintover_engine.compose.scene import Step
 from paintover_engine.media.bounds import bounds_of
@@ -41,7 +41,7 @@ def reacquired(step: Step, matte: Plane) -> Reacquired | None:
 
     matte: (h, w) 0..1, the object in the frame before."""
     inside = matte > 0.5
-    here, there = smooth_lab(step.frame), smooth_lab(step.previous)
+    here, there = step.frame.smooth_lab, step.previous.smooth_lab
     if not inside.any():
         return None
     error = motion_error(step.forward, step.backward, there, here)

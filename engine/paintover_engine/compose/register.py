@@ -32,6 +32,7 @@ from paintover_engine.compose.flow import (
 )
 from paintover_engine.compose.matte import Plane, extend
 from paintover_engine.compose.planar import PlanarParts
+from paintover_engine.compose.planes import planes_of
 from paintover_engine.media.bounds import Bounds, bounds_of
 
 _PATCH = (9, 9)
@@ -257,7 +258,7 @@ class Registrar:
         the keyframe leave (normalised cross-correlation), d the difference of the local means over `_LIGHT`."""
         here, key = frame.astype(np.float32), self._warped(self._key, offset, bounds) * np.float32(gain)
         planes = cv2.blur(cv2.merge([here, key, here * here, key * key]), _PATCH)
-        mean_here, mean_key, square_here, square_key = cv2.split(planes)
+        mean_here, mean_key, square_here, square_key = planes_of(planes)
         covariance = cv2.blur(here * key, _PATCH) - mean_here * mean_key
         variance_here = np.maximum(square_here - mean_here * mean_here, 0)
         variance_key = np.maximum(square_key - mean_key * mean_key, 0)
@@ -328,7 +329,7 @@ class Registrar:
 
 def _smoothed(field: Field, weight: Plane, sigma: float, least: float) -> Field:
     """The field's weighted Gaussian mean around each pixel; it tends to 0 where the mean weight is `least` or less."""
-    weighted = cv2.GaussianBlur(cv2.merge([*cv2.split(field * weight[..., None]), weight]), (0, 0), sigma)
+    weighted = cv2.GaussianBlur(cv2.merge([*(plane * weight for plane in planes_of(field)), weight]), (0, 0), sigma)
     return np.asarray(weighted[..., :2] / (weighted[..., 2:] + np.float32(least)))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.exposure import NO_CHANGE, PLAIN, Display, Exposure
 from paintover_engine.compose.flow import Field
-from paintover_engine.compose.long_range import Hop, motion_error, smooth_lab
+from paintover_engine.compose.long_range import Hop, motion_error
 from paintover_engine.compose.motion import Motion, PairEstimator, PairMotion, Span
 from paintover_engine.compose.overexposed import CLIPPED, blown_out, brightens, motion_through, restored
 
@@ -71,8 +71,8 @@ class Step:
 
     def hop(self) -> Hop:
         """The motion to the frame before, with its error."""
-        here, there = smooth_lab(self.frame), smooth_lab(self.previous)
-        return Hop(self.backward, motion_error(self.backward, self.forward, here, there))
+        error = motion_error(self.backward, self.forward, self.frame.smooth_lab, self.previous.smooth_lab)
+        return Hop(self.backward, error)
 
 
 class SceneCursor:

@@ -405,7 +405,7 @@ def segment(
         return Evidence(found, confidence)
     part = np.s_[y : y + height, x : x + width]
     before, sure = prior.matte[part], prior.confidence[part]
-    planes = feature_planes(frame.lab[part], warped[part], before, motion_plane(backward, prior.matte)[part])
+    planes = feature_planes(frame.lab[part], warped[part], before, motion_plane(backward, prior.matte, part))
     odds = np.clip(net.odds(planes, candidates[part] > 0), -6, 6)
     if behind is not None:
         odds += behind[part]

@@ -108,8 +108,8 @@ def _idle_drags(context: Context, stages: Sequence[Stage]) -> Iterator[str]:
     held: set[int] = set()
     for propagated in (each for each in stages if each.function is propagate):
         for drag in corrections(context, [propagated]):
-            # The stages before and behind a drag's own read it, too, where it lies between the anchors around them.
-            if isinstance(drag, Drag) and propagated.frames[0] <= drag.frame <= propagated.frames[1]:
+            first, last = propagated.frames  # its corrections are those of the frames around, too
+            if isinstance(drag, Drag) and first <= drag.frame <= last:
                 drags[drag.frame] = drag
                 edit = from_bytes(context.load(propagated).matte[drag.frame - propagated.frames[0]])
                 if DragPoints.of(drag, plate, size).is_beside(edit):

@@ -32,9 +32,9 @@ class StageList:
         return stage
 
 
-def chunk_starts(first: int, last: int) -> list[int]:
-    """The first frames of the absolute chunks that overlap first..last."""
-    return list(range(first // CHUNK * CHUNK, last + 1, CHUNK))
+def chunk_starts(first: int, last: int, pitch: int = CHUNK) -> list[int]:
+    """The first frames of the absolute chunks of `pitch` frames that overlap first..last."""
+    return list(range(first // pitch * pitch, last + 1, pitch))
 
 
 def outward(frame: int, end: int) -> list[Span]:

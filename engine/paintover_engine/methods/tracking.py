@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from paintover_engine.compose import long_range, motion, paint, tracker
+from paintover_engine.compose import heap, long_range, motion, paint, tracker
 from paintover_engine.compose import propagate as propagation
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.compressed_paint import separated
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 # Stages share out frames and steps to threads. OpenCV's and BLAS's own would, on pictures this small, mostly wait.
 cv2.setNumThreads(1)
 threadpool_limits(limits=1, user_api="blas")
+heap.keep_freed_memory()
 
 _SPANS_BEFORE = max(HOPS) // CHUNK
 """Spans of anchors before one that hops from it reach."""
@@ -151,7 +152,7 @@ class TrackingPlanner:
         self._info = info
         self._corrections = corrections_of(given)
         self._mode = mode
-        self._flows = {first: self._flow(first) for first in chunk_starts(info.first, info.last - 1)}
+        self._flows = {first: self._flow(first) for first in chunk_starts(info.first, info.last - 1, STRIDE)}
         self._hops = {
             (hop, first): self._hop(hop, first)
             for hop in HOPS
@@ -169,8 +170,9 @@ class TrackingPlanner:
         return stages
 
     def _flow(self, first: int) -> Stage[NoParameters, FlowChunk]:
-        """The flow of the pairs (n, n + 1) for n in one chunk, as far as the shot has them."""
-        frames = (max(first, self._info.first), min(first + CHUNK - 1, self._info.last - 1))
+        """The flow of the pairs (n, n + 1) for n from one anchor to the next, as far as the shot has them: what is
+        learned from a keyframe waits for one such stage."""
+        frames = (max(first, self._info.first), min(first + STRIDE - 1, self._info.last - 1))
         return Stage(flow, NoParameters(), (), (self._info.fingerprint,), frames, cost=2.0 * length(frames))
 
     def _hop(self, hop: int, first: int) -> Stage[HopParameters, HopChunk]:
@@ -187,7 +189,7 @@ class TrackingPlanner:
 
     def flows_of(self, first: int, last: int) -> tuple[Stage[NoParameters, FlowChunk], ...]:
         """The flow of the pairs (n, n + 1) for n from first to last."""
-        return tuple(self._flows[start] for start in chunk_starts(first, last) if start in self._flows)
+        return tuple(self._flows[start] for start in chunk_starts(first, last, STRIDE) if start in self._flows)
 
     def keyframe(self, key: KeyframeRef) -> KeyframeStages:
         """A keyframe's own stages."""
