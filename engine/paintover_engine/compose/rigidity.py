@@ -18,14 +18,11 @@ from paintover_engine.compose.flow import Field, warp
 from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte import Plane, disc
 
-_BESIDE = (
-    2  # pixels by which an object may be beside its affine motion, or show more of itself than in the frame before
-)
+_BESIDE = 2
+"""Pixels by which an object may be beside its affine motion, or show more of itself than in the frame before."""
 _STEEPNESS = 4  # power of the certainty of motion, and of its lack
-_ARTICULATED, _RIGID = (
-    0.96,
-    0.98,
-)  # share of the matte that its motion explains, from which the test has weight, and all
+_ARTICULATED, _RIGID = 0.96, 0.98
+"""Share of the matte that its motion explains, from which the test has weight, and all."""
 
 
 @dataclass(frozen=True)
