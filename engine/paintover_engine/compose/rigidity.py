@@ -2,9 +2,10 @@
 
 What an object uncovers has no counterpart in the frame before, so that flow there is a guess, which likes to lead back
 into the matte. A rigid object moves by one affine motion: what that does not bring from its matte, or what moves as the
-surroundings do, is not the object (layered motion: Wang, Adelson: Representing moving images with layers, IEEE
-Transactions on Image Processing 1994). How far the test holds is measured where flow is certain: from an object with
-limbs the test would take those away, so that there it has no weight.
+surroundings do, is not the object; what it brings, and what moves with it, is, in whatever light (layered motion: Wang,
+Adelson: Representing moving images with layers, IEEE Transactions on Image Processing 1994). How far the test holds is
+measured where flow is certain: from an object with limbs the test would take those away, so that there it has no
+weight.
 """
 
 from __future__ import annotations
@@ -50,6 +51,15 @@ class Rigidity:
         `Background.odds`: an object that comes out from behind another thing looks otherwise than that."""
         uncovered = np.clip(2 - behind / 2, 0, 1)
         return np.asarray(np.float32(self.weight) * unlike * uncovered * (1 - sure) ** _STEEPNESS, np.float32)
+
+    def carried(self, own: Field, motion: Plane, before: Plane, consistent: Plane) -> Plane:
+        """(h, w) 0..1: how plainly pixels are the object still, however the light on it changes: what its own motion
+        brings from its matte, and moves there with it, not with its surroundings.
+
+        own, motion, before: as of `unlike_object`; consistent: (h, w) 0..1, `flow.consistency`, which light does not
+        lower."""
+        inside = warp(np.asarray(cv2.erode(before, disc(_BESIDE)), np.float32), own)
+        return np.asarray(np.float32(self.weight) * np.maximum(motion, 0) * inside * consistent, np.float32)
 
 
 def unlike_object(own: Field, motion: Plane, before: Plane) -> Plane:

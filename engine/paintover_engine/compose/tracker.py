@@ -21,7 +21,7 @@ from paintover_engine.compose.confidence import ConfidenceMeter, Trail
 from paintover_engine.compose.correcting import DrawnMatte
 from paintover_engine.compose.dragging import DragPoints
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
-from paintover_engine.compose.flow import Field, pack, unpack, warp
+from paintover_engine.compose.flow import Field, consistency, pack, unpack, warp
 from paintover_engine.compose.long_range import Evidence, Hop, proposed
 from paintover_engine.compose.matte import (
     Plane,
@@ -57,7 +57,7 @@ _PRIOR_WEIGHT = 0.1  # of the surroundings' log-odds beside the network's own
 _MOTION_WEIGHT = 2.0  # of the same where motion is right
 _SETTLED = 0.1  # share of the uncertainty of a pixel that the network's agreement removes at a frame
 _BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
-_EXCLUDED = -6.0  # log-odds of what a rigid object's own motion excludes
+_PLAIN = 6.0  # log-odds of what a rigid object's own motion carries along; of what it excludes, less than 0
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise, if all parts of the edit are plainly larger
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
@@ -309,8 +309,9 @@ class Tracker:
         unlike = unlike_object(own, motion, state.matte)
         if self._chain:
             rigidity = rigidity.updated(prior, unlike)
-        excluded = rigidity.excluded(unlike, prior.confidence, behind)
-        found = segment(self._net, prior, step.frame, warped, motion, behind, excluded, rng, self._speck)
+        rigid = rigidity.carried(own, motion, state.matte, consistency(step.backward, step.forward))
+        rigid -= rigidity.excluded(unlike, prior.confidence, behind)
+        found = segment(self._net, prior, step.frame, warped, motion, behind, rigid, rng, self._speck)
         if step.blown is not None:  # what is white shows nothing
             found = replace(found, matte=np.where(step.blown, prior.matte, found.matte))
         return found, rigidity
@@ -406,7 +407,7 @@ def segment(
     warped: Lab,
     motion: Plane,
     behind: Plane | None = None,
-    excluded: Plane | None = None,
+    rigid: Plane | None = None,
     rng: np.random.Generator | None = None,
     speck: int = _SPECK,
 ) -> Evidence:
@@ -415,8 +416,9 @@ def segment(
     until it has decided so for some frames.
 
     warped: L*a*b* of the frame before, warped onto this one by flow. motion: (h, w), `motion_plane`. behind: (h, w),
-    `Background.odds`, and excluded: (h, w), `Rigidity.excluded`; None: not known. rng: draws the confident pixels on
-    which the network is trained further; None for no training. speck: islands and holes of fewer pixels are noise."""
+    `Background.odds`, and rigid: (h, w) -1..1, `Rigidity.carried` less `Rigidity.excluded`; None: not known. rng: draws
+    the confident pixels on which the network is trained further; None for no training. speck: islands and holes of
+    fewer pixels are noise."""
     found, confidence = np.zeros_like(prior.matte), np.ones_like(prior.matte)
     candidates = _grown(prior.matte)
     x, y, width, height = bounds_of(candidates, 3 * REACH)
@@ -428,8 +430,8 @@ def segment(
     odds = np.clip(net.odds(planes, candidates[part] > 0), -6, 6)
     if behind is not None:
         odds += behind[part]
-    if excluded is not None:
-        odds += excluded[part] * (np.float32(_EXCLUDED) - odds)
+    if rigid is not None:
+        odds += np.float32(_PLAIN) * rigid[part] - np.abs(rigid[part]) * odds
     near = np.clip(cv2.GaussianBlur(before, (0, 0), _BLUR), 0.02, 0.98)
     weight = np.float32(_PRIOR_WEIGHT) + np.float32(_MOTION_WEIGHT) * sure
     inside = 1 / (1 + np.exp(-(odds + weight * np.log(near / (1 - near)))))

@@ -60,6 +60,19 @@ def test_object_with_limbs_loses_nothing() -> None:
     assert not excluded.any()
 
 
+def test_what_a_rigid_object_carries_along_is_held_in_any_light() -> None:
+    """Nothing but its motion says so: the prior is unsure of a part that the sun reaches."""
+    before = box(BODY)
+    backward, prior = moved(before)
+    own, after = object_motion(backward, prior.matte), box((slice(34, 62), slice(42, 94))) > 0
+    motion, everywhere = motion_plane(backward, prior.matte, own), np.ones_like(UNKNOWN)
+    held = Rigidity(100, 100).carried(own, motion, before, everywhere)
+    assert held[after].min() > 0.9
+    assert held[box(BODY, STEP) == 0].max() < 0.1
+    assert not Rigidity(90, 100).carried(own, motion, before, everywhere).any()
+    assert not Rigidity(100, 100).carried(own, -motion, before, everywhere)[after].any()
+
+
 def test_what_comes_from_behind_a_pole_is_not_excluded() -> None:
     rigid = Rigidity(100, 100)
     nowhere, differs = np.ones_like(UNKNOWN), np.full_like(UNKNOWN, 4)
@@ -81,7 +94,7 @@ def test_uncovered_ground_like_the_object_is_left() -> None:
     frame, warped = AnalysisFrame(shown), warp(AnalysisFrame(key).lab, backward)
     motion = motion_plane(backward, prior.matte)
     clings = segment(MatteNet(edit.net), prior, frame, warped, motion).matte
-    left = segment(MatteNet(edit.net), prior, frame, warped, motion, excluded=judged(before, backward, prior)[1]).matte
+    left = segment(MatteNet(edit.net), prior, frame, warped, motion, rigid=-judged(before, backward, prior)[1]).matte
     assert clings[UNCOVERED].mean() > 0.5
     assert left[UNCOVERED].mean() < 0.1
     assert left[box(BODY, STEP) > 0].mean() > 0.95
