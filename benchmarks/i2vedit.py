@@ -7,6 +7,7 @@
     python benchmarks/i2vedit.py flat       # how Gaussian the inverted latents of flat backgrounds are
 
     --model FOLDER (the shipped small model)  --clips 6  --steps 25  --training-steps 60  --kind recolour|mark  --seed 1
+    --rows "all parts" "without motion adapters" (of parts, choices and windows; all of them without it)
     --world clips|motions (of the shipped model or of the proof model, `training/README.md`; there held-out motions)
 
 Columns, all means over clips with their standard errors, the given first frame left out; below a table what every row
@@ -23,6 +24,7 @@ import dataclasses
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import figures
 import numpy as np
@@ -52,6 +54,16 @@ class Variant:
     latent_noise: bool = False
 
 
+@dataclass(frozen=True)
+class Way:
+    """One way from window to window."""
+
+    name: str
+    skip_interval: bool = True
+    anchors: bool = False
+
+
+Row = TypeVar("Row", Variant, Way)
 PARTS = (
     Variant("all parts"),
     Variant("without attention matching", i2vedit.EditSettings(matching=False)),
@@ -69,6 +81,11 @@ CHOICES = (
     Variant("preset style", i2vedit.EditSettings(bounds=(0.8, 0.9))),
     Variant("preset shape", i2vedit.EditSettings(bounds=(0.4, 0.5))),
 )
+WAYS = (
+    Way("anchored", anchors=True),
+    Way("as in the paper"),
+    Way("without skip-interval attention", skip_interval=False),
+)
 
 
 def main() -> None:
@@ -81,6 +98,7 @@ def main() -> None:
     parser.add_argument("--training-steps", type=int, default=60)
     parser.add_argument("--kind", default="recolour", choices=("recolour", "mark"))
     parser.add_argument("--world", default="clips", choices=("clips", "motions"))
+    parser.add_argument("--rows", nargs="+", metavar="NAME")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -95,11 +113,18 @@ def main() -> None:
         cases = [random_case(rng, arguments.kind) for _ in range(arguments.clips)]
     if arguments.table == "flat":
         flat(bench, cases)
-        return
-    if arguments.table == "windows":
-        windows(bench, cases)
+    elif arguments.table == "windows":
+        windows(bench, cases, chosen(parser, WAYS, arguments.rows))
     else:
-        compare(bench, cases, PARTS if arguments.table == "parts" else CHOICES)
+        compare(bench, cases, chosen(parser, PARTS if arguments.table == "parts" else CHOICES, arguments.rows))
+
+
+def chosen(parser: argparse.ArgumentParser, rows: tuple[Row, ...], names: list[str] | None) -> tuple[Row, ...]:
+    """The rows with these names, all without any."""
+    unknown = set(names or ()) - {row.name for row in rows}
+    if unknown:
+        parser.error(f"no row is called {', '.join(unknown)}; there are: {', '.join(row.name for row in rows)}")
+    return tuple(row for row in rows if names is None or row.name in names)
 
 
 @dataclass
@@ -204,25 +229,20 @@ def measures(cases: list[Case], videos: list[Video]) -> list[list[float]]:
     ]
 
 
-def windows(bench: Bench, cases: list[Case], count: int = 9) -> None:
+def windows(bench: Bench, cases: list[Case], ways: tuple[Way, ...], count: int = 9) -> None:
     """A shot that goes back and forth through a clip, window by window, each told the last frame of the one before: all
     of it as it was painted, as in the paper, or around the edit the source's own."""
     print("Explained of the edit in each window's last frame, and outside: PSNR there, by window")
     print("| | " + " | ".join(str(n + 1) for n in range(count)) + " |")
     print("|---" * (count + 1) + "|")
-    ways = (
-        ("anchored", True, True),
-        ("as in the paper", True, False),
-        ("without skip-interval attention", False, False),
-    )
     declines: dict[str, NDArray[np.float64]] = {}
-    for name, follows, anchors in ways:
-        scores = np.array([chain(bench, case, count, follows, anchors) for case in cases])  # (clips, windows, 2)
+    for way in ways:
+        scores = np.array([chain(bench, case, way, count) for case in cases])  # (clips, windows, 2)
         for index, what in enumerate(("explained", "outside")):
             cells = " | ".join(figures.cell(list(scores[:, n, index])) for n in range(count))
-            print(f"| {name}: {what} | {cells} |", flush=True)
+            print(f"| {way.name}: {what} | {cells} |", flush=True)
         centred = np.arange(count) - (count - 1) / 2
-        declines[name] = (centred[:, None] * scores).sum(1) / np.square(centred).sum()  # least squares, (clips, 2)
+        declines[way.name] = (centred[:, None] * scores).sum(1) / np.square(centred).sum()  # least squares, (clips, 2)
     print("\n| change a window | explained | outside, dB |\n|---|---|---|")
     for name, slopes in declines.items():
         print(f"| {name} | " + " | ".join(figures.cell(list(column), 3) for column in slopes.T) + " |")
@@ -232,7 +252,7 @@ def windows(bench: Bench, cases: list[Case], count: int = 9) -> None:
         print(f"| {name}, more than {least} | {cells} |", flush=True)
 
 
-def chain(bench: Bench, case: Case, count: int, follows: bool, anchors: bool) -> list[tuple[float, float]]:
+def chain(bench: Bench, case: Case, way: Way, count: int) -> list[tuple[float, float]]:
     """(explained, outside) of each window of one shot."""
     variant, scores = Variant("all parts"), []
     condition = bench.condition(tensor(case.truth[:1]), variant)
@@ -255,10 +275,10 @@ def chain(bench: Bench, case: Case, count: int, follows: bool, anchors: bool) ->
             )
         painted = bench.video(states[-1:])
         scores.append((explained_at(painted, turned, region), psnr(painted, turned.truth, ~region)))
-        if follows and number == 0:
+        if way.skip_interval and number == 0:
             first, motion = i2vedit.EditedWindow(source, condition, states), own
         last = states[-1:, -1:]
-        if anchors:
+        if way.anchors:
             matte = torch.from_numpy(region[-1])[None, None].float()
             last = anchored(last[0], source.states[-1:, -1], matte)[None]
         condition = bench.model.condition(

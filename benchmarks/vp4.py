@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--frames", type=int, default=5)
     parser.add_argument("--seed", type=int, default=500)
-    parser.add_argument("--rows", default="", help="only rows whose names hold this")
+    parser.add_argument("--rows", nargs="+", default=[""], help="only rows whose names hold one of these")
     parser.add_argument("tables", nargs="*", default=["main", "consistency", "parts", "curve", "toy", "cost", "memory"])
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -272,7 +272,7 @@ def main() -> None:
     for name in given.tables:
         if name in TABLES:
             shots = shots or list(clips(given.clips, given.frames, given.seed))
-            rows = {row: what for row, what in TABLES[name].items() if given.rows in row}
+            rows = {row: what for row, what in TABLES[name].items() if any(part in row for part in given.rows)}
             table(name, rows, shots, given.model)
         elif name == "one-shot":
             one_shot(given.model, given.frames)
