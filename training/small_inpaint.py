@@ -26,6 +26,7 @@ from checkpoints import Checkpoint, average, descend, load_part
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInpaintPipeline, UNet2DConditionModel
 from paintover_engine.diffusion import clip_direction
 from paintover_evaluation import grids
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, mse_loss
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
@@ -250,7 +251,7 @@ class Examples:
 
     def __init__(self, out: Path) -> None:
         self.code = _patch_code()
-        self.clip = CLIPModel.from_pretrained(out / "clip").requires_grad_(False).eval()
+        self.clip = CLIPModel.from_pretrained(out / "clip").float().requires_grad_(False).eval()
         tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
         ids = tokenizer([""], padding="max_length", max_length=TOKENS, return_tensors="pt").input_ids
         hidden = self.clip.text_model(input_ids=ids).last_hidden_state
@@ -266,15 +267,21 @@ class Examples:
         found: Tensor = self.clip.visual_projection(vision.pooler_output)
         return found
 
-    def batch(self, worlds: grids.Worlds, rng: np.random.Generator) -> dict[str, Tensor]:
+    def batch(self, worlds: grids.Worlds, rng: np.random.Generator, hidden: float = 0.0) -> dict[str, Tensor]:
         """grid: (n, 4, 2h, 2w) latents with the answer in place; start: the same with the question in the answer's
-        cell; masked: the same with grey there; prompt: (n, tokens, width). One prompt in eight is empty."""
+        cell; masked: the same with grey there; prompt: (n, tokens, width). One prompt in eight is empty.
+
+        hidden: the share of the other grids whose edited example is grey, so that the prompt alone tells the edit."""
         count = len(worlds)
         example, query = (grids.render(worlds, rng.uniform(size=count), CELL, CELL) for _ in range(2))
         cells = self.encode(np.concatenate([example.source, example.edited, query.source, query.edited])).chunk(4)
         grey = self.encode(np.full((1, CELL, CELL, 3), 0.5, np.float32)).expand_as(cells[0])
         towards = clip_direction.direction(self.embed(example.source), self.embed(example.edited))
-        towards *= torch.from_numpy(rng.uniform(size=(count, 1)) > 0.125)
+        prompted = torch.from_numpy(rng.uniform(size=count) > 0.125)
+        towards *= prompted[:, None]
+        if hidden:
+            alone = prompted & torch.from_numpy(rng.uniform(size=count) < hidden)
+            cells = (cells[0], torch.where(alone[:, None, None, None], grey, cells[1]), *cells[2:])
         return {
             "grid": tile(*cells),
             "start": tile(*cells[:3], cells[2]),
@@ -288,12 +295,17 @@ def tile(*cells: Tensor) -> Tensor:
     return torch.cat([torch.cat(cells[:2], -1), torch.cat(cells[2:], -1)], -2)
 
 
-def train_unet(out: Path, minutes: float, batch: int, save_every: float) -> None:
-    """Trains until `minutes` of this run are over, or resumes what an earlier run of the same length left.
+def train_unet(
+    out: Path, minutes: float, batch: int, save_every: float, start: Path | None = None, hidden: float = 0.0
+) -> None:
+    """Trains until `minutes` of this run are over, or resumes what an earlier run of the same length left. start: an
+    exported UNet's weights, for a new run. hidden: as of `Examples.batch`.
 
     Half of the examples noise the *question* in the answer's cell: at high noise that is what sampling starts from, and
     it teaches the network to take the look from the grid, not from the noise."""
     examples, unet, scheduler = Examples(out), make_unet().to(memory_format=torch.channels_last), make_scheduler()
+    if start is not None:
+        unet.load_state_dict({name: value.float() for name, value in load_file(start).items()})
     mean = copy.deepcopy(unet).requires_grad_(False)
     optimiser = torch.optim.AdamW(unet.parameters(), lr=1e-3, weight_decay=0.01)
     point = Checkpoint(out / "unet.safetensors", 0, save_every * 60, unet=unet, mean=mean, optimiser=optimiser)
@@ -304,7 +316,7 @@ def train_unet(out: Path, minutes: float, batch: int, save_every: float) -> None
         rng = np.random.default_rng(10_000 + point.step)
         torch.manual_seed(10_000 + point.step)
         kinds = (*tuple(grids.GridEdit)[1:] * 2, grids.GridEdit.NONE)
-        data = examples.batch(grids.sample(rng, batch, kinds), rng)
+        data = examples.batch(grids.sample(rng, batch, kinds), rng, hidden)
         t = torch.where(torch.rand(batch) < 0.7, torch.randint(400, 1000, (batch,)), torch.randint(0, 1000, (batch,)))
         a = alphas[t][:, None, None, None]
         from_start = (torch.rand(batch) < 0.5) & (t > 500)
@@ -410,6 +422,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600, help="of vae and clip")
     parser.add_argument("--minutes", type=float, default=50.0, help="unet: in all its runs together")
     parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--start", type=Path, help="unet: an exported UNet's file, to begin a new run with")
+    parser.add_argument("--hidden", type=float, default=0.0, help="unet: share of grids without their edited example")
     parser.add_argument("--save-every", type=float, default=5.0, help="minutes")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
@@ -421,7 +435,7 @@ def main() -> None:
     elif given.stage == "clip":
         train_clip(given.out, given.steps)
     elif given.stage == "unet":
-        train_unet(given.out, given.minutes, given.batch, given.save_every)
+        train_unet(given.out, given.minutes, given.batch, given.save_every, given.start, given.hidden)
     else:
         export(given.out, given.to)
 

@@ -256,7 +256,7 @@ def test_resumed_inpaint_training_equals_uninterrupted(
         def __init__(self, out: Path) -> None:
             self.code = small_inpaint._patch_code()
 
-        def batch(self, worlds: Any, rng: Any) -> dict[str, torch.Tensor]:
+        def batch(self, worlds: Any, rng: Any, hidden: float) -> dict[str, torch.Tensor]:
             shown = small_inpaint.grids.render(worlds, rng.uniform(size=len(worlds)), 24, 24)
             cells = [self.encode(part) for part in (shown.source, shown.edited) * 2]
             grid = small_inpaint.tile(*cells)
