@@ -115,7 +115,7 @@ def test_error_of_a_concurrent_stage_is_raised_later(runner: Runner, monkeypatch
 
     monkeypatch.setattr(tracking.flow, "compute", broken)
     runner.run(stage, later)
-    with pytest.raises(ValueError, match="flow 8-15"):
+    with pytest.raises(ValueError, match="flow 8-11"):
         runner.run(later[0], later[1:])
 
 
