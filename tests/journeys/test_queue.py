@@ -110,9 +110,9 @@ def test_only_transient_errors_are_retried(slow: Client, shot: str, tmp_path: Pa
 
 
 @pytest.fixture
-def slow_publication(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Daemons that start from here on publish slowly."""
-    monkeypatch.setenv("SLOW_PUBLICATION", "0.1")
+def slow_publication(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Daemons that start from here on publish slowly: longer than what halts a job takes to start."""
+    monkeypatch.setenv("SLOW_PUBLICATION", "0.5" if how == "cancel" else "0.1")
 
 
 @pytest.mark.parametrize(
