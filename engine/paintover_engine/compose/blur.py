@@ -5,6 +5,8 @@ weaker, it is blurrier: along the surface's motion by the time of exposure, in a
 extent is that at which the keyframe's gradients, blurred so, are as strong as the frame's (re-blurring, as Zhuo, Sim:
 Defocus map estimation from a single image, Pattern Recognition 2011, with a second picture in place of the first one's
 own edges). Strengths alone are compared, over a window: a registration that is wrong by a pixel looks like no blur.
+Haze and burnt-out highlights weaken gradients, too: bright parts are left out, and what a small blur would explain is
+taken for those.
 """
 
 from __future__ import annotations
@@ -32,8 +34,10 @@ _SMOOTH = 1.5  # of its pixels, over which the measured blur is averaged
 _TEXTURE = 8e-5  # mean square of a gradient per pixel below which it tells nothing
 _FAINTEST = 1e-6  # the same of rounding
 _DOUBT = 0.03  # square of a logarithm by which a blur must explain the picture better than none
+_FAINT, _PLAIN = 0.8, 1.2  # measured pixels up to which a blur is taken for lost contrast, and from which for a blur
 _NOTICED = 0.5  # pixels from which on a blur is seen
 _AROUND = 24  # pixels around what is blurred that are looked at
+_SHOULDER = 0.85  # brightness from which on highlights lose contrast that they did not lose by blur
 _TAPS = 12
 _TOGETHER = 3  # neighbouring taps that are averaged first
 _REDUCED = 2.0  # standard deviation from which on a blur is computed on a smaller picture
@@ -67,7 +71,8 @@ def added_blur(frame: Picture, key: Picture, motion: Field, weight: Plane) -> Bl
     scale = min(1.0, (_MEASURED / (height * width)) ** 0.5)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     seen, expected = (cv2.cvtColor(np.clip(shrink(each, size), 0, 1), cv2.COLOR_RGB2GRAY) for each in (frame, key))
-    measured = _measured(seen, expected, shrink(motion, size) * np.float32(scale), shrink(weight, size))
+    same = shrink(weight, size) * (np.maximum(seen, expected) < _SHOULDER)
+    measured = _measured(seen, expected, shrink(motion, size) * np.float32(scale), same)
     planes = cv2.resize(measured, (width, height), interpolation=cv2.INTER_LINEAR) / np.float32(scale)
     return Blur(np.ascontiguousarray(planes[..., :2]), np.ascontiguousarray(planes[..., 2]))
 
@@ -89,7 +94,8 @@ def _measured(frame: Plane, key: Plane, motion: Field, weight: Plane) -> NDArray
     smooth = (
         cv2.GaussianBlur(found * textured[..., None], (0, 0), _SMOOTH) / np.maximum(total, np.float32(1e-6))[..., None]
     )
-    length, extent = cv2.split(extend(smooth, np.minimum(total, 1)))
+    smooth = extend(smooth, np.minimum(total, 1))
+    length, extent = cv2.split(smooth * np.clip((smooth - np.float32(_FAINT)) / np.float32(_PLAIN - _FAINT), 0, 1))
     return np.asarray(cv2.merge([coarse[..., 0] * length / 2, coarse[..., 1] * length / 2, extent]), np.float32)
 
 

@@ -49,6 +49,21 @@ def test_as_sharp_a_frame_gets_no_blur() -> None:
     assert np.median(np.abs(blur.line)) == 0 and np.median(blur.spread) < 0.3
 
 
+@pytest.mark.parametrize("contrast", [0.95, 0.87])
+def test_haze_is_no_blur(contrast: float) -> None:
+    hazy = surface() * np.float32(contrast) + np.float32((1 - contrast) / 2)
+    blur = added_blur(hazy, surface(), MOVING, EVERYWHERE)
+    assert np.median(blur.spread) < 0.25 and np.median(np.abs(blur.line)) < 0.25
+
+
+def test_burnt_out_highlights_are_no_blur() -> None:
+    """The frame's dark parts are as sharp as the keyframe's; its light ones the sun has made white."""
+    sunlit = np.clip(surface() * 1.8, 0, 1).astype(np.float32)
+    shoulder = np.where(sunlit > 0.85, 0.85 + 0.1 * (sunlit - 0.85), sunlit).astype(np.float32)
+    blur = added_blur(shoulder, sunlit, MOVING, EVERYWHERE)
+    assert np.median(blur.spread) < 0.25 and np.median(np.abs(blur.line)) < 0.25
+
+
 def test_blur_is_no_longer_than_the_motion() -> None:
     slow = MOVING * np.float32(1 / 9)
     blur = added_blur(exposed(surface(), 15), surface(), slow, EVERYWHERE)
