@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose.flow import Field, endpoints, magnitudes, shrink
 from paintover_engine.compose.matte import Plane, extend
+from paintover_engine.compose.planes import times
 from paintover_engine.media.bounds import bounds_of
 
 Picture = NDArray[np.float32]  # (h, w, 3)
@@ -184,17 +185,11 @@ def _spread(picture: NDArray[np.float32], spread: Plane) -> NDArray[np.float32]:
     total = np.zeros_like(picture)
     for more in _SPREADS:
         share = np.clip((square - np.float32(less * less)) / np.float32(more * more - less * less), 0, 1)
-        total += _weighted(sharper, left - share)
+        total += times(sharper, left - share)
         left, less, sharper = share, more, _gaussian(picture, more)
         if more >= most:
             break
-    return np.asarray(total + _weighted(sharper, left), np.float32)
-
-
-def _weighted(picture: NDArray[np.float32], weight: Plane) -> NDArray[np.float32]:
-    """A picture (h, w[, c]), c up to 4, times a plane (h, w)."""
-    channels = picture.shape[2] if picture.ndim > 2 else 1
-    return np.asarray(cv2.multiply(picture, cv2.merge([weight] * channels)), np.float32)
+    return np.asarray(total + times(sharper, left), np.float32)
 
 
 def _gaussian(picture: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:

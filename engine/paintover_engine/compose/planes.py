@@ -17,6 +17,6 @@ def planes_of(picture: NDArray[np.float32]) -> list[Plane]:
 
 
 def times(picture: NDArray[np.float32], plane: Plane) -> NDArray[np.float32]:
-    """A picture (h, w, c), c up to 4, times a plane (h, w): NumPy's broadcasting over so few channels takes three times
-    as long."""
-    return np.asarray(picture * cv2.merge([plane] * picture.shape[2]))
+    """A picture (h, w[, c]), c up to 4, times a plane (h, w): NumPy's broadcasting over so few channels takes three
+    times as long."""
+    return np.asarray(picture * (plane if picture.ndim == 2 else cv2.merge([plane] * picture.shape[2])))
