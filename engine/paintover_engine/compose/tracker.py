@@ -306,11 +306,14 @@ class Tracker:
         behind = background.odds(step.frame.lab)
         own = object_motion(step.backward, prior.matte)
         motion = motion_plane(step.backward, prior.matte, own)
-        unlike = unlike_object(own, motion, state.matte)
-        if self._chain:
-            rigidity = rigidity.updated(prior, unlike)
-        rigid = rigidity.carried(own, motion, state.matte, consistency(step.backward, step.forward))
-        rigid -= rigidity.excluded(unlike, prior.confidence, behind)
+        rigid = None
+        if self._chain or rigidity.weight:
+            unlike = unlike_object(own, motion, state.matte)
+            if self._chain:
+                rigidity = rigidity.updated(prior, unlike)
+            if rigidity.weight:
+                rigid = rigidity.carried(own, motion, state.matte, consistency(step.backward, step.forward))
+                rigid -= rigidity.excluded(unlike, prior.confidence, behind)
         found = segment(self._net, prior, step.frame, warped, motion, behind, rigid, rng, self._speck)
         if step.blown is not None:  # what is white shows nothing
             found = replace(found, matte=np.where(step.blown, prior.matte, found.matte))
