@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.exposure import NO_CHANGE, Display, Exposure, of_aligned, of_histograms
-from paintover_engine.compose.flow import Field, FlowEstimator, is_cut, pack, unexplained, unpack, warp
+from paintover_engine.compose.flow import Field, FlowEstimator, halved, is_cut, pack, unexplained, unpack, warp
 from paintover_engine.compose.global_motion import Grey, candidates
 
 Span = tuple[int, int]
@@ -59,7 +59,7 @@ class PairMotion:
     """The motion between a frame and another, nearer to the keyframe.
 
     backward: (h, w, 2), flow from the frame to the other; forward: from the other to the frame; cut, repeated, jump: as
-    in `FlowChunk`. exposure: from the other to the frame."""
+    in `FlowChunk`. exposure: from the other to the frame. found: flow explains the two pictures."""
 
     backward: Field
     forward: Field
@@ -67,6 +67,22 @@ class PairMotion:
     repeated: bool = False
     jump: bool = False
     exposure: Exposure = NO_CHANGE
+    found: bool = True
+
+    @property
+    def continued(self) -> Guess | None:
+        """The motion from the frame to the next if the velocity stays; None where this is no steady motion."""
+        if self.cut or self.jump or not self.found:
+            return None
+        return Guess(-self.backward, warp(self.backward, self.backward))
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Roughly the flow (h, w, 2) from one frame to another, and back."""
+
+    forward: Field
+    backward: Field
 
 
 def estimate(first: int, frames: Iterator[AnalysisFrame], check: Callable[[], None]) -> FlowChunk:
@@ -75,10 +91,18 @@ def estimate(first: int, frames: Iterator[AnalysisFrame], check: Callable[[], No
     pairs = []
     current = next(frames)
     with PairEstimator() as estimator:
-        for following in frames:
+        guess = None
+        following: AnalysisFrame | None = next(frames)
+        while following is not None:
             check()
-            pairs.append(estimator.between(current, following))
-            current = current if pairs[-1].repeated else following
+            beyond = next(frames, None)
+            if guess is None and beyond is not None:
+                guess = estimator.by_the_next(following.grey, beyond.grey)
+            pair = estimator.between(current, following, guess)
+            pairs.append(pair)
+            if not pair.repeated:
+                current, guess = following, pair.continued
+            following = beyond
     starts = strides_of((first, first + len(pairs) - 1))
     strides = [pairs[start - first : start - first + STRIDE] for start in starts]
     still = np.zeros((0, *pairs[0].forward.shape), np.int16)
@@ -130,7 +154,7 @@ class PairEstimator:
     thread; use it in a `with` statement."""
 
     def __init__(self) -> None:
-        self._forward, self._backward = FlowEstimator(), FlowEstimator()
+        self._forward, self._backward, self._half = FlowEstimator(), FlowEstimator(), FlowEstimator()
         self._pool = ThreadPoolExecutor(1)
 
     def __enter__(self) -> PairEstimator:
@@ -139,34 +163,48 @@ class PairEstimator:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def between(self, first: AnalysisFrame, second: AnalysisFrame) -> PairMotion:
+    def by_the_next(self, frame: Grey, following: Grey) -> Guess | None:
+        """The motion to a frame (h, w) from the one before it if the velocity is that to the following one, estimated
+        at half the size; None where flow does not explain that."""
+        here, there = halved(frame), halved(following)
+        onward = self._half.between(here, there)
+        if unexplained(here, there, onward) > _FOUND:
+            return None
+        onward = 2 * cv2.resize(onward, (frame.shape[1], frame.shape[0]))
+        return Guess(warp(onward, onward), -onward)
+
+    def between(self, first: AnalysisFrame, second: AnalysisFrame, guess: Guess | None = None) -> PairMotion:
         """The motion from a frame, nearer to the keyframe, to another, which need not be its neighbour. `cut`: they
-        show different scenes."""
+        show different scenes. guess: what it may be, by the frames beside them: what is small and fast is lost from
+        sight in the coarse pictures in which a search without one begins."""
         if is_repeated(first, second):
             still = np.zeros((*first.grey.shape, 2), np.float32)
             return PairMotion(still, still, cut=False, repeated=True)
         about = of_histograms(first.display, second.display)
-        pictures, flows = (first.grey, second.grey), self._flows(first.grey, second.grey)
+        pictures = (first.grey, second.grey)
+        flows = self._flows(*pictures, guess)
         if about is not None and about.strength > EXPOSED:
             matched = _greys(*at_one_exposure(first.display, second.display, about))
-            others = self._flows(*matched)
+            others = self._flows(*matched, guess)
             if others.left < BETTER * flows.left:
                 pictures, flows = matched, others
         jump = False
         if flows.left > _EXPLAINED:
+            if guess is not None:
+                flows = min(flows, self._flows(*pictures), key=lambda found: found.left)
             for start, back in candidates(*pictures):
                 if unexplained(*pictures, start) < flows.left:
-                    others = self._flows(*pictures, start, back)
+                    others = self._flows(*pictures, Guess(start, back))
                     if others.left < BETTER * flows.left:
                         flows, jump = others, True
         cut = is_cut(first.display, second.display, flows.left)
-        exposure = NO_CHANGE
-        if flows.left < _FOUND:
+        exposure, found = NO_CHANGE, flows.left < _FOUND
+        if found:
             exposure = of_aligned(first.display, second.display, flows.forward, about)
-        return PairMotion(flows.backward, flows.forward, cut, jump=jump and not cut, exposure=exposure)
+        return PairMotion(flows.backward, flows.forward, cut, jump=jump and not cut, exposure=exposure, found=found)
 
-    def _flows(self, first: Grey, second: Grey, start: Field | None = None, back: Field | None = None) -> _Flows:
-        """start, back: roughly the flow from the first to the second, and from there, where they are known."""
+    def _flows(self, first: Grey, second: Grey, guess: Guess | None = None) -> _Flows:
+        start, back = (None, None) if guess is None else (guess.forward, guess.backward)
         backward = self._pool.submit(self._backward.between, second, first, start=back)
         forward = self._forward.between(first, second, start=start)
         left = unexplained(first, second, forward)

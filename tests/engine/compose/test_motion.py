@@ -1,0 +1,63 @@
+"""Motion between neighbouring frames."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from paintover_engine.compose import motion
+from paintover_engine.compose.analysis_frame import AnalysisFrame
+
+SIZE = 40
+"""Pixels of a square's side, in the flow's grid."""
+
+
+def textured(height: int, width: int, seed: int, coarseness: float) -> np.ndarray:
+    noise = np.random.default_rng(seed).uniform(0, 255, (height, width, 3)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), coarseness)
+    low, high = smooth.min(), smooth.max()
+    return np.asarray((smooth - low) / (high - low) * 255, np.uint8)
+
+
+def shot(places: list[int]) -> list[AnalysisFrame]:
+    """A square that flies over a still, paler background. places: how far to the right it is in each frame."""
+    background, square = textured(360, 640, 1, 3), textured(2 * SIZE, 2 * SIZE, 2, 2)
+    background = np.asarray(60 + 0.3 * background, np.uint8)
+    frames = []
+    for place in places:
+        picture = background.copy()
+        picture[100 : 100 + 2 * SIZE, 2 * place : 2 * (place + SIZE)] = square
+        frames.append(AnalysisFrame(picture))
+    return frames
+
+
+def velocities(places: list[int]) -> list[float]:
+    """Of the square, in each pair, by the median of the flow back from its middle."""
+    chunk = motion.estimate(0, iter(shot(places)), lambda: None)
+    middles = [slice(place + 6, place + SIZE - 6) for place in places[1:]]
+    return [
+        float(-np.median(back[56 : 50 + SIZE - 6, middle, 0])) / 32
+        for back, middle in zip(chunk.backward, middles, strict=True)
+    ]
+
+
+def test_what_is_fast_and_speeds_up_is_followed_by_its_motion_in_the_pair_before() -> None:
+    assert velocities([20, 32, 56, 92, 140]) == pytest.approx([12, 24, 36, 48], abs=1)
+
+
+def test_what_is_fast_and_slows_down_is_followed_by_its_motion_in_the_pair_behind() -> None:
+    assert velocities([20, 52, 76, 92]) == pytest.approx([32, 24, 16], abs=1)
+
+
+def test_a_motion_that_ends_is_not_continued() -> None:
+    assert velocities([20, 28, 44, 44, 44]) == pytest.approx([8, 16, 0, 0], abs=1)
+
+
+def test_a_camera_that_shakes_is_followed() -> None:
+    """The velocity of the pair before is the wrong way each time."""
+    wide = textured(400, 700, 1, 4)
+    frames = [AnalysisFrame(wide[20:380, x : x + 640].copy()) for x in (0, 40, 0, 40, 0)]
+    chunk = motion.estimate(0, iter(frames), lambda: None)
+    for pair in range(4):
+        flow = np.median(chunk.forward[pair, 40:140, 60:260].reshape(-1, 2), axis=0) / 32
+        assert flow == pytest.approx((-20 if pair % 2 == 0 else 20, 0), abs=0.5)
