@@ -45,6 +45,7 @@ _SOUND = 1.0  # the same up to which it brings all the confidence there is
 _REACH = 4.0  # the same, beyond that, at which the confidence that it brings is 1/e
 _PIXEL = 2.0  # hops are computed at half the flow's size: they need no edges, which the matte has by itself
 _LEAST = 1e-6  # weight of a motion in which nothing is right
+_ENTERING = 0.5  # confidence at most of what no motion leads into the picture from
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,10 @@ class Evidence:
 
 def proposed(known: Sequence[tuple[Hop, Evidence]]) -> Evidence:
     """What several motions to frames whose mattes are known propose for a frame: each pixel's mean matte, weighted by
-    exp(-error) and by its confidence there; and the confidence of the surest, which falls with the motion's error."""
+    exp(-error) and by its confidence there; and the confidence of the surest, which falls with the motion's error. What
+    comes in across the picture's border goes on there as what lay at the border, more likely than not."""
     total, weights, confidence = (np.zeros_like(known[0][1].matte) for _ in range(3))
+    entering = np.full_like(confidence, _ENTERING)
     for hop, there in known:
         moved = warp(cv2.merge([there.matte, there.confidence]), hop.backward)
         matte, sure = planes_of(moved)
@@ -185,4 +188,6 @@ def proposed(known: Sequence[tuple[Hop, Evidence]]) -> Evidence:
         weights += weight
         wrong = np.maximum(hop.error - np.float32(_SOUND), 0)
         np.maximum(confidence, np.exp(wrong * np.float32(-1 / _REACH)) * sure, out=confidence)
+        np.minimum(entering, np.where(within_picture(endpoints(hop.backward), sure.shape), 0, sure), out=entering)
+    np.maximum(confidence, entering, out=confidence)
     return Evidence(np.asarray(total / weights, np.float32), confidence)

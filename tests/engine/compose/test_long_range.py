@@ -125,3 +125,16 @@ def test_small_errors_of_motion_do_not_add_up_to_doubt() -> None:
         found = proposed([(Hop(STILL, plane(1)), found)])
     assert found.confidence.min() == 1
     assert proposed([(Hop(STILL, plane(8)), found)]).confidence.max() < 0.3
+
+
+def test_what_comes_in_across_the_border_goes_on_as_what_lay_there() -> None:
+    out = STILL + np.float32((0, -9))  # the camera turns up
+    half = plane(0)
+    half[:, :5] = 1
+    found = proposed([(Hop(out, plane(31)), Evidence(half, plane(1)))])
+    assert np.allclose(found.matte, half)
+    assert found.confidence.min() == 0.5
+    sideways = proposed(
+        [(Hop(out, plane(31)), Evidence(half, plane(1))), (Hop(STILL, plane(31)), Evidence(half, plane(1)))]
+    )
+    assert sideways.confidence.max() < 0.01
