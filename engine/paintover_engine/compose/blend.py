@@ -17,6 +17,7 @@ from paintover_engine.compose.flow import Field, FlowEstimator, magnitudes, shri
 from paintover_engine.compose.keyframe_layer import KeyframeLayer
 from paintover_engine.compose.layer import Picture, PlateRegion
 from paintover_engine.compose.matte import Plane
+from paintover_engine.compose.planes import times
 
 Share = Plane | np.float32
 """0..1: of a whole frame, or (h, w) of each pixel."""
@@ -50,10 +51,10 @@ def blended(
 def _merged(sides: tuple[tuple[Picture, Plane], tuple[Picture, Plane]], share: Share) -> tuple[Picture, Plane]:
     """share: 0..1, of the second side."""
     (first, alpha), (second, other) = sides
-    shares = _shares(_times(second, other) - _times(first, alpha), other - alpha, share)
+    shares = _shares(times(second, other) - times(first, alpha), other - alpha, share)
     left, right = (1 - shares) * alpha, shares * other
     matte = left + right
-    painted = _times(first, left) + _times(second, right)
+    painted = times(first, left) + times(second, right)
     painted /= np.maximum(matte, np.float32(1e-4))[..., None]
     return painted, matte
 
@@ -73,7 +74,7 @@ def _aligned(
 ) -> tuple[tuple[Picture, Plane], tuple[Picture, Plane]]:
     """The sides, moved onto each other by the flow between the plate painted over by either; as they are where that
     does not make them more alike. plate: (h, w, 3), what is painted over."""
-    first, second = (_grey(plate + _times(painted - plate, alpha)) for painted, alpha in sides)
+    first, second = (_grey(plate + times(painted - plate, alpha)) for painted, alpha in sides)
     to_second = FlowEstimator().between(first, second)
     to_first = FlowEstimator().between(second, first)
     before = float(cv2.absdiff(first, second).sum())
@@ -95,8 +96,3 @@ def _grey(picture: Picture) -> NDArray[np.uint8]:
     scale = min(1.0, _ALIGNED / max(height, width))
     small = shrink(np.clip(picture, 0, 1), (max(1, round(width * scale)), max(1, round(height * scale))))
     return np.asarray(cv2.cvtColor((small * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY))
-
-
-def _times(picture: Picture, plane: Plane) -> Picture:
-    """A picture (h, w, 3) times a plane (h, w)."""
-    return np.asarray(cv2.multiply(picture, cv2.merge([plane] * 3)), np.float32)

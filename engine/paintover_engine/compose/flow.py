@@ -63,10 +63,9 @@ class FlowEstimator:
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._dis.setFinestScale(0)
-        # Less work than the preset's 5, 25 and 3: a third of the time, and results of the same quality.
-        self._dis.setVariationalRefinementIterations(2)
-        self._dis.setGradientDescentIterations(8)
-        self._dis.setPatchStride(5)
+        # The preset refines flow variationally 5 times, at half of its time: that rounds off what is small and fast.
+        self._dis.setVariationalRefinementIterations(0)
+        self._dis.setPatchStride(5)  # not 3: half of the time that is left
 
     def between(self, first: NDArray[np.uint8], second: NDArray[np.uint8], *, start: Field | None = None) -> Field:
         """The flow (h, w, 2) from the first picture (h, w) to the second; 0 for pictures smaller than `MINIMUM`.

@@ -165,7 +165,9 @@ class PairEstimator:
 
     def by_the_next(self, frame: Grey, following: Grey) -> Guess | None:
         """The motion to a frame (h, w) from the one before it if the velocity is that to the following one, estimated
-        at half the size; None where flow does not explain that."""
+        at half the size; None where flow does not explain that, or the pictures are too small."""
+        if min(frame.shape) < 2 * FlowEstimator.MINIMUM:
+            return None
         here, there = halved(frame), halved(following)
         onward = self._half.between(here, there)
         if unexplained(here, there, onward) > _FOUND:

@@ -260,7 +260,7 @@ class TrackingPlanner:
 # The stages' functions.
 
 
-@stage(output=FlowChunk, version=7)
+@stage(output=FlowChunk, version=8)
 def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     """The motion of the pairs (n, n + 1) for the stage's frames n."""
     first, last = stage.frames
@@ -268,7 +268,7 @@ def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     return motion.estimate(first, frames, context.check)
 
 
-@stage(output=HopChunk, version=4)
+@stage(output=HopChunk, version=5)
 def long_flow(context: Context, stage: Stage[HopParameters, HopChunk]) -> HopChunk:
     """The motion of the pairs (n, n + hop) for the anchors n among the stage's frames."""
     frame_at = functools.partial(analysis_frame, context)
