@@ -100,10 +100,12 @@ class RelativeMotion:
     """How a frame's pixels move beside an object and its surroundings, each side by the affine motion nearest to its
     flow.
 
-    around: (h, w) >= 0, pixels by which the flow differs from the surroundings' motion; plane: (h, w) -1..1, whether it
-    is as theirs (-1) or as the object's (1): 0 where both fit equally, as where nothing moves."""
+    around, inside: (h, w) >= 0, pixels by which the flow differs from the surroundings' motion, and from the object's;
+    plane: (h, w) -1..1, whether it is as theirs (-1) or as the object's (1): 0 where both fit equally, as where nothing
+    moves."""
 
     around: Plane
+    inside: Plane
     plane: Plane
 
     @staticmethod
@@ -112,7 +114,7 @@ class RelativeMotion:
         frame. own: `object_motion`, where it is known."""
         around = magnitudes(backward - affine_motion(backward, 1 - prior, robust=True, pitch=6))
         inside = magnitudes(backward - (object_motion(backward, prior) if own is None else own))
-        return RelativeMotion(around, np.asarray(np.tanh((around - inside) / 2), np.float32))
+        return RelativeMotion(around, inside, np.asarray(np.tanh((around - inside) / 2), np.float32))
 
 
 def motion_plane(backward: Field, prior: Plane, own: Field | None = None) -> Plane:
