@@ -24,7 +24,8 @@ _BESIDE = 3  # pixels from the matte up to which a frame's background is not rem
 _TOLERANCE = 0.06  # difference in scaled L*a*b* that noise and light make
 _PIXEL = 0.7  # share of the local contrast that a misplacement makes
 _REMEMBERED = 0.97  # confidence that is left, a frame, of what is not seen
-_SAME, _OTHER = -6.0, 4.0  # log-odds of the object where the frame shows what is remembered, and where it does not
+_SAME, OTHER = -6.0, 4.0
+"""Log-odds of the object where the frame shows what is remembered, and where it plainly does not."""
 _STEEPNESS = 6.0  # of the log-odds, over the difference in tolerances
 _EVEN = 1.7  # the difference, in tolerances, that says neither
 _WINDOW = (3, 3)
@@ -63,7 +64,7 @@ class Background:
         ratio = difference / (np.float32(_TOLERANCE) + np.float32(_PIXEL) * spread)
         known = np.clip(2 * cv2.erode(self.seen, np.ones(_WINDOW, np.uint8)) - 1, 0, 1)
         return np.asarray(
-            known * np.clip(np.float32(_STEEPNESS) * (ratio - np.float32(_EVEN)), _SAME, _OTHER), np.float32
+            known * np.clip(np.float32(_STEEPNESS) * (ratio - np.float32(_EVEN)), _SAME, OTHER), np.float32
         )
 
     def updated(self, frame: Lab, matte: Plane) -> Background:

@@ -91,19 +91,35 @@ def _smooth(planes: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
 
 
 def object_motion(backward: Field, prior: Plane) -> Field:
-    """(h, w, 2): the affine motion nearest to the flow in a matte. backward, prior: as of `motion_plane`."""
+    """(h, w, 2): the affine motion nearest to the flow in a matte. backward, prior: as of `RelativeMotion.of`."""
     return affine_motion(backward, prior, robust=True, pitch=3)
 
 
-def motion_plane(backward: Field, prior: Plane, own: Field | None = None) -> Plane:
-    """-1..1 (h, w): whether a pixel moves as its surroundings do (-1) or as the object in the matte does (1).
+@dataclass(frozen=True)
+class RelativeMotion:
+    """How a frame's pixels move beside an object and its surroundings, each side by the affine motion nearest to its
+    flow.
 
-    backward: (h, w, 2), the flow from this frame to the one before; prior: (h, w), the matte warped to this frame.
-    own: `object_motion`, where it is known. Each side's motion is the affine one nearest to its flow; where both fit
-    equally, as where nothing moves, it is 0."""
-    around = magnitudes(backward - affine_motion(backward, 1 - prior, robust=True, pitch=6))
-    inside = magnitudes(backward - (object_motion(backward, prior) if own is None else own))
-    return np.asarray(np.tanh((around - inside) / 2), np.float32)
+    around, inside: (h, w) >= 0, pixels by which the flow differs from the surroundings' motion, and from the object's;
+    plane: (h, w) -1..1, whether it is as theirs (-1) or as the object's (1): 0 where both fit equally, as where nothing
+    moves."""
+
+    around: Plane
+    inside: Plane
+    plane: Plane
+
+    @staticmethod
+    def of(backward: Field, prior: Plane, own: Field | None = None) -> RelativeMotion:
+        """backward: (h, w, 2), the flow from this frame to the one before; prior: (h, w), the matte warped to this
+        frame. own: `object_motion`, where it is known."""
+        around = magnitudes(backward - affine_motion(backward, 1 - prior, robust=True, pitch=6))
+        inside = magnitudes(backward - (object_motion(backward, prior) if own is None else own))
+        return RelativeMotion(around, inside, np.asarray(np.tanh((around - inside) / 2), np.float32))
+
+
+def motion_plane(backward: Field, prior: Plane, own: Field | None = None) -> Plane:
+    """`RelativeMotion.plane`. backward, prior, own: as of `RelativeMotion.of`."""
+    return RelativeMotion.of(backward, prior, own).plane
 
 
 class MatteNet:

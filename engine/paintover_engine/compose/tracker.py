@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from paintover_engine.compose import foreground
 from paintover_engine.compose.analysis_frame import AnalysisFrame, Display, Lab
 from paintover_engine.compose.background import Background
 from paintover_engine.compose.confidence import ConfidenceMeter, Trail
@@ -34,6 +35,7 @@ from paintover_engine.compose.matte import (
 from paintover_engine.compose.matte_net import (
     MatteNet,
     NetWeights,
+    RelativeMotion,
     Shown,
     TrainedNet,
     feature_planes,
@@ -57,7 +59,7 @@ _PRIOR_WEIGHT = 0.1  # of the surroundings' log-odds beside the network's own
 _MOTION_WEIGHT = 2.0  # of the same where motion is right
 _SETTLED = 0.1  # share of the uncertainty of a pixel that the network's agreement removes at a frame
 _BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
-_PLAIN = 6.0  # log-odds of what a rigid object's own motion carries along; of what it excludes, less than 0
+_PLAIN = 6.0  # log-odds of what is plainly the object by its motion; of what is plainly not, less than 0
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise, if all parts of the edit are plainly larger
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
@@ -305,8 +307,9 @@ class Tracker:
         warped = warp(step.previous.lab, step.backward)
         behind = background.odds(step.frame.lab)
         own = object_motion(step.backward, prior.matte)
-        motion = motion_plane(step.backward, prior.matte, own)
-        rigid = None
+        relative = RelativeMotion.of(step.backward, prior.matte, own)
+        motion = relative.plane
+        plain = foreground.evidence(prior, behind, relative, _grown(prior.matte))
         if self._chain or rigidity.weight:
             unlike = unlike_object(own, motion, state.matte)
             if self._chain:
@@ -314,7 +317,8 @@ class Tracker:
             if rigidity.weight:
                 rigid = rigidity.carried(own, motion, state.matte, consistency(step.backward, step.forward))
                 rigid -= rigidity.excluded(unlike, prior.confidence, behind)
-        found = segment(self._net, prior, step.frame, warped, motion, behind, rigid, rng, self._speck)
+                plain = rigid + (np.float32(1) - np.abs(rigid)) * plain
+        found = segment(self._net, prior, step.frame, warped, motion, behind, plain, rng, self._speck)
         if step.blown is not None:  # what is white shows nothing
             found = replace(found, matte=np.where(step.blown, prior.matte, found.matte))
         return found, rigidity
@@ -410,7 +414,7 @@ def segment(
     warped: Lab,
     motion: Plane,
     behind: Plane | None = None,
-    rigid: Plane | None = None,
+    plain: Plane | None = None,
     rng: np.random.Generator | None = None,
     speck: int = _SPECK,
 ) -> Evidence:
@@ -419,9 +423,9 @@ def segment(
     until it has decided so for some frames.
 
     warped: L*a*b* of the frame before, warped onto this one by flow. motion: (h, w), `motion_plane`. behind: (h, w),
-    `Background.odds`, and rigid: (h, w) -1..1, `Rigidity.carried` less `Rigidity.excluded`; None: not known. rng: draws
-    the confident pixels on which the network is trained further; None for no training. speck: islands and holes of
-    fewer pixels are noise."""
+    `Background.odds`, and plain: (h, w) -1..1, how plainly pixels are the object, or are not, whatever they look like;
+    None: not known. rng: draws the confident pixels on which the network is trained further; None for no training.
+    speck: islands and holes of fewer pixels are noise."""
     found, confidence = np.zeros_like(prior.matte), np.ones_like(prior.matte)
     candidates = _grown(prior.matte)
     x, y, width, height = bounds_of(candidates, 3 * REACH)
@@ -433,8 +437,8 @@ def segment(
     odds = np.clip(net.odds(planes, candidates[part] > 0), -6, 6)
     if behind is not None:
         odds += behind[part]
-    if rigid is not None:
-        odds += np.float32(_PLAIN) * rigid[part] - np.abs(rigid[part]) * odds
+    if plain is not None:
+        odds += np.float32(_PLAIN) * plain[part] - np.abs(plain[part]) * odds
     near = np.clip(cv2.GaussianBlur(before, (0, 0), _BLUR), 0.02, 0.98)
     weight = np.float32(_PRIOR_WEIGHT) + np.float32(_MOTION_WEIGHT) * sure
     inside = 1 / (1 + np.exp(-(odds + weight * np.log(near / (1 - near)))))

@@ -94,7 +94,7 @@ def test_uncovered_ground_like_the_object_is_left() -> None:
     frame, warped = AnalysisFrame(shown), warp(AnalysisFrame(key).lab, backward)
     motion = motion_plane(backward, prior.matte)
     clings = segment(MatteNet(edit.net), prior, frame, warped, motion).matte
-    left = segment(MatteNet(edit.net), prior, frame, warped, motion, rigid=-judged(before, backward, prior)[1]).matte
+    left = segment(MatteNet(edit.net), prior, frame, warped, motion, plain=-judged(before, backward, prior)[1]).matte
     assert clings[UNCOVERED].mean() > 0.5
     assert left[UNCOVERED].mean() < 0.1
     assert left[box(BODY, STEP) > 0].mean() > 0.95
