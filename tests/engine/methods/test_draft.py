@@ -462,6 +462,18 @@ def test_uncovered_sky_is_filled(wide: Frame) -> None:
     assert np.array_equal(result[pillar], plates[last][pillar])
 
 
+def test_ground_shines_through_a_tint_that_goes_on_beyond_the_frame(wide: Frame) -> None:
+    shade = np.linspace(0, 90, wide.shape[1])[None, :, None] * np.array([1.0, 0.4, 0.1])
+    tinted = wide.copy()
+    tinted[HEIGHT // 2 :] = (0.6 * wide + shade)[HEIGHT // 2 :].clip(0, 255)
+    plates, truths = slide(wide), slide(tinted)
+    last = COUNT - 1
+    result = composed(plates[last], Shot(plates, {0: truths[0]}).run()[last])
+    came = np.zeros(plates[last].shape[:2], bool)
+    came[HEIGHT // 2 + 4 :, -SHIFT * last // 2 :] = True
+    assert error(result, truths[last], came) < 0.35 * error(plates[last], truths[last], came)
+
+
 SETTINGS: tuple[Literal["on", "off"], ...] = ("on", "off")
 
 
