@@ -40,16 +40,15 @@ CHECKPOINT_SECONDS = 600.0
 @dataclass(frozen=True)
 class Recipe:
     """What the training draws. Noise levels: ln σ ~ N(mean, deviation²), and log-uniform tails from e^mean to 700 and
-    from `low_top` down to 0.005. Only around and below the grain's own deviation does the model learn that a plate has
-    grain, so that inversion makes noise of it, and finds none in a flat picture."""
+    down to 0.005. Only below the grain's own deviation does the model learn that a plate has grain, so that inversion
+    makes noise of it, and finds none in a flat picture."""
 
     batch: int = 8
     rate: float = 1e-3
     mean: float = 1.0
     deviation: float = 1.6
     high: float = 0.1
-    low: float = 0.4
-    low_top: float = 0.5
+    low: float = 0.25
     dropout: float = 0.1
     ema: float = 0.996
 
@@ -115,7 +114,7 @@ def _levels(recipe: Recipe, noise: torch.Generator) -> Tensor:
     stratum = (torch.randperm(count, generator=noise) + torch.rand(count, generator=noise)) / count
     usual = recipe.mean + recipe.deviation * 2**0.5 * torch.erfinv((2 * stratum - 1).clamp(-0.9999, 0.9999))
     high = recipe.mean + stratum * (math.log(700) - recipe.mean)
-    low = math.log(recipe.low_top) + stratum * math.log(0.005 / recipe.low_top)
+    low = recipe.mean + stratum * (math.log(0.005) - recipe.mean)
     chosen = torch.rand(count, generator=noise)
     level = torch.where(chosen < recipe.high, high, torch.where(chosen > 1 - recipe.low, low, usual))
     return level.clamp(math.log(0.002), math.log(700)).exp()
