@@ -25,6 +25,7 @@ from torch import Tensor
 SEED = 90_000
 STEPS = 25
 LEVELS = (0.3, 1.0, 3.0, 10.0, 30.0)
+WAY = (0.07, 0.3, 1.3)
 VALUES = 2000
 """Of latents, for A²: it grows with their number."""
 
@@ -41,8 +42,10 @@ def gates(model: VideoModel, clips: int, lora_steps: int) -> None:
         line(f"uniform {name} maps change the output by", change, f"≥ {least}", np.mean(change) >= least)
     squares = [implied_noise(model, source) for source in grainy]
     line("A² of the implied noise, grainy", squares, "≤ 2", np.mean(squares) <= 2)
-    squares = [implied_noise(model, inverted(model, video.flattened())) for video in videos]
+    flat = [inverted(model, video.flattened()) for video in videos]
+    squares = [implied_noise(model, source) for source in flat]
     line("A² of the implied noise, flat", squares, "≥ 20", np.mean(squares) >= 20)
+    print("        the same on the way there: " + ", ".join(along(model, flat)))
     behind = [round_trip(model, source) for source in grainy]
     line("I2VEdit's round trip behind the VAE, dB", behind, "≤ 3", np.mean(behind) <= 3)
     share = [matched_share(model, *pair, n) for n, pair in enumerate(zip(videos, grainy, strict=True))]
@@ -128,7 +131,21 @@ def uniform_change(model: VideoModel, source: Source, kind: str) -> float:
 
 def implied_noise(model: VideoModel, source: Source) -> float:
     """A² of the latents that I2VEdit's inversion ends at."""
-    values = source.states[0].flatten() / schedule.initial_scale(model.config.sigmas(STEPS)[0])
+    return anderson_darling(source.states[0] / schedule.initial_scale(model.config.sigmas(STEPS)[0]))
+
+
+def along(model: VideoModel, sources: list[Source]) -> Iterator[str]:
+    """Mean A² of what inversion has added to the latents at some levels: where it turns what is left over, which has
+    no grain, into noise."""
+    sigmas = model.config.sigmas(STEPS)
+    for number in (int(abs(sigmas - level).argmin()) for level in WAY):
+        squares = [anderson_darling((source.states[number] - source.z) / sigmas[number]) for source in sources]
+        yield f"{np.mean(squares):.1f} at σ = {float(sigmas[number]):.2f}"
+
+
+def anderson_darling(latents: Tensor) -> float:
+    """A² of `VALUES` of some latents."""
+    values = latents.flatten()
     chosen = torch.randperm(len(values), generator=torch.Generator().manual_seed(3))[:VALUES]
     return sarp.anderson_darling(values[chosen])
 

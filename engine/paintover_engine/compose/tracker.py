@@ -30,6 +30,7 @@ from paintover_engine.compose.matte import (
     disc,
     guided_coefficients,
     sharpen,
+    speck_size,
     without_specks,
 )
 from paintover_engine.compose.matte_net import (
@@ -70,11 +71,13 @@ _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, 
 class TrackedEdit:
     """What a local edit is tracked by.
 
-    region: (h, w) uint8, where the keyframe is painted. mapped: the map to its surface is propagated too. firmness:
-    how well the edge of the region is seen in the plate, 0 to 1. net: the trained matte network."""
+    region: (h, w) uint8, where the keyframe is painted. mapped: the map to its surface is propagated too. drawn: on the
+    surface that the keyframe shows: none of it is on others. firmness: how well the edge of the region is seen in the
+    plate, 0 to 1. net: the trained matte network."""
 
     region: NDArray[np.uint8]
     mapped: bool
+    drawn: bool
     firmness: float
     net: TrainedNet
 
@@ -159,7 +162,7 @@ class Tracker:
         self._region = from_bytes(edit.region)
         self._net = MatteNet(edit.net)
         self._meter = ConfidenceMeter(key, self._region)
-        self._speck = _speck(self._region)
+        self._speck = speck_size(self._region, _SPECK)
 
     def start(self) -> State:
         """The state of the keyframe itself."""
@@ -309,7 +312,8 @@ class Tracker:
         own = object_motion(step.backward, prior.matte)
         relative = RelativeMotion.of(step.backward, prior.matte, own)
         motion = relative.plane
-        plain = foreground.evidence(prior, behind, relative, _grown(prior.matte))
+        near = _grown(prior.matte)
+        plain = np.zeros_like(behind) if self._edit.drawn else foreground.evidence(prior, behind, relative, near)
         if self._chain or rigidity.weight:
             unlike = unlike_object(own, motion, state.matte)
             if self._chain:
@@ -404,7 +408,7 @@ def learn(key: AnalysisFrame, region: Plane, surface_matters: bool, backward: Fi
     net = train(Shown(key.lab, region, backward))
     edge = firmness(net, key, region, backward)
     mapped = bool(region.any()) and (surface_matters or edge == 0)
-    return TrackedEdit(to_bytes(region), mapped, edge, net)
+    return TrackedEdit(to_bytes(region), mapped, surface_matters, edge, net)
 
 
 def segment(
@@ -453,14 +457,6 @@ def segment(
         core = (cv2.erode((np.minimum(matte, before) > 0.9).astype(np.uint8), disc(4)) > 0) & (odds > 1)
         net.learn(planes, outside, core, rng)
     return Evidence(found, confidence)
-
-
-def _speck(region: Plane) -> int:
-    """Pixels below which an island of the matte of an edit in a region (h, w) is noise: half of its smallest part, at
-    most `_SPECK`."""
-    count, _, stats, _ = cv2.connectedComponentsWithStats((region > 0.02).astype(np.uint8))
-    smallest = min((int(stats[part, cv2.CC_STAT_AREA]) for part in range(1, count)), default=2 * _SPECK)
-    return max(1, min(_SPECK, smallest // 2))
 
 
 def _grown(matte: Plane) -> NDArray[np.uint8]:
