@@ -172,7 +172,8 @@ def test_first_latent_is_the_first_frame_alone(tiny_wan: Folders, layout: str) -
     model, shown = load(tiny_wan(layout)), clip(pictures())
     latents = model.encode(shown)
     assert latents.shape[1] == wan.latent_frames(FRAMES) == 3
-    assert torch.equal(latents[:, :1], model.encode(shown[:1]))
+    # To rounding: a shorter clip is convolved by other kernels on some processors.
+    assert torch.allclose(latents[:, :1], model.encode(shown[:1]), rtol=0, atol=1e-6)
 
 
 def test_later_latents_touch_no_earlier_frames(tiny_wan: Folders) -> None:

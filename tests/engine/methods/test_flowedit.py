@@ -179,7 +179,9 @@ def test_latent_matte_covers_its_frames_and_fades() -> None:
 @pytest.mark.parametrize("key", [0, 4, 10])
 @pytest.mark.parametrize("layout", wan_folders.IMAGE_TO_VIDEO)
 def test_unpainted_keyframe_returns_the_plates_latents(tiny_wan: Folders, layout: str, key: int) -> None:
-    """Over windows that hand over, both ways, for every layout: bit for bit."""
+    """Over windows that hand over, both ways, for every layout: bit for bit; but for TI2V, whose keyframe is encoded
+    alone, by other kernels on some processors."""
+    rounding = 1e-5 if layout == "ti2v" else 0
     shot = Shot(tiny_wan(layout), 11, (key,), edited=False)
     ours = ("prompt", "encode", "edit", "decode")  # there is nothing to track
     shot.run_stages(shot.plan(matte="whole", n_max=3), lambda stage: stage.name in ours)
@@ -187,8 +189,8 @@ def test_unpainted_keyframe_returns_the_plates_latents(tiny_wan: Folders, layout
     assert len(edits) == {0: 2, 4: 2, 10: 2}[key]
     for stage in edits:
         (source,) = stage.inputs_of(flow_stages.encode)
-        assert np.array_equal(shot.kept[stage.key]["latents"], shot.kept[source.key]["latents"])
-    assert all(not change.any() for change in shot.outputs("decode", "change"))
+        assert np.abs(shot.kept[stage.key]["latents"] - shot.kept[source.key]["latents"]).max() <= rounding
+    assert all(np.abs(change).max() <= rounding for change in shot.outputs("decode", "change"))
 
 
 @pytest.mark.parametrize("count", [2, 5, 9, 10, 17])
