@@ -89,11 +89,12 @@ def without_specks(matte: NDArray[np.float32], smallest: int) -> NDArray[np.floa
     return np.where(gaps > _without_small(gaps, smallest), 1.0, matte).astype(np.float32)
 
 
-def speck_size(region: NDArray[np.float32], most: int) -> int:
-    """Pixels below which an island of a region's (h, w) matte is noise: half of its smallest part, at most `most`."""
+def speck_size(region: NDArray[np.float32], most: int, share: float = 0.0) -> int:
+    """Pixels below which an island of a region's (h, w) matte is noise: half of its smallest part, at most `most`, or
+    this share of that part where it is more."""
     count, _, stats, _ = cv2.connectedComponentsWithStats((region > 0.02).astype(np.uint8))
     smallest = min((int(stats[part, cv2.CC_STAT_AREA]) for part in range(1, count)), default=2 * most)
-    return max(1, min(most, smallest // 2))
+    return max(1, min(most, smallest // 2), round(share * smallest))
 
 
 def _without_small(solid: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]:

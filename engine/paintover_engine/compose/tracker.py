@@ -63,6 +63,7 @@ _BLUR = 2  # of the prior matte, in pixels, for the surroundings' odds
 _PLAIN = 6.0  # log-odds of what is plainly the object by its motion; of what is plainly not, less than 0
 _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no edge
 _SPECK = 12  # islands and holes of fewer pixels are noise, if all parts of the edit are plainly larger
+_SLIVER = 0.02  # share of a drawn part below which what is left of it in sight is no picture of it
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
 _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, in pixels, that test its edge
 
@@ -162,7 +163,7 @@ class Tracker:
         self._region = from_bytes(edit.region)
         self._net = MatteNet(edit.net)
         self._meter = ConfidenceMeter(key, self._region)
-        self._speck = speck_size(self._region, _SPECK)
+        self._speck = speck_size(self._region, _SPECK, _SLIVER if edit.drawn else 0.0)
 
     def start(self) -> State:
         """The state of the keyframe itself."""

@@ -326,7 +326,7 @@ def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     return Learned(False, edit)
 
 
-@stage(output=Anchors, version=7)
+@stage(output=Anchors, version=8)
 def track(context: Context, stage: Stage[PropagateParameters, Anchors]) -> Anchors:
     """The edit in the anchors among the stage's frames, from the stage before it or from the keyframe."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step
@@ -349,7 +349,7 @@ def track(context: Context, stage: Stage[PropagateParameters, Anchors]) -> Ancho
     return propagation.track(edit, keyframe, before, numbers, moved, hops, frame_at, shot, context.check, given)
 
 
-@stage(output=Propagated, version=19)
+@stage(output=Propagated, version=20)
 def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
     """The edit in the stage's frames, from the anchors around them."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step

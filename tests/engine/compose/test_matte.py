@@ -10,6 +10,7 @@ from paintover_engine.compose.matte import (
     feathered,
     guided_coefficients,
     sharpen,
+    speck_size,
     without_specks,
 )
 
@@ -115,3 +116,12 @@ def test_faint_paint_beside_strong_paint_is_found() -> None:
     painted[10:80, 10:90] = (0.9, 0.1, 0.2)
     painted[100:140, 60:180] += 2 / 255
     assert (difference_matte(clean, painted) > 0)[100:140, 60:180].all()
+
+
+def test_speck_is_half_the_smallest_part_or_a_share_of_a_large_one() -> None:
+    region = np.zeros((80, 80), np.float32)
+    region[5:65, 5:65] = 1
+    assert speck_size(region, 12) == 12
+    assert speck_size(region, 12, 0.02) == 72
+    region[70:74, 70:72] = 1
+    assert speck_size(region, 12, 0.02) == 4
