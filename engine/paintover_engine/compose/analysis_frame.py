@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.flow import halved
+from paintover_engine.compose.planes import summed
 
 Display = NDArray[np.uint8]
 """(h, w, 3) display-encoded RGB."""
@@ -17,8 +18,6 @@ Grey = NDArray[np.uint8]
 """(h, w), the grey of the same."""
 Lab = NDArray[np.float32]
 """(h, w, 3) CIE L*a*b* as `cielab` gives it."""
-
-_SUM = np.ones((1, 3), np.float32)
 
 
 class AnalysisFrame:
@@ -95,4 +94,4 @@ def distances(first: Lab, second: Lab) -> NDArray[np.float32]:
     """(h, w): how far the colours of two pictures are apart."""
     squares = first - second
     squares *= squares
-    return np.asarray(np.sqrt(cv2.transform(squares, _SUM)))
+    return np.asarray(np.sqrt(summed(squares)))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from paintover_engine.compose.analysis_frame import Lab, distances
 from paintover_engine.compose.flow import Field, consistency, endpoints, warp, within_picture
 from paintover_engine.compose.matte import Plane, disc, extend
-from paintover_engine.compose.planes import planes_of, times
+from paintover_engine.compose.planes import planes_of, summed, times
 
 _BESIDE = 3  # pixels from the matte up to which a frame's background is not remembered
 _TOLERANCE = 0.06  # difference in scaled L*a*b* that noise and light make
@@ -29,7 +29,6 @@ _SAME, OTHER = -6.0, 4.0
 _STEEPNESS = 6.0  # of the log-odds, over the difference in tolerances
 _EVEN = 1.7  # the difference, in tolerances, that says neither
 _WINDOW = (3, 3)
-_SUM = np.ones((1, 3), np.float32)
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Background:
         difference = cv2.blur(distances(frame, self.lab), _WINDOW)
         mean = cv2.blur(self.lab, (5, 5))
         variance = np.maximum(cv2.blur(self.lab * self.lab, (5, 5)) - mean * mean, 0)
-        spread = cv2.transform(np.sqrt(variance), _SUM)
+        spread = summed(np.sqrt(variance))
         ratio = difference / (np.float32(_TOLERANCE) + np.float32(_PIXEL) * spread)
         known = np.clip(2 * cv2.erode(self.seen, np.ones(_WINDOW, np.uint8)) - 1, 0, 1)
         return np.asarray(

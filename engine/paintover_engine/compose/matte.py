@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.planes import planes_of
+from paintover_engine.compose.planes import planes_of, summed
 
 Plane = NDArray[np.float32]  # (h, w)
 
-_SUM = np.ones((1, 3), np.float32)
 _SPECK = 24  # pixels of an island or a hole that are noise
 _FAINTEST = 1 / 255  # less of the paint is not seen, and cannot be divided by
 _ENOUGH = 1000  # side of the middle part of a picture that its noise is estimated on
@@ -140,7 +139,7 @@ def guided_coefficients(
 def apply_coefficients(coefficients: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
     """a · guide + b: (h, w, 4) and (h, w, 3) -> (h, w)."""
     slopes = cv2.cvtColor(coefficients, cv2.COLOR_BGRA2BGR)  # the first three
-    return np.asarray(cv2.transform(cv2.multiply(slopes, guide), _SUM) + coefficients[..., 3])
+    return np.asarray(summed(cv2.multiply(slopes, guide)) + coefficients[..., 3])
 
 
 def disc(radius: int) -> NDArray[np.uint8]:
