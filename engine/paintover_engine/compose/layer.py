@@ -134,12 +134,12 @@ class PaintLayer:
         self._alphas = cv2.merge([near.opacity(), near.matte])
         self._options = options
         self._plate = near.plate
-        hides = near.hides_detail()  # what shines through paint shines through where it goes on, too
-        fill = options.fill and drawn and hides and goes_on(paint.matte)
+        # What shines through paint shines through where it goes on, too.
+        fill = options.fill and drawn and goes_on(paint.matte) and near.hides_detail()
         self._fill = fill
         self._beyond = cv2.BORDER_REFLECT_101 if fill else cv2.BORDER_REPLICATE
         self._transmission = near.transmission(fill) if drawn else None
-        self._opaque = drawn or hides
+        self._opaque = drawn or near.hides_detail()
         size = flow_size(paint.plate.shape[1], paint.plate.shape[0])
         self._light = cv2.transform(shrink(paint.plate, size), _MEAN)
         self._painted = (shrink(paint.matte, size) > 0.9).astype(np.float32)

@@ -313,8 +313,9 @@ class Tracker:
         own = object_motion(step.backward, prior.matte)
         relative = RelativeMotion.of(step.backward, prior.matte, own)
         motion = relative.plane
-        near = _grown(prior.matte)
-        plain = np.zeros_like(behind) if self._edit.drawn else foreground.evidence(prior, behind, relative, near)
+        plain = None
+        if not self._edit.drawn:
+            plain = foreground.evidence(prior, behind, relative, _grown(prior.matte))
         if self._chain or rigidity.weight:
             unlike = unlike_object(own, motion, state.matte)
             if self._chain:
@@ -322,7 +323,7 @@ class Tracker:
             if rigidity.weight:
                 rigid = rigidity.carried(own, motion, state.matte, consistency(step.backward, step.forward))
                 rigid -= rigidity.excluded(unlike, prior.confidence, behind)
-                plain = rigid + (np.float32(1) - np.abs(rigid)) * plain
+                plain = rigid if plain is None else rigid + (np.float32(1) - np.abs(rigid)) * plain
         found = segment(self._net, prior, step.frame, warped, motion, behind, plain, rng, self._speck)
         if step.blown is not None:  # what is white shows nothing
             found = replace(found, matte=np.where(step.blown, prior.matte, found.matte))
