@@ -67,7 +67,7 @@ def overlaps(masks: Sequence[Mask], flows: Sequence[Field], stride: int) -> list
 def main() -> None:
     """Prints a line a sequence."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--davis", type=Path, default=os.environ.get("PAINTOVER_DAVIS"), required=False)
+    parser.add_argument("--davis", type=Path, default=os.environ.get("PAINTOVER_DAVIS"))
     parser.add_argument("--cases", nargs="+", default=[], help="sequences; all of the folder's without")
     parser.add_argument("--frames", type=int, default=25, help="of each sequence at most")
     given = parser.parse_args()
