@@ -31,7 +31,8 @@ CHECKSUM = "checksum"
 """The key of a checksum in a file's metadata."""
 
 _undamaged: set[tuple[str, int, int]] = set()
-"""Path, modification time and size of the files whose checksums this process has checked."""
+"""Path, modification time and size of the files whose checksums this process has checked, or has just written: it would
+read them from the system's memory, not from the disk."""
 
 
 class OutputDamaged(PaintoverError):
@@ -44,7 +45,10 @@ class OutputDamaged(PaintoverError):
 def save_tensors(store: Store, key: str, tensors: Tensors) -> None:
     """Stores a stage's tensors under the stage's key."""
     with store.writing(key, publishes=False) as folder:
-        _save(tensors, folder / "tensors.safetensors", {CHECKSUM: _checksum(tensors)})
+        path = folder / "tensors.safetensors"
+        _save(tensors, path, {CHECKSUM: _checksum(tensors)})
+        _, modified, size = _version(path)
+    _undamaged.add((str(store.path(key, publishes=False) / path.name), modified, size))
 
 
 def digest(store: Store, key: str) -> str | None:
@@ -218,21 +222,26 @@ def _checksum(tensors: Tensors) -> str:
 
 
 def _load(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """A file's tensors and metadata. The checksum is checked at the first reading in a process; a file of a version
-    that wrote none is taken as it is."""
+    """A file's tensors and metadata. The checksum is checked at the first reading in a process that did not write them;
+    a file of a version that wrote none is taken as it is."""
     try:
         with safe_open(path, framework="np") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise _Damaged(" ".join(str(error).split())) from error
-    status = path.stat()
-    version = (str(path), status.st_mtime_ns, status.st_size)
+    version = _version(path)
     if version not in _undamaged:
         if metadata.get(CHECKSUM, "") not in ("", _checksum(tensors)):
             raise _Damaged("its checksum is wrong")
         _undamaged.add(version)
     return tensors, metadata
+
+
+def _version(path: Path) -> tuple[str, int, int]:
+    """A file's path, modification time and size."""
+    status = path.stat()
+    return str(path), status.st_mtime_ns, status.st_size
 
 
 def _save(tensors: Tensors, path: Path, metadata: dict[str, str]) -> None:
