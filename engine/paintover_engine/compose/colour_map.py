@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import PyOpenColorIO as ocio
 from numpy.typing import NDArray
@@ -96,13 +95,16 @@ class _Fit:
     def polynomial(self, x: Colours) -> Colours:
         return self._clamped(_basis(x, self._degree))
 
-    def residual(self, stiffness: float) -> Colours:
+    def residual(self, stiffness: float) -> NDArray[np.float32]:
         """A table (SIZE, SIZE, SIZE, 3) of the polynomial's residual: local means where samples are many, wider ones
         where they are few."""
-        table = np.zeros((SIZE, SIZE, SIZE, 3))
+        weight = np.float32(stiffness)
+        planes = np.zeros((3, SIZE, SIZE, SIZE), np.float32)
         for level in reversed(self._scales):
-            table = (level[..., :3] + stiffness * table) / (level[..., 3:] + stiffness)
-        return table
+            planes *= weight
+            planes += level[:3]
+            planes /= level[3] + weight
+        return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
 
     def table(self, stiffness: float) -> NDArray[np.float32]:
         axis = np.linspace(0.0, 1.0, SIZE)
@@ -117,9 +119,10 @@ def _basis(x: Colours, degree: int) -> Colours:
     if degree >= 1:
         columns += [r, g, b]
     if degree >= 3:
-        columns += [r * r, g * g, b * b, r * g, r * b, g * b]
-        columns += [r**3, g**3, b**3, r * r * g, r * r * b, g * g * r, g * g * b, b * b * r, b * b * g, r * g * b]
-    return np.stack(columns, -1)
+        squares = [r * r, g * g, b * b, r * g, r * b, g * b]
+        rr, gg, bb, rg, *_ = squares
+        columns += [*squares, rr * r, gg * g, bb * b, rr * g, rr * b, gg * r, gg * b, bb * r, bb * g, rg * b]
+    return np.stack(columns).T
 
 
 def _encode(x: Colours) -> Colours:
@@ -153,38 +156,36 @@ def _corners(axes: Colours) -> Corners:
     ]
 
 
-def _gather(table: Colours, nodes: Corners) -> Colours:
+def _gather(table: NDArray[np.float32], nodes: Corners) -> Colours:
     flat = table.reshape(-1, 3)
     return np.asarray(sum(weight[:, None] * flat[index] for index, weight in nodes))
 
 
-def _scales(nodes: Corners, values: Colours) -> list[Colours]:
-    """Scattered values splatted to their nodes, with the sum of weights as the fourth channel, (SIZE, SIZE, SIZE, 4);
-    and smoothed ever more widely."""
-    sums = np.zeros((SIZE**3, 4))
+def _scales(nodes: Corners, values: Colours) -> list[NDArray[np.float32]]:
+    """Scattered values splatted to their nodes, with the sum of weights as the fourth plane, (4, SIZE, SIZE, SIZE); and
+    smoothed ever more widely."""
+    sums = np.zeros((4, SIZE**3))
     for index, weight in nodes:
         for channel in range(3):
-            sums[:, channel] += np.bincount(index, weight * values[:, channel], SIZE**3)
-        sums[:, 3] += np.bincount(index, weight, SIZE**3)
-    scales = [sums.reshape(SIZE, SIZE, SIZE, 4)]
-    for passes in (1, 2, 4, 8):
-        wider = scales[-1]
-        for _ in range(passes):
-            wider = _smooth(wider)
-        scales.append(wider)
+            sums[channel] += np.bincount(index, weight * values[:, channel], SIZE**3)
+        sums[3] += np.bincount(index, weight, SIZE**3)
+    scales = [sums.reshape(4, SIZE, SIZE, SIZE).astype(np.float32)]
+    for smoothing in _SMOOTHINGS:
+        wider = scales[-1] @ smoothing.T
+        wider = smoothing @ wider
+        wider = smoothing @ wider.reshape(4, SIZE, -1)
+        scales.append(wider.reshape(scales[0].shape))
     return scales
 
 
-def _smooth(volume: Colours) -> Colours:
-    """(1 2 1)/4 along the first three axes, ends repeated."""
-    kernel = np.array([1, 2, 1]) / 4
-    planes = volume.reshape(SIZE, SIZE * SIZE, 4)
-    planes = cv2.sepFilter2D(planes, -1, np.ones(1), kernel, borderType=cv2.BORDER_REPLICATE)
-    slices = [
-        cv2.sepFilter2D(plane, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
-        for plane in planes.reshape(SIZE, SIZE, SIZE, 4)
-    ]
-    return np.stack(slices)
+def _smoothing(passes: int) -> NDArray[np.float32]:
+    """(SIZE, SIZE): (1 2 1)/4 along an axis so many times, ends repeated, as one product."""
+    once = (np.eye(SIZE, k=-1) + 2 * np.eye(SIZE) + np.eye(SIZE, k=1)) / 4
+    once[0, 0] = once[-1, -1] = 0.75
+    return np.linalg.matrix_power(once, passes).astype(np.float32)
+
+
+_SMOOTHINGS = tuple(_smoothing(passes) for passes in (1, 2, 4, 8))
 
 
 def _processor(table: NDArray[np.float32]) -> ocio.CPUProcessor:
