@@ -27,6 +27,7 @@ SURROUNDINGS = 32
 
 Mode = Literal["auto", "colour", "paint", "grade"]
 
+_WIDE = 0.5  # share of the frame that a grade changes at least
 _UNEXPLAINED = 0.06  # share of a change, in square, that a colour map leaves where it does not explain it
 _TEXTURED = 0.3  # likewise of a compressed picture's finest detail, which is noise below that
 _BLOCK = (4, 4)  # pixels over which the noise of compression cancels
@@ -91,7 +92,7 @@ class Paint:
         plate, picture, matte = (
             np.ascontiguousarray(a[::step, ::step]) for a in (self.plate, self.picture, self.matte)
         )
-        if matte.mean() < 0.5:
+        if matte.mean() < _WIDE:
             return False
         change, error = picture - plate, colour(plate) - picture
         return bool((error**2).mean() < 0.02 * (change**2).mean() and np.quantile(np.abs(error), 0.99) < 0.06)
@@ -159,6 +160,12 @@ def analysed(paint: Paint, mode: Mode) -> ColourEdit:
     near, _ = paint.cropped(SURROUNDINGS)
     drawn = not grade and (mode == "paint" or (mode == "auto" and near.is_drawn(colour)))
     return ColourEdit(colour.table, grade, drawn, soft=not grade and near.is_soft())
+
+
+def may_be_grade(region: Plane) -> bool:
+    """Whether so much of a frame is painted, (h, w) 0..1, as `Paint.is_grade` asks for. It may say so of less: a region
+    knows no opacity."""
+    return bool(region.mean() >= _WIDE)
 
 
 def region_of(matte: NDArray[np.float16], size: tuple[int, int]) -> Plane:

@@ -22,7 +22,7 @@ from paintover_engine.compose.confidence import ConfidenceMeter, Trail
 from paintover_engine.compose.correcting import DrawnMatte
 from paintover_engine.compose.dragging import DragPoints
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
-from paintover_engine.compose.flow import Field, consistency, pack, unpack, warp
+from paintover_engine.compose.flow import consistency, pack, unpack, warp
 from paintover_engine.compose.long_range import Evidence, Hop, proposed
 from paintover_engine.compose.matte import (
     Plane,
@@ -37,12 +37,10 @@ from paintover_engine.compose.matte_net import (
     MatteNet,
     NetWeights,
     RelativeMotion,
-    Shown,
     TrainedNet,
     feature_planes,
     motion_plane,
     object_motion,
-    train,
 )
 from paintover_engine.compose.overexposed import RestoredFrames
 from paintover_engine.compose.reacquire import reacquired
@@ -65,7 +63,6 @@ _EDGE = 1e-4  # variance of a picture 0..1 below which the guided filter sees no
 _SPECK = 12  # islands and holes of fewer pixels are noise, if all parts of the edit are plainly larger
 _SLIVER = 0.02  # share of a drawn part below which what is left of it in sight is no picture of it
 _GONE = 0.02  # share of the keyframe's matte below which the edit is out of sight
-_TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, in pixels, that test its edge
 
 
 @dataclass(frozen=True)
@@ -401,18 +398,6 @@ def _packed_registrations(states: Sequence[State]) -> tuple[NDArray[np.int16] | 
     )
 
 
-def learn(key: AnalysisFrame, region: Plane, surface_matters: bool, backward: Field) -> TrackedEdit:
-    """Trains what a local edit is tracked by, on its keyframe alone.
-
-    key: the keyframe's plate. region: (h, w) float32 0..1, where it is painted. surface_matters: the paint has texture
-    or a soft edge, which must stick to the surface; an edit whose edge is not seen in the plate is mapped in any case.
-    backward: flow from the keyframe to a neighbour."""
-    net = train(Shown(key.lab, region, backward))
-    edge = firmness(net, key, region, backward)
-    mapped = bool(region.any()) and (surface_matters or edge == 0)
-    return TrackedEdit(to_bytes(region), mapped, surface_matters, edge, net)
-
-
 def segment(
     net: MatteNet,
     prior: Evidence,
@@ -464,23 +449,6 @@ def segment(
 def _grown(matte: Plane) -> NDArray[np.uint8]:
     """0/1 (h, w): the pixels within `REACH` of the matte."""
     return np.asarray(cv2.dilate((matte > 0.1).astype(np.uint8), disc(REACH)))
-
-
-def firmness(net: TrainedNet, key: AnalysisFrame, region: Plane, backward: Field) -> float:
-    """0..1: how far the network brings displaced copies of the keyframe's matte back to it. 0 where the matte's edge is
-    no edge of the plate (a mark on a plain door), 1 where it is an object's outline.
-
-    backward: flow from the keyframe to a neighbour."""
-    network = MatteNet(net)
-    before = after = 1e-6
-    for displacement in _TRIALS:
-        shift: Field = np.broadcast_to(np.array(displacement, np.float32), (*region.shape, 2))
-        displaced = warp(region, shift)
-        prior = Evidence(displaced, np.zeros_like(displaced))
-        corrected = segment(network, prior, key, warp(key.lab, shift), motion_plane(backward, displaced)).matte
-        before += float(np.abs(displaced - region).sum())
-        after += float(np.abs(corrected - region).sum())
-    return float(np.clip(2 * (1 - after / before) - 0.5, 0, 1))
 
 
 def certain(confidence: Plane) -> Plane:

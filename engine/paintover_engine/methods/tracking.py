@@ -6,9 +6,11 @@ long_flow      the same between frames farther apart: between anchors, of which 
 matte          where the keyframe is painted
 result_at_key  publishes the keyframe's own frame: the paint as it is
 colour         what the paint does: a colour map where it is a function of the plate's colour, and whether that is all
-region         where it is painted, at the flow's size. What depends on that and the plate alone is found again when the
-               same place is painted otherwise:
-learn          a small network that segments the painted object
+kind           whether that is a grade, and whether it must stick to the surface under it
+region         where it is painted, at the flow's size. What depends on these two and the plate alone is found again
+               when the same place is painted otherwise:
+train          a small network that segments the painted object, while `colour` runs
+learn          what the edit is tracked by: that network, where there is something to track
 track          outward from a keyframe, from anchor to anchor: the matte, warped by flow and corrected by the network
                and the picture's edges, and by the artist where a frame has a correction; and, where needed, the
                registration of each pixel to the keyframe. The only chain of the draft
@@ -27,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from paintover_engine.compose import heap, long_range, motion, paint, tracker
+from paintover_engine.compose import heap, long_range, motion, paint
 from paintover_engine.compose import propagate as propagation
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.compressed_paint import separated
@@ -38,6 +40,7 @@ from paintover_engine.compose.keyframe_layer import KeyframeLayer
 from paintover_engine.compose.layer import AS_PAINTED, PaintOptions
 from paintover_engine.compose.long_range import HOPS, HopChunk, LongRangeMotion
 from paintover_engine.compose.matte import compression_noise, difference_matte
+from paintover_engine.compose.measured_net import MeasuredNet
 from paintover_engine.compose.motion import STRIDE, FlowChunk, Motion
 from paintover_engine.compose.paint import ColourEdit, Mode, Paint
 from paintover_engine.compose.prefetch import prefetched
@@ -89,12 +92,24 @@ class ColourParameters:
 
 @dataclass(frozen=True)
 class Region:
-    """region: (h, w) float32 0..1 at the flow's size, where it is painted. grade: nothing is to be tracked. surface:
-    the paint must stick to the surface under it."""
+    """region: (h, w) float32 0..1 at the flow's size, where it is painted."""
 
     region: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """grade: nothing is to be tracked. surface: the paint must stick to the surface under it."""
+
     grade: bool
     surface: bool
+
+
+@dataclass(frozen=True)
+class Trained:
+    """network: of the painted place; None where so much is painted that it may be a grade, which needs none."""
+
+    network: MeasuredNet | None
 
 
 @dataclass(frozen=True)
@@ -137,7 +152,7 @@ class KeyframeStages:
 
     def flow_beside(self) -> tuple[Stage, ...]:
         """The stages of the flow from the keyframe to its neighbours."""
-        return self.learn.inputs[1:]
+        return tuple(self.learn.inputs_of(flow))
 
     def layer_inputs(self, propagated: Sequence[Stage]) -> tuple[Stage, ...]:
         """The inputs of a stage that composites this keyframe's layer on propagated frames (`load_layer`)."""
@@ -198,10 +213,13 @@ class TrackingPlanner:
         published = Stage(result_at_key, none, (painted,), roots, frames, needs_keyframe=True)
         mode = ColourParameters(self._mode)
         edit = Stage(colour, mode, (painted,), roots, frames, needs_keyframe=True, cost=2.0)
-        place = Stage(region, none, (painted, edit), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
+        does = Stage(kind, none, (edit,), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
+        place = Stage(region, none, (painted,), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
         beside = self.flows_of(key.frame - 1, key.frame)  # the motion of what is painted is learned from one neighbour
         inputs: tuple[Stage, ...] = (place, *beside)
-        learned = Stage(learn, none, inputs, roots[:1], frames, needs_keyframe=True, cost=6.0)
+        if self._mode != "grade":
+            inputs += (Stage(train, none, inputs, roots[:1], frames, needs_keyframe=True, cost=6.0),)
+        learned = Stage(learn, none, (does, *inputs), roots[:1], frames, needs_keyframe=True, cost=0.1)
         return KeyframeStages(key.frame, painted, edit, learned, published)
 
     def _tracked(self, key: KeyframeStages, end: int) -> list[AnchorStage]:
@@ -305,25 +323,47 @@ def colour(context: Context, stage: Stage[ColourParameters, ColourEdit]) -> Colo
     return paint.analysed(load_paint(context, painted), stage.parameters.mode)
 
 
-@stage(output=Region)
+@stage(output=Kind)
+def kind(context: Context, stage: Stage[NoParameters, Kind]) -> Kind:
+    """What kind of edit it is."""
+    (edit,) = stage.inputs_of(colour)
+    does = context.load(edit)
+    return Kind(does.grade, surface=does.drawn or does.soft)
+
+
+@stage(output=Region, version=2)
 def region(context: Context, stage: Stage[NoParameters, Region]) -> Region:
     """Where the keyframe is painted, at the flow's size."""
-    (painted,), (edit,) = stage.inputs_of(matte), stage.inputs_of(colour)
-    does = context.load(edit)
-    place = paint.region_of(context.load(painted).matte, flow_size(context.info.width, context.info.height))
-    return Region(place, does.grade, surface=does.drawn or does.soft)
+    (painted,) = stage.inputs_of(matte)
+    return Region(paint.region_of(context.load(painted).matte, flow_size(context.info.width, context.info.height)))
 
 
-@stage(output=Learned, version=3)
+@stage(output=Trained)
+def train(context: Context, stage: Stage[NoParameters, Trained]) -> Trained:
+    """The network of the painted place. It waits for nothing but the matte, so that of an edit that may be a grade none
+    is trained before that is known."""
+    (place,) = stage.inputs_of(region)
+    painted = context.load(place).region
+    return Trained(None if paint.may_be_grade(painted) else _trained(context, stage, painted))
+
+
+@stage(output=Learned, version=4)
 def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     """What the edit is tracked by."""
-    (place,), key = stage.inputs_of(region), stage.frames[0]
-    painted = context.load(place)
-    if painted.grade:
+    (does,), (place,) = stage.inputs_of(kind), stage.inputs_of(region)
+    found = context.load(does)
+    if found.grade:
         return Learned(True, None)
-    neighbour = motion.beside(flow_chunks(context, stage), key)
-    edit = tracker.learn(analysis_frame(context, key), painted.region, painted.surface, neighbour)
-    return Learned(False, edit)
+    painted = context.load(place).region
+    networks = [context.load(each).network for each in stage.inputs_of(train)]
+    network = next(filter(None, networks), None) or _trained(context, stage, painted)
+    return Learned(False, network.edit(painted, found.surface))
+
+
+def _trained(context: Context, stage: Stage, painted: NDArray[np.float32]) -> MeasuredNet:
+    """The network of a place, (h, w), on a stage's frame."""
+    neighbour = motion.beside(flow_chunks(context, stage), stage.frames[0])
+    return MeasuredNet.of(analysis_frame(context, stage.frames[0]), painted, neighbour)
 
 
 @stage(output=Anchors, version=8)

@@ -11,7 +11,8 @@ from paintover_engine.compose.background import OTHER
 from paintover_engine.compose.flow import Field, warp
 from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte_net import MatteNet, RelativeMotion
-from paintover_engine.compose.tracker import learn, segment
+from paintover_engine.compose.measured_net import MeasuredNet
+from paintover_engine.compose.tracker import segment
 
 WIDTH, HEIGHT, STEP = 160, 96, 12
 NONE = np.zeros((HEIGHT, WIDTH), np.float32)
@@ -76,7 +77,7 @@ def test_matte_takes_in_a_side_of_another_colour() -> None:
     before, body, side = ones(np.s_[30:66, 52:92]), ones(BODY), ones(SIDE)
     backward: Field = np.zeros((HEIGHT, WIDTH, 2), np.float32)
     backward[body + side > 0] = STEP, 0
-    edit = learn(AnalysisFrame(key), before, False, backward)
+    edit = MeasuredNet.of(AnalysisFrame(key), before, backward).edit(before, False)
     prior = Evidence(body, np.full_like(body, 0.1))
     frame, warped = AnalysisFrame(shown), warp(AnalysisFrame(key).lab, backward)
     motion = RelativeMotion.of(backward, body).plane

@@ -9,8 +9,9 @@ from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.flow import Field, warp
 from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte_net import MatteNet, motion_plane, object_motion
+from paintover_engine.compose.measured_net import MeasuredNet
 from paintover_engine.compose.rigidity import Rigidity, unlike_object
-from paintover_engine.compose.tracker import learn, segment
+from paintover_engine.compose.tracker import segment
 
 WIDTH, HEIGHT, STEP = 160, 96, 12
 BODY = np.s_[30:66, 50:110]  # in the frame before; it moves STEP pixels to the left
@@ -90,7 +91,7 @@ def test_uncovered_ground_like_the_object_is_left() -> None:
     shown[60:132, 76:196] = dark[60:132, 100:220]
     shown[60:132, 196:220] = dark[10:82, 20:44]  # what it uncovers looks as it does
     backward, prior = moved(before)
-    edit = learn(AnalysisFrame(key), before, False, np.zeros_like(backward))
+    edit = MeasuredNet.of(AnalysisFrame(key), before, np.zeros_like(backward)).edit(before, False)
     frame, warped = AnalysisFrame(shown), warp(AnalysisFrame(key).lab, backward)
     motion = motion_plane(backward, prior.matte)
     clings = segment(MatteNet(edit.net), prior, frame, warped, motion).matte

@@ -185,7 +185,7 @@ def test_recoloured_edit_reuses_stages_of_its_place(
 ) -> None:
     runner.run_all()
     with edit(shot, store, "other_colour.png") as again:
-        assert functions_run(again, monkeypatch) == {"matte", "result_at_key", "colour", "region", "result"}
+        assert functions_run(again, monkeypatch) == {"matte", "result_at_key", "colour", "kind", "region", "result"}
         assert all(store.has(stage.key, stage.publishes) for stage in again.stages)
         found = frames_of(again)
     with edit(shot, empty_store(tmp_path / "fresh"), "other_colour.png") as alone:
