@@ -57,13 +57,9 @@ class KeyframeLayer:
         return layer
 
     def with_mattes(self, span: Span, mattes: NDArray[np.uint8]) -> KeyframeLayer:
-        """The layer of an edit that is not mapped, with other mattes (frames, h, w) in a span of its frames, all of
-        which one of its own spans holds."""
+        """The layer of an edit that is not mapped, with other mattes (frames, h, w) in a span of its frames."""
         layer = copy.copy(self)
-        layer._spans = [
-            (each, _with_mattes(propagated, span[0] - each[0], mattes) if each[0] <= span[0] <= each[1] else propagated)
-            for each, propagated in self._spans
-        ]
+        layer._spans = [(each, _with_mattes(propagated, each, span, mattes)) for each, propagated in self._spans]
         return layer
 
     @property
@@ -115,9 +111,13 @@ class KeyframeLayer:
         return next((found, number - span[0]) for span, found in self._spans if span[0] <= number <= span[1])
 
 
-def _with_mattes(propagated: Propagated, index: int, mattes: NDArray[np.uint8]) -> Propagated:
-    """What was propagated, with other mattes (frames, h, w) from an index on."""
+def _with_mattes(propagated: Propagated, own: Span, span: Span, mattes: NDArray[np.uint8]) -> Propagated:
+    """What was propagated to its `own` span, with other mattes (frames, h, w) in the frames that it shares with
+    another."""
     assert propagated.matte is not None
+    first, end = max(own[0], span[0]), min(own[1], span[1]) + 1
+    if first >= end:
+        return propagated
     replaced = propagated.matte.copy()
-    replaced[index : index + len(mattes)] = mattes
+    replaced[first - own[0] : end - own[0]] = mattes[first - span[0] : end - span[0]]
     return dataclasses.replace(propagated, matte=replaced)

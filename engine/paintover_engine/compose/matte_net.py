@@ -127,8 +127,7 @@ class MatteNet:
 
     def __init__(self, trained: TrainedNet, layers: NetWeights | None = None) -> None:
         self._mean, self._scale = trained.mean[:, None], trained.scale[:, None]
-        self._examples = trained.examples.astype(np.float32)
-        self._inside = trained.inside.astype(np.float32)
+        self._examples, self._inside = trained.examples, trained.inside
         layers = layers or trained.layers
         self._trainer = _Trainer(list(layers.weights), list(layers.biases))
         self._new: deque[tuple[NDArray[np.float32], NDArray[np.float32]]] = deque(maxlen=_NEW_FRAMES)
@@ -185,8 +184,9 @@ class MatteNet:
         for _ in range(steps):
             rehearsed = rng.integers(0, len(self._examples), _BATCH // 2)
             features, labels = self._new[rng.integers(0, len(self._new))]
-            batch = np.concatenate([self._examples[rehearsed], features])
-            self._trainer.step(batch, np.concatenate([self._inside[rehearsed], labels]), _NEW_RATE)
+            batch = np.concatenate([self._examples[rehearsed].astype(np.float32), features])
+            inside = np.concatenate([self._inside[rehearsed].astype(np.float32), labels])
+            self._trainer.step(batch, inside, _NEW_RATE)
 
     def _features(self, planes: list[Plane], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
         """(F, N), normalised."""

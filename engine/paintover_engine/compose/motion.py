@@ -224,18 +224,31 @@ def _greys(first: Display, second: Display) -> tuple[Grey, Grey]:
     return cv2.cvtColor(first, cv2.COLOR_RGB2GRAY), cv2.cvtColor(second, cv2.COLOR_RGB2GRAY)
 
 
+Chunks = Sequence[tuple[Span, FlowChunk | Callable[[], FlowChunk]]]
+"""Chunks, or what reads them when they are needed, each with the span of its first frames."""
+
+
+def _read(chunk: FlowChunk | Callable[[], FlowChunk]) -> FlowChunk:
+    return chunk if isinstance(chunk, FlowChunk) else chunk()
+
+
 class Motion:
     """Flow along the direction in which an edit is propagated, away from its keyframe.
 
-    chunks: each with the span of its first frames. step: 1 to later frames, -1 to earlier ones."""
+    step: 1 to later frames, -1 to earlier ones."""
 
-    def __init__(self, chunks: Sequence[tuple[Span, FlowChunk]], step: int) -> None:
+    def __init__(self, chunks: Chunks, step: int) -> None:
         self._step = step
-        self._chunks = chunks
+        self._spans = [span for span, _ in chunks]
+        self._chunks = dict(chunks)
+
+    def _chunk(self, span: Span) -> FlowChunk:
+        chunk = self._chunks[span] = _read(self._chunks[span])
+        return chunk
 
     def covers(self, number: int) -> bool:
         """Whether the chunks hold the motion between frame `number` and its neighbour on the keyframe's side."""
-        return any(span[0] <= self._first_of_pair(number) <= span[1] for span, _ in self._chunks)
+        return any(span[0] <= self._first_of_pair(number) <= span[1] for span in self._spans)
 
     def _first_of_pair(self, number: int) -> int:
         return number - 1 if self._step > 0 else number
@@ -243,8 +256,8 @@ class Motion:
     def to_keyframe_side(self, number: int) -> PairMotion:
         """The motion between frame `number` and its neighbour on the keyframe's side."""
         first_of_pair = self._first_of_pair(number)
-        first, chunk = next((span[0], chunk) for span, chunk in self._chunks if span[0] <= first_of_pair <= span[1])
-        index = first_of_pair - first
+        span = next(span for span in self._spans if span[0] <= first_of_pair <= span[1])
+        index, chunk = first_of_pair - span[0], self._chunk(span)
         forward, backward = unpack(chunk.forward[index]), unpack(chunk.backward[index])
         towards, away = (backward, forward) if self._step > 0 else (forward, backward)
         exposure = Exposure.unpacked(chunk.exposure[index])
@@ -261,17 +274,17 @@ class Motion:
         """Flow (h, w, 2) from frame `end` to `start`, which is nearer to the keyframe, and from there back: chained
         over the frames between them."""
         low = min(start, end)
-        for span, chunk in self._chunks:
+        for span in self._spans:
             strides = strides_of(span)
             if abs(end - start) == STRIDE and low in strides:
-                index = strides.index(low)
+                index, chunk = strides.index(low), self._chunk(span)
                 forward, backward = unpack(chunk.far_forward[index]), unpack(chunk.far_backward[index])
                 return (backward, forward) if self._step > 0 else (forward, backward)
         pairs = [self.to_keyframe_side(number) for number in range(start + self._step, end + self._step, self._step)]
         return chained([pair.backward for pair in pairs[::-1]]), chained([pair.forward for pair in pairs])
 
 
-def beside(chunks: Sequence[tuple[Span, FlowChunk]], key: int) -> Field:
+def beside(chunks: Chunks, key: int) -> Field:
     """Flow (h, w, 2) from frame `key` to the nearest frame that is another picture, a later one if the chunks hold one;
     0 where they hold none."""
     for step in (-1, 1):
@@ -281,4 +294,4 @@ def beside(chunks: Sequence[tuple[Span, FlowChunk]], key: int) -> Field:
             if not pair.repeated:
                 return pair.backward
             number -= step
-    return np.zeros(chunks[0][1].forward.shape[1:], np.float32)
+    return np.zeros(_read(chunks[0][1]).forward.shape[1:], np.float32)

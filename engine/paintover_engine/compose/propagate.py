@@ -283,8 +283,9 @@ def propagate(
     for near, far in _intervals(keyframe, anchors, step):
         wanted = [number for number in numbers if step * near.frame < step * number <= step * far.frame]
         if wanted:
-            state = reached[1] if reached and reached[0] is near else near.measured_state(tracker, frame_at)
-            at_far = far.measured_state(tracker, frame_at)  # with its net
+            known = reached[1] if reached and reached[0] is near else None
+            state = known or near.state_of(tracker, frame_at, measured=not far.plain)
+            at_far = far.state_of(tracker, frame_at, measured=not far.plain or far.frame in wanted)  # with its net
             reached = far, at_far
             if far.plain and wanted == [far.frame]:
                 states[far.frame] = at_far
@@ -329,10 +330,10 @@ class _Anchor:
             return tracker.start()
         return tracker.resume(self.anchors.states, self.index, self.exposure, self.picture)
 
-    def measured_state(self, tracker: Tracker, frame_at: FrameAt) -> State:
-        """The state with its confidence."""
+    def state_of(self, tracker: Tracker, frame_at: FrameAt, measured: bool) -> State:
+        """The state, measured: with its confidence, which no frame between two anchors has from them."""
         state = self.state(tracker)
-        if self.anchors is None:
+        if self.anchors is None or not measured:
             return state
         return tracker.measured(state, as_keyframe(frame_at(self.seen), self.exposure, self.picture))
 

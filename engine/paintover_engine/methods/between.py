@@ -23,7 +23,7 @@ from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte_net import MatteNet, Shown, TrainedNet
 from paintover_engine.compose.motion import Motion
 from paintover_engine.compose.tracker import Propagated
-from paintover_engine.methods.planning import Span, length, outward
+from paintover_engine.methods.planning import Span, length, outward, overlapping
 from paintover_engine.methods.stage import Context, NoParameters, Stage, stage
 from paintover_engine.methods.tracking import (
     KeyframeStages,
@@ -86,13 +86,12 @@ class PairPlanner:
         sides = self._propagated(span)
         near = first if span[1] < first.frame else second
         for part in outward(near.frame, span[1] if span[0] > near.frame else span[0]):
-            propagated = (_holding(sides[0], part[0]), _holding(sides[1], part[0]))
+            of_first, of_second = (overlapping(side, part) for side in sides)
             flows = self._planner.flows_of(part[0] - 1, part[1] - 1)
-            inputs: tuple[Stage, ...] = (self._learned, self._calibrated, *propagated, *flows)
+            inputs: tuple[Stage, ...] = (self._learned, self._calibrated, *of_first, *of_second, *flows)
             cost = 0.5 * length(part)
             mattes = Stage(reconcile, NoParameters(), inputs, self._root, part, needs_keyframe=True, cost=cost)
-            layers = (*first.layer_inputs(propagated[:1]), *second.layer_inputs(propagated[1:]))
-            yield part, (*layers, self._calibrated, mattes)
+            yield part, (*first.layer_inputs(of_first), *second.layer_inputs(of_second), self._calibrated, mattes)
 
     def _propagated(self, span: Span) -> tuple[list[Stage], list[Stage]]:
         """The stages that propagate the first's edit and the second's to all of a span."""
@@ -197,7 +196,8 @@ def _sides(
 ) -> list[reconciling.Side]:
     """What was propagated to a frame from either keyframe, for a `reconcile` stage; none of grades."""
     sides = []
-    for propagated, calibration in zip(stage.inputs_of(propagate), calibrations, strict=True):
+    holding = [each for each in stage.inputs_of(propagate) if each.frames[0] <= number <= each.frames[1]]
+    for propagated, calibration in zip(holding, calibrations, strict=True):
         found = _side(context, propagated, number)
         if found is None or calibration is None:
             return []

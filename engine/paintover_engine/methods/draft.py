@@ -24,7 +24,7 @@ from paintover_engine.media.correction import Drag
 from paintover_engine.methods import disturbances
 from paintover_engine.methods.between import PairPlanner, calibrate, load_calibrations, reconcile
 from paintover_engine.methods.parameters import DraftParameters
-from paintover_engine.methods.planning import Span, StageList, intervals, length
+from paintover_engine.methods.planning import Span, StageList, intervals, length, outward, overlapping
 from paintover_engine.methods.publishing import publish
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, keyframes_of, stage
 from paintover_engine.methods.tracking import (
@@ -85,8 +85,10 @@ def _results(
 
 def _alone(planner: TrackingPlanner, key: KeyframeStages, span: Span) -> Iterator[tuple[Span, tuple[Stage, ...]]]:
     """The parts of a span beside a keyframe, and of each the inputs that describe its layer there."""
-    for propagated in planner.propagated(key, span[1] if span[0] > key.frame else span[0]):
-        yield propagated.frames, key.layer_inputs([propagated])
+    end = span[1] if span[0] > key.frame else span[0]
+    propagated = list(planner.propagated(key, end))
+    for part in outward(key.frame, end):
+        yield part, key.layer_inputs(overlapping(propagated, part))
 
 
 def _result(span: Span, inputs: tuple[Stage, ...], parameters: DraftResultParameters) -> Stage:

@@ -37,11 +37,17 @@ def chunk_starts(first: int, last: int, pitch: int = CHUNK) -> list[int]:
     return list(range(first // pitch * pitch, last + 1, pitch))
 
 
-def outward(frame: int, end: int) -> list[Span]:
-    """The chunks of the frames from beside `frame` to `end`, the nearest first."""
+def outward(frame: int, end: int, pitch: int = CHUNK) -> list[Span]:
+    """The chunks of `pitch` frames of the frames from beside `frame` to `end`, the nearest first."""
     step = 1 if end > frame else -1
     inner, outer = min(frame + step, end), max(frame + step, end)
-    return [(max(first, inner), min(first + CHUNK - 1, outer)) for first in chunk_starts(inner, outer)][::step]
+    starts = chunk_starts(inner, outer, pitch)
+    return [(max(first, inner), min(first + pitch - 1, outer)) for first in starts][::step]
+
+
+def overlapping(stages: Sequence[Stage], span: Span) -> list[Stage]:
+    """Those of the stages that have frames in a span."""
+    return [stage for stage in stages if stage.frames[0] <= span[1] and stage.frames[1] >= span[0]]
 
 
 def length(span: Span) -> int:

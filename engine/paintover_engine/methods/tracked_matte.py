@@ -15,7 +15,7 @@ from paintover_engine.compose.keyframe_layer import KeyframeLayer
 from paintover_engine.compose.layer import PlateRegion
 from paintover_engine.compose.matte import Plane, feathered
 from paintover_engine.media.bounds import union
-from paintover_engine.methods.planning import Span, intervals
+from paintover_engine.methods.planning import Span, intervals, overlapping
 from paintover_engine.methods.publishing import publish
 from paintover_engine.methods.stage import Context, KeyframeRef, ResultFrame, Stage, keyframes_of
 from paintover_engine.methods.tracking import TrackingPlanner
@@ -52,10 +52,7 @@ class TrackedStages:
     def of(self, keyframe: int, span: Span) -> tuple[Stage, ...]:
         """The inputs of a stage that reads the layer of a keyframe on a span of frames beside it
         (`tracking.load_layer`)."""
-        overlapping = [
-            stage for stage in self._propagated[keyframe] if stage.frames[0] <= span[1] and stage.frames[1] >= span[0]
-        ]
-        return self._keys[keyframe].layer_inputs(overlapping)
+        return self._keys[keyframe].layer_inputs(overlapping(self._propagated[keyframe], span))
 
 
 @dataclass(frozen=True)

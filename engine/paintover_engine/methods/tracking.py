@@ -20,7 +20,7 @@ propagate      the same in all frames, from the anchors around them
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -250,10 +250,11 @@ class TrackingPlanner:
         return stages
 
     def propagated(self, key: KeyframeStages, end: int) -> Iterator[Stage[PropagateParameters, Propagated]]:
-        """The stages of the frames from beside a keyframe to frame `end`, chunk by chunk outward."""
+        """The stages of the frames from beside a keyframe to frame `end`, outward from one anchor to the next: each is
+        independent of the others."""
         step = 1 if end > key.frame else -1
         anchors = self._tracked(key, end)
-        for span in outward(key.frame, end):
+        for span in outward(key.frame, end, STRIDE):
             # The anchors at both ends of every interval between them that the span touches.
             low, high = max(span[0] - STRIDE, key.frame + 1), min(span[1] + STRIDE, key.frame - 1)
             first, last = (low, span[1]) if step > 0 else (span[0], high)
@@ -454,6 +455,6 @@ def analysis_frame(context: Context, number: int) -> AnalysisFrame:
     return AnalysisFrame(lambda: shrink(context.plate(number).display(), (2 * width, 2 * height)))
 
 
-def flow_chunks(context: Context, stage: Stage) -> list[tuple[Span, FlowChunk]]:
-    """The outputs of the flow stages among a stage's inputs."""
-    return [(needed.frames, context.load(needed)) for needed in stage.inputs_of(flow)]
+def flow_chunks(context: Context, stage: Stage) -> list[tuple[Span, Callable[[], FlowChunk]]]:
+    """What reads the outputs of the flow stages among a stage's inputs, for `Motion`."""
+    return [(needed.frames, functools.partial(context.load, needed)) for needed in stage.inputs_of(flow)]

@@ -167,12 +167,12 @@ def test_stages_before_a_correction_keep_their_keys() -> None:
     shot = discs()
     plain = {(stage.name, stage.frames): stage.key for stage in shot.plan([])}
     changed = {
-        stage.frames
+        (stage.name, stage.frames)
         for stage in shot.plan([correction(KeyframeKind.HOLDOUT, disc_matte(CORRECTED, 1))])
         if plain[stage.name, stage.frames] != stage.key
     }
-    tracking = {frames for name, frames in plain if name in ("track", "propagate")}
-    assert changed == {frames for frames in tracking if frames[1] >= CORRECTED}
+    tracking = {(name, frames) for name, frames in plain if name in ("track", "propagate", "result")}
+    assert changed == {(name, frames) for name, frames in tracking if frames[1] >= CORRECTED}
 
 
 def test_grade_has_no_matte_to_correct() -> None:
