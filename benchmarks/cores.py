@@ -32,7 +32,9 @@ from paintover_engine.methods.parameters import DraftParameters
 def measured(case: draft.BenchmarkCase, folder: Path) -> list[Task]:
     """The stages of a draft of a case whose plate and keyframe lie in a folder, in the plan's order."""
     store, info, keys = draft.opened(case, folder)
-    cielab(np.zeros((1, 1, 3), np.uint8))  # OpenCV makes its tables once a process: no stage's cost
+    # What is loaded once a process is no stage's cost: OpenCV's tables, and modules that NumPy loads late.
+    cielab(np.zeros((1, 1, 3), np.uint8))
+    np.median(np.random.default_rng(0).random(3))
     tasks: list[Task] = []
     with Runner(store, info, "draft", DraftParameters(), keys) as runner:
         places = {stage.key: place for place, stage in enumerate(runner.stages)}

@@ -5,7 +5,7 @@ Forward flow leads from frame n to n + 1, backward flow from n + 1 to n.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -253,11 +253,15 @@ class Motion:
     def _first_of_pair(self, number: int) -> int:
         return number - 1 if self._step > 0 else number
 
+    def _pair(self, number: int) -> tuple[FlowChunk, int]:
+        """The chunk that holds the same, and the pair's index in it."""
+        first = self._first_of_pair(number)
+        span = next(span for span in self._spans if span[0] <= first <= span[1])
+        return self._chunk(span), first - span[0]
+
     def to_keyframe_side(self, number: int) -> PairMotion:
         """The motion between frame `number` and its neighbour on the keyframe's side."""
-        first_of_pair = self._first_of_pair(number)
-        span = next(span for span in self._spans if span[0] <= first_of_pair <= span[1])
-        index, chunk = first_of_pair - span[0], self._chunk(span)
+        chunk, index = self._pair(number)
         forward, backward = unpack(chunk.forward[index]), unpack(chunk.backward[index])
         towards, away = (backward, forward) if self._step > 0 else (forward, backward)
         exposure = Exposure.unpacked(chunk.exposure[index])
@@ -269,6 +273,15 @@ class Motion:
             bool(chunk.jump[index]),
             exposure if self._step > 0 else exposure.inverse(),
         )
+
+    def is_plain(self, start: int, end: int) -> bool:
+        """Whether nothing but motion happens from frame `start` to `end`, which is farther from the keyframe."""
+        return all(map(self._pair_is_plain, range(start + self._step, end + self._step, self._step)))
+
+    def _pair_is_plain(self, number: int) -> bool:
+        chunk, index = self._pair(number)
+        events = chunk.cut[index] or chunk.repeated[index] or chunk.jump[index]
+        return not events and Exposure.unpacked(chunk.exposure[index]) is NO_CHANGE
 
     def over(self, start: int, end: int) -> tuple[Field, Field]:
         """Flow (h, w, 2) from frame `end` to `start`, which is nearer to the keyframe, and from there back: chained
@@ -282,6 +295,20 @@ class Motion:
                 return (backward, forward) if self._step > 0 else (forward, backward)
         pairs = [self.to_keyframe_side(number) for number in range(start + self._step, end + self._step, self._step)]
         return chained([pair.backward for pair in pairs[::-1]]), chained([pair.forward for pair in pairs])
+
+
+def glance(frame: AnalysisFrame, others: Iterable[AnalysisFrame]) -> Field:
+    """Flow (h, w, 2) from a frame to the first of others that is another picture; 0 where none is. It is there sooner
+    than a chunk's."""
+    other = next((each for each in others if not is_repeated(frame, each)), None)
+    if other is None:
+        return np.zeros((*frame.grey.shape, 2), np.float32)
+    estimator, pictures = FlowEstimator(), [(frame.grey, other.grey)]
+    about = of_histograms(frame.display, other.display)
+    if about is not None and about.strength > EXPOSED:
+        pictures.append(_greys(*at_one_exposure(frame.display, other.display, about)))
+    flows = [(estimator.between(here, there), here, there) for here, there in pictures]
+    return min(flows, key=lambda found: unexplained(found[1], found[2], found[0]))[0]
 
 
 def beside(chunks: Chunks, key: int) -> Field:

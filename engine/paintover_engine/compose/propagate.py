@@ -199,6 +199,11 @@ class _Interval:
     registrations: Sequence[Registration]
 
 
+def _behind(start: int, end: int, step: int) -> range:
+    """The frames behind one up to another."""
+    return range(start + step, end + step, step)
+
+
 class _Follower:
     """Follows the scene and the registration of an edit outward: what needs no matte, and may be ahead of it in another
     thread. It starts at a state's frame."""
@@ -219,13 +224,16 @@ class _Follower:
 
     def steps(self, start: int, end: int, step: int) -> tuple[bool, list[Step | None]]:
         """Whether nothing but motion happens from one frame to another, and the steps on the way."""
-        numbers = range(start + step, end + step, step)
-        whole = self._scene.last_seen == start and not any(number in self._corrections for number in numbers)
+        numbers = _behind(start, end, step)
+        whole = self._scene.last_seen == start and self._corrections.keys().isdisjoint(numbers)
         steps = [self._scene.advance(number) for number in numbers]
         return whole and all(taken is not None and not taken.events for taken in steps), steps
 
     def across(self, start: int, end: int, step: int) -> _Interval:
         """From one anchor to the next."""
+        untouched = self._scene.last_seen == start and self._corrections.keys().isdisjoint(_behind(start, end, step))
+        if self._registration is None and untouched and (leapt := self._scene.leap(end)):
+            return _Interval(True, [self.placed(leapt)], [])
         plain, steps = self.steps(start, end, step)
         frames, registrations = [], []
         for taken in steps:
@@ -357,7 +365,7 @@ def _between(
 ) -> Iterator[tuple[int, State]]:
     """The states of the frames behind one anchor up to the next, by number. state, at_far: of the two."""
     step = 1 if far.frame > near.frame else -1
-    numbers = range(near.frame + step, far.frame + step, step)
+    numbers = _behind(near.frame, far.frame, step)
     _, steps = follower.steps(near.frame, far.frame, step)
     taken, last = dict(zip(numbers, steps, strict=True)), steps[-1]
     if far.plain:
@@ -413,7 +421,7 @@ def propagate_grade(
     step = 1 if numbers[0] > keyframe else -1
     taken: dict[int, Step | None] = {}
     for near, far in _intervals(keyframe, anchors, step):
-        between = range(near.frame + step, far.frame + step, step)
+        between = _behind(near.frame, far.frame, step)
         if not set(between).isdisjoint(numbers):
             scene = SceneCursor(near.seen, near.exposure, motion, frame_at, shot, near.picture)
             taken |= {number: scene.advance(number) for number in between}

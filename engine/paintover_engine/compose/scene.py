@@ -134,6 +134,18 @@ class SceneCursor:
             self._recent.append(exposure)
         return step
 
+    def leap(self, number: int) -> Step | None:
+        """The step over several frames to one beyond them, where nothing but motion happens on the way; else None, and
+        nothing is done."""
+        start = self.last_seen
+        if self.exposure is not NO_CHANGE or not self._motion.is_plain(start, number):
+            return None
+        backward, forward = self._motion.over(start, number)
+        step = Step(number, start, self._frame_at(number), self._seen, backward, forward)
+        self.last_seen, self.picture, self._seen = number, None, step.frame
+        self._recent.extend([NO_CHANGE] * step.distance)
+        return step
+
     def _exposure_after(self, change: Exposure) -> Exposure:
         """From the keyframe to a frame whose exposure differs by `change` from the last one's: one that was there a
         moment ago where it is nearly that, as after a flash, so that no error stays."""

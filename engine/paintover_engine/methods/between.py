@@ -71,8 +71,8 @@ class PairPlanner:
         self._planner = planner
         self._root = first.learn.roots
         none, frames = NoParameters(), (first.frame, second.frame)
-        flows: list[Stage] = list(dict.fromkeys((*first.flow_beside(), *second.flow_beside())))
-        shown = (first.learn, second.learn, *flows)
+        flows: list[Stage] = [each for key in self.keys for each in planner.flows_of(key.frame - 1, key.frame)]
+        shown = (first.learn, second.learn, *dict.fromkeys(flows))
         self._learned = Stage(learn_pair, none, shown, self._root, frames, needs_keyframe=True, cost=6.0)
         between, numbers = (first.frame + 1, second.frame - 1), [each for side in _beside(frames) for each in side]
         holding = (_holding(stages, number) for stages in self._propagated(between) for number in numbers)

@@ -150,10 +150,6 @@ class KeyframeStages:
     learn: Stage[NoParameters, Learned]
     result_at_key: Stage
 
-    def flow_beside(self) -> tuple[Stage, ...]:
-        """The stages of the flow from the keyframe to its neighbours."""
-        return tuple(self.learn.inputs_of(flow))
-
     def layer_inputs(self, propagated: Sequence[Stage]) -> tuple[Stage, ...]:
         """The inputs of a stage that composites this keyframe's layer on propagated frames (`load_layer`)."""
         return (self.matte, self.colour, self.learn, *propagated)
@@ -215,11 +211,10 @@ class TrackingPlanner:
         edit = Stage(colour, mode, (painted,), roots, frames, needs_keyframe=True, cost=2.0)
         does = Stage(kind, none, (edit,), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
         place = Stage(region, none, (painted,), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
-        beside = self.flows_of(key.frame - 1, key.frame)  # the motion of what is painted is learned from one neighbour
-        inputs: tuple[Stage, ...] = (place, *beside)
+        inputs: tuple[Stage, ...] = (does, place)
         if self._mode != "grade":
-            inputs += (Stage(train, none, inputs, roots[:1], frames, needs_keyframe=True, cost=6.0),)
-        learned = Stage(learn, none, (does, *inputs), roots[:1], frames, needs_keyframe=True, cost=0.1)
+            inputs += (Stage(train, none, (place,), roots[:1], frames, needs_keyframe=True, cost=6.0),)
+        learned = Stage(learn, none, inputs, roots[:1], frames, needs_keyframe=True, cost=0.1)
         return KeyframeStages(key.frame, painted, edit, learned, published)
 
     def _tracked(self, key: KeyframeStages, end: int) -> list[AnchorStage]:
@@ -363,8 +358,11 @@ def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
 
 def _trained(context: Context, stage: Stage, painted: NDArray[np.float32]) -> MeasuredNet:
     """The network of a place, (h, w), on a stage's frame."""
-    neighbour = motion.beside(flow_chunks(context, stage), stage.frames[0])
-    return MeasuredNet.of(analysis_frame(context, stage.frames[0]), painted, neighbour)
+    frame, shot = stage.frames[0], range(context.info.first, context.info.last + 1)
+    near = [frame + step * distance for step in (1, -1) for distance in range(1, STRIDE + 1)]
+    others = (analysis_frame(context, number) for number in near if number in shot)
+    key = analysis_frame(context, frame)
+    return MeasuredNet.of(key, painted, motion.glance(key, others))
 
 
 @stage(output=Anchors, version=8)

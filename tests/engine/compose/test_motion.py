@@ -49,6 +49,28 @@ def test_what_is_fast_and_slows_down_is_followed_by_its_motion_in_the_pair_behin
     assert velocities([20, 52, 76, 92]) == pytest.approx([32, 24, 16], abs=1)
 
 
+def test_a_glance_is_at_the_nearest_other_picture() -> None:
+    frames = shot([20, 20, 28, 44])
+    moved = motion.glance(frames[0], frames[1:])
+    assert float(np.median(moved[56 : 50 + SIZE - 6, 26 : 20 + SIZE - 6, 0])) == pytest.approx(8, abs=1)
+    assert not motion.glance(frames[0], frames[:2]).any()
+
+
+def test_chunks_are_read_when_they_are_needed() -> None:
+    places = [20, 24, 28, 32, 36]
+    chunk, read = motion.estimate(0, iter(shot(places)), lambda: None), list[int]()
+
+    def reading(first: int) -> motion.FlowChunk:
+        read.append(first)
+        return chunk
+
+    moved = motion.Motion([((first, first + 3), lambda first=first: reading(first)) for first in (0, 4)], 1)
+    assert moved.covers(8) and not moved.covers(9) and not read
+    moved.to_keyframe_side(2)
+    moved.over(0, 4)
+    assert read == [0]
+
+
 def test_a_motion_that_ends_is_not_continued() -> None:
     assert velocities([20, 28, 44, 44, 44]) == pytest.approx([8, 16, 0, 0], abs=1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from paintover_engine.compose.analysis_frame import AnalysisFrame
@@ -19,11 +21,15 @@ def plain(number: int) -> np.ndarray:
     return WIDE[:, 4 * number : 4 * number + 300]
 
 
-def events(pictures: list[np.ndarray]) -> list[FrameEvent]:
+def scene_of(pictures: list[np.ndarray]) -> SceneCursor:
     frames = [AnalysisFrame(np.ascontiguousarray(picture)) for picture in pictures]
     motion = Motion([((0, len(frames) - 2), estimate(0, iter(frames), lambda: None))], 1)
-    scene = SceneCursor(0, NO_CHANGE, motion, frames.__getitem__, (0, len(frames) - 1))
-    steps = [scene.advance(number) for number in range(1, len(frames))]
+    return SceneCursor(0, NO_CHANGE, motion, frames.__getitem__, (0, len(frames) - 1))
+
+
+def events(pictures: list[np.ndarray]) -> list[FrameEvent]:
+    scene = scene_of(pictures)
+    steps = [scene.advance(number) for number in range(1, len(pictures))]
     return [FrameEvent.HIDDEN if step is None else step.events for step in steps]
 
 
@@ -32,6 +38,24 @@ NOTHING = FrameEvent(0)
 
 def test_plain_motion_is_no_event() -> None:
     assert events([plain(n) for n in range(4)]) == [NOTHING] * 3
+
+
+def test_plain_motion_is_leapt_over() -> None:
+    pictures = [plain(n) for n in range(7)]
+    leaping, walking = scene_of(pictures), scene_of(pictures)
+    leapt, steps = leaping.leap(4), [walking.advance(number) for number in range(1, 5)]
+    assert leapt and steps[-1] and (leapt.number, leapt.before, leapt.events) == (4, 0, NOTHING)
+    assert np.array_equal(leapt.frame.sharp, steps[-1].frame.sharp)
+    assert float(np.median(leapt.backward[..., 0])) == pytest.approx(4 * 2, abs=0.2)  # at half the size
+    beyond = [scene.advance(5) for scene in (leaping, walking)]
+    assert all(step and step.before == 4 for step in beyond)
+
+
+@pytest.mark.parametrize("change", [lambda p: plain(1), lambda p: p * 0, lambda p: exposed(p, 0.5)])
+def test_what_else_happens_is_not_leapt_over(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    scene = scene_of([change(plain(n)) if n == 2 else plain(n) for n in range(5)])
+    assert scene.leap(4) is None
+    assert scene.last_seen == 0
 
 
 def test_repeated_frames_are_known() -> None:
