@@ -26,7 +26,7 @@ def test_network_is_trained_while_colours_are_found() -> None:
     info = Shot([np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * COUNT, {}).info
     stages = draft.plan(info, [KeyframeRef(0, "a")], DraftParameters())
     (trained,) = [stage for stage in stages if stage.name == "train"]
-    assert {each.name for each in ancestors(trained)} == {"matte", "region", "flow"}
+    assert {each.name for each in ancestors(trained)} == {"matte", "region"}
 
 
 @pytest.mark.parametrize("mode", ["auto", "grade"])
