@@ -7,6 +7,7 @@ Flow, colours and cuts are then judged on pictures of one exposure.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +24,7 @@ PLAIN = 12 / 255
 _CLIPPED = (3, 252)  # levels beyond which a sample may be clipped
 _LEAST_SAMPLES = 24  # fewer that are not clipped determine nothing
 _LEAST_SHARE = 0.02  # likewise, of all
+_QUANTILES = np.linspace(0.005, 0.995, 199)
 _LEVELS = np.array([48.0, 128.0, 208.0])  # at which the strength of an exposure is measured
 _WEAK, _SEEN = 3 / 255, 6 / 255  # strengths of an exposure that makes no difference, and of one that does
 _PITCH = 6  # aligned pictures are sampled every so many pixels
@@ -102,12 +104,33 @@ NO_CHANGE = Exposure(np.ones(3, np.float32), np.zeros(3, np.float32))
 def of_histograms(first: Display, second: Display) -> Exposure | None:
     """The exposure change from one picture to another of about the same scene, by their quantiles, wherever things have
     moved. None where too little of either is not clipped."""
-    shares = np.linspace(0.005, 0.995, 199)
-    quantiles = []
-    for picture in (first, second):
-        counts = [cv2.calcHist([picture], [c], None, [256], [0, 256]).ravel().cumsum() for c in range(3)]
-        quantiles.append(np.stack([np.searchsorted(each, shares * each[-1]) for each in counts], -1))
-    return _fitted(quantiles[0].astype(np.float32), quantiles[1].astype(np.float32), None)
+    here, there = (
+        [cv2.calcHist([picture], [c], None, [256], [0, 256]).ravel().cumsum() for c in range(3)]
+        for picture in (first, second)
+    )
+    found = _fitted(_quantiles(here, [(0, 1)] * 3), _quantiles(there, [(0, 1)] * 3), None)
+    if found is not None:
+        return found
+    shown = [_shown(*counts) for counts in zip(here, there, strict=True)]
+    if min(high - low for low, high in shown) < _LEAST_SHARE:
+        return None
+    return _fitted(_quantiles(here, shown), _quantiles(there, shown), None)
+
+
+def _quantiles(counts: Sequence[NDArray[np.float32]], between: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
+    """(n, 3): the levels of equally many quantiles of each channel, of cumulative counts (256,), between two shares."""
+    levels = [
+        np.searchsorted(each, (low + _QUANTILES * (high - low)) * each[-1])
+        for each, (low, high) in zip(counts, between, strict=True)
+    ]
+    return np.stack(levels, -1).astype(np.float32)
+
+
+def _shown(here: NDArray[np.float32], there: NDArray[np.float32]) -> tuple[float, float]:
+    """The shares between which the quantiles of two cumulative counts (256,) are not clipped."""
+    low, high = _CLIPPED
+    ends = [(counts[low] / counts[-1], counts[high - 1] / counts[-1]) for counts in (here, there)]
+    return float(max(end[0] for end in ends)), float(min(end[1] for end in ends))
 
 
 def of_aligned(first: Display, second: Display, flow: Field, about: Exposure | None) -> Exposure:
