@@ -274,7 +274,7 @@ class TrackingPlanner:
 # The stages' functions.
 
 
-@stage(output=FlowChunk, version=8)
+@stage(output=FlowChunk, version=9)
 def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     """The motion of the pairs (n, n + 1) for the stage's frames n."""
     first, last = stage.frames
@@ -282,7 +282,7 @@ def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     return motion.estimate(first, frames, context.check)
 
 
-@stage(output=HopChunk, version=5)
+@stage(output=HopChunk, version=6)
 def long_flow(context: Context, stage: Stage[HopParameters, HopChunk]) -> HopChunk:
     """The motion of the pairs (n, n + hop) for the anchors n among the stage's frames."""
     frame_at = functools.partial(analysis_frame, context)
@@ -365,7 +365,7 @@ def _trained(context: Context, stage: Stage, painted: NDArray[np.float32]) -> Me
     return MeasuredNet.of(key, painted, motion.glance(key, others))
 
 
-@stage(output=Anchors, version=8)
+@stage(output=Anchors, version=9)
 def track(context: Context, stage: Stage[PropagateParameters, Anchors]) -> Anchors:
     """The edit in the anchors among the stage's frames, from the stage before it or from the keyframe."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step
@@ -388,7 +388,7 @@ def track(context: Context, stage: Stage[PropagateParameters, Anchors]) -> Ancho
     return propagation.track(edit, keyframe, before, numbers, moved, hops, frame_at, shot, context.check, given)
 
 
-@stage(output=Propagated, version=20)
+@stage(output=Propagated, version=21)
 def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
     """The edit in the stage's frames, from the anchors around them."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step

@@ -29,6 +29,17 @@ def test_exposure_is_found_across_motion(gain: float, lift: float) -> None:
     assert np.abs(255 * found.lift - lift).max() < 4
 
 
+def test_exposure_is_found_by_the_little_that_a_flash_leaves() -> None:
+    wide = np.maximum(textured(), np.uint8(96))
+    wide[20:60, 40:90] //= 3  # a twelfth of the picture stays below white
+    first, second = wide[:, 4:164].copy(), exposed(wide[:, :160], 2.5, 20)
+    assert 0.85 < (second == 255).all(-1).mean() < 0.95
+    about = of_histograms(first, second)
+    assert about is not None
+    dark = first[25:55, 60:80]
+    assert np.abs(about.of_display(dark).astype(int) - exposed(dark, 2.5, 20)).mean() < 12
+
+
 def test_dimmed_picture_has_one_gain_and_no_lift() -> None:
     wide = textured()
     first, second = wide[:, 4:164].copy(), exposed(wide[:, :160], 0.95)
