@@ -97,8 +97,8 @@ def firsts_of(span: Span) -> range:
 def _flow_between(
     estimator: FlowEstimator, first: AnalysisFrame, second: AnalysisFrame
 ) -> tuple[Field, Field, Lab, Lab]:
-    """Flow between two frames both ways at half the flow's size, and their L*a*b*: at one exposure, where the light of
-    the whole picture changed and that explains more of them."""
+    """Flow between two frames both ways at half the flow's size, and their L*a*b* at one exposure, where the light of
+    the whole picture changed. Flow is of those pictures, too, where that explains more of them."""
     here, there = (halved(frame.grey) for frame in (first, second))
     forward = estimator.between(here, there)
     labs = halved(first.lab), halved(second.lab)
@@ -108,13 +108,11 @@ def _flow_between(
         here_matched, there_matched = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures)
         matched = estimator.between(here_matched, there_matched)
         explains = unexplained(here_matched, there_matched, matched) < BETTER * unexplained(here, there, forward)
-        if explains and of_aligned(halved(first.display), halved(second.display), matched, change) is not NO_CHANGE:
-            here, there, forward, labs = (
-                here_matched,
-                there_matched,
-                matched,
-                (cielab(pictures[0]), cielab(pictures[1])),
-            )
+        flow = matched if explains else forward
+        if of_aligned(halved(first.display), halved(second.display), flow, change) is not NO_CHANGE:
+            labs = cielab(pictures[0]), cielab(pictures[1])
+            if explains:
+                here, there, forward = here_matched, there_matched, matched
     return forward, estimator.between(there, here), *labs
 
 
