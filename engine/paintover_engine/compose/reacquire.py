@@ -21,7 +21,8 @@ from paintover_engine.media.bounds import bounds_of
 _SOUND = 3.0  # pixels of error up to which flow follows the object
 _LEAST_SOUND = 0.25  # share of the object that flow must follow
 _REACH = 6  # pixels that an object moves from a frame to the next, at half the flow's size, at most
-_SCALES = 1.08 ** np.arange(-3, 4)
+_SCALE = 1.08  # of its size, likewise
+_SCALES = (3, 6)  # powers of that, at least and at most
 _LEAST_ALIKE = 0.55  # normalised cross-correlation of an object that is found
 _LEAST_SIDE = 5  # pixels at half the flow's size; less is found anywhere
 _BESIDE = 4  # pixels around the object that move as it does
@@ -47,7 +48,7 @@ def reacquired(step: Step, matte: Plane) -> Reacquired | None:
     error = motion_error(step.forward, step.backward, there, here)
     if float((error[inside] < _SOUND).mean()) >= _LEAST_SOUND:
         return None
-    matrix = _placed(halved(there), halved(here), halved(matte), _REACH * step.distance)
+    matrix = _placed(halved(there), halved(here), halved(matte), step.distance)
     if matrix is None:
         return None
     grid = endpoints(np.zeros((*matte.shape, 2), np.float32))
@@ -63,18 +64,19 @@ def reacquired(step: Step, matte: Plane) -> Reacquired | None:
 
 
 def _placed(
-    before: NDArray[np.float32], after: NDArray[np.float32], matte: Plane, reach: int
+    before: NDArray[np.float32], after: NDArray[np.float32], matte: Plane, distance: int
 ) -> NDArray[np.float32] | None:
-    """(2, 3): where an object is in a picture that is not farther than `reach` from where it was in the one before, as
-    a scaling and a translation in pixels of twice these pictures' size; None where it is not found. By normalised
-    cross-correlation inside the matte, at several scales.
+    """(2, 3): where an object is in a picture so many frames from one before, as a scaling and a translation in pixels
+    of twice these pictures' size; None where it is not found. By normalised cross-correlation inside the matte, at
+    several scales.
 
     before, after: (h, w, 3) L*a*b*; matte: (h, w) 0..1, of `before`."""
     x, y, width, height = bounds_of(np.where(matte > 0.5, matte, 0))
     if min(width, height) < _LEAST_SIDE:
         return None
-    best, found = _LEAST_ALIKE, None
-    for scale in _SCALES:
+    best, found, reach = _LEAST_ALIKE, None, _REACH * distance
+    most = int(np.clip(distance + 1, *_SCALES))
+    for scale in _SCALE ** np.arange(-most, most + 1):
         size = (max(_LEAST_SIDE, round(width * scale)), max(_LEAST_SIDE, round(height * scale)))
         object_, mask = (
             cv2.resize(np.ascontiguousarray(plane[y : y + height, x : x + width]), size) for plane in (before, matte)

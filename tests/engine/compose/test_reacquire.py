@@ -46,7 +46,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.minimum(first, second).sum() / np.maximum(first, second).sum())
 
 
-@pytest.mark.parametrize(("speed", "growth", "gap"), [(14, 1.0, 3), (16, 1.03, 5)])
+@pytest.mark.parametrize(("speed", "growth", "gap"), [(14, 1.0, 3), (16, 1.03, 5), (12, 1.08, 5)])
 def test_object_is_found_where_it_went(speed: int, growth: float, gap: int) -> None:
     frames, mattes = pictures(speed, growth, gap)
     step = across(frames)
