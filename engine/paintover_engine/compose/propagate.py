@@ -26,7 +26,7 @@ from paintover_engine.compose.overexposed import RestoredFrames
 from paintover_engine.compose.prefetch import prefetched
 from paintover_engine.compose.reason import Reason
 from paintover_engine.compose.register import Registration
-from paintover_engine.compose.scene import FrameEvent, SceneCursor, Step, as_keyframe
+from paintover_engine.compose.scene import FrameEvent, SceneCursor, Step, as_keyframe, joined
 from paintover_engine.compose.tracker import (
     PackedStates,
     Propagated,
@@ -191,8 +191,9 @@ class _Placed:
 
 @dataclass(frozen=True)
 class _Interval:
-    """The frames from one anchor to the next, or that one alone where nothing happens between them but motion.
-    registrations: of all of them, of a mapped edit."""
+    """The frames from one anchor to the next; or that one alone, by its motion over all of them, where both show the
+    scene and the artist corrects none. plain: nothing happens on the way but motion. registrations: of all of them, of
+    a mapped edit."""
 
     plain: bool
     frames: Sequence[_Placed]
@@ -223,29 +224,28 @@ class _Follower:
         self._corrections = corrections
 
     def steps(self, start: int, end: int, step: int) -> tuple[bool, list[Step | None]]:
-        """Whether nothing but motion happens from one frame to another, and the steps on the way."""
-        numbers = _behind(start, end, step)
-        whole = self._scene.last_seen == start and self._corrections.keys().isdisjoint(numbers)
-        steps = [self._scene.advance(number) for number in numbers]
-        return whole and all(taken is not None and not taken.events for taken in steps), steps
+        """The steps on the way from one frame to another, and whether the scene is seen at the first of them and the
+        artist corrects none behind it."""
+        untouched = self._untouched(start, end, step)
+        return untouched, [self._scene.advance(number) for number in _behind(start, end, step)]
+
+    def _untouched(self, start: int, end: int, step: int) -> bool:
+        return self._scene.last_seen == start and self._corrections.keys().isdisjoint(_behind(start, end, step))
 
     def across(self, start: int, end: int, step: int) -> _Interval:
         """From one anchor to the next."""
-        untouched = self._scene.last_seen == start and self._corrections.keys().isdisjoint(_behind(start, end, step))
-        if self._registration is None and untouched and (leapt := self._scene.leap(end)):
+        if self._registration is None and self._untouched(start, end, step) and (leapt := self._scene.leap(end)):
             return _Interval(True, [self.placed(leapt)], [])
-        plain, steps = self.steps(start, end, step)
+        untouched, steps = self.steps(start, end, step)
+        plain = untouched and all(taken is not None and not taken.events for taken in steps)
+        whole = joined(steps, self._motion.over(start, end) if plain else None) if untouched else None
         frames, registrations = [], []
         for taken in steps:
-            if self._registration or taken is steps[-1] or not plain:
+            if self._registration or taken is steps[-1] or not whole:
                 frames.append(self.placed(taken))
             if self._registration:
                 registrations.append(frames[-1].registration or self._registration)
-        if plain and len(steps) > 1:
-            first, last = steps[0], frames[-1].step
-            assert first and last
-            backward, forward = self._motion.over(start, end)
-            whole = replace(last, before=start, previous=first.previous, backward=backward, forward=forward)
+        if whole:
             frames = [_Placed(whole, frames[-1].registration)]
         return _Interval(plain, frames, registrations)
 
@@ -260,10 +260,11 @@ class _Follower:
             self._registration = self._tracker.dragged(found, drag, taken) if isinstance(drag, DragPoints) else found
         return _Placed(taken, found)
 
-    def back(self, here: Step, beyond: Step) -> Hop:
-        """The motion from a step's frame to one farther from the keyframe."""
-        returned, outward = self._motion.over(here.number, beyond.number)
-        return Hop(outward, motion_error(outward, returned, here.frame.smooth_lab, beyond.frame.smooth_lab))
+
+def _back(step: Step) -> Hop:
+    """The motion from the frame before a step to the step's."""
+    here, there = step.previous.smooth_lab, step.frame.smooth_lab
+    return Hop(step.forward, motion_error(step.forward, step.backward, here, there))
 
 
 # The frames between anchors.
@@ -366,11 +367,12 @@ def _between(
     """The states of the frames behind one anchor up to the next, by number. state, at_far: of the two."""
     step = 1 if far.frame > near.frame else -1
     numbers = _behind(near.frame, far.frame, step)
-    _, steps = follower.steps(near.frame, far.frame, step)
-    taken, last = dict(zip(numbers, steps, strict=True)), steps[-1]
-    if far.plain:
+    whole, steps = follower.steps(near.frame, far.frame, step)
+    taken = dict(zip(numbers, steps, strict=True))
+    beyond = {number: steps[index:] for index, number in enumerate(numbers, start=1)} if whole else {}
+    if whole and (last := steps[-1]) and not last.events & FrameEvent.PASSED:
         numbers = numbers[:-1]
-        yield far.frame, at_far
+        yield far.frame, replace(at_far, events=last.events)
 
     def placed_at(number: int) -> _Placed:
         return follower.placed(taken[number], far.registration(number))
@@ -380,7 +382,12 @@ def _between(
         if placed.step is None:
             yield number, tracker.unseen(state)
             continue
-        hops = [(follower.back(placed.step, last), at_far.evidence)] if far.plain and last else []
+        back = joined(beyond.get(number, ()))
+        if back and back.events & FrameEvent.REPEATED:
+            state = replace(at_far, events=placed.step.events)
+            yield number, state
+            continue
+        hops = [(_back(back), at_far.evidence)] if back and back.before == number else []
         found = tracker.advance(state, placed.registration, placed.step, hops)
         if drawn := corrections.get(number):
             found = tracker.corrected(found, drawn, placed.step)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.exposure import NO_CHANGE, PLAIN, Display, Exposure
 from paintover_engine.compose.flow import Field
 from paintover_engine.compose.long_range import Hop, motion_error
-from paintover_engine.compose.motion import Motion, PairEstimator, PairMotion, Span
+from paintover_engine.compose.motion import Motion, PairEstimator, PairMotion, Span, chained
 from paintover_engine.compose.overexposed import CLIPPED, blown_out, brightens, motion_through, restored
 
 LONGEST_GAP = 12
@@ -191,6 +191,24 @@ class SceneCursor:
     def _clips(self, number: int) -> bool:
         """Whether much of a frame is clipped that is not in the last one."""
         return _clipped(self._frame_at(number)) - _clipped(self._frame_at(self.last_seen)) > _CLIPPED
+
+
+def joined(steps: Sequence[Step | None], motion: tuple[Field, Field] | None = None) -> Step | None:
+    """One step over several in a row: what happens to the frames between does not touch the last one. None where motion
+    does not go on from that. motion: backward and forward over all of them, where it is known."""
+    seen = [step for step in steps if step is not None and not step.events & FrameEvent.PASSED]
+    if not seen or seen[-1] is not steps[-1]:
+        return None
+    backward, forward = motion or (
+        chained([step.backward for step in reversed(seen)]),
+        chained([step.forward for step in seen]),
+    )
+    across = FrameEvent.ACROSS if any(step.events & FrameEvent.ACROSS for step in seen) else FrameEvent(0)
+    still = all(step.events & FrameEvent.REPEATED for step in seen)
+    first, events = seen[0], FrameEvent.REPEATED if still else across
+    return replace(
+        seen[-1], before=first.before, previous=first.previous, backward=backward, forward=forward, events=events
+    )
 
 
 def as_keyframe(frame: AnalysisFrame, exposure: Exposure, picture: Display | None) -> AnalysisFrame:

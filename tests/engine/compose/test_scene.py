@@ -9,7 +9,7 @@ import pytest
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.exposure import NO_CHANGE
 from paintover_engine.compose.motion import Motion, estimate
-from paintover_engine.compose.scene import FrameEvent, SceneCursor
+from paintover_engine.compose.scene import FrameEvent, SceneCursor, Step, joined
 
 from tests.engine.compose.test_exposure import exposed
 from tests.engine.compose.test_flow import textured
@@ -56,6 +56,30 @@ def test_what_else_happens_is_not_leapt_over(change: Callable[[np.ndarray], np.n
     scene = scene_of([change(plain(n)) if n == 2 else plain(n) for n in range(5)])
     assert scene.leap(4) is None
     assert scene.last_seen == 0
+
+
+def steps_of(pictures: list[np.ndarray]) -> list[Step | None]:
+    scene = scene_of(pictures)
+    return [scene.advance(number) for number in range(1, len(pictures))]
+
+
+@pytest.mark.parametrize("change", [lambda p: p * 0, lambda p: exposed(p, 1.6, 20), lambda p: exposed(p, 0.5)])
+def test_one_step_leads_over_what_happens_between(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    whole = joined(steps_of([change(plain(n)) if n == 2 else plain(n) for n in range(5)]))
+    assert whole is not None and (whole.number, whole.before) == (4, 0)
+    assert float(np.median(whole.backward[..., 0])) == pytest.approx(4 * 2, abs=0.3)
+    assert float(np.median(whole.forward[..., 0])) == pytest.approx(-4 * 2, abs=0.3)
+
+
+def test_no_step_leads_to_a_frame_that_is_passed() -> None:
+    assert joined(steps_of([exposed(plain(n), 1.6, 20) if n == 3 else plain(n) for n in range(4)])) is None
+    assert joined(steps_of([plain(n) * (n != 3) for n in range(4)])) is None
+
+
+def test_copies_are_one_step_to_a_copy() -> None:
+    still, moved = (joined(steps_of(pictures)) for pictures in ([plain(0)] * 3, [plain(n // 2) for n in range(4)]))
+    assert still and still.events == FrameEvent.REPEATED
+    assert moved and moved.events == NOTHING
 
 
 def test_repeated_frames_are_known() -> None:

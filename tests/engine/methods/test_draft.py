@@ -243,12 +243,17 @@ def test_loose_matte_does_not_replace_the_paint(wide: Frame) -> None:
         assert np.abs(full_matte(with_box[number]) - full_matte(without[number])).mean() < 0.01
 
 
-def test_repeated_frames_are_copies(wide: Frame) -> None:
-    plates, truths = slide(wide), slide(marked(wide))
-    frames = Shot([plate for plate in plates for _ in range(2)], {0: truths[0]}).run()
+@pytest.mark.parametrize(("times", "mode"), [(2, "auto"), (3, "colour")])
+def test_repeated_frames_are_copies(wide: Frame, times: int, mode: Literal["auto", "colour"]) -> None:
+    painted = marked(wide) if mode == "auto" else np.where(marked(wide) != wide, wide[..., ::-1] // 2 + 60, wide)
+    plates, truths = slide(wide), slide(painted.astype(np.uint8))
+    shot = Shot([plate for plate in plates for _ in range(times)], {0: truths[0]})
+    frames = shot.run(DraftParameters(mode=mode))
     for number in range(1, COUNT):
-        first, second = frames[2 * number], frames[2 * number + 1]
-        assert first.bounds == second.bounds and np.array_equal(first.painted, second.painted)
+        first = frames[times * number]
+        for copy in range(1, times):
+            second = frames[times * number + copy]
+            assert first.bounds == second.bounds and np.array_equal(first.painted, second.painted)
         edit = (truths[number] != plates[number]).any(-1)
         result = composed(plates[number], first)
         assert error(result, truths[number], edit) < 0.35 * error(plates[number], truths[number], edit)
