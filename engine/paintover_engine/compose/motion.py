@@ -69,12 +69,13 @@ class PairMotion:
     exposure: Exposure = NO_CHANGE
     found: bool = True
 
-    @property
-    def continued(self) -> Guess | None:
-        """The motion from the frame to the next if the velocity stays; None where this is no steady motion."""
+    def continued(self, frames: int = 1) -> Guess | None:
+        """The motion from the frame to one so many frames on if the velocity stays; None where this is no steady
+        motion."""
         if self.cut or self.jump or not self.found:
             return None
-        return Guess(-self.backward, warp(self.backward, self.backward))
+        back = np.asarray(np.float32(frames) * self.backward, np.float32)
+        return Guess(-back, warp(back, back))
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def estimate(first: int, frames: Iterator[AnalysisFrame], check: Callable[[], No
             pair = estimator.between(current, following, guess)
             pairs.append(pair)
             if not pair.repeated:
-                current, guess = following, pair.continued
+                current, guess = following, pair.continued()
             following = beyond
     starts = strides_of((first, first + len(pairs) - 1))
     strides = [pairs[start - first : start - first + STRIDE] for start in starts]

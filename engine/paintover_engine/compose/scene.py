@@ -14,7 +14,7 @@ from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.exposure import NO_CHANGE, PLAIN, Display, Exposure
 from paintover_engine.compose.flow import Field
 from paintover_engine.compose.long_range import Hop, motion_error
-from paintover_engine.compose.motion import Motion, PairEstimator, PairMotion, Span, chained
+from paintover_engine.compose.motion import Guess, Motion, PairEstimator, PairMotion, Span, chained
 from paintover_engine.compose.overexposed import CLIPPED, blown_out, brightens, motion_through, restored
 
 LONGEST_GAP = 12
@@ -23,6 +23,7 @@ LONGEST_GAP = 12
 _MOMENT = 6  # frames within which a light that changed comes back
 _BACK = 0.15  # share of its change within which it is the same again
 _LONGEST_FLASH = 3  # frames; a light that stays on for longer is the scene's new light
+_STEADY = 3  # frames over which a velocity may stay
 _CLIPPED = 0.1  # more of the frame clipped than in the frame before: too little is left to go on from
 _DIMMEST = 0.2  # likewise, of its gain
 
@@ -162,9 +163,18 @@ class SceneCursor:
             return self._motion.to_keyframe_side(number)
         if self._gap is None or self._gap[:2] != (self.last_seen, number):
             with PairEstimator() as estimator:
-                found = estimator.between(self._frame_at(self.last_seen), self._frame_at(number))
+                here, there = self._frame_at(self.last_seen), self._frame_at(number)
+                found = estimator.between(here, there, self._steady(abs(number - self.last_seen)))
             self._gap = self.last_seen, number, found
         return self._gap[2]
+
+    def _steady(self, frames: int) -> Guess | None:
+        """The motion from the last frame to one so many frames on, if the velocity stays; None where it is not known,
+        or too far."""
+        if frames > _STEADY or not self._motion.covers(self.last_seen):
+            return None
+        moved = self._motion.to_keyframe_side(self.last_seen)
+        return None if moved.repeated else moved.continued(frames)
 
     def _through(self, number: int, moved: PairMotion, exposure: Exposure) -> PairMotion:
         """The motion to an overexposed frame, by that from the last one to the next that is not."""
