@@ -15,8 +15,10 @@ from paintover_engine.compose.flow import Field, endpoints, halved, magnitudes
 
 Grey = NDArray[np.uint8]  # (h, w)
 
+LONG = 12.0
+"""Pixels; shorter motion is found by flow alone."""
+
 _CENTRE = np.full(2, 0.5, np.float32)  # of a pixel of half the size, from the first of those that it covers
-_LONG = 12.0  # pixels; shorter motion is found by flow alone
 _LEAST_MATCHES = 12  # features that must agree on a motion
 _RATIO = 0.8  # between the best and the second best match's distance (Lowe, IJCV 2004)
 _REPROJECTION = 3.0  # pixels by which a feature may miss the motion
@@ -34,7 +36,7 @@ def candidates(first: Grey, second: Grey) -> Iterator[tuple[Field, Field]]:
         if matrix is not None:
             matrix[:, 2] = 2 * matrix[:, 2] + (np.eye(2, dtype=np.float32) - matrix[:, :2]) @ _CENTRE
             field = np.asarray(cv2.transform(grid, matrix) - grid, np.float32)
-            if magnitudes(field).max() > _LONG:
+            if magnitudes(field).max() > LONG:
                 back = cv2.invertAffineTransform(matrix)
                 yield field, np.asarray(cv2.transform(grid, back) - grid, np.float32)
 

@@ -15,8 +15,18 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.exposure import NO_CHANGE, Display, Exposure, of_aligned, of_histograms
-from paintover_engine.compose.flow import Field, FlowEstimator, halved, is_cut, pack, unexplained, unpack, warp
-from paintover_engine.compose.global_motion import Grey, candidates
+from paintover_engine.compose.flow import (
+    Field,
+    FlowEstimator,
+    halved,
+    is_cut,
+    magnitudes,
+    pack,
+    unexplained,
+    unpack,
+    warp,
+)
+from paintover_engine.compose.global_motion import LONG, Grey, candidates
 
 Span = tuple[int, int]
 """First and last frame number, inclusive."""
@@ -30,6 +40,7 @@ EXPOSED = 12 / 255
 
 _EXPLAINED = 0.28  # what flow leaves unexplained in all but quick motion
 _FOUND = 0.35  # what it leaves where the motion is still found
+_SUDDEN = 1.6  # times what it left of the pair before; in steady footage it is less
 BETTER = 0.9
 """Share of what is left unexplained at which another motion is taken."""
 
@@ -59,7 +70,8 @@ class PairMotion:
     """The motion between a frame and another, nearer to the keyframe.
 
     backward: (h, w, 2), flow from the frame to the other; forward: from the other to the frame; cut, repeated, jump: as
-    in `FlowChunk`. exposure: from the other to the frame. found: flow explains the two pictures."""
+    in `FlowChunk`. exposure: from the other to the frame. left: what flow leaves unexplained (`flow.unexplained`) where
+    it is known; found: so little that it explains the two pictures."""
 
     backward: Field
     forward: Field
@@ -67,7 +79,11 @@ class PairMotion:
     repeated: bool = False
     jump: bool = False
     exposure: Exposure = NO_CHANGE
-    found: bool = True
+    left: float | None = None
+
+    @property
+    def found(self) -> bool:
+        return self.left is None or self.left < _FOUND
 
     def continued(self, frames: int = 1) -> Guess | None:
         """The motion from the frame to one so many frames on if the velocity stays; None where this is no steady
@@ -92,17 +108,17 @@ def estimate(first: int, frames: Iterator[AnalysisFrame], check: Callable[[], No
     pairs = []
     current = next(frames)
     with PairEstimator() as estimator:
-        guess = None
+        guess, left = None, None
         following: AnalysisFrame | None = next(frames)
         while following is not None:
             check()
             beyond = next(frames, None)
             if guess is None and beyond is not None:
                 guess = estimator.by_the_next(following.grey, beyond.grey)
-            pair = estimator.between(current, following, guess)
+            pair = estimator.between(current, following, guess, left)
             pairs.append(pair)
             if not pair.repeated:
-                current, guess = following, pair.continued()
+                current, guess, left = following, pair.continued(), pair.left
             following = beyond
     starts = strides_of((first, first + len(pairs) - 1))
     strides = [pairs[start - first : start - first + STRIDE] for start in starts]
@@ -176,10 +192,13 @@ class PairEstimator:
         onward = 2 * cv2.resize(onward, (frame.shape[1], frame.shape[0]))
         return Guess(warp(onward, onward), -onward)
 
-    def between(self, first: AnalysisFrame, second: AnalysisFrame, guess: Guess | None = None) -> PairMotion:
+    def between(
+        self, first: AnalysisFrame, second: AnalysisFrame, guess: Guess | None = None, usual: float | None = None
+    ) -> PairMotion:
         """The motion from a frame, nearer to the keyframe, to another, which need not be its neighbour. `cut`: they
         show different scenes. guess: what it may be, by the frames beside them: what is small and fast is lost from
-        sight in the coarse pictures in which a search without one begins."""
+        sight in the coarse pictures in which a search without one begins. usual: what flow left unexplained of the pair
+        before."""
         if is_repeated(first, second):
             still = np.zeros((*first.grey.shape, 2), np.float32)
             return PairMotion(still, still, cut=False, repeated=True)
@@ -191,20 +210,21 @@ class PairEstimator:
             others = self._flows(*matched, guess)
             if others.left < BETTER * flows.left:
                 pictures, flows = matched, others
-        jump = False
-        if flows.left > _EXPLAINED:
+        jump, sudden = False, usual is not None and flows.left > _SUDDEN * usual
+        sudden = sudden or (guess is not None and _departs(flows.forward, guess.forward))
+        if flows.left > _EXPLAINED or sudden:
             if guess is not None:
                 flows = min(flows, self._flows(*pictures), key=lambda found: found.left)
             for start, back in candidates(*pictures):
-                if unexplained(*pictures, start) < flows.left:
+                if sudden or unexplained(*pictures, start) < flows.left:
                     others = self._flows(*pictures, Guess(start, back))
                     if others.left < BETTER * flows.left:
                         flows, jump = others, True
         cut = is_cut(first.display, second.display, flows.left)
-        exposure, found = NO_CHANGE, flows.left < _FOUND
-        if found:
+        exposure = NO_CHANGE
+        if flows.left < _FOUND:
             exposure = of_aligned(first.display, second.display, flows.forward, about)
-        return PairMotion(flows.backward, flows.forward, cut, jump=jump and not cut, exposure=exposure, found=found)
+        return PairMotion(flows.backward, flows.forward, cut, jump=jump and not cut, exposure=exposure, left=flows.left)
 
     def _flows(self, first: Grey, second: Grey, guess: Guess | None = None) -> _Flows:
         start, back = (None, None) if guess is None else (guess.forward, guess.backward)
@@ -212,6 +232,11 @@ class PairEstimator:
         forward = self._forward.between(first, second, start=start)
         left = unexplained(first, second, forward)
         return _Flows(forward, backward.result(), left)
+
+
+def _departs(flow: Field, guess: Field) -> bool:
+    """Whether most of a picture moves plainly otherwise than it was guessed to."""
+    return float(np.median(magnitudes(flow - guess))) > LONG
 
 
 def at_one_exposure(first: Display, second: Display, change: Exposure) -> tuple[Display, Display]:

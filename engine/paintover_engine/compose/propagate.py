@@ -2,9 +2,9 @@
 
 A chain leads from anchor to anchor only: every `STRIDE`th frame, by motion that was chained over the frames between and
 by long hops, all of it of the plate alone. The frames between two anchors depend on these two, so that those of
-different intervals are independent of one another. So it is where more than motion happens in an interval, a flash, a
-black frame, a picture that stands still, if its ends show the scene; else, and where the artist corrects, it is followed
-frame by frame.
+different intervals are independent of one another. So it is where more than motion happens in an interval (a flash, a
+black frame, a picture that stands still), if both its ends show the scene; else, and where the artist corrects, it is
+followed frame by frame.
 """
 
 from __future__ import annotations

@@ -83,3 +83,18 @@ def test_a_camera_that_shakes_is_followed() -> None:
     for pair in range(4):
         flow = np.median(chunk.forward[pair, 40:140, 60:260].reshape(-1, 2), axis=0) / 32
         assert flow == pytest.approx((-20 if pair % 2 == 0 else 20, 0), abs=0.5)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_jump_is_found_where_flow_leaves_little_of_the_picture_unexplained(seed: int) -> None:
+    """Most of the contrast is that of a sky above the ground, which any motion explains."""
+    rng = np.random.default_rng(seed)
+    wide = np.linspace(60, 150, 360)[:, None, None] + 0.1 * textured(360, 1000, seed, 12)
+    for index in range(14):
+        x, y = rng.integers(0, 960), rng.integers(20, 320)
+        wide[y : y + 36, x : x + 24] += 0.8 * (textured(36, 24, 100 + index, 3) - 128.0)
+    sharp = np.clip(wide, 0, 255).astype(np.uint8)
+    frames = [AnalysisFrame(sharp[:, x : x + 640].copy()) for x in (0, 4, 8, 128, 132)]
+    chunk = motion.estimate(0, iter(frames), lambda: None)
+    assert chunk.jump.tolist() == [0, 0, 1, 0]
+    assert float(np.median(np.abs(chunk.backward[2][:, 70:, 0] / 32 - 60))) < 1
