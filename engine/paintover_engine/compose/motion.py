@@ -41,6 +41,7 @@ EXPOSED = 12 / 255
 _EXPLAINED = 0.28  # what flow leaves unexplained in all but quick motion
 _FOUND = 0.35  # what it leaves where the motion is still found
 _SUDDEN = 1.6  # times what it left of the pair before; in steady footage it is less
+_ROUNDS = 3  # of the fixed point that inverts a motion
 BETTER = 0.9
 """Share of what is left unexplained at which another motion is taken."""
 
@@ -217,7 +218,7 @@ class PairEstimator:
                 flows = min(flows, self._flows(*pictures), key=lambda found: found.left)
             for start, back in candidates(*pictures):
                 if sudden or unexplained(*pictures, start) < flows.left:
-                    others = self._flows(*pictures, Guess(start, back))
+                    others = self._flows(*pictures, _jumped(Guess(start, back), guess))
                     if others.left < BETTER * flows.left:
                         flows, jump = others, True
         cut = is_cut(first.display, second.display, flows.left)
@@ -232,6 +233,18 @@ class PairEstimator:
         forward = self._forward.between(first, second, start=start)
         left = unexplained(first, second, forward)
         return _Flows(forward, backward.result(), left)
+
+
+def _jumped(jump: Guess, guess: Guess | None) -> Guess:
+    """A jump of the whole picture, in which what moves otherwise than most of it goes on to do so. guess: the motion as
+    it would be without the jump, where that is known."""
+    if guess is None:
+        return jump
+    forward = np.asarray(jump.forward + guess.forward - np.median(guess.forward, axis=(0, 1)), np.float32)
+    backward = jump.backward
+    for _ in range(_ROUNDS):
+        backward = -warp(forward, backward)
+    return Guess(forward, backward)
 
 
 def _departs(flow: Field, guess: Field) -> bool:

@@ -274,7 +274,7 @@ class TrackingPlanner:
 # The stages' functions.
 
 
-@stage(output=FlowChunk, version=9)
+@stage(output=FlowChunk, version=10)
 def flow(context: Context, stage: Stage[NoParameters, FlowChunk]) -> FlowChunk:
     """The motion of the pairs (n, n + 1) for the stage's frames n."""
     first, last = stage.frames

@@ -98,3 +98,20 @@ def test_a_jump_is_found_where_flow_leaves_little_of_the_picture_unexplained(see
     chunk = motion.estimate(0, iter(frames), lambda: None)
     assert chunk.jump.tolist() == [0, 0, 1, 0]
     assert float(np.median(np.abs(chunk.backward[2][:, 70:, 0] / 32 - 60))) < 1
+
+
+@pytest.mark.parametrize("size", [80, 120])
+def test_what_moves_otherwise_goes_on_to_do_so_in_a_jump(size: int) -> None:
+    """A square that flies on while the camera jumps."""
+    ground, square = textured(360, 1100, 1, 3), textured(size, size, 2, 3)
+    frames = []
+    for number in range(5):
+        camera = 4 * number + 130 * (number > 2)
+        picture, place = ground[:, camera : camera + 640].copy(), 420 + 24 * number - camera
+        picture[150 : 150 + size, place : place + size] = square
+        frames.append(AnalysisFrame(picture))
+    chunk = motion.estimate(0, iter(frames), lambda: None)
+    assert chunk.jump.tolist() == [0, 0, 1, 0]
+    left, inner = (420 + 24 * 3 - 142) // 2, size // 2 - 6
+    inside = chunk.backward[2][75 + 6 : 75 + inner, left + 6 : left + inner, 0] / 32
+    assert float(np.median(inside)) == pytest.approx((134 - 24) / 2, abs=1)
