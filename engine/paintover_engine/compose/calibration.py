@@ -15,7 +15,7 @@ import numpy as np
 from paintover_engine.compose.matte import Plane
 
 _LEAST = 0.02  # share of an edit that is right, where little is
-_STEEPNESS = 3.0  # exponent of the odds
+_NEAR = 1.5  # exponent of the distance
 _ROUNDING = 0.05  # share that is wrong beside a keyframe, too
 _EXPECTED = 0.5  # error where another keyframe is reached, on the mean
 _MISSED = 0.1  # overlap below which an edit has partly missed the true one
@@ -52,10 +52,16 @@ class Calibration:
 
         Confidences are products along the way, so that an edit's error grows as their logarithm does: from 0 on the
         keyframe to what it is in the frame that is known, which counts half, because an edit may be lost in that frame
-        alone. The weight is the odds of being right, cubed."""
+        alone. The weight is the odds of being right."""
         if confidence <= 0:
             return 0.0
         way = math.log(min(confidence, 0.999)) / math.log(min(self.confidence, _UNSURE) + 1e-9)
         error = way * (1 - self.overlap + _EXPECTED) / 2
         right = min(1.0, max(_LEAST, 1 - error))
-        return float((right / (1 - right + _ROUNDING)) ** _STEEPNESS)
+        return right / (1 - right + _ROUNDING)
+
+
+def colour_weight(weight: float, distance: int) -> float:
+    """How much an edit's colours count beside another's. weight: `Calibration.weight`; distance: to its keyframe, in
+    frames, which says more of which of two edits is right than their confidences do."""
+    return math.sqrt(weight) / distance**_NEAR

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
+from paintover_engine.compose.calibration import colour_weight
 from paintover_engine.compose.flow import Field, warp
 from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte import Plane, disc
@@ -25,8 +26,8 @@ from paintover_engine.compose.tracker import segment
 _AGREEMENT = 0.3  # difference of two mattes up to which their blend stands
 _KEPT = 0.5  # share of what the network takes away from the blend that stays: a hole is seen more than a spill
 _THIN = 2  # radius in pixels of what fits into no difference along an outline
-_WIDENED = 0.85  # share of such a difference that is added: either side's edge is eaten into where it moved fast
-_STEEPNESS = 3.0  # exponent of the certainty that something is unpainted
+_WIDENED = 0.4  # share of such a difference that is added: either side's edge is eaten into where it moved fast
+_STEEPNESS = 1.5  # exponent of the certainty that something is unpainted
 _LEAST = 3e-3  # of it, where nothing is certain
 _WHOLE = 4  # radius in pixels of a part that one keyframe alone paints
 _ENOUGH = 30  # pixels that both paint
@@ -52,7 +53,7 @@ class Side:
     @property
     def colour_weight(self) -> float:
         """That of its colours, which dissolve on the way from one keyframe to the other."""
-        return self.weight / self.distance
+        return colour_weight(self.weight, self.distance)
 
     def absence(self) -> Plane:
         """(h, w) 0..1: how far what is unpainted counts as such, of the side's weight."""
@@ -82,8 +83,8 @@ def reconciled(
 
 
 def shares(sides: Sequence[Side]) -> Plane:
-    """(h, w) 0..1: the share of the second side's colours in each pixel of a frame, of edits that are registered to
-    their surface: that, not how certain its matte is, says where their paint belongs."""
+    """(h, w) 0..1: the share of the second side's colours in each pixel of a frame, of paint that must stick to
+    its surface: that, not how certain its matte is, says where their paint belongs."""
     everywhere = np.ones_like(sides[0].evidence.matte)
     return _share([side.colour_weight for side in sides], _counted(sides, everywhere, everywhere))
 

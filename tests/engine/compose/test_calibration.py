@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paintover_engine.compose.calibration import Calibration
+from paintover_engine.compose.calibration import Calibration, colour_weight
 
 BOX = np.zeros((20, 30), np.float32)
 BOX[5:15, 5:15] = 1
@@ -26,7 +26,7 @@ def test_weight_falls_with_the_confidence() -> None:
 def test_surer_edit_that_agreed_less_counts_less() -> None:
     """A keyframe that is surer of all its frames, wrongly, must not win."""
     unsure_but_right, sure_but_wrong = Calibration(0.9, 0.2), Calibration(0.2, 0.6)
-    assert unsure_but_right.weight(0.3) > 10 * sure_but_wrong.weight(0.6)
+    assert unsure_but_right.weight(0.3) > 2 * sure_but_wrong.weight(0.6)
 
 
 def test_both_count_alike_that_agreed_alike() -> None:
@@ -37,10 +37,15 @@ def test_both_count_alike_that_agreed_alike() -> None:
 def test_edit_that_missed_counts_little_all_the_way() -> None:
     """It lay wrong for long before it left the picture, where its confidence fell at last."""
     nearest, before = Calibration(0.0, 0.002), Calibration(0.0, 0.3)
-    assert nearest.weight(0.25) > 10
-    assert Calibration.along([nearest, before, before]).weight(0.25) < 0.1
+    assert nearest.weight(0.25) > 2
+    assert Calibration.along([nearest, before, before]).weight(0.25) < 0.5
 
 
 def test_edit_that_agreed_is_judged_where_it_is_known_best() -> None:
     nearest, before = Calibration(0.8, 0.2), Calibration(0.7, 0.6)
     assert Calibration.along([nearest, before]) == nearest
+
+
+def test_colours_are_the_nearer_keyframes_rather_than_the_surer_ones() -> None:
+    assert colour_weight(1.0, 4) > 2 * colour_weight(2.0, 12)
+    assert colour_weight(2.0, 4) > colour_weight(1.0, 4)

@@ -57,7 +57,7 @@ def test_part_that_the_surer_side_lost_comes_back(net: MatteNet) -> None:
 def test_part_a_keyframe_never_saw_is_the_others(net: MatteNet, confidence: float, least: float, most: float) -> None:
     """The network cannot tell the part from its surroundings: it has their colours."""
     frame = frame_of(HALF)
-    found = reconciled(net, [side(HALF, 20.0, confidence), side(WHOLE, 1.0)], frame, frame, STILL).matte
+    found = reconciled(net, [side(HALF, 3.0, confidence), side(WHOLE, 1.0)], frame, frame, STILL).matte
     assert least < found[(WHOLE > 0) & (np.arange(SIZE[1]) > 43)].mean() < most
 
 
