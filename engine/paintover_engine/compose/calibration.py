@@ -26,16 +26,20 @@ _UNSURE = 0.5  # confidence from which on an error is measured
 class Calibration:
     """How well an edit agreed, in one frame, with the true one.
 
-    overlap: 0..1, intersection over union of the two mattes; confidence: 0..1, of the edit there."""
+    overlap: 0..1, intersection over union of the two mattes; precision: 0..1, share of its own that lies in the true
+    one; confidence: 0..1, of the edit there."""
 
     overlap: float
+    precision: float
     confidence: float
 
     @staticmethod
     def of(matte: Plane, truth: Plane, confidence: float) -> Calibration:
         """matte, truth: (h, w) 0..1, as propagated and as it should be."""
-        union = float(np.maximum(matte, truth).sum())
-        return Calibration(float(np.minimum(matte, truth).sum()) / union if union else 1.0, confidence)
+        both, either, own = (
+            float(plane.sum()) for plane in (np.minimum(matte, truth), np.maximum(matte, truth), matte)
+        )
+        return Calibration(both / either if either else 1.0, both / own if own else 1.0, confidence)
 
     @staticmethod
     def along(frames: Sequence[Calibration]) -> Calibration:
@@ -45,7 +49,7 @@ class Calibration:
         nearest, surest = frames[0], max(each.confidence for each in frames)
         missed = max(0.0, 1 - nearest.overlap / _MISSED)
         confidence = nearest.confidence * (surest / max(nearest.confidence, 1e-9)) ** missed
-        return Calibration(nearest.overlap, confidence)
+        return Calibration(nearest.overlap, nearest.precision, confidence)
 
     def weight(self, confidence: float) -> float:
         """How much the edit counts in a frame where its confidence is given; 0 where that shows another scene.
@@ -55,10 +59,17 @@ class Calibration:
         alone. The weight is the odds of being right."""
         if confidence <= 0:
             return 0.0
-        way = math.log(min(confidence, 0.999)) / math.log(min(self.confidence, _UNSURE) + 1e-9)
-        error = way * (1 - self.overlap + _EXPECTED) / 2
+        error = self._way(confidence) * (1 - self.overlap + _EXPECTED) / 2
         right = min(1.0, max(_LEAST, 1 - error))
         return right / (1 - right + _ROUNDING)
+
+    def spill(self, confidence: float) -> float:
+        """0..1: the share of what the edit paints in a frame that is likely wrong."""
+        return min(1.0, self._way(confidence)) * (1 - self.precision) if confidence > 0 else 1.0
+
+    def _way(self, confidence: float) -> float:
+        """How far a frame's error has come to that in the frame that is known: from 0 on the keyframe to 1."""
+        return math.log(min(confidence, 0.999)) / math.log(min(self.confidence, _UNSURE) + 1e-9)
 
 
 def colour_weight(weight: float, distance: int) -> float:

@@ -2,9 +2,10 @@
 
 A keyframe that shows a part of the edited object says nothing of the rest: where its edit is absent, but nothing
 certain shows that what is seen there was unpainted, the other's matte counts; but a whole part that one alone paints
-counts less where it is less certain than what both paint: an edit that spills is sure of the object and not of the
-spill. Of what both are certain of, a blend would be half transparent. So a network that was trained on both keyframes
-decides: it knows the edit as either shows it, and is given the blend as the matte that motion compensation gives.
+counts less where it is less certain than what both paint, and the more so the more of the edit the other keyframe's
+painting has shown to be spilled: an edit that spills is sure of the object and not of the spill. Of what both are
+certain of, a blend would be half transparent. So a network that was trained on both keyframes decides: it knows the
+edit as either shows it, and is given the blend as the matte that motion compensation gives.
 """
 
 from __future__ import annotations
@@ -44,16 +45,23 @@ class Reconciliation:
 
 @dataclass(frozen=True)
 class Side:
-    """What was propagated to a frame from one keyframe: its weight, and the distance to the keyframe in frames."""
+    """What was propagated to a frame from one keyframe: its weight, the share of it that is likely spilled, and the
+    distance to the keyframe in frames."""
 
     evidence: Evidence
     weight: float
+    spill: float
     distance: int
 
     @property
     def colour_weight(self) -> float:
         """That of its colours, which dissolve on the way from one keyframe to the other."""
         return colour_weight(self.weight, self.distance)
+
+    def certainty(self) -> Plane:
+        """(h, w) 0..1: how far what is painted counts as such: the more of it is spilled, the more certain it has to
+        be."""
+        return np.asarray(np.maximum(self.evidence.confidence, _LEAST) ** np.float32(self.spill), np.float32)
 
     def absence(self) -> Plane:
         """(h, w) 0..1: how far what is unpainted counts as such, of the side's weight."""
@@ -113,7 +121,7 @@ def _presence(sides: Sequence[Side]) -> tuple[Plane, Plane]:
     """(h, w) 0..1, of either side: how far its paint counts as such."""
     first, second = (side.evidence.matte for side in sides)
     both, whole = np.minimum(first, second), np.maximum(_broad(first - second, _WHOLE), _broad(second - first, _WHOLE))
-    left, right = (_shown(side.evidence.confidence, both, whole) for side in sides)
+    left, right = (_shown(side.evidence.confidence, both, whole) * side.certainty() for side in sides)
     return left, right
 
 

@@ -119,7 +119,7 @@ def learn_pair(context: Context, stage: Stage[NoParameters, LearnedPair]) -> Lea
     return LearnedPair(matte_net.train(*shown))
 
 
-@stage(output=Calibrated, version=2)
+@stage(output=Calibrated, version=3)
 def calibrate(context: Context, stage: Stage[NoParameters, Calibrated]) -> Calibrated:
     """How well the edit of each keyframe agrees with the other beside that: there the other's is as painted but for a
     few steps of motion."""
@@ -161,7 +161,7 @@ def _side(context: Context, propagated: Stage[Any, Propagated], number: int) -> 
     return Evidence(matte, certain), float(found.confidence[index])
 
 
-@stage(output=Reconciled, version=6)
+@stage(output=Reconciled, version=7)
 def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Reconciled:
     """The mattes of the stage's frames and whose colours they have; of paint that must stick to its surface the
     latter alone."""
@@ -202,7 +202,9 @@ def _sides(
         if found is None or calibration is None:
             return []
         distance = abs(number - propagated.inputs[0].frames[0])
-        sides.append(reconciling.Side(found[0], calibration.weight(found[1]), distance))
+        evidence, confidence = found
+        weight, spill = calibration.weight(confidence), calibration.spill(confidence)
+        sides.append(reconciling.Side(evidence, weight, spill, distance))
     return sides
 
 

@@ -30,7 +30,7 @@ def frame_of(matte: Plane) -> AnalysisFrame:
 
 
 def side(matte: Plane, weight: float, confidence: float = 1.0) -> Side:
-    return Side(Evidence(matte, np.full_like(matte, confidence)), weight, 1)
+    return Side(Evidence(matte, np.full_like(matte, confidence)), weight, 0.0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,20 @@ def test_whole_part_of_one_side_counts_as_it_is_sure(net: MatteNet, sure: float,
     part = disc_at(70, 10)
     both = np.maximum(WHOLE, part)
     frame = frame_of(both)
-    first = Side(Evidence(WHOLE, np.where(part > 0, np.float32(0.6), np.float32(1))), 2.0, 1)
-    second = Side(Evidence(both, np.where(part > 0, np.float32(sure), np.float32(1))), 1.0, 1)
+    first = Side(Evidence(WHOLE, np.where(part > 0, np.float32(0.6), np.float32(1))), 2.0, 0.0, 1)
+    second = Side(Evidence(both, np.where(part > 0, np.float32(sure), np.float32(1))), 1.0, 0.0, 1)
+    share = reconciled(net, [first, second], frame, frame, STILL).share
+    assert least <= share[disc_at(70, 8) > 0].mean() <= most
+
+
+@pytest.mark.parametrize(("spill", "least", "most"), [(0.0, 0.6, 1.0), (0.95, 0.0, 0.4)])
+def test_uncertain_paint_of_an_edit_that_spills_counts_little(
+    net: MatteNet, spill: float, least: float, most: float
+) -> None:
+    """The other side is not very certain either that the part is bare."""
+    part = disc_at(70, 10)
+    frame = frame_of(WHOLE)
+    first = side(WHOLE, 1.0, 0.4)
+    second = Side(side(np.maximum(WHOLE, part), 1.0, 0.1).evidence, 1.0, spill, 1)
     share = reconciled(net, [first, second], frame, frame, STILL).share
     assert least <= share[disc_at(70, 8) > 0].mean() <= most
