@@ -75,4 +75,4 @@ class Calibration:
 def colour_weight(weight: float, distance: int) -> float:
     """How much an edit's colours count beside another's. weight: `Calibration.weight`; distance: to its keyframe, in
     frames, which says more of which of two edits is right than their confidences do."""
-    return math.sqrt(weight) / distance**_NEAR
+    return float(math.sqrt(weight) / distance**_NEAR)
