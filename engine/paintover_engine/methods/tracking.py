@@ -334,7 +334,7 @@ def region(context: Context, stage: Stage[NoParameters, Region]) -> Region:
     return Region(paint.region_of(context.load(painted).matte, flow_size(context.info.width, context.info.height)))
 
 
-@stage(output=Trained)
+@stage(output=Trained, version=2)
 def train(context: Context, stage: Stage[NoParameters, Trained]) -> Trained:
     """The network of the painted place. It waits for nothing but the matte, so that of an edit that may be a grade none
     is trained before that is known."""
@@ -343,7 +343,7 @@ def train(context: Context, stage: Stage[NoParameters, Trained]) -> Trained:
     return Trained(None if paint.may_be_grade(painted) else _trained(context, stage, painted))
 
 
-@stage(output=Learned, version=4)
+@stage(output=Learned, version=5)
 def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     """What the edit is tracked by."""
     (does,), (place,) = stage.inputs_of(kind), stage.inputs_of(region)
@@ -362,10 +362,10 @@ def _trained(context: Context, stage: Stage, painted: NDArray[np.float32]) -> Me
     near = [frame + step * distance for step in (1, -1) for distance in range(1, STRIDE + 1)]
     others = (analysis_frame(context, number) for number in near if number in shot)
     key = analysis_frame(context, frame)
-    return MeasuredNet.of(key, painted, motion.glance(key, others))
+    return MeasuredNet.of(key, painted, *motion.glance(key, others))
 
 
-@stage(output=Anchors, version=8)
+@stage(output=Anchors, version=9)
 def track(context: Context, stage: Stage[PropagateParameters, Anchors]) -> Anchors:
     """The edit in the anchors among the stage's frames, from the stage before it or from the keyframe."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step
@@ -388,7 +388,7 @@ def track(context: Context, stage: Stage[PropagateParameters, Anchors]) -> Ancho
     return propagation.track(edit, keyframe, before, numbers, moved, hops, frame_at, shot, context.check, given)
 
 
-@stage(output=Propagated, version=20)
+@stage(output=Propagated, version=21)
 def propagate(context: Context, stage: Stage[PropagateParameters, Propagated]) -> Propagated:
     """The edit in the stage's frames, from the anchors around them."""
     (learned,), step = stage.inputs_of(learn), stage.parameters.step
