@@ -212,7 +212,11 @@ class Tracker:
                 trail = Trail(place.offset - step.backward, trail.agreement)
             found, rigidity = self._segmented(replace(moved, matte=prior), step, background, state)
         else:  # where the map to the keyframe is certain, the keyframe's own matte counts; elsewhere the last frame's
-            on_key, weight = warp(self._region, registration.offset), certain(registration.confidence)
+            on_key = warp(self._region, registration.offset)
+            # What plainly moves as the surroundings is no paint, however it looks.
+            contrary = np.clip(-2 * motion_plane(step.backward, prior) - 1, 0, 1)
+            registration = replace(registration, confidence=registration.confidence * (1 - contrary * on_key))
+            weight = certain(registration.confidence)
             prior += weight * (on_key - prior)
             found, rigidity = self._segmented(replace(moved, matte=prior), step, background, state)
             corrected = found.matte + (1 - self._edit.firmness) * weight * (on_key - found.matte)

@@ -9,6 +9,7 @@ from paintover_engine.compose import unpainted
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.flow import Field
 from paintover_engine.compose.measured_net import MeasuredNet
+from paintover_engine.compose.register import Registration
 from paintover_engine.compose.scene import Step
 from paintover_engine.compose.tracker import Tracker
 
@@ -96,3 +97,18 @@ def leak(known: bool) -> float:
 
 def test_edge_within_an_object_stays_where_it_was_painted() -> None:
     assert leak(known=True) < 0.1 < leak(known=False)
+
+
+def test_registration_is_not_believed_of_what_moves_as_the_surroundings() -> None:
+    """It stays on the ground that the painted surface left."""
+    edit = MeasuredNet.of(frame(0), ones(LOWER), flow(ones(BODY)), flow(ones(BODY, STEP), -STEP)).edit(
+        ones(LOWER), True
+    )
+    tracker = Tracker(frame(0), edit)
+    step = Step(1, 0, frame(STEP), frame(0), flow(ones(BODY, STEP), -STEP), flow(ones(BODY)))
+    found = tracker.advance(tracker.start(), Registration.identity(HEIGHT, WIDTH), step)
+    left, kept = np.s_[50:70, 40:45], np.s_[50:70, 55:85]
+    assert found.registration is not None
+    assert found.registration.confidence[left].max() < 0.1
+    assert found.registration.confidence[kept].min() > 0.9
+    assert found.matte[left].max() < 0.1
