@@ -50,7 +50,7 @@ METHODS = ("videoshop", "i2vedit")
 PASS_SECONDS = 0.5  # of the UNet for one window; half precision on a workstation's GPU
 TRACK_SECONDS = 0.05  # for one frame of what the draft's stages do
 TRACKING = (
-    "flow", "long_flow", "matte", "colour", "kind", "region", "train", "learn", "track", "propagate", "result",
+    "flow", "long_flow", "matte", "colour", "kind", "region", "train_matte", "learn", "track", "propagate", "result",
     "result_at_key",
 )  # fmt: skip
 MTBF = 6 * 3600.0

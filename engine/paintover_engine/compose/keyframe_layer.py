@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose.calibration import Calibration
+from paintover_engine.compose.calibration import Calibration, colour_weight
 from paintover_engine.compose.colour_map import ColourMap
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.layer import AS_PAINTED, PaintLayer, PaintOptions, Picture, PlateRegion, reach
@@ -56,9 +56,12 @@ class KeyframeLayer:
         layer._calibration = calibration
         return layer
 
-    def with_mattes(self, span: Span, mattes: NDArray[np.uint8]) -> KeyframeLayer:
-        """The layer of an edit that is not mapped, with other mattes (frames, h, w) in a span of its frames."""
+    def with_mattes(self, span: Span, mattes: NDArray[np.uint8], firmness: float) -> KeyframeLayer:
+        """The layer with other mattes (frames, h, w) in a span of its frames.
+
+        firmness: how well their edges are seen in the plate, 0..1."""
         layer = copy.copy(self)
+        layer._layer = self._layer and self._layer.with_firmness(firmness)
         layer._spans = [(each, _with_mattes(propagated, each, span, mattes)) for each, propagated in self._spans]
         return layer
 
@@ -76,7 +79,7 @@ class KeyframeLayer:
         """How much the layer counts in a frame beside another keyframe's; 0 from a cut on."""
         confidence = self.confidence(number)
         weight = self._calibration.weight(confidence) if self._calibration else confidence
-        return weight / abs(number - self.frame)
+        return colour_weight(weight, abs(number - self.frame))
 
     def reason(self, number: int) -> Reason:
         """What lowers the confidence of a frame most."""

@@ -149,6 +149,12 @@ class PaintLayer:
         if fill and self._transmission is not None and is_pattern(near.painted, near.matte):
             self._smooth = Smooth(np.dstack([self._residual, self._transmission]))
 
+    def with_firmness(self, firmness: float) -> PaintLayer:
+        """The layer for mattes whose edge is seen otherwise."""
+        layer = copy.copy(self)
+        layer._firmness = firmness
+        return layer
+
     def composite(
         self,
         view: PlateRegion,

@@ -29,6 +29,7 @@ Mode = Literal["auto", "colour", "paint", "grade"]
 
 _WIDE = 0.5  # share of the frame that a grade changes at least
 _UNEXPLAINED = 0.06  # share of a change, in square, that a colour map leaves where it does not explain it
+_SEEN = 8 / 255  # root mean square of what it leaves from which that is seen
 _TEXTURED = 0.3  # likewise of a compressed picture's finest detail, which is noise below that
 _BLOCK = (4, 4)  # pixels over which the noise of compression cancels
 _SOLID = 0.1  # a matte above this shows the painted colour well enough
@@ -107,7 +108,8 @@ class Paint:
         if self.compressed:  # its noise is fine
             coarse = cv2.blur((cv2.blur(unexplained, _BLOCK) ** 2).sum(-1), (31, 31))
             plain = (coarse > _UNEXPLAINED * change) | (error > _TEXTURED * change)
-        return bool((plain & (inside > 0)).sum() > 0.02 * inside.sum())
+        seen = error > 3 * np.float32(_SEEN**2) * cv2.blur(inside, (31, 31))
+        return bool((plain & seen & (inside > 0)).sum() > 0.02 * inside.sum())
 
     def is_soft(self) -> bool:
         """Whether the matte fades over more than an antialiased edge does."""

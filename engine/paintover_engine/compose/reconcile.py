@@ -2,9 +2,10 @@
 
 A keyframe that shows a part of the edited object says nothing of the rest: where its edit is absent, but nothing
 certain shows that what is seen there was unpainted, the other's matte counts; but a whole part that one alone paints
-counts less where it is less certain than what both paint: an edit that spills is sure of the object and not of the
-spill. Of what both are certain of, a blend would be half transparent. So a network that was trained on both keyframes
-decides: it knows the edit as either shows it, and is given the blend as the matte that motion compensation gives.
+counts less where it is less certain than what both paint, and the more so the more of the edit the other keyframe's
+painting has shown to be spilled: an edit that spills is sure of the object and not of the spill. Of what both are
+certain of, a blend would be half transparent. So a network that was trained on both keyframes decides: it knows the
+edit as either shows it, and is given the blend as the matte that motion compensation gives.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
+from paintover_engine.compose.calibration import colour_weight
 from paintover_engine.compose.flow import Field, warp
 from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte import Plane, disc
@@ -25,8 +27,8 @@ from paintover_engine.compose.tracker import segment
 _AGREEMENT = 0.3  # difference of two mattes up to which their blend stands
 _KEPT = 0.5  # share of what the network takes away from the blend that stays: a hole is seen more than a spill
 _THIN = 2  # radius in pixels of what fits into no difference along an outline
-_WIDENED = 0.85  # share of such a difference that is added: either side's edge is eaten into where it moved fast
-_STEEPNESS = 3.0  # exponent of the certainty that something is unpainted
+_WIDENED = 0.4  # share of such a difference that is added: either side's edge is eaten into where it moved fast
+_STEEPNESS = 1.5  # exponent of the certainty that something is unpainted
 _LEAST = 3e-3  # of it, where nothing is certain
 _WHOLE = 4  # radius in pixels of a part that one keyframe alone paints
 _ENOUGH = 30  # pixels that both paint
@@ -43,16 +45,23 @@ class Reconciliation:
 
 @dataclass(frozen=True)
 class Side:
-    """What was propagated to a frame from one keyframe: its weight, and the distance to the keyframe in frames."""
+    """What was propagated to a frame from one keyframe: its weight, the share of it that is likely spilled, and the
+    distance to the keyframe in frames."""
 
     evidence: Evidence
     weight: float
+    spill: float
     distance: int
 
     @property
     def colour_weight(self) -> float:
         """That of its colours, which dissolve on the way from one keyframe to the other."""
-        return self.weight / self.distance
+        return colour_weight(self.weight, self.distance)
+
+    def certainty(self) -> Plane:
+        """(h, w) 0..1: how far what is painted counts as such: the more of it is spilled, the more certain it has to
+        be."""
+        return np.asarray(np.maximum(self.evidence.confidence, _LEAST) ** np.float32(self.spill), np.float32)
 
     def absence(self) -> Plane:
         """(h, w) 0..1: how far what is unpainted counts as such, of the side's weight."""
@@ -82,8 +91,8 @@ def reconciled(
 
 
 def shares(sides: Sequence[Side]) -> Plane:
-    """(h, w) 0..1: the share of the second side's colours in each pixel of a frame, of edits that are registered to
-    their surface: that, not how certain its matte is, says where their paint belongs."""
+    """(h, w) 0..1: the share of the second side's colours in each pixel of a frame, of paint that must stick to
+    its surface: that, not how certain its matte is, says where their paint belongs."""
     everywhere = np.ones_like(sides[0].evidence.matte)
     return _share([side.colour_weight for side in sides], _counted(sides, everywhere, everywhere))
 
@@ -112,7 +121,7 @@ def _presence(sides: Sequence[Side]) -> tuple[Plane, Plane]:
     """(h, w) 0..1, of either side: how far its paint counts as such."""
     first, second = (side.evidence.matte for side in sides)
     both, whole = np.minimum(first, second), np.maximum(_broad(first - second, _WHOLE), _broad(second - first, _WHOLE))
-    left, right = (_shown(side.evidence.confidence, both, whole) for side in sides)
+    left, right = (_shown(side.evidence.confidence, both, whole) * side.certainty() for side in sides)
     return left, right
 
 

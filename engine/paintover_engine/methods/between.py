@@ -3,8 +3,8 @@ outermost keyframe, the two nearest.
 
 learn_pair     the network of `tracking.learn`, trained on both keyframes
 calibrate      how well what was propagated from either agrees with the other's painting
-reconcile      the matte where those propagated from either keyframe differ, and whose colours it has; edits that are
-               registered to their surface have no such matte
+reconcile      the matte where those propagated from either keyframe differ, and whose colours it has; paint that must
+               stick to its surface has no such matte
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _BESIDE = 4  # frames beside a keyframe in which another's edit is compared with
 
 @dataclass(frozen=True)
 class LearnedPair:
-    """net: the network of both keyframes; None where not both are edits of an object that is seen in the plate."""
+    """net: the network of both keyframes; None where either is a grade or must stick to its surface."""
 
     net: TrainedNet | None
 
@@ -105,21 +105,21 @@ def _holding(stages: Sequence[Stage[Any, Propagated]], number: int) -> Stage[Any
     return next(stage for stage in stages if stage.frames[0] <= number <= stage.frames[1])
 
 
-@stage(output=LearnedPair)
+@stage(output=LearnedPair, version=2)
 def learn_pair(context: Context, stage: Stage[NoParameters, LearnedPair]) -> LearnedPair:
     """The network of two keyframes."""
     keys = stage.inputs_of(learn)
     edits = [context.load(key).edit for key in keys]
     shown = []
     for key, edit in zip(keys, edits, strict=True):
-        if edit is None or edit.mapped:
+        if edit is None or edit.drawn:
             return LearnedPair(None)
         frame, beside = key.frames[0], motion.beside(flow_chunks(context, stage), key.frames[0])
         shown.append(Shown(analysis_frame(context, frame).lab, tracker.from_bytes(edit.region), beside))
     return LearnedPair(matte_net.train(*shown))
 
 
-@stage(output=Calibrated, version=2)
+@stage(output=Calibrated, version=3)
 def calibrate(context: Context, stage: Stage[NoParameters, Calibrated]) -> Calibrated:
     """How well the edit of each keyframe agrees with the other beside that: there the other's is as painted but for a
     few steps of motion."""
@@ -161,9 +161,9 @@ def _side(context: Context, propagated: Stage[Any, Propagated], number: int) -> 
     return Evidence(matte, certain), float(found.confidence[index])
 
 
-@stage(output=Reconciled, version=5)
+@stage(output=Reconciled, version=7)
 def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Reconciled:
-    """The mattes of the stage's frames and whose colours they have; of edits that are registered to their surface the
+    """The mattes of the stage's frames and whose colours they have; of paint that must stick to its surface the
     latter alone."""
     (pair,) = stage.inputs_of(learn_pair)
     trained = context.load(pair).net
@@ -202,7 +202,9 @@ def _sides(
         if found is None or calibration is None:
             return []
         distance = abs(number - propagated.inputs[0].frames[0])
-        sides.append(reconciling.Side(found[0], calibration.weight(found[1]), distance))
+        evidence, confidence = found
+        weight, spill = calibration.weight(confidence), calibration.spill(confidence)
+        sides.append(reconciling.Side(evidence, weight, spill, distance))
     return sides
 
 

@@ -139,7 +139,8 @@ def result(context: Context, stage: Stage[DraftResultParameters, Iterator[Result
         found = context.load(between)
         shares = found.share
         if found.matte is not None:
-            layers = [layer.with_mattes(stage.frames, found.matte) for layer in layers]
+            seen = not all(layer.mapped for layer in layers)  # an edge that either keyframe shows counts for both
+            layers = [layer.with_mattes(stage.frames, found.matte, float(seen)) for layer in layers]
 
     def frame(number: int) -> ResultFrame:
         context.check()

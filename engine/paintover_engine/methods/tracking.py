@@ -9,7 +9,7 @@ colour         what the paint does: a colour map where it is a function of the p
 kind           whether that is a grade, and whether it must stick to the surface under it
 region         where it is painted, at the flow's size. What depends on these two and the plate alone is found again
                when the same place is painted otherwise:
-train          a small network that segments the painted object, while `colour` runs
+train_matte    a small network that segments the painted object, while `colour` runs
 learn          what the edit is tracked by: that network, where there is something to track
 track          outward from a keyframe, from anchor to anchor: the matte, warped by flow and corrected by the network
                and the picture's edges, and by the artist where a frame has a correction; and, where needed, the
@@ -213,7 +213,7 @@ class TrackingPlanner:
         place = Stage(region, none, (painted,), roots, frames, needs_keyframe=True, by_content=True, cost=0.1)
         inputs: tuple[Stage, ...] = (does, place)
         if self._mode != "grade":
-            inputs += (Stage(train, none, (place,), roots[:1], frames, needs_keyframe=True, cost=6.0),)
+            inputs += (Stage(train_matte, none, (place,), roots[:1], frames, needs_keyframe=True, cost=6.0),)
         learned = Stage(learn, none, inputs, roots[:1], frames, needs_keyframe=True, cost=0.1)
         return KeyframeStages(key.frame, painted, edit, learned, published)
 
@@ -312,7 +312,7 @@ def result_at_key(context: Context, stage: Stage[NoParameters, Iterator[ResultFr
     yield publish(context, stage.frames[0], whole, key.painted, key.matte)
 
 
-@stage(output=ColourEdit)
+@stage(output=ColourEdit, version=2)
 def colour(context: Context, stage: Stage[ColourParameters, ColourEdit]) -> ColourEdit:
     """What the keyframe's paint does."""
     (painted,) = stage.inputs_of(matte)
@@ -335,7 +335,7 @@ def region(context: Context, stage: Stage[NoParameters, Region]) -> Region:
 
 
 @stage(output=Trained, version=2)
-def train(context: Context, stage: Stage[NoParameters, Trained]) -> Trained:
+def train_matte(context: Context, stage: Stage[NoParameters, Trained]) -> Trained:
     """The network of the painted place. It waits for nothing but the matte, so that of an edit that may be a grade none
     is trained before that is known."""
     (place,) = stage.inputs_of(region)
@@ -351,7 +351,7 @@ def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     if found.grade:
         return Learned(True, None)
     painted = context.load(place).region
-    networks = [context.load(each).network for each in stage.inputs_of(train)]
+    networks = [context.load(each).network for each in stage.inputs_of(train_matte)]
     network = next(filter(None, networks), None) or _trained(context, stage, painted)
     return Learned(False, network.edit(painted, found.surface))
 

@@ -23,6 +23,6 @@ def test_other_mattes_reach_all_spans_that_hold_their_frames() -> None:
     layer = KeyframeLayer(0, SHAPE[::-1], ColourEdit(table, True, False, False), None, spans, None)
     mattes = np.zeros((5, *SHAPE), np.uint8)  # of the frames 6 to 10
     mattes[:] = np.arange(6, 11)[:, None, None]
-    found = layer.with_mattes((6, 10), mattes)
+    found = layer.with_mattes((6, 10), mattes, 1.0)
     shown = [int(plane[0, 0]) for _, each in found._spans if each.matte is not None for plane in each.matte]
     assert shown == [255, 255, 6, 7, 8, 9, 10, *[255] * 5]

@@ -30,7 +30,7 @@ def frame_of(matte: Plane) -> AnalysisFrame:
 
 
 def side(matte: Plane, weight: float, confidence: float = 1.0) -> Side:
-    return Side(Evidence(matte, np.full_like(matte, confidence)), weight, 1)
+    return Side(Evidence(matte, np.full_like(matte, confidence)), weight, 0.0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_part_that_the_surer_side_lost_comes_back(net: MatteNet) -> None:
 def test_part_a_keyframe_never_saw_is_the_others(net: MatteNet, confidence: float, least: float, most: float) -> None:
     """The network cannot tell the part from its surroundings: it has their colours."""
     frame = frame_of(HALF)
-    found = reconciled(net, [side(HALF, 20.0, confidence), side(WHOLE, 1.0)], frame, frame, STILL).matte
+    found = reconciled(net, [side(HALF, 3.0, confidence), side(WHOLE, 1.0)], frame, frame, STILL).matte
     assert least < found[(WHOLE > 0) & (np.arange(SIZE[1]) > 43)].mean() < most
 
 
@@ -67,7 +67,20 @@ def test_whole_part_of_one_side_counts_as_it_is_sure(net: MatteNet, sure: float,
     part = disc_at(70, 10)
     both = np.maximum(WHOLE, part)
     frame = frame_of(both)
-    first = Side(Evidence(WHOLE, np.where(part > 0, np.float32(0.6), np.float32(1))), 2.0, 1)
-    second = Side(Evidence(both, np.where(part > 0, np.float32(sure), np.float32(1))), 1.0, 1)
+    first = Side(Evidence(WHOLE, np.where(part > 0, np.float32(0.6), np.float32(1))), 2.0, 0.0, 1)
+    second = Side(Evidence(both, np.where(part > 0, np.float32(sure), np.float32(1))), 1.0, 0.0, 1)
+    share = reconciled(net, [first, second], frame, frame, STILL).share
+    assert least <= share[disc_at(70, 8) > 0].mean() <= most
+
+
+@pytest.mark.parametrize(("spill", "least", "most"), [(0.0, 0.6, 1.0), (0.95, 0.0, 0.4)])
+def test_uncertain_paint_of_an_edit_that_spills_counts_little(
+    net: MatteNet, spill: float, least: float, most: float
+) -> None:
+    """The other side is not very certain either that the part is bare."""
+    part = disc_at(70, 10)
+    frame = frame_of(WHOLE)
+    first = side(WHOLE, 1.0, 0.4)
+    second = Side(side(np.maximum(WHOLE, part), 1.0, 0.1).evidence, 1.0, spill, 1)
     share = reconciled(net, [first, second], frame, frame, STILL).share
     assert least <= share[disc_at(70, 8) > 0].mean() <= most

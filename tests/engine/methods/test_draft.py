@@ -432,6 +432,24 @@ def test_keyframe_that_shows_a_part_does_not_lose_the_rest() -> None:
         assert both < 1.06 * alone + 1.5, number  # half a dB, or what nobody sees
 
 
+def test_edge_that_one_keyframe_shows_counts_for_both() -> None:
+    """A moving disc fades into the ground: on the second keyframe nothing shows where its edge is."""
+    ground, disc = spotted(5, 160, 96), spotted(6, 160, 96)
+    disc = np.clip(disc.astype(np.int16) + np.array([50, -10, -40]), 0, 255).astype(np.uint8)
+    plates, truths, seen = [], [], []
+    for number in range(9):
+        seen.append(cv2.circle(np.zeros((96, 160), np.uint8), (60 + 4 * number, 48), 24, 1, -1) > 0)
+        own, like_ground = (np.roll(picture, 4 * number, axis=1) for picture in (disc, ground))
+        faded = cv2.addWeighted(own, 1 - number / 8, like_ground, number / 8, 0)
+        plates.append(np.where(seen[-1][..., None], faded, ground))
+        truths.append(np.where(seen[-1][..., None], faded[..., ::-1], ground))
+    frames = Shot(plates, {key: truths[key] for key in (0, 8)}).run()
+    for number in range(9):
+        found = composed(plates[number], frames[number])
+        assert error(found, truths[number], seen[number]) < 9
+        assert error(found, truths[number], ~seen[number]) < 2
+
+
 SETTINGS: tuple[Literal["on", "off"], ...] = ("on", "off")
 
 

@@ -22,11 +22,15 @@ def ancestors(stage: Stage) -> Iterator[Stage]:
         yield from ancestors(needed)
 
 
-def test_network_is_trained_while_colours_are_found() -> None:
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [("train_matte", {"matte", "region"}), ("learn", {"matte", "region", "colour", "kind", "train_matte"})],
+)
+def test_network_is_trained_while_colours_and_flow_are_found(name: str, needed: set[str]) -> None:
     info = Shot([np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * COUNT, {}).info
     stages = draft.plan(info, [KeyframeRef(0, "a")], DraftParameters())
-    (trained,) = [stage for stage in stages if stage.name == "train"]
-    assert {each.name for each in ancestors(trained)} == {"matte", "region"}
+    (trained,) = [stage for stage in stages if stage.name == name]
+    assert {each.name for each in ancestors(trained)} == needed
 
 
 @pytest.mark.parametrize("mode", ["auto", "grade"])
