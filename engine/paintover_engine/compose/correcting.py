@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from paintover_engine.compose.flow import shrink
 from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte import Plane
+from paintover_engine.compose.unpainted import remaining
 from paintover_engine.media.correction import Correction, corrected
 from paintover_engine.media.keyframe_kind import KeyframeKind
 
@@ -32,8 +33,10 @@ class DrawnMatte:
     def evidence(self, found: Evidence) -> Evidence:
         """What was found, corrected, and certain where the correction says anything."""
         if self.kind is KeyframeKind.ROTO:
-            return Evidence(self.matte, np.ones_like(self.matte))
-        return Evidence(corrected(self.kind, self.matte, found.matte), np.maximum(found.confidence, self.matte))
+            other = remaining(found.unpainted, self.matte)
+            return Evidence(self.matte, np.ones_like(self.matte), other)
+        matte = corrected(self.kind, self.matte, found.matte)
+        return replace(found, matte=matte, confidence=np.maximum(found.confidence, self.matte))
 
     def overruled(self, on_key: Plane) -> Plane:
         """(h, w) 0..1: where the matte that the keyframe has on the registered surface, `on_key`, is wrong."""

@@ -18,7 +18,6 @@ from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.matte_net import RelativeMotion
 
-_PIXEL = 1e-3  # of motion, which is none
 _CELL = 8  # pixels; the pitch at which false alarms are counted
 _AROUND = (9, 9)  # cells over which they are
 _UNTOLD = 1e-3  # share of the pixels around that counts as if half of them were false alarms
@@ -31,8 +30,7 @@ def evidence(prior: Evidence, behind: Plane, relative: RelativeMotion, near: NDA
 
     prior: the motion-compensated matte, which counts for more where motion is certain. behind: (h, w),
     `Background.odds`. near: (h, w), 1 where the object may be."""
-    explained = 1 - np.minimum(relative.inside / (relative.around + np.float32(_PIXEL)), 1)
-    before = np.maximum(relative.plane, 0) * explained * np.clip(behind * np.float32(1 / OTHER), 0, 1)
+    before = relative.with_object * np.clip(behind * np.float32(1 / OTHER), 0, 1)
     before *= _reliability(before, (behind != 0) & (near == 0))
     before *= _steep(1 - prior.confidence * (1 - prior.matte))
     still = np.maximum(-relative.plane, 0) * cv2.exp(-relative.around * relative.around)

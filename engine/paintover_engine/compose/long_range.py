@@ -166,26 +166,40 @@ class LongRangeMotion:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A matte (h, w) 0..1 and how certain it is (h, w) 0..1."""
+    """A matte (h, w) 0..1 and how certain it is (h, w) 0..1. unpainted: (h, w) 0..1, the part of its object that is not
+    painted; None: not known."""
 
     matte: Plane
     confidence: Plane
+    unpainted: Plane | None = None
 
 
-def proposed(known: Sequence[tuple[Hop, Evidence]]) -> Evidence:
+@dataclass(frozen=True, kw_only=True)
+class Proposal(Evidence):
+    """What motion brings to a frame. motion: (h, w) 0..1, how certain that is by itself, whatever it brings."""
+
+    motion: Plane
+
+
+def proposed(known: Sequence[tuple[Hop, Evidence]]) -> Proposal:
     """What several motions to frames whose mattes are known propose for a frame: each pixel's mean matte, weighted by
     exp(-error) and by its confidence there; and the confidence of the surest, which falls with the motion's error. What
     comes in across the picture's border goes on there as what lay at the border, more likely than not."""
-    total, weights, confidence = (np.zeros_like(known[0][1].matte) for _ in range(3))
+    total, weights, confidence, other, motion = (np.zeros_like(known[0][1].matte) for _ in range(5))
     entering = np.full_like(confidence, _ENTERING)
     for hop, there in known:
-        moved = warp(cv2.merge([there.matte, there.confidence]), hop.backward)
-        matte, sure = planes_of(moved)
+        beside = there.matte if there.unpainted is None else there.unpainted
+        matte, sure, beside = planes_of(warp(cv2.merge([there.matte, there.confidence, beside]), hop.backward))
         weight = (np.exp(hop.error * np.float32(-1 / _SPREAD)) + np.float32(_LEAST)) * (sure + np.float32(_LEAST))
         total += weight * matte
+        other += weight * beside
         weights += weight
         wrong = np.maximum(hop.error - np.float32(_SOUND), 0)
-        np.maximum(confidence, np.exp(wrong * np.float32(-1 / _REACH)) * sure, out=confidence)
+        right = np.exp(wrong * np.float32(-1 / _REACH))
+        np.maximum(motion, right, out=motion)
+        np.maximum(confidence, right * sure, out=confidence)
         np.minimum(entering, np.where(within_picture(endpoints(hop.backward), sure.shape), 0, sure), out=entering)
     np.maximum(confidence, entering, out=confidence)
-    return Evidence(np.asarray(total / weights, np.float32), confidence)
+    found = np.asarray(total / weights, np.float32)
+    unpainted = None if known[0][1].unpainted is None else np.asarray(other / weights, np.float32)
+    return Proposal(found, confidence, unpainted, motion=motion)

@@ -41,6 +41,7 @@ _NEW_FRAMES = 12  # frames whose pixels are remembered
 _NEW_STEPS = 3
 _NEW_RATE = 0.002
 _CORRECTED_STEPS = 30  # for a frame that the artist corrected
+_PIXEL = 1e-3  # of motion, which is none
 _BORROWED = 0.3  # share of new pixels that are trained with another example's prior
 
 
@@ -115,6 +116,12 @@ class RelativeMotion:
         around = magnitudes(backward - affine_motion(backward, 1 - prior, robust=True, pitch=6))
         inside = magnitudes(backward - (object_motion(backward, prior) if own is None else own))
         return RelativeMotion(around, inside, np.asarray(np.tanh((around - inside) / 2), np.float32))
+
+    @property
+    def with_object(self) -> Plane:
+        """(h, w) 0..1: how plainly pixels move as the object does, and not as its surroundings."""
+        explained = 1 - np.minimum(self.inside / (self.around + np.float32(_PIXEL)), 1)
+        return np.asarray(np.maximum(self.plane, 0) * explained, np.float32)
 
 
 def motion_plane(backward: Field, prior: Plane, own: Field | None = None) -> Plane:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from paintover_engine.compose import unpainted
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.flow import Field, warp
 from paintover_engine.compose.long_range import Evidence
@@ -18,23 +20,25 @@ _TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, 
 
 @dataclass(frozen=True)
 class MeasuredNet:
-    """A network trained on a keyframe alone, and its `firmness` there."""
+    """A network trained on a keyframe alone, and its `firmness` there. unpainted: (h, w) uint8, `unpainted.beside`."""
 
     net: TrainedNet
     firmness: float
+    unpainted: NDArray[np.uint8]
 
     @staticmethod
-    def of(key: AnalysisFrame, region: Plane, backward: Field) -> MeasuredNet:
+    def of(key: AnalysisFrame, region: Plane, backward: Field, returned: Field) -> MeasuredNet:
         """key: the keyframe's plate. region: (h, w) float32 0..1, where it is painted. backward: flow from the keyframe
-        to a neighbour."""
+        to a neighbour; returned: from that to it."""
         net = train(Shown(key.lab, region, backward))
-        return MeasuredNet(net, firmness(net, key, region, backward))
+        other = to_bytes(unpainted.beside(region, backward, returned))
+        return MeasuredNet(net, firmness(net, key, region, backward), other)
 
     def edit(self, region: Plane, surface_matters: bool) -> TrackedEdit:
         """What a local edit is tracked by. region: as of `of`. surface_matters: the paint has texture or a soft edge,
         which must stick to the surface; an edit whose edge is not seen in the plate is mapped in any case."""
         mapped = bool(region.any()) and (surface_matters or self.firmness == 0)
-        return TrackedEdit(to_bytes(region), mapped, surface_matters, self.firmness, self.net)
+        return TrackedEdit(to_bytes(region), mapped, surface_matters, self.firmness, self.net, self.unpainted)
 
 
 def firmness(net: TrainedNet, key: AnalysisFrame, region: Plane, backward: Field) -> float:

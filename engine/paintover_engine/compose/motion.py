@@ -336,18 +336,20 @@ class Motion:
         return chained([pair.backward for pair in pairs[::-1]]), chained([pair.forward for pair in pairs])
 
 
-def glance(frame: AnalysisFrame, others: Iterable[AnalysisFrame]) -> Field:
-    """Flow (h, w, 2) from a frame to the first of others that is another picture; 0 where none is. It is there sooner
-    than a chunk's."""
+def glance(frame: AnalysisFrame, others: Iterable[AnalysisFrame]) -> tuple[Field, Field]:
+    """Flow (h, w, 2) from a frame to the first of others that is another picture, and from that to it; 0 where none is.
+    It is there sooner than a chunk's."""
     other = next((each for each in others if not is_repeated(frame, each)), None)
     if other is None:
-        return np.zeros((*frame.grey.shape, 2), np.float32)
+        still: Field = np.zeros((*frame.grey.shape, 2), np.float32)
+        return still, still
     estimator, pictures = FlowEstimator(), [(frame.grey, other.grey)]
     about = of_histograms(frame.display, other.display)
     if about is not None and about.strength > EXPOSED:
         pictures.append(_greys(*at_one_exposure(frame.display, other.display, about)))
     flows = [(estimator.between(here, there), here, there) for here, there in pictures]
-    return min(flows, key=lambda found: unexplained(found[1], found[2], found[0]))[0]
+    flow, here, there = min(flows, key=lambda found: unexplained(found[1], found[2], found[0]))
+    return flow, estimator.between(there, here)
 
 
 def beside(chunks: Chunks, key: int) -> Field:

@@ -42,7 +42,7 @@ from paintover_engine.compose.tracker import (
 FrameAt = Callable[[int], AnalysisFrame]
 Corrections = Mapping[int, DrawnMatte | DragPoints]
 """By frame."""
-Packed = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Packed = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]
 """`Evidence`, as it is stored."""
 
 
@@ -111,7 +111,7 @@ def track(
     start, seen, state = _outermost(tracker, keyframe, before)
     known = _known(before)
     if all(found.corrected is None for found in before):
-        known[keyframe] = (edit.region, np.full_like(edit.region, 255))
+        known[keyframe] = _packed(tracker.start().evidence)
     scene = SceneCursor(seen, state.exposure, motion, frame_at, shot, state.restored)
     follower = _Follower(tracker, scene, motion, state, corrections)
     ends = anchors_among(numbers)
@@ -132,7 +132,7 @@ def track(
                 known.clear()
             if not placed.step.events & FrameEvent.PASSED:
                 state, seen = found, number
-                known[number] = (to_bytes(state.matte), to_bytes(state.evidence.confidence))
+                known[number] = _packed(state.evidence)
         plain.append(interval.plain)
         states.append(state)
         last_seen.append(seen)
@@ -169,14 +169,21 @@ def _known(before: Sequence[Anchors]) -> dict[int, Packed]:
             outward = abs(number - anchors.frames[-1])
             outdated = anchors.corrected is not None and outward > abs(anchors.corrected - anchors.frames[-1])
             if number == seen and not outdated:
-                known[number] = (anchors.states.matte[index], anchors.states.matte_confidence[index])
+                states = anchors.states
+                unpainted = None if states.unpainted is None else states.unpainted[index]
+                known[number] = (states.matte[index], states.matte_confidence[index], unpainted)
         if anchors.corrected is not None:
             break
     return known
 
 
-def _evidence(matte: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> Evidence:
-    return Evidence(from_bytes(matte), from_bytes(confidence))
+def _packed(found: Evidence) -> Packed:
+    unpainted = None if found.unpainted is None else to_bytes(found.unpainted)
+    return to_bytes(found.matte), to_bytes(found.confidence), unpainted
+
+
+def _evidence(matte: NDArray[np.uint8], confidence: NDArray[np.uint8], unpainted: NDArray[np.uint8] | None) -> Evidence:
+    return Evidence(from_bytes(matte), from_bytes(confidence), None if unpainted is None else from_bytes(unpainted))
 
 
 # What both the chain and the frames between its anchors need.

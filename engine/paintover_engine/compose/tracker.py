@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paintover_engine.compose import foreground
+from paintover_engine.compose import foreground, unpainted
 from paintover_engine.compose.analysis_frame import AnalysisFrame, Display, Lab
 from paintover_engine.compose.background import Background
 from paintover_engine.compose.confidence import ConfidenceMeter, Trail
@@ -23,7 +23,7 @@ from paintover_engine.compose.correcting import DrawnMatte
 from paintover_engine.compose.dragging import DragPoints
 from paintover_engine.compose.exposure import NO_CHANGE, Exposure
 from paintover_engine.compose.flow import consistency, pack, unpack, warp
-from paintover_engine.compose.long_range import Evidence, Hop, proposed
+from paintover_engine.compose.long_range import Evidence, Hop, Proposal, proposed
 from paintover_engine.compose.matte import (
     Plane,
     apply_coefficients,
@@ -71,13 +71,14 @@ class TrackedEdit:
 
     region: (h, w) uint8, where the keyframe is painted. mapped: the map to its surface is propagated too. drawn: on the
     surface that the keyframe shows: none of it is on others. firmness: how well the edge of the region is seen in the
-    plate, 0 to 1. net: the trained matte network."""
+    plate, 0 to 1. net: the trained matte network. unpainted: (h, w) uint8, the unpainted part of what is painted."""
 
     region: NDArray[np.uint8]
     mapped: bool
     drawn: bool
     firmness: float
     net: TrainedNet
+    unpainted: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class PackedStates:
     matte, matte_confidence: (n, h, w) uint8. trail: (n, h, w, 2) int16, packed, agreement, corrected: (n,) float32, of
     a `Trail`. rigidity: (n, 2) float32, explained and total of a `Rigidity`. behind: (n, h, w, 3) float16 L*a*b*, and
     behind_seen: (n, h, w) uint8, of a `Background`. net: the matte network's layers as of the last of them. offset,
-    packed, offset_confidence: of a mapped edit. overruled: (n, h, w) uint8, `State.overruled`."""
+    packed, offset_confidence: of a mapped edit. overruled: (n, h, w) uint8, `State.overruled`; unpainted: likewise, of
+    the `Evidence`."""
 
     matte: NDArray[np.uint8]
     matte_confidence: NDArray[np.uint8]
@@ -122,6 +124,7 @@ class PackedStates:
     offset: NDArray[np.int16] | None = None
     offset_confidence: NDArray[np.uint8] | None = None
     overruled: NDArray[np.uint8] | None = None
+    unpainted: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,8 @@ class Tracker:
     def start(self) -> State:
         """The state of the keyframe itself."""
         registration = Registration.identity(*self._region.shape[:2]) if self._edit.mapped else None
-        known = Evidence(self._region, np.ones_like(self._region))
+        other = from_bytes(self._edit.unpainted) if self._edit.unpainted.any() else None
+        known = Evidence(self._region, np.ones_like(self._region), other)
         return State(
             known, Background.of(self._key.lab, self._region), 1.0, Reason.NONE, self._meter.start(), registration
         )
@@ -197,7 +201,7 @@ class Tracker:
         if step.events & FrameEvent.ACROSS and (again := reacquired(step, state.matte)):
             step, known = again.step, [(again.hop, state.evidence)]  # no flow across the gap is to be trusted
         moved = proposed(known)
-        prior, confidence, trail = moved.matte, moved.confidence, state.trail
+        prior, trail = moved.matte, state.trail
         background = state.background.moved(step.backward, step.forward, _grown(prior))
         overruled = None if state.overruled is None else warp(state.overruled, step.backward)
         if registration is not None and overruled is not None:
@@ -206,13 +210,17 @@ class Tracker:
             if prior.sum() < _GONE * self._region.sum() and (place := self._registrar.search(step.frame.sharp_grey)):
                 prior = warp(self._region, place.offset) * certain(place.confidence)
                 trail = Trail(place.offset - step.backward, trail.agreement)
-            found, rigidity = self._segmented(Evidence(prior, confidence), step, background, state)
+            found, rigidity = self._segmented(replace(moved, matte=prior), step, background, state)
         else:  # where the map to the keyframe is certain, the keyframe's own matte counts; elsewhere the last frame's
-            on_key, weight = warp(self._region, registration.offset), certain(registration.confidence)
+            on_key = warp(self._region, registration.offset)
+            # What plainly moves as the surroundings is no paint, however it looks.
+            contrary = np.clip(-2 * motion_plane(step.backward, prior) - 1, 0, 1)
+            registration = replace(registration, confidence=registration.confidence * (1 - contrary * on_key))
+            weight = certain(registration.confidence)
             prior += weight * (on_key - prior)
-            found, rigidity = self._segmented(Evidence(prior, confidence), step, background, state)
+            found, rigidity = self._segmented(replace(moved, matte=prior), step, background, state)
             corrected = found.matte + (1 - self._edit.firmness) * weight * (on_key - found.matte)
-            found = Evidence(without_specks(corrected, self._speck), found.confidence)
+            found = replace(found, matte=without_specks(corrected, self._speck))
         trail = self._meter.advance(trail, step.backward, found.matte, prior)
         background = background.updated(step.frame.lab, found.matte)
         moved_on = State(
@@ -245,7 +253,8 @@ class Tracker:
         registration = state.registration
         motion = drag.motion(state.matte if registration is None else warp(self._region, registration.offset))
         matte = DrawnMatte(KeyframeKind.ROTO, warp(state.matte, motion))
-        found = matte.evidence(state.evidence)
+        other = state.evidence.unpainted
+        found = matte.evidence(replace(state.evidence, unpainted=None if other is None else warp(other, motion)))
         trail = self._meter.corrected(state.trail, matte.outside & (state.matte > 0.5))
         self._learn(state, found, matte.outside, step)
         if registration is not None:
@@ -298,7 +307,7 @@ class Tracker:
         )
 
     def _segmented(
-        self, prior: Evidence, step: Step, background: Background, state: State
+        self, prior: Proposal, step: Step, background: Background, state: State
     ) -> tuple[Evidence, Rigidity]:
         """The matte of a frame, and its object's rigidity. background: as moved; state: of the frame before."""
         rigidity = state.rigidity
@@ -321,7 +330,10 @@ class Tracker:
                 rigid = rigidity.carried(own, motion, state.matte, consistency(step.backward, step.forward))
                 rigid -= rigidity.excluded(unlike, prior.confidence, behind)
                 plain = rigid if plain is None else rigid + (np.float32(1) - np.abs(rigid)) * plain
+        if prior.unpainted is not None:
+            plain = unpainted.competing(plain, prior.unpainted, prior.motion, prior.matte)
         found = segment(self._net, prior, step.frame, warped, motion, behind, plain, rng, self._speck)
+        found = replace(found, unpainted=unpainted.remaining(prior.unpainted, found.matte))
         if step.blown is not None:  # what is white shows nothing
             found = replace(found, matte=np.where(step.blown, prior.matte, found.matte))
         return found, rigidity
@@ -350,6 +362,7 @@ class Tracker:
             overruled=np.stack([to_bytes(none if each is None else each) for each in overruled])
             if any(each is not None for each in overruled)
             else None,
+            unpainted=_packed_unpainted(states),
         )
 
     def resume(self, packed: PackedStates, index: int, exposure: Exposure, restored: Display | None) -> State:
@@ -359,7 +372,11 @@ class Tracker:
         if packed.offset is not None and packed.offset_confidence is not None:
             registration = Registration(unpack(packed.offset[index]), from_bytes(packed.offset_confidence[index]))
         return State(
-            Evidence(from_bytes(packed.matte[index]), from_bytes(packed.matte_confidence[index])),
+            Evidence(
+                from_bytes(packed.matte[index]),
+                from_bytes(packed.matte_confidence[index]),
+                None if packed.unpainted is None else from_bytes(packed.unpainted[index]),
+            ),
             Background(packed.behind[index].astype(np.float32), from_bytes(packed.behind_seen[index])),
             1.0,
             Reason.NONE,
@@ -396,6 +413,12 @@ def _packed_registrations(states: Sequence[State]) -> tuple[NDArray[np.int16] | 
     return np.stack([pack(place.offset) for place in places]), np.stack(
         [to_bytes(place.confidence) for place in places]
     )
+
+
+def _packed_unpainted(states: Sequence[State]) -> NDArray[np.uint8] | None:
+    """The unpainted parts in some states; None where there are none."""
+    found = [state.evidence.unpainted for state in states]
+    return np.stack([to_bytes(each) for each in found if each is not None]) if found[0] is not None else None
 
 
 def segment(

@@ -334,7 +334,7 @@ def region(context: Context, stage: Stage[NoParameters, Region]) -> Region:
     return Region(paint.region_of(context.load(painted).matte, flow_size(context.info.width, context.info.height)))
 
 
-@stage(output=Trained)
+@stage(output=Trained, version=2)
 def train_matte(context: Context, stage: Stage[NoParameters, Trained]) -> Trained:
     """The network of the painted place. It waits for nothing but the matte, so that of an edit that may be a grade none
     is trained before that is known."""
@@ -343,7 +343,7 @@ def train_matte(context: Context, stage: Stage[NoParameters, Trained]) -> Traine
     return Trained(None if paint.may_be_grade(painted) else _trained(context, stage, painted))
 
 
-@stage(output=Learned, version=4)
+@stage(output=Learned, version=5)
 def learn(context: Context, stage: Stage[NoParameters, Learned]) -> Learned:
     """What the edit is tracked by."""
     (does,), (place,) = stage.inputs_of(kind), stage.inputs_of(region)
@@ -362,7 +362,7 @@ def _trained(context: Context, stage: Stage, painted: NDArray[np.float32]) -> Me
     near = [frame + step * distance for step in (1, -1) for distance in range(1, STRIDE + 1)]
     others = (analysis_frame(context, number) for number in near if number in shot)
     key = analysis_frame(context, frame)
-    return MeasuredNet.of(key, painted, motion.glance(key, others))
+    return MeasuredNet.of(key, painted, *motion.glance(key, others))
 
 
 @stage(output=Anchors, version=9)

@@ -77,7 +77,7 @@ def test_matte_takes_in_a_side_of_another_colour() -> None:
     before, body, side = ones(np.s_[30:66, 52:92]), ones(BODY), ones(SIDE)
     backward: Field = np.zeros((HEIGHT, WIDTH, 2), np.float32)
     backward[body + side > 0] = STEP, 0
-    edit = MeasuredNet.of(AnalysisFrame(key), before, backward).edit(before, False)
+    edit = MeasuredNet.of(AnalysisFrame(key), before, backward, -backward).edit(before, False)
     prior = Evidence(body, np.full_like(body, 0.1))
     frame, warped = AnalysisFrame(shown), warp(AnalysisFrame(key).lab, backward)
     motion = RelativeMotion.of(backward, body).plane

@@ -141,3 +141,14 @@ def test_what_comes_in_across_the_border_goes_on_as_what_lay_there() -> None:
         [(Hop(out, plane(31)), Evidence(half, plane(1))), (Hop(STILL, plane(31)), Evidence(half, plane(1)))]
     )
     assert sideways.confidence.max() < 0.01
+
+
+def test_unpainted_part_is_carried_along_and_the_certainty_of_motion_is_its_own() -> None:
+    doubtful = Evidence(plane(0), plane(0.2), plane(1))
+    found = proposed([(Hop(STILL, plane(0)), doubtful), (Hop(STILL, plane(31)), doubtful)])
+    assert found.unpainted is not None
+    assert found.unpainted.min() > 0.99
+    assert found.motion.min() == 1
+    assert found.confidence.max() < 0.3
+    assert proposed([(Hop(STILL, plane(31)), doubtful)]).motion.max() < 0.01
+    assert proposed([(Hop(STILL, plane(0)), Evidence(plane(0), plane(1)))]).unpainted is None

@@ -51,9 +51,10 @@ def test_what_is_fast_and_slows_down_is_followed_by_its_motion_in_the_pair_behin
 
 def test_a_glance_is_at_the_nearest_other_picture() -> None:
     frames = shot([20, 20, 28, 44])
-    moved = motion.glance(frames[0], frames[1:])
+    moved, returned = motion.glance(frames[0], frames[1:])
     assert float(np.median(moved[56 : 50 + SIZE - 6, 26 : 20 + SIZE - 6, 0])) == pytest.approx(8, abs=1)
-    assert not motion.glance(frames[0], frames[:2]).any()
+    assert float(np.median(returned[60 : 50 + SIZE - 2, 36 : 28 + SIZE - 2, 0])) == pytest.approx(-8, abs=1)
+    assert not any(each.any() for each in motion.glance(frames[0], frames[:2]))
 
 
 def test_chunks_are_read_when_they_are_needed() -> None:

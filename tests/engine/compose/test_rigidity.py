@@ -91,7 +91,8 @@ def test_uncovered_ground_like_the_object_is_left() -> None:
     shown[60:132, 76:196] = dark[60:132, 100:220]
     shown[60:132, 196:220] = dark[10:82, 20:44]  # what it uncovers looks as it does
     backward, prior = moved(before)
-    edit = MeasuredNet.of(AnalysisFrame(key), before, np.zeros_like(backward)).edit(before, False)
+    still = np.zeros_like(backward)
+    edit = MeasuredNet.of(AnalysisFrame(key), before, still, still).edit(before, False)
     frame, warped = AnalysisFrame(shown), warp(AnalysisFrame(key).lab, backward)
     motion = motion_plane(backward, prior.matte)
     clings = segment(MatteNet(edit.net), prior, frame, warped, motion).matte
