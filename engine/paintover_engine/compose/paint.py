@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +32,7 @@ _WIDE = 0.5  # share of the frame that a grade changes at least
 _UNEXPLAINED = 0.06  # share of a change, in square, that a colour map leaves where it does not explain it
 _SEEN = 8 / 255  # root mean square of what it leaves from which that is seen
 _TEXTURED = 0.3  # likewise of a compressed picture's finest detail, which is noise below that
+_AS_WELL = 1.5  # times the squared error of a keyframe's own map: more is plainly worse
 _BLOCK = (4, 4)  # pixels over which the noise of compression cancels
 _SOLID = 0.1  # a matte above this shows the painted colour well enough
 _HIDDEN = 0.25  # share of the plate's detail below which paint hides it
@@ -82,10 +84,14 @@ class Paint:
 
     def colour(self) -> ColourMap:
         """The colour map nearest to the paint."""
+        return colour_map.fit(*self.samples())
+
+    def samples(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+        """What a colour map is fitted to (`colour_map.fit`)."""
         rows, columns = np.nonzero(self.matte > 0.5)
         if len(rows) == 0:
             rows, columns = np.nonzero(self.matte > 0)
-        return colour_map.fit(self.plate[rows, columns], self.painted[rows, columns], rows // 16 + columns // 16)
+        return self.plate[rows, columns], self.painted[rows, columns], rows // 16 + columns // 16
 
     def is_grade(self, colour: ColourMap) -> bool:
         """Whether one colour map holds in the whole frame: it explains what is painted, and changes nothing else."""
@@ -168,6 +174,18 @@ def may_be_grade(region: Plane) -> bool:
     """Whether so much of a frame is painted, (h, w) 0..1, as `Paint.is_grade` asks for. It may say so of less: a region
     knows no opacity."""
     return bool(region.mean() >= _WIDE)
+
+
+def shared_colour(paints: Sequence[Paint], own: Sequence[ColourMap]) -> ColourMap | None:
+    """The colour map of several keyframes' paint: it knows the colours that any of them shows. own: their own maps.
+    None where it explains one of them plainly worse than its own does, which is another edit."""
+    samples = [paint.samples() for paint in paints]
+    found = colour_map.fit(*(np.concatenate(column) for column in zip(*samples, strict=True)))
+    for colour, (plate, painted, _) in zip(own, samples, strict=True):
+        shared, alone = (float(np.square(each(plate[None])[0] - painted).sum()) for each in (found, colour))
+        if shared > _AS_WELL * alone:
+            return None
+    return found
 
 
 def region_of(matte: NDArray[np.float16], size: tuple[int, int]) -> Plane:

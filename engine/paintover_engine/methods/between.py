@@ -1,6 +1,7 @@
 """The stages that bring together what was propagated to a frame from two keyframes: those on either side or, beyond the
 outermost keyframe, the two nearest.
 
+colour_pair    the colour map of both keyframes, where they are the same recolour
 learn_pair     the network of `tracking.learn`, trained on both keyframes
 calibrate      how well what was propagated from either agrees with the other's painting
 reconcile      the matte where those propagated from either keyframe differ, and whose colours it has; paint that must
@@ -19,9 +20,11 @@ from numpy.typing import NDArray
 from paintover_engine.compose import matte_net, motion, tracker
 from paintover_engine.compose import reconcile as reconciling
 from paintover_engine.compose.calibration import Calibration
+from paintover_engine.compose.colour_map import ColourMap
 from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte_net import MatteNet, Shown, TrainedNet
 from paintover_engine.compose.motion import Motion
+from paintover_engine.compose.paint import shared_colour
 from paintover_engine.compose.tracker import Propagated
 from paintover_engine.methods.planning import Span, length, outward, overlapping
 from paintover_engine.methods.stage import Context, NoParameters, Stage, stage
@@ -29,12 +32,23 @@ from paintover_engine.methods.tracking import (
     KeyframeStages,
     TrackingPlanner,
     analysis_frame,
+    colour,
     flow_chunks,
     learn,
+    load_paint,
+    matte,
     propagate,
 )
 
 _BESIDE = 4  # frames beside a keyframe in which another's edit is compared with it
+
+
+@dataclass(frozen=True)
+class SharedColour:
+    """table: of the colour map of both keyframes (`ColourMap.table`); None where either is drawn or a grade, or where
+    they are not the same edit."""
+
+    table: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,9 @@ class PairPlanner:
         flows: list[Stage] = [each for key in self.keys for each in planner.flows_of(key.frame - 1, key.frame)]
         shown = (first.learn, second.learn, *dict.fromkeys(flows))
         self._learned = Stage(learn_pair, none, shown, self._root, frames, needs_keyframe=True, cost=6.0)
+        painted = (first.matte, second.matte, first.colour, second.colour)
+        roots = (*first.matte.roots, *second.matte.roots[1:])
+        self._coloured = Stage(colour_pair, none, painted, roots, frames, needs_keyframe=True, cost=2.0)
         between, numbers = (first.frame + 1, second.frame - 1), [each for side in _beside(frames) for each in side]
         holding = (_holding(stages, number) for stages in self._propagated(between) for number in numbers)
         beside = tuple(dict.fromkeys(holding))
@@ -91,7 +108,8 @@ class PairPlanner:
             inputs: tuple[Stage, ...] = (self._learned, self._calibrated, *of_first, *of_second, *flows)
             cost = 0.5 * length(part)
             mattes = Stage(reconcile, NoParameters(), inputs, self._root, part, needs_keyframe=True, cost=cost)
-            yield part, (*first.layer_inputs(of_first), *second.layer_inputs(of_second), self._calibrated, mattes)
+            layers = (*first.layer_inputs(of_first), *second.layer_inputs(of_second))
+            yield part, (*layers, self._coloured, self._calibrated, mattes)
 
     def _propagated(self, span: Span) -> tuple[list[Stage], list[Stage]]:
         """The stages that propagate the first's edit and the second's to all of a span."""
@@ -103,6 +121,17 @@ class PairPlanner:
 def _holding(stages: Sequence[Stage[Any, Propagated]], number: int) -> Stage[Any, Propagated]:
     """The one of the stages whose frames hold a number."""
     return next(stage for stage in stages if stage.frames[0] <= number <= stage.frames[1])
+
+
+@stage(output=SharedColour)
+def colour_pair(context: Context, stage: Stage[NoParameters, SharedColour]) -> SharedColour:
+    """The colour map of two keyframes."""
+    edits = [context.load(needed) for needed in stage.inputs_of(colour)]
+    if any(edit.drawn or edit.grade for edit in edits):
+        return SharedColour(None)
+    paints = [load_paint(context, painted) for painted in stage.inputs_of(matte)]
+    found = shared_colour(paints, [ColourMap(edit.table, 0.0) for edit in edits])
+    return SharedColour(None if found is None else found.table)
 
 
 @stage(output=LearnedPair, version=2)

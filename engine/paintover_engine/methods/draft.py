@@ -22,7 +22,7 @@ from paintover_engine.compose.tracker import from_bytes
 from paintover_engine.media.bounds import union
 from paintover_engine.media.correction import Drag
 from paintover_engine.methods import disturbances
-from paintover_engine.methods.between import PairPlanner, calibrate, load_calibrations, reconcile
+from paintover_engine.methods.between import PairPlanner, calibrate, colour_pair, load_calibrations, reconcile
 from paintover_engine.methods.parameters import DraftParameters
 from paintover_engine.methods.planning import Span, StageList, intervals, length, outward, overlapping
 from paintover_engine.methods.publishing import publish
@@ -124,13 +124,15 @@ def _idle_drags(context: Context, stages: Sequence[Stage]) -> Iterator[str]:
 @stage(publishes=True)
 def result(context: Context, stage: Stage[DraftResultParameters, Iterator[ResultFrame]]) -> Iterator[ResultFrame]:
     """The painted frames of one chunk, from one keyframe or two. The inputs are one after the other those of each
-    keyframe's layer; then, of two, how they compare and the mattes that reconcile them."""
-    of_layers = [needed for needed in stage.inputs if needed.function not in (calibrate, reconcile)]
+    keyframe's layer; then, of two, their colours, how they compare and the mattes that reconcile them."""
+    of_layers = [needed for needed in stage.inputs if needed.function not in (colour_pair, calibrate, reconcile)]
     starts = [index for index, needed in enumerate(of_layers) if needed.function is matte]
     ends = [*starts[1:], len(of_layers)]
     look = stage.parameters
     options = PaintOptions(look.fill, look.motion_blur, look.grain)
-    layers = [load_layer(context, of_layers[start:end], options) for start, end in zip(starts, ends, strict=True)]
+    table = next((context.load(needed).table for needed in stage.inputs_of(colour_pair)), None)
+    parts = [of_layers[start:end] for start, end in zip(starts, ends, strict=True)]
+    layers = [load_layer(context, part, options, table) for part in parts]
     if len(layers) > 1:
         calibrations = load_calibrations(context, stage)
         layers = [layer.calibrated(each) for layer, each in zip(layers, calibrations, strict=True)]

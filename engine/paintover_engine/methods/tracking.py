@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -414,14 +414,20 @@ def load_paint(context: Context, painted: Stage[NoParameters, KeyframeMatte]) ->
     return Paint.of(plate, key.working, alpha, given=key.matte is not None, compressed=found.compressed)
 
 
-def load_layer(context: Context, stages: Sequence[Stage], options: PaintOptions = AS_PAINTED) -> KeyframeLayer:
-    """A keyframe's layer. stages: from `KeyframeStages.layer_inputs`. options: of its paint."""
+def load_layer(
+    context: Context,
+    stages: Sequence[Stage],
+    options: PaintOptions = AS_PAINTED,
+    table: NDArray[np.float32] | None = None,
+) -> KeyframeLayer:
+    """A keyframe's layer. stages: from `KeyframeStages.layer_inputs`. options: of its paint. table: of a colour map
+    instead of its own."""
     painted, edit, learned, *propagated = stages
-    tracked = context.load(learned).edit
+    tracked, does = context.load(learned).edit, context.load(edit)
     return KeyframeLayer(
         learned.frames[0],
         (context.info.width, context.info.height),
-        context.load(edit),
+        does if table is None else replace(does, table=table),
         tracked,
         [(each.frames, context.load(each)) for each in propagated],
         load_paint(context, painted) if tracked and tracked.mapped else None,
