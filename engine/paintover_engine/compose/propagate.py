@@ -111,7 +111,7 @@ def track(
     start, seen, state = _outermost(tracker, keyframe, before)
     known = _known(before)
     if all(found.corrected is None for found in before):
-        known[keyframe] = _packed(tracker.start().evidence)
+        known[keyframe] = _packed(tracker.shown())
     scene = SceneCursor(seen, state.exposure, motion, frame_at, shot, state.restored)
     follower = _Follower(tracker, scene, motion, state, corrections)
     ends = anchors_among(numbers)

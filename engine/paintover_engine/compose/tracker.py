@@ -165,14 +165,16 @@ class Tracker:
         self._meter = ConfidenceMeter(key, self._region)
         self._speck = speck_size(self._region, _SPECK, _SLIVER if edit.drawn else 0.0)
 
+    def shown(self) -> Evidence:
+        """What the keyframe itself shows."""
+        other = from_bytes(self._edit.unpainted) if self._edit.unpainted.any() else None
+        return Evidence(self._region, np.ones_like(self._region), other)
+
     def start(self) -> State:
         """The state of the keyframe itself."""
         registration = Registration.identity(*self._region.shape[:2]) if self._edit.mapped else None
-        other = from_bytes(self._edit.unpainted) if self._edit.unpainted.any() else None
-        known = Evidence(self._region, np.ones_like(self._region), other)
-        return State(
-            known, Background.of(self._key.lab, self._region), 1.0, Reason.NONE, self._meter.start(), registration
-        )
+        background = Background.of(self._key.lab, self._region)
+        return State(self.shown(), background, 1.0, Reason.NONE, self._meter.start(), registration)
 
     def register(self, registration: Registration | None, step: Step) -> Registration | None:
         """The registration of `step`'s frame from that of the frame before it; None of an edit that is not mapped. It
