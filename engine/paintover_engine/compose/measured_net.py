@@ -15,7 +15,9 @@ from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.matte_net import MatteNet, Shown, TrainedNet, motion_plane, train
 from paintover_engine.compose.tracker import TrackedEdit, segment, to_bytes
 
-_TRIALS = ((1.5, 0.0), (-1.0, 1.2), (0.0, -1.5))  # displacements of the matte, in pixels, that test its edge
+_TRIED = 1.6  # pixels by which the matte is displaced to test its edge
+_DIRECTIONS = 8  # in which it is: an edge that is no edge may lie in any
+_UNSEEN, _FIRM = 0.28, 0.75  # share of the displacements' error taken back: no edge of the plate; one all around
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,12 @@ def firmness(net: TrainedNet, key: AnalysisFrame, region: Plane, backward: Field
     backward: flow from the keyframe to a neighbour."""
     network = MatteNet(net)
     before = after = 1e-6
-    for displacement in _TRIALS:
-        shift: Field = np.broadcast_to(np.array(displacement, np.float32), (*region.shape, 2))
+    for angle in np.arange(_DIRECTIONS) * (2 * np.pi / _DIRECTIONS):
+        displacement = np.array([np.cos(angle), np.sin(angle)], np.float32) * np.float32(_TRIED)
+        shift: Field = np.broadcast_to(displacement, (*region.shape, 2))
         displaced = warp(region, shift)
         prior = Evidence(displaced, np.zeros_like(displaced))
         corrected = segment(network, prior, key, warp(key.lab, shift), motion_plane(backward, displaced)).matte
         before += float(np.abs(displaced - region).sum())
         after += float(np.abs(corrected - region).sum())
-    return float(np.clip(2 * (1 - after / before) - 0.5, 0, 1))
+    return float(np.clip((1 - after / before - _UNSEEN) / (_FIRM - _UNSEEN), 0, 1))

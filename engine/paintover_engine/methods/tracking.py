@@ -334,7 +334,7 @@ def region(context: Context, stage: Stage[NoParameters, Region]) -> Region:
     return Region(paint.region_of(context.load(painted).matte, flow_size(context.info.width, context.info.height)))
 
 
-@stage(output=Trained, version=2)
+@stage(output=Trained, version=3)
 def train_matte(context: Context, stage: Stage[NoParameters, Trained]) -> Trained:
     """The network of the painted place. It waits for nothing but the matte, so that of an edit that may be a grade none
     is trained before that is known."""
