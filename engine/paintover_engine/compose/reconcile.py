@@ -1,7 +1,8 @@
 """The matte of frames between two keyframes, where what was propagated from either differs.
 
 A keyframe that shows a part of the edited object says nothing of the rest: where its edit is absent, but nothing
-certain shows that what is seen there was unpainted, the other's matte counts; but a whole part that one alone paints
+certain shows that what is seen there was unpainted, the other's matte counts: near a keyframe also where its frame
+hides what is seen. But a whole part that one alone paints
 counts less where it is less certain than what both paint, and the more so the more of the edit the other keyframe's
 painting has shown to be spilled: an edit that spills is sure of the object and not of the spill. Of what both are
 certain of, a blend would be half transparent. So a network that was trained on both keyframes decides: it knows the
@@ -11,14 +12,14 @@ edit as either shows it, and is given the blend as the matte that motion compens
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.calibration import colour_weight
-from paintover_engine.compose.flow import Field, warp
+from paintover_engine.compose.flow import Field, consistency, warp
 from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte import Plane, disc
 from paintover_engine.compose.matte_net import MatteNet, motion_plane
@@ -32,6 +33,9 @@ _STEEPNESS = 1.5  # exponent of the certainty that something is unpainted
 _LEAST = 3e-3  # of it, where nothing is certain
 _WHOLE = 4  # radius in pixels of a part that one keyframe alone paints
 _ENOUGH = 30  # pixels that both paint
+NEAR = 8  # frames from a keyframe within which its frame is compared directly
+_FOUND = (0.8, 0.9)  # share of the surroundings that is found again in it: less is no motion that shows what it hides
+_CLEAN = 3  # exponent of the share of an edit that is not spilled
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,12 @@ class Reconciliation:
 @dataclass(frozen=True)
 class Side:
     """What was propagated to a frame from one keyframe: its weight, the share of it that is likely spilled, and the
-    distance to the keyframe in frames."""
+    keyframe's number and distance in frames."""
 
     evidence: Evidence
     weight: float
     spill: float
+    keyframe: int
     distance: int
 
     @property
@@ -66,6 +71,20 @@ class Side:
     def absence(self) -> Plane:
         """(h, w) 0..1: how far what is unpainted counts as such, of the side's weight."""
         return np.asarray(np.maximum(self.evidence.confidence**_STEEPNESS, _LEAST), np.float32)
+
+
+def in_sight(side: Side, other: Side, flow: Field, returned: Field) -> Side:
+    """A side that knows nothing where its keyframe's frame hides what is seen, so that it may be painted all the same;
+    as it is where most of the frame is not found again there, or where the other side's paint is likely spilled.
+
+    flow, returned: from the frame to the keyframe's, and back."""
+    seen = cv2.erode(consistency(flow, returned), np.ones((3, 3), np.uint8))
+    unpainted = side.evidence.matte < 0.5
+    around = unpainted & (other.evidence.matte < 0.5)
+    found = float(seen[around].mean()) if around.any() else 0.0
+    hidden = (1 - seen) * np.float32(np.interp(found, _FOUND, (0, 1)) * (1 - other.spill) ** _CLEAN)
+    confidence = side.evidence.confidence * np.where(unpainted, 1 - hidden, np.float32(1))
+    return replace(side, evidence=Evidence(side.evidence.matte, np.asarray(confidence, np.float32)))
 
 
 def reconciled(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from paintover_engine.compose import matte_net, motion, tracker
 from paintover_engine.compose import reconcile as reconciling
+from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.calibration import Calibration
 from paintover_engine.compose.colour_map import ColourMap
 from paintover_engine.compose.long_range import Evidence
@@ -190,7 +191,7 @@ def _side(context: Context, propagated: Stage[Any, Propagated], number: int) -> 
     return Evidence(matte, certain), float(found.confidence[index])
 
 
-@stage(output=Reconciled, version=7)
+@stage(output=Reconciled, version=8)
 def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Reconciled:
     """The mattes of the stage's frames and whose colours they have; of paint that must stick to its surface the
     latter alone."""
@@ -211,6 +212,7 @@ def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Recon
             found = reconciling.Reconciliation(sides[0].evidence.matte, reconciling.shares(sides))
         else:
             frame = previous = analysis_frame(context, number)
+            sides = _in_sight(context, sides, frame, number)
             backward = np.zeros((*frame.lab.shape[:2], 2), np.float32)  # the shot's first frame has none before it
             if before is not None:
                 previous, backward = analysis_frame(context, number - 1), before.backward
@@ -230,11 +232,24 @@ def _sides(
         found = _side(context, propagated, number)
         if found is None or calibration is None:
             return []
-        distance = abs(number - propagated.inputs[0].frames[0])
+        keyframe = propagated.inputs[0].frames[0]
         evidence, confidence = found
         weight, spill = calibration.weight(confidence), calibration.spill(confidence)
-        sides.append(reconciling.Side(evidence, weight, spill, distance))
+        sides.append(reconciling.Side(evidence, weight, spill, keyframe, abs(number - keyframe)))
     return sides
+
+
+def _in_sight(
+    context: Context, sides: Sequence[reconciling.Side], frame: AnalysisFrame, number: int
+) -> list[reconciling.Side]:
+    """The sides of a frame, those near to their keyframes by what their frames show."""
+    known = []
+    for side, other in zip(sides, reversed(sides), strict=True):
+        if abs(number - side.keyframe) <= reconciling.NEAR:
+            flow, returned = motion.glance(frame, [analysis_frame(context, side.keyframe)])
+            side = reconciling.in_sight(side, other, flow, returned)
+        known.append(side)
+    return known
 
 
 def load_calibrations(context: Context, stage: Stage) -> tuple[Calibration | None, Calibration | None]:

@@ -56,7 +56,7 @@ def test_network_of_both_keyframes_decides_where_mattes_differ() -> None:
     still = np.zeros((*SIZE, 2), np.float32)
     net = MatteNet(train(Shown(frame.lab, disc, still), Shown(frame.lab, disc, still)))
     half = disc * (np.arange(SIZE[1]) < 64)
-    sides = [Side(Evidence(matte, np.ones_like(disc)), 1.0, 0.0, 1) for matte in (half.astype(np.float32), disc)]
+    sides = [Side(Evidence(matte, np.ones_like(disc)), 1.0, 0.0, 0, 1) for matte in (half.astype(np.float32), disc)]
     found = reconciled(net, sides, frame, frame, still).matte
     missing, blend = np.abs(found - disc)[disc > half].mean(), 0.5
     assert missing < 0.3 * blend

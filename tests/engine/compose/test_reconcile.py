@@ -9,7 +9,7 @@ from paintover_engine.compose.analysis_frame import AnalysisFrame
 from paintover_engine.compose.long_range import Evidence
 from paintover_engine.compose.matte import Plane
 from paintover_engine.compose.matte_net import MatteNet, Shown, train
-from paintover_engine.compose.reconcile import Side, reconciled
+from paintover_engine.compose.reconcile import Side, in_sight, reconciled
 
 SIZE = (96, 128)
 STILL = np.zeros((*SIZE, 2), np.float32)
@@ -30,7 +30,7 @@ def frame_of(matte: Plane) -> AnalysisFrame:
 
 
 def side(matte: Plane, weight: float, confidence: float = 1.0) -> Side:
-    return Side(Evidence(matte, np.full_like(matte, confidence)), weight, 0.0, 1)
+    return Side(Evidence(matte, np.full_like(matte, confidence)), weight, 0.0, 0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_whole_part_of_one_side_counts_as_it_is_sure(net: MatteNet, sure: float,
     part = disc_at(70, 10)
     both = np.maximum(WHOLE, part)
     frame = frame_of(both)
-    first = Side(Evidence(WHOLE, np.where(part > 0, np.float32(0.6), np.float32(1))), 2.0, 0.0, 1)
-    second = Side(Evidence(both, np.where(part > 0, np.float32(sure), np.float32(1))), 1.0, 0.0, 1)
+    first = Side(Evidence(WHOLE, np.where(part > 0, np.float32(0.6), np.float32(1))), 2.0, 0.0, 0, 1)
+    second = Side(Evidence(both, np.where(part > 0, np.float32(sure), np.float32(1))), 1.0, 0.0, 0, 1)
     share = reconciled(net, [first, second], frame, frame, STILL).share
     assert least <= share[disc_at(70, 8) > 0].mean() <= most
 
@@ -81,6 +81,25 @@ def test_uncertain_paint_of_an_edit_that_spills_counts_little(
     part = disc_at(70, 10)
     frame = frame_of(WHOLE)
     first = side(WHOLE, 1.0, 0.4)
-    second = Side(side(np.maximum(WHOLE, part), 1.0, 0.1).evidence, 1.0, spill, 1)
+    second = Side(side(np.maximum(WHOLE, part), 1.0, 0.1).evidence, 1.0, spill, 0, 1)
     share = reconciled(net, [first, second], frame, frame, STILL).share
     assert least <= share[disc_at(70, 8) > 0].mean() <= most
+
+
+def uncovered(part: Plane, spill: float = 0.0) -> Plane:
+    """The certainty, in `part`, of a side that paints `HALF`; its keyframe's frame hides the part. spill: of the other
+    side."""
+    there = STILL.copy()
+    there[part > 0, 0] = 12  # what lies there on the keyframe comes from elsewhere
+    other = Side(Evidence(WHOLE, np.ones(SIZE, np.float32)), 1.0, spill, 9, 8)
+    seen = in_sight(side(HALF, 1.0), other, STILL, there)
+    assert (seen.evidence.matte == HALF).all()
+    assert seen.evidence.confidence[(part == 0) & (cv2.dilate(part, np.ones((5, 5))) == 0)].min() > 0.99
+    return seen.evidence.confidence[part > 0]
+
+
+def test_a_keyframe_knows_nothing_of_what_its_frame_hides() -> None:
+    part = WHOLE - HALF
+    assert uncovered(part).max() < 0.05
+    assert uncovered(part, spill=0.9).min() > 0.9  # the other's paint there is likely none
+    assert uncovered(np.ones(SIZE, np.float32) - HALF).min() > 0.9  # nothing is found again: that is no motion
