@@ -135,13 +135,13 @@ def advice(one: Mapping[int, Errors], two: Mapping[int, Errors], suggested: int 
 def figures(
     case: draft.BenchmarkCase, keys: Sequence[int], folder: Path
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """`RANK` and `ADVICE` of a case; the second is NaN where nothing is suggested. keys: the second run's keyframes;
-    none: the case's own and the suggested frame."""
+    """`RANK` and `ADVICE` of a case; the second is NaN where no frame that shows the edit is suggested. keys: those of
+    the second run; none: the case's own and the suggested frame."""
     write_case(case, folder)
     frames, one = run(case, folder)
     suggested = suggestion(case, frames)
     rank = ranking({frame.number: frame.confidence for frame in frames}, one, suggested)
-    added = tuple(keys) or ((*case.keyframes, suggested) if suggested is not None else ())
+    added = tuple(keys) or ((*case.keyframes, suggested) if suggested in one else ())
     if not added:
         return rank, (math.nan,) * len(ADVICE)
     _, two = run(dataclasses.replace(case, keyframes=tuple(sorted(added))), folder)
