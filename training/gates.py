@@ -49,8 +49,10 @@ def gates(model: VideoModel, clips: int, lora_steps: int) -> None:
     print("        a tenth of the noise counts there as: " + ", ".join(enlarged(model, flat)))
     behind = [round_trip(model, source) for source in grainy]
     line("I2VEdit's round trip behind the VAE, dB", behind, "≤ 3", np.mean(behind) <= 3)
-    share = [matched_share(model, *pair, n) for n, pair in enumerate(zip(videos, grainy, strict=True))]
+    shares = [matched_shares(model, *pair, n) for n, pair in enumerate(zip(videos, grainy, strict=True))]
+    share, of_layers = ([pair[index] for pair in shares] for index in (0, 1))
     line("share of queries whose matching mask is 1", share, "0.05 to 0.4", 0.05 <= np.mean(share) <= 0.4)
+    print(f"        each layer counting the same: {np.mean(of_layers):.3f}")
     held_out = [
         motions.random_clip(np.random.default_rng(SEED + n), kind) for n, kind in enumerate(("fast", "circling"))
     ]
@@ -175,9 +177,9 @@ def round_trip(model: VideoModel, source: Source) -> float:
 
 
 @torch.no_grad()
-def matched_share(model: VideoModel, video: motions.MotionClip, source: Source, number: int) -> float:
-    """Of all queries, which number 256 at the finest layers and 16 at the coarsest, while a recoloured sprite is
-    painted."""
+def matched_shares(model: VideoModel, video: motions.MotionClip, source: Source, number: int) -> tuple[float, float]:
+    """Of all queries, of which the finest layers have 256 and the coarsest 16, while a recoloured sprite is painted;
+    and the mean of the layers' shares."""
     rng = np.random.default_rng(SEED + 500 + number)
     edited = condition(model, pixels(video.with_look(motions.random_texture(rng, 1.0))))
     window = i2vedit.SourceWindow(source.states, source.given)
@@ -194,7 +196,7 @@ def matched_share(model: VideoModel, video: motions.MotionClip, source: Source, 
         i2vedit.denoise(model, window, edited, model.config.sigmas(STEPS), i2vedit.EditSettings())
     finally:
         matching.match = match
-    return float(torch.cat(masks).float().mean())
+    return float(torch.cat(masks).float().mean()), float(np.mean([mask.float().mean() for mask in masks]))
 
 
 def lora_gain(model: VideoModel, video: motions.MotionClip, steps: int) -> float:

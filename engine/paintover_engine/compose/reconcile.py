@@ -2,11 +2,11 @@
 
 A keyframe that shows a part of the edited object says nothing of the rest: where its edit is absent, but nothing
 certain shows that what is seen there was unpainted, the other's matte counts: near a keyframe also where its frame
-hides what is seen. But a whole part that one alone paints
-counts less where it is less certain than what both paint, and the more so the more of the edit the other keyframe's
-painting has shown to be spilled: an edit that spills is sure of the object and not of the spill. Of what both are
-certain of, a blend would be half transparent. So a network that was trained on both keyframes decides: it knows the
-edit as either shows it, and is given the blend as the matte that motion compensation gives.
+hides what is seen. But a whole part that one alone paints counts less where it is less certain than what both paint,
+and the more so the more of the edit the other keyframe's painting has shown to be spilled: an edit that spills is sure
+of the object and not of the spill. Of what both are certain of, a blend would be half transparent. So a network that
+was trained on both keyframes decides: it knows the edit as either shows it, and is given the blend as the matte that
+motion compensation gives.
 """
 
 from __future__ import annotations
