@@ -50,7 +50,7 @@ def gates(model: VideoModel, clips: int, lora_steps: int) -> None:
     behind = [round_trip(model, source) for source in grainy]
     line("I2VEdit's round trip behind the VAE, dB", behind, "≤ 3", np.mean(behind) <= 3)
     shares = [matched_shares(model, *pair, n) for n, pair in enumerate(zip(videos, grainy, strict=True))]
-    share, of_layers = ([pair[index] for pair in shares] for index in (0, 1))
+    share, of_layers = map(list, zip(*shares, strict=True))
     line("share of queries whose matching mask is 1", share, "0.05 to 0.4", 0.05 <= np.mean(share) <= 0.4)
     print(f"        each layer counting the same: {np.mean(of_layers):.3f}")
     held_out = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,14 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-import torch
 from paintover_engine.diffusion import i2vedit, sarp, svd
 from paintover_engine.diffusion.schedule import initial_scale
 from paintover_evaluation import motions
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "training" / "proof-svd"
+FOLDER = Path(__file__).resolve().parents[2] / "training" / "proof-svd"
 CLIPS, STEPS = 16, 8
 
-pytestmark = [pytest.mark.slow, pytest.mark.model, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_the_path() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "benchmarks"))
-        yield
+pytestmark = [pytest.mark.slow, pytest.mark.model, pytest.mark.timeout(400), pytest.mark.usefixtures("on_the_path")]
 
 
 def settled(better: Sequence[float], worse: Sequence[float], least: float) -> bool:
@@ -42,7 +32,7 @@ def settled(better: Sequence[float], worse: Sequence[float], least: float) -> bo
 
 
 @pytest.fixture(scope="module")
-def brought_back() -> Callable[..., list[float]]:
+def brought_back(on_the_path: None) -> Callable[..., list[float]]:
     """dB of the unedited clips, inverted and denoised by Videoshop with some parameters."""
     videoshop = importlib.import_module("videoshop")
     cases = videoshop.cases(CLIPS, 90_000, "motions")
@@ -70,20 +60,26 @@ def test_extrapolated_inversion_brings_clips_back_better_than_naive(brought_back
 
 
 @pytest.fixture(scope="module")
-def bench() -> Any:
-    return importlib.import_module("i2vedit").Bench(svd.load(FOLDER, "cpu"), STEPS, 0)
+def benchmark(on_the_path: None) -> Any:
+    return importlib.import_module("i2vedit")
 
 
 @pytest.fixture(scope="module")
-def clips() -> list[motions.MotionCase]:
+def bench(benchmark: Any) -> Any:
+    return benchmark.Bench(svd.load(FOLDER, "cpu"), STEPS, 0)
+
+
+@pytest.fixture(scope="module")
+def clips(benchmark: Any) -> list[motions.MotionCase]:
     """Of motions that training held out."""
     rng = np.random.default_rng(1)
-    return [motions.random_case(rng, ("fast", "circling")[n % 2]) for n in range(CLIPS)]
+    return [motions.random_case(rng, benchmark.HELD_OUT[n % 2]) for n in range(CLIPS)]
 
 
-def test_attention_matching_holds_a_clip_to_its_source(bench: Any, clips: list[motions.MotionCase]) -> None:
+def test_attention_matching_holds_a_clip_to_its_source(
+    benchmark: Any, bench: Any, clips: list[motions.MotionCase]
+) -> None:
     """dB of a clip whose first frame was not edited."""
-    benchmark = importlib.import_module("i2vedit")
     found: dict[bool, list[float]] = {True: [], False: []}
     for clip in clips:
         source = bench.source(clip.source, benchmark.Variant(""))
@@ -95,10 +91,9 @@ def test_attention_matching_holds_a_clip_to_its_source(bench: Any, clips: list[m
 
 
 def test_perturbation_makes_the_implied_noise_of_flat_clips_gaussian(
-    bench: Any, clips: list[motions.MotionCase]
+    benchmark: Any, bench: Any, clips: list[motions.MotionCase]
 ) -> None:
     """Anderson and Darling's A² of all latents at the noisiest level."""
-    benchmark = importlib.import_module("i2vedit")
 
     def squares(perturbed: bool) -> list[float]:
         variant = benchmark.Variant("", perturbed=perturbed)

@@ -5,7 +5,6 @@ Asserted here is what one clip settles. `training/README.md` has all gates, and 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,15 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-import torch
 from paintover_evaluation import motions
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "training" / "proof-svd"
+FOLDER = Path(__file__).resolve().parents[2] / "training" / "proof-svd"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def on_the_path() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        for folder in ("training", "benchmarks"):
-            patch.syspath_prepend(str(ROOT / folder))
-        yield
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("on_the_path")]
 
 
 @pytest.fixture(scope="module")
-def gates() -> Any:
+def gates(on_the_path: None) -> Any:
     return importlib.import_module("gates")
 
 

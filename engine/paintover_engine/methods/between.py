@@ -212,7 +212,7 @@ def reconcile(context: Context, stage: Stage[NoParameters, Reconciled]) -> Recon
             found = reconciling.Reconciliation(sides[0].evidence.matte, reconciling.shares(sides))
         else:
             frame = previous = analysis_frame(context, number)
-            sides = _in_sight(context, sides, frame, number)
+            sides = _in_sight(context, sides, frame)
             backward = np.zeros((*frame.lab.shape[:2], 2), np.float32)  # the shot's first frame has none before it
             if before is not None:
                 previous, backward = analysis_frame(context, number - 1), before.backward
@@ -239,13 +239,11 @@ def _sides(
     return sides
 
 
-def _in_sight(
-    context: Context, sides: Sequence[reconciling.Side], frame: AnalysisFrame, number: int
-) -> list[reconciling.Side]:
+def _in_sight(context: Context, sides: Sequence[reconciling.Side], frame: AnalysisFrame) -> list[reconciling.Side]:
     """The sides of a frame, those near to their keyframes by what their frames show."""
     known = []
     for side, other in zip(sides, reversed(sides), strict=True):
-        if abs(number - side.keyframe) <= reconciling.NEAR:
+        if side.distance <= reconciling.NEAR:
             flow, returned = motion.glance(frame, [analysis_frame(context, side.keyframe)])
             side = reconciling.in_sight(side, other, flow, returned)
         known.append(side)
